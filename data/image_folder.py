@@ -1,0 +1,132 @@
+"""A folder of images, one subfolder per class, as Splits.
+
+Axes: N samples, C channels, H height, W width.
+"""
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.errors import UserError, did_you_mean
+from data.splits import Split, Splits, carve
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+PARTS = ("train", "val", "test")
+
+
+def image_folder(
+    root: str | Path, size: int, val_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
+) -> Splits:
+    """RGB images 3 x size x size: the central square of each, scaled. All of them are held in memory.
+
+    Either `root/train/<class>/*`, with `root/val` and `root/test` likewise, or `root/<class>/*`. A split that has no
+    folder of its own is carved from the training images, stratified. Hidden files and other suffixes are passed over.
+    """
+    root = Path(root).expanduser()
+    if size < 1:
+        raise UserError(f"size={size} for the images of {root}; expected 1 or more pixels")
+    if not root.is_dir():
+        raise UserError(f"no folder {root}; set data.root=... to a folder with one subfolder of images per class")
+    folders = {"train": root, **{part: root / part for part in PARTS if (root / part).is_dir()}}
+    if len(folders) > 1 or folders["train"] != root:
+        _check_layout(root)
+    classes = tuple(_subfolders(folders["train"]))
+    if len(classes) < 2:
+        raise UserError(
+            f"{len(classes)} class folders in {folders['train']}; expected two or more: "
+            "put the images of each class into a folder that bears its name"
+        )
+    content = {part: _read(folder, classes, size, whole=part == "train") for part, folder in folders.items()}
+
+    wanted = {"val": val_fraction, "test": test_fraction}
+    absent = {part: fraction for part, fraction in wanted.items() if part not in content}
+    if not all(0 < fraction < 1 for fraction in absent.values()) or sum(absent.values()) >= 1:
+        raise UserError(
+            f"{', '.join(f'{part}_fraction={fraction:g}' for part, fraction in absent.items())} of the images in "
+            f"{folders['train']}; expected fractions above 0 that leave some to train on"
+        )
+    carved = carve(*content["train"], (*absent.values(), 1.0 - sum(absent.values())), seed)
+    splits = {part: Split(*content[part]) for part in content} | dict(zip((*absent, "train"), carved, strict=True))
+    return Splits(splits["train"], splits["val"], splits["test"], classes, root.resolve().name)
+
+
+def _check_layout(root: Path) -> None:
+    found = _subfolders(root)
+    if "train" not in found:
+        raise UserError(
+            f"{root} has {' and '.join(found)} but no train; expected train beside them, or one folder per class: "
+            "add the training images as train/<class>/*"
+        )
+    for name in found:
+        if name not in PARTS:
+            raise UserError(
+                f"folder {name!r} beside train in {root}; expected only {', '.join(PARTS)}"
+                f"{did_you_mean(name, PARTS)}: rename it or move it away"
+            )
+
+
+def _read(folder: Path, classes: tuple[str, ...], size: int, whole: bool) -> tuple[Tensor, Tensor]:
+    """uint8 [N, 3, size, size] and int64 [N]; `whole`: every class must be there."""
+    for name in _subfolders(folder):
+        if name not in classes:
+            raise UserError(
+                f"class {name!r} in {folder} is not among those to train on ({', '.join(classes)})"
+                f"{did_you_mean(name, classes)}: rename it, or add it to the training images"
+            )
+    files: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        if not whole and not (folder / name).is_dir():
+            continue
+        images = [file for file in sorted((folder / name).iterdir()) if _is_image(file)]
+        if not images:
+            raise UserError(f"no image in {folder / name}; expected files that end in {', '.join(SUFFIXES)}: add some")
+        files += [(file, label) for file in images]
+    if not files:
+        raise UserError(f"no class folder in {folder}; expected some of {', '.join(classes)}: fill it or remove it")
+    images_NCHW = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    for i, (file, _) in enumerate(files):
+        images_NCHW[i] = _decode(file, size)
+    return images_NCHW, torch.tensor([label for _, label in files], dtype=torch.int64)
+
+
+def _decode(file: Path, size: int) -> Tensor:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as stored:
+            image = ImageOps.exif_transpose(stored)
+            image.load()
+    except (EOFError, OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise UserError(f"{file} cannot be read as an image ({error}); replace it or move it away") from error
+    if image.mode[0] in "IF":  # Pillow clips these to 255 on conversion: a 16-bit photograph comes out white
+        raise UserError(f"{file} has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
+    return torch.from_numpy(np.array(_central_square(_rgb(image), size))).permute(2, 0, 1)
+
+
+def _rgb(image: "Image.Image") -> "Image.Image":
+    # Pillow warns of a palette with transparency unless it goes by way of RGBA.
+    return (image.convert("RGBA") if image.mode == "P" else image).convert("RGB")
+
+
+def _central_square(image: "Image.Image", size: int) -> "Image.Image":
+    """Shorter side to `size`, then centre crop; in one step, so a long strip is never scaled up whole."""
+    from PIL import Image
+
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_image(file: Path) -> bool:
+    return file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")

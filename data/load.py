@@ -1,0 +1,39 @@
+"""`{"_target_": "data.datasets.mnist", "root": …, "labels_per_class": 10}` -> Splits: a data set and its label budget."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from data.errors import UserError
+from data.recipe import build, check_recipe
+
+if TYPE_CHECKING:
+    from data.splits import Splits
+
+BUDGET = {"labels_per_class": None, "keep_unlabelled": False, "budget_seed": 0}
+
+
+def check_data(recipe: Mapping[str, Any]) -> None:
+    check_recipe(source_of(recipe), "data")
+
+
+def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in recipe.items() if key not in BUDGET}
+
+
+def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
+    """Builds the source. Where `labels_per_class` is set, that many of the training samples of each class keep their label
+    and the others are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves the budget out.
+    """
+    from data.splits import Splits, labels_per_class
+
+    splits = build(source_of(recipe), "data")
+    if not isinstance(splits, Splits):
+        raise UserError(
+            f"data._target_ {recipe['_target_']} returned a {type(splits).__name__}; expected data.splits.Splits"
+        )
+    budget = BUDGET | {key: recipe[key] for key in BUDGET if key in recipe}
+    if whole or budget["labels_per_class"] is None:
+        return splits
+    p, seed = int(budget["labels_per_class"]), int(budget["budget_seed"] or 0)
+    return replace(splits, train=labels_per_class(splits.train, p, seed, bool(budget["keep_unlabelled"])))

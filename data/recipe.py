@@ -1,0 +1,109 @@
+"""`{"_target_": "package.module.callable", **kwargs}`: how a configuration says what to build.
+
+Checked against the callable's signature by reading its source, without importing it (torch alone takes seconds), so
+that a wrong name is answered at once; only what cannot be read that way is imported.
+"""
+
+import ast
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from data.errors import UserError, did_you_mean
+
+Recipe = Mapping[str, Any]
+
+
+def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset()) -> None:
+    """Raises `UserError` unless the target exists, takes every given option and misses none.
+
+    `where` is the place in the configuration, for the message; `filled_in` are options that `build` will be given later.
+    """
+    module, name = split_target(recipe, where)
+    known, required, open_ended = signature_in_source(module, name) or signature_imported(module, name, where)
+    given = {key for key in recipe if key != "_target_"}
+    for key in sorted(given - known):
+        if not open_ended:
+            raise UserError(
+                f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, known)} (it has {', '.join(sorted(known))})"
+            )
+    if missing := sorted(required - given - filled_in):
+        raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
+
+
+def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
+    """The recipe, and of `known` what the target's signature names and the recipe leaves out."""
+    accepted = inspect.signature(imported(*split_target(recipe, where), where)).parameters
+    return {key: value for key, value in known.items() if key in accepted} | dict(recipe)
+
+
+def build(recipe: Recipe, where: str) -> Any:
+    """Calls the target. Raises `UserError` as `check_recipe` does."""
+    check_recipe(recipe, where)
+    return imported(*split_target(recipe, where), where)(**{key: recipe[key] for key in recipe if key != "_target_"})
+
+
+def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
+    target = recipe.get("_target_")
+    if not isinstance(target, str) or "." not in target.replace(":", "."):
+        raise UserError(f"{where}._target_ is {target!r}; expected 'package.module.callable'")
+    module, _, name = target.replace(":", ".").rpartition(".")
+    return module, name
+
+
+def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], bool] | None:
+    """(all options, those without a default, whether it takes any) or None where the source does not show it."""
+    source = source_file(module)
+    if source is None:
+        return None
+    for node in ast.parse(source.read_bytes()).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+            return parameters(methods[0], skip=1) if methods else None
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return parameters(node, skip=0)
+    return None
+
+
+def source_file(module: str) -> Path | None:
+    """Found without importing a parent package, which `find_spec` of a submodule would do."""
+    top, *rest = module.split(".")
+    spec = find_spec(top)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin)
+    if rest:
+        path = path.parent.joinpath(*rest)
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path if path.suffix == ".py" and path.is_file() else None
+
+
+def parameters(node: ast.FunctionDef, skip: int) -> tuple[set[str], set[str], bool]:
+    args = (node.args.posonlyargs + node.args.args)[skip:]
+    required = {arg.arg for arg in args[: len(args) - len(node.args.defaults)]}
+    required |= {
+        arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
+    }
+    return {arg.arg for arg in args + node.args.kwonlyargs}, required, node.args.kwarg is not None
+
+
+def signature_imported(module: str, name: str, where: str) -> tuple[set[str], set[str], bool]:
+    every = inspect.signature(imported(module, name, where)).parameters.values()
+    named = [p for p in every if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    required = {p.name for p in named if p.default is p.empty}
+    return {p.name for p in named}, required, any(p.kind == p.VAR_KEYWORD for p in every)
+
+
+def imported(module: str, name: str, where: str) -> Any:
+    try:
+        home = import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it on PYTHONPATH?"
+        ) from None
+    if not callable(getattr(home, name, None)):
+        raise UserError(f"{where}._target_: no '{name}' in '{module}'{did_you_mean(name, vars(home))}")
+    return getattr(home, name)

@@ -1,0 +1,241 @@
+"""The mentee on its owner's device: predict, learn under the mentor's recorded answers, judge, save, go back.
+
+Axes: N samples, B of one batch, K classes, D embedding.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.batch import mixed, unanswered
+from mentee_device.bundle import Bundle
+from mentee_device.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.session import TrainingSession, resume
+from mentee_device.state import Personal, State, StateError
+
+EVALUATION_BATCH = 64  # bounds memory; accuracy does not depend on it
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class LearningError(RuntimeError):
+    """A step that was refused; parameters, moments and step count are as before it."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`logits` [N, K] and `embedding` [N, D], what the classifier reads; both float32."""
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Of one `learn`: the terms of its first and last batch, and milliseconds per step without saving."""
+
+    first: dict[str, float]
+    last: dict[str, float]
+    milliseconds: list[float]
+
+
+class Learner:
+    """A bundle's mentee and, where `state` names a file, what it has learned from its owner.
+
+    An existing file is resumed exactly: parameters, moments, learning rate, step and random state. A missing one is
+    created by the first `save`. The same `threads` gives the same bits. Raises BundleError, StateError, RuntimeMissing.
+    """
+
+    def __init__(self, bundle: Bundle, state: str | os.PathLike[str] | None = None, threads: int = 1) -> None:
+        self.bundle = bundle
+        self._manifest = bundle.manifest
+        self._threads = threads
+        self._state = State(state, bundle.manifest.id) if state is not None else None
+        self._supervision: Supervision | None = None
+        self.step = 0
+        self._random = np.random.default_rng(0)
+        self._session: TrainingSession
+        personal = self._state.read() if self._state is not None else None
+        if personal is None:
+            self.reset()
+        else:
+            self._restore(personal)
+
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's step size, float32; saved with the state."""
+        return self._session.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        if not 0 < value < 1e6:
+            raise LearningError(f"learning rate {value} is not above 0 and finite")
+        self._session.learning_rate = value
+
+    @property
+    def supervision(self) -> Supervision:
+        """The bundle's replay samples, read on first use."""
+        if self._supervision is None:
+            self._supervision = self.bundle.supervision()
+        return self._supervision
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of all parameters by name."""
+        return self._session.parameters()
+
+    def predict(self, input: NDArray[Any]) -> Prediction:
+        """`input` [N, C, H, W], uint8 or preprocessed float32, under the current parameters. Raises SampleError."""
+        logits_NK, embedding_ND = [], []
+        for start in range(0, len(input), EVALUATION_BATCH):
+            feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
+            outputs = self._session.forward(feeds)
+            logits_NK.append(outputs["logits"])
+            embedding_ND.append(outputs["embedding"])
+        if not logits_NK:
+            raise SampleError("input holds no sample: expected at least one")
+        return Prediction(np.concatenate(logits_NK), np.concatenate(embedding_ND))
+
+    def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
+        """The share, 0 to 1, of samples whose highest logit is their label's. Raises SampleError."""
+        labels_N = check_labels(labels, len(input), self._manifest, unlabelled=False)
+        return float(np.mean(self.predict(input).logits.argmax(axis=1) == labels_N))
+
+    def evaluate_golden(self) -> float:
+        """`evaluate` on the bundle's golden set, the samples that guard an update."""
+        golden = self.bundle.golden()
+        return self.evaluate(golden.input, golden.labels)
+
+    def learn_batch(
+        self,
+        samples: Samples,
+        replay: Supervision | None = None,
+        *,
+        owner_weight: float = 1.0,
+        alpha: float | None = None,
+        beta: float | None = None,
+        gamma: float | None = None,
+        temperature: float | None = None,
+    ) -> dict[str, float]:
+        """One AdamW step on the owner's `samples` and `replay` together; loss, ce, rmse_<probe> and kl before it.
+
+        The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
+        replayed one; the mentor's terms are means over `replay`. A knob left out is the bundle's default. Raises
+        SampleError, and LearningError when no term has a sample or the loss or a gradient is not finite.
+        """
+        knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
+        given = {name: value for name, value in knobs.items() if value is not None}
+        feeds = mixed(self._manifest, samples, replay, owner_weight, given)
+        if not feeds["labelled"].any() and not feeds["supervised"].any():  # AdamW would still decay the weights
+            raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
+        outputs = self._session.forward_backward(feeds)
+        terms = {name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")}
+        if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
+            self._session.discard()
+            raise LearningError(
+                f"step {self.step + 1}: loss {terms['loss']}, and it or a gradient is not finite or overflows; nothing "
+                "was changed: lower the knobs or the learning rate, or look for extreme samples"
+            )
+        self._session.apply()
+        self.step += 1
+        return terms
+
+    def learn(
+        self,
+        samples: Samples,
+        steps: int,
+        batch: int = 8,
+        replay_batch: int = 8,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        *,
+        owner_weight: float = 4.0,
+        save_every: int = 0,
+        **knobs: float,
+    ) -> Learned:
+        """`steps` calls of `learn_batch`, each on `batch` of the owner's labelled samples and `replay_batch` replayed.
+
+        Every batch is drawn without replacement, smaller where there are fewer samples; unlabelled ones of the owner
+        carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, `save`,
+        and 10 more equal 20. `save_every` > 0 saves after that many steps. `progress(done, steps, terms)` after each.
+        """
+        if steps < 1 or batch < 1 or replay_batch < 0:
+            raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
+        labels_N = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
+        preprocess(samples.input, self._manifest)  # a bad sample must be refused before the first step, not at its draw
+        labelled = np.flatnonzero(labels_N >= 0)
+        replay = self.supervision if replay_batch else None
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+        terms: list[dict[str, float]] = []
+        milliseconds: list[float] = []
+        for done in range(1, steps + 1):
+            start = time.perf_counter()
+            rows = self._random.choice(labelled, min(batch, len(labelled)), replace=False)
+            again = None
+            if replay is not None:
+                again = replay.take(self._random.choice(len(replay), min(replay_batch, len(replay)), replace=False))
+            terms = [*terms[:1], self.learn_batch(samples.take(rows), again, owner_weight=owner_weight, **knobs)]
+            milliseconds.append(1000 * (time.perf_counter() - start))
+            if save_every and done % save_every == 0:
+                self.save(f"step {self.step}, loss {terms[-1]['loss']:.6g}")
+            if progress is not None:
+                progress(done, steps, terms[-1])
+        return Learned(terms[0], terms[-1], milliseconds)
+
+    def save(self, line: str = "") -> None:
+        """Writes all that an exact resume needs into the state file, in one transaction, with a line for its log."""
+        if self._state is None:
+            raise StateError("this learner has no state file: construct it with one to save")
+        random = json.loads(json.dumps(self._random.bit_generator.state))
+        try:
+            checkpoint = self._session.dump()
+        except (OSError, RuntimeError) as error:
+            raise StateError(f"the checkpoint cannot be written to the temporary folder ({error})") from error
+        personal = Personal(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
+        self._state.write(personal, line or f"step {self.step}")
+
+    def roll_back(self) -> None:
+        """Back to the last save, or to the base where there is none. Raises StateError."""
+        personal = self._state.read() if self._state is not None else None
+        if personal is None:
+            self.reset()
+        else:
+            self._restore(personal)
+
+    def reset(self) -> None:
+        """Back to the bundle's own parameters, learning rate, step 0 and seed 0, in memory: `save` makes it last."""
+        self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self._threads)
+        self._session.learning_rate = self._manifest.learning_rate
+        self._random = np.random.default_rng(0)
+        self.step = 0
+
+    def _restore(self, personal: Personal) -> None:
+        random = np.random.default_rng()
+        try:
+            random.bit_generator.state = personal.random
+        except (TypeError, ValueError, KeyError) as error:
+            raise StateError(
+                f"the state's random state is not numpy's ({error}): restore a copy of the state"
+            ) from error
+        self._session = resume(self.bundle, personal.checkpoint, self._threads)
+        self._session.learning_rate = personal.learning_rate
+        self._random = random
+        self.step = personal.step
+
+    def close(self) -> None:
+        """Releases the runtime's memory; the bundle and the state file stay as they are."""
+        del self._session
+
+    def __enter__(self) -> "Learner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,243 @@
+"""manifest.json of a bundle, read into types: every field that is used is checked before it is used.
+
+Axes: C H W of one sample, K classes.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+FORMAT = "mentee-bundle/1"
+KNOBS = ("alpha", "beta", "gamma", "temperature")
+
+
+class BundleError(ValueError):
+    """A bundle that must not be used; one line saying what, where, what was expected and what to do."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What the manifest promises of one file."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file of the bundle; names of its inputs and outputs in the graph's order, parameters left out."""
+
+    file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """`input = (uint8 / 255 − mean) / std`, mean and std per channel, for samples of `shape` (C, H, W)."""
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """α β γ T of `L = α·CE + β·Σ RMSE + γ·T²·KL`."""
+
+    alpha: float
+    beta: float
+    gamma: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The fields a device uses. `probes` maps a probe's name to the shape of one sample's mentor activation."""
+
+    id: str
+    files: dict[str, FileEntry]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    training: Graph
+    evaluation: Graph
+    optimizer: Graph
+    checkpoint: str
+    supervision: str
+    golden: str
+    probes: dict[str, tuple[int, ...]]
+    knobs: Knobs
+    learning_rate: float
+    parameters: int
+    accuracy: dict[str, float]
+
+
+def parse_json(text: bytes) -> dict[str, Any]:
+    """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
+    try:
+        raw = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"manifest.json is not JSON ({error}): fetch the bundle again") from error
+    if not isinstance(raw, dict):
+        raise BundleError(f"manifest.json holds a {type(raw).__name__}, expected an object: fetch the bundle again")
+    if raw.get("format") != FORMAT:
+        raise BundleError(f"manifest.json has format {raw.get('format')!r}, this program reads {FORMAT!r}: update one")
+    return raw
+
+
+def parse_files(raw: dict[str, Any]) -> dict[str, FileEntry]:
+    """`files` as promised, each path relative, with `/`, inside the folder. Raises BundleError."""
+    entries: dict[str, FileEntry] = {}
+    for path, entry in _get(raw, "files", dict).items():
+        check_path(path)
+        where = f"files[{path!r}]"
+        if not isinstance(entry, dict):
+            raise BundleError(f"manifest.json: {where} is not an object with sha256 and bytes")
+        entries[path] = FileEntry(_get(entry, "sha256", str, where), _whole(_get(entry, "bytes", int, where), where))
+    return entries
+
+
+def check_path(path: str) -> None:
+    """Raises BundleError unless `path` names a file in the bundle's folder on every system, and not the manifest."""
+    parts = path.split("/")
+    odd = any(ord(char) < 32 or char in '\\:*?"<>|' for char in path)
+    if odd or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(f"path {path!r} leaves the bundle's folder or is not a plain relative path with '/': refused")
+    if path == "manifest.json":
+        raise BundleError("manifest.json lists itself in `files`: a file cannot hold its own sha256")
+
+
+def parse(raw: dict[str, Any]) -> Manifest:
+    """The whole manifest, checked for what this program relies on. Raises BundleError naming the field."""
+    files = parse_files(raw)
+    classes = tuple(_strings(raw, "classes"))
+    if len(classes) < 2 or len(set(classes)) != len(classes):
+        raise BundleError(f"manifest.json: classes must be at least two different names, got {list(classes)[:5]}")
+    probes = {}
+    for number, probe in enumerate(_get(raw, "probes", list)):
+        where = f"probes[{number}]"
+        if not isinstance(probe, dict):
+            raise BundleError(f"manifest.json: {where} is not an object")
+        probes[_get(probe, "name", str, where)] = _shape(probe, "shape", where)
+    graphs = _get(raw, "graphs", dict)
+    loss, optimizer = _get(raw, "loss", dict), _get(raw, "optimizer", dict)
+    base = _get(raw, "base", dict)
+    manifest = Manifest(
+        id=_get(raw, "id", str),
+        files=files,
+        classes=classes,
+        preprocessing=_preprocessing(_get(raw, "preprocessing", dict)),
+        training=_graph(graphs, "training"),
+        evaluation=_graph(graphs, "eval"),
+        optimizer=_graph(graphs, "optimizer"),
+        checkpoint=_get(_get(raw, "checkpoint", dict), "file", str, "checkpoint"),
+        supervision=_get(_get(raw, "supervision", dict), "file", str, "supervision"),
+        golden=_get(_get(raw, "golden", dict), "file", str, "golden"),
+        probes=probes,
+        knobs=Knobs(**{name: _number(loss, name, "loss") for name in KNOBS}),
+        learning_rate=_number(optimizer, "learning_rate", "optimizer"),
+        parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
+        accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
+    )
+    _check_references(manifest)
+    return manifest
+
+
+def _check_references(manifest: Manifest) -> None:
+    for file in (
+        *(graph.file for graph in (manifest.training, manifest.evaluation, manifest.optimizer)),
+        manifest.checkpoint,
+        manifest.supervision,
+        manifest.golden,
+    ):
+        if file not in manifest.files:
+            raise BundleError(
+                f"manifest.json refers to {file!r}, which its `files` does not list: make the bundle again"
+            )
+    inputs = {
+        "input",
+        "labels",
+        "labelled",
+        "mentor_logits",
+        "supervised",
+        *KNOBS,
+        *map("mentor_{}".format, manifest.probes),
+    }
+    outputs = {"loss", "ce", "kl", "logits", "embedding", *map("rmse_{}".format, manifest.probes)}
+    for name, graph in (("training", manifest.training), ("eval", manifest.evaluation)):
+        for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
+            if set(given) != expected or len(given) != len(expected):
+                different = sorted(expected ^ set(given)) or "a name twice"
+                raise BundleError(f"manifest.json: graphs.{name}.{kind} differ from what this format has: {different}")
+    if manifest.knobs.temperature <= 0 or manifest.learning_rate <= 0:
+        raise BundleError("manifest.json: loss.temperature and optimizer.learning_rate must be above 0")
+
+
+def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    shape = _shape(raw, "shape", "preprocessing")
+    mean, std = (tuple(_numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
+    if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) <= 0:
+        raise BundleError(
+            f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
+            f"got {list(mean)} and {list(std)}"
+        )
+    return Preprocessing(shape, mean, std)
+
+
+def _graph(graphs: dict[str, Any], name: str) -> Graph:
+    where = f"graphs.{name}"
+    raw = _get(graphs, name, dict, "graphs")
+    names: dict[str, tuple[str, ...]] = {}
+    for kind in ("inputs", "outputs"):
+        tensors = _get(raw, kind, list, where)
+        if not all(isinstance(tensor, dict) for tensor in tensors):
+            raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
+        names[kind] = tuple(_get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
+    return Graph(_get(raw, "file", str, where), names["inputs"], names["outputs"])
+
+
+def _get(raw: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
+    field = f"{where}.{key}" if where else key
+    if key not in raw:
+        raise BundleError(f"manifest.json lacks {field!r}: it was not made by a program of this format, fetch it again")
+    value = raw[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise BundleError(f"manifest.json: {field} is a {type(value).__name__}, expected a {kind.__name__}")
+    return value
+
+
+def _number(raw: dict[str, Any], key: str, where: str) -> float:
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise BundleError(f"manifest.json: {where}.{key} is {value!r}, expected a number of at least 0")
+    return float(value)
+
+
+def _numbers(raw: dict[str, Any], key: str, where: str) -> list[float]:
+    values = _get(raw, key, list, where)
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        raise BundleError(f"manifest.json: {where}.{key} must be a list of numbers, got {values!r}")
+    return [float(value) for value in values]
+
+
+def _strings(raw: dict[str, Any], key: str) -> list[str]:
+    values = _get(raw, key, list)
+    if not all(isinstance(value, str) for value in values):
+        raise BundleError(f"manifest.json: {key} must be a list of strings")
+    return [str(value) for value in values]
+
+
+def _shape(raw: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
+    return tuple(_whole(size, f"{where}.{key}") for size in _get(raw, key, list, where))
+
+
+def _whole(value: Any, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise BundleError(f"manifest.json: {where} is {value!r}, expected a whole number of at least 0")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")

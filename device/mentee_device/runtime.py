@@ -1,0 +1,65 @@
+"""Loads the training half of ONNX Runtime without torch or onnx.
+
+`onnxruntime/training/__init__.py` imports torch and onnx for the tools that *make* training graphs. `training/api`,
+which runs them, needs neither. `import onnxruntime` by itself tries `training.ortmodule` too, and through it torch,
+where there is one: 2 s and 300 MB. So while both are imported a bare module stands in for the training package, and
+ortmodule is not to be found. Afterwards both are as before: who imports `onnxruntime.training` later gets the real one.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "onnxruntime.training"
+FATAL = (
+    4  # ONNX Runtime's own scale; below it, it prints "Error merging shape info" for each [1] knob of a healthy graph
+)
+
+
+class RuntimeMissing(RuntimeError):
+    """No ONNX Runtime with the training API can be imported here."""
+
+
+def load() -> Any:
+    """The module `onnxruntime.training.api`: `CheckpointState`, `Module`, `Optimizer`. Raises RuntimeMissing."""
+    advice = "pip install --no-deps onnxruntime-training-cpu==1.19.2 (and no other onnxruntime beside it)"
+    try:
+        with _bare_training_package():
+            onnxruntime: Any = importlib.import_module("onnxruntime")
+            if not hasattr(importlib.import_module("onnxruntime.capi._pybind_state"), "CheckpointState"):
+                raise RuntimeMissing(f"onnxruntime {onnxruntime.__version__} has no training API: {advice}")
+            onnxruntime.set_default_logger_severity(FATAL)  # what goes wrong is raised as an exception as well
+            return importlib.import_module(f"{PACKAGE}.api")
+    except ImportError as error:
+        raise RuntimeMissing(f"onnxruntime cannot be imported ({error}): {advice}") from error
+
+
+@contextlib.contextmanager
+def _bare_training_package() -> Iterator[None]:
+    spec = importlib.util.find_spec("onnxruntime")
+    if spec is None or spec.submodule_search_locations is None or PACKAGE in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(PACKAGE)
+    stand_in.__path__ = [os.path.join(folder, "training") for folder in spec.submodule_search_locations]
+    hidden: dict[str, Any] = {PACKAGE: stand_in, f"{PACKAGE}.ortmodule": None}  # None: importing it is an ImportError
+    sys.modules.update(hidden)
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+def session_options(threads: int) -> Any:
+    """Options for training, eval and optimizer sessions that run on `threads` threads and print nothing."""
+    options = importlib.import_module("onnxruntime").SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = FATAL
+    return options

@@ -1,0 +1,122 @@
+"""One live training session of ONNX Runtime: parameters, gradients and moments, behind the five verbs that are needed.
+
+A gradient step has two halves here, so that a loss can be looked at before it changes anything: `forward_backward`
+computes, then either `apply` moves the parameters or `discard` forgets the gradients.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device import runtime
+from mentee_device.bundle import Bundle
+from mentee_device.manifest import BundleError
+
+LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
+
+
+class TrainingSession:
+    """The training, eval and optimizer graphs of `bundle` on the parameters of a checkpoint. Raises BundleError."""
+
+    def __init__(self, bundle: Bundle, checkpoint: Path, threads: int) -> None:
+        graphs = bundle.manifest
+        api = runtime.load()
+        self._api = api
+        options = runtime.session_options(threads)
+        try:
+            self._checkpoint = api.CheckpointState.load_checkpoint(str(checkpoint))
+            self._module = api.Module(
+                str(bundle.path(graphs.training.file)),
+                self._checkpoint,
+                str(bundle.path(graphs.evaluation.file)),
+                session_options=options,
+            )
+            self._optimizer = api.Optimizer(str(bundle.path(graphs.optimizer.file)), self._module)
+        except RuntimeError as error:  # ONNX Runtime raises nothing more precise
+            raise BundleError(f"ONNX Runtime cannot open the bundle: {_first_line(error)}") from error
+        for name, graph in (("training", graphs.training), ("eval", graphs.evaluation)):
+            self._module.train(name == "training")
+            for kind, stated, real in (
+                ("inputs", graph.inputs, self._module.input_names()),
+                ("outputs", graph.outputs, self._module.output_names()),
+            ):
+                if list(stated) != list(real):  # feeds go by position: a difference would swap α and β in silence
+                    raise BundleError(
+                        f"graphs.{name}.{kind} of the manifest are {list(stated)}, the graph has {list(real)}"
+                    )
+        self._parameters = [self._checkpoint.parameters[name] for name, _ in self._checkpoint.parameters]
+        self._training, self._evaluation = graphs.training, graphs.evaluation
+
+    def forward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name of the eval graph; changes nothing."""
+        self._module.eval()
+        return dict(
+            zip(self._evaluation.outputs, self._module(*map(feeds.__getitem__, self._evaluation.inputs)), strict=True)
+        )
+
+    def forward_backward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name of the training graph; leaves gradients behind for `apply` or `discard`."""
+        self._module.train()
+        return dict(
+            zip(self._training.outputs, self._module(*map(feeds.__getitem__, self._training.inputs)), strict=True)
+        )
+
+    def gradients_usable(self) -> bool:
+        """Whether every gradient is finite and small enough to square."""
+        trainable = (parameter for parameter in self._parameters if parameter.requires_grad)
+        return all(bool(np.abs(parameter.grad).max(initial=0) < LARGEST_GRADIENT) for parameter in trainable)
+
+    def apply(self) -> None:
+        """One AdamW step with the gradients at hand."""
+        self._optimizer.step()
+        self._module.lazy_reset_grad()
+
+    def discard(self) -> None:
+        """Forgets the gradients at hand: the next `forward_backward` overwrites them instead of adding."""
+        self._module.lazy_reset_grad()
+
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's; ONNX Runtime keeps it outside the checkpoint."""
+        return float(self._optimizer.get_learning_rate())
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimizer.set_learning_rate(value)
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of the parameters, trainable and frozen, by name."""
+        return {parameter.name: np.array(parameter.data) for parameter in self._parameters}
+
+    def dump(self) -> bytes:
+        """A checkpoint of parameters and moments; the same state gives the same bytes."""
+        with _private_file() as path:
+            self._api.CheckpointState.save_checkpoint(self._checkpoint, str(path), include_optimizer_state=True)
+            return path.read_bytes()
+
+
+def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
+    """A session on the bytes of `TrainingSession.dump`. Raises BundleError."""
+    with _private_file() as path:
+        path.write_bytes(checkpoint)
+        return TrainingSession(bundle, path, threads)
+
+
+@contextlib.contextmanager
+def _private_file() -> Iterator[Path]:
+    handle, name = tempfile.mkstemp(prefix="mentee-checkpoint-")  # 0600: it is the owner's personal model
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,134 @@
+"""What a run keeps as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from distill.module import Distillation
+from objective.loss import Terms
+
+
+class History(pl.Callback):
+    """One row an epoch: mean of every loss term, accuracies, the knobs and the learning rate. Travels in the checkpoint."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._sums: dict[str, Tally] = {}
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._sums = {"train": Tally(), "val": Tally()}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self._sums["train"].add(outputs)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._sums["val"].add(outputs)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        knobs = pl_module.schedule.at(pl_module.position())
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {
+            "epoch": float(trainer.current_epoch),
+            "step": float(trainer.global_step),
+            "learning_rate": rate,
+            **vars(knobs),
+        }
+        for part, tally in self._sums.items():
+            row |= {f"{part}_{name}": value for name, value in tally.means().items()}
+        self.rows.append(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class Tally:
+    """Means over an epoch, summed where the tensors live so that no step waits for the device."""
+
+    def __init__(self) -> None:
+        self._terms: list[Tensor] = []
+        self._names: list[str] = []
+        self._hits = self._labelled = 0
+        self._counts: list[Tensor] = []
+
+    def add(self, outputs: dict[str, Any]) -> None:
+        terms: Terms = outputs["terms"]
+        self._names = ["loss", "ce", *(f"rmse_{name}" for name in terms.rmse), "kl"]
+        self._terms.append(torch.cat([terms.loss, terms.ce, *terms.rmse.values(), terms.kl]).detach())
+        labels: Tensor = outputs["labels"]
+        right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
+        self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))
+
+    def means(self) -> dict[str, float]:
+        if not self._terms:
+            return {}
+        hits, labelled = torch.stack(self._counts).sum(0).tolist()
+        means = dict(zip(self._names, torch.stack(self._terms).mean(0).tolist(), strict=True))
+        return means | {"accuracy": hits / max(1, labelled)}
+
+
+class LastCheckpoint(pl.Callback):
+    """After each epoch, whole or not at all: killed while writing, the one before is still there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        partial = self.path.with_name(self.path.name + ".partial")
+        trainer.save_checkpoint(partial)
+        os.replace(partial, self.path)
+
+
+class ProgressLine(pl.Callback):
+    """A bar on a terminal; elsewhere a line at every fifth of the run."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title = title
+        self.console = console
+        self._bar: Progress | None = None
+        self._history: History | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[seen]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.start()
+            steps = int(trainer.estimated_stepping_batches)
+            self._bar.add_task(self.title, total=steps, completed=trainer.global_step, seen="")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        rows = self._history.rows if self._history else []
+        seen = (
+            f"loss {rows[-1]['train_loss']:.3f}, val {rows[-1].get('val_accuracy', float('nan')):.1%}" if rows else ""
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], seen=seen)
+        elif epoch == epochs or epoch % max(1, epochs // 5) == 0:
+            self.console.print(f"{self.title}: epoch {epoch}/{epochs}, {seen}", highlight=False)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,103 @@
+"""Runs one training with Lightning: batches that depend on (seed, epoch) alone, a checkpoint an epoch, resume."""
+
+import logging
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader
+
+from data.batches import EpochBatches
+from data.errors import UserError
+from data.splits import Batch, Split, Splits, identity
+from distill.callbacks import History, LastCheckpoint, ProgressLine
+from distill.module import Distillation
+
+QUIET = (  # Lightning's advice about settings that are chosen here on purpose
+    ".*does not have many workers.*",
+    ".*The number of training batches.*is smaller than the logging interval.*",
+    ".*Trying to infer the `batch_size`.*",
+    ".*GPU available but not used.*",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    accelerator: str = "auto"
+    threads: int | None = None
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+
+
+class Batches(pl.LightningDataModule):
+    """A fresh training loader each epoch, so that the epoch it shuffles by is right after a resume as well."""
+
+    def __init__(self, splits: Splits, batch: int, steps_per_epoch: int | None, seed: int) -> None:
+        super().__init__()
+        self.splits = splits
+        self.batch = batch
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        batches = EpochBatches(len(self.splits.train), self.batch, self.seed, steps_per_epoch=self.steps_per_epoch)
+        batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        return DataLoader(self.splits.train, batch_sampler=batches, collate_fn=identity)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return in_order(self.splits.val, 256)
+
+
+def in_order(split: Split, batch: int) -> DataLoader[Batch]:
+    return DataLoader(split, batch_size=batch, collate_fn=identity)  # type: ignore[arg-type]
+
+
+def fit(
+    module: Distillation,
+    splits: Splits,
+    title: str,
+    machine: Machine,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> list[dict[str, float]]:
+    """Trains `module` in place to the last step of its configuration and returns its history, a row an epoch.
+
+    `checkpoint` is written after each epoch; with `resume` the run goes on from it, to the same weights (on one number
+    of CPU threads) as if it had never stopped. Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
+    """
+    if machine.threads is not None:
+        torch.set_num_threads(machine.threads)
+    config = module.fit_config
+    history = History()
+    callbacks: list[pl.Callback] = [history, ProgressLine(title, machine.console)]
+    if checkpoint is not None:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        callbacks.insert(1, LastCheckpoint(checkpoint))
+    if resume and (checkpoint is None or not checkpoint.is_file()):
+        raise UserError(f"nothing to resume: no checkpoint at '{checkpoint}'; start the run without resume=true")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message)
+        trainer = pl.Trainer(
+            max_epochs=config.epochs,
+            accelerator=machine.accelerator,
+            devices=1,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=1,
+        )
+        batches = Batches(splits, config.batch, config.steps_per_epoch, module.seed)
+        try:
+            trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+    return history.rows

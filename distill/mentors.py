@@ -1,0 +1,89 @@
+"""Where a run's mentor comes from: a file of weights, or one training on the data that is kept by what went into it."""
+
+import hashlib
+import inspect
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import mentor.networks
+from data.errors import UserError
+from data.recipe import Recipe
+from data.splits import Splits
+from data.view import View
+from distill.evaluation import evaluate
+from distill.fit import Machine, fit
+from distill.module import Distillation
+from distill.networks import build_network, complete, view_for
+from distill.schedules import constant
+from distill.schema import MentorConfig
+from mentor.mentor import Mentor
+from mentor.weights import load_weights
+from objective.probes import ProbedMentee
+from objective.taps import find_head
+
+
+@dataclass(frozen=True)
+class FoundMentor:
+    network: nn.Module
+    recipe: Recipe  # complete
+    view: View
+    weights: Path
+    val_accuracy: float
+    trained_now: bool
+
+
+def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
+    """Raises `UserError` for weights that do not fit and for a mentor that is hardly better than chance on the
+    validation split (a wrong normalisation, another order of classes)."""
+    torch.manual_seed(config.seed)
+    view = view_for(config.view, splits)
+    recipe = complete(config.network, "mentor.network", splits, view)
+    network = build_network(recipe, "mentor.network", splits, view)
+    trained_now = False
+    if config.weights is not None:
+        weights = Path(config.weights)
+        load_weights(network, weights)
+    else:
+        weights = cache_dir / "mentors" / f"{content_hash(config, splits)}.safetensors"
+        if weights.is_file():
+            load_weights(network, weights)
+        else:
+            train_mentor(network, view, config, splits, machine)
+            keep(network, weights)
+            trained_now = True
+    found = evaluate(lambda image: Mentor(network, view).answer(image).logits, splits.val, len(splits.classes))
+    least = 2 / len(splits.classes) if config.least_accuracy is None else config.least_accuracy
+    if found.accuracy < least:
+        raise UserError(
+            f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "
+            "this order, and is mentor.view what it was trained with? mentor.least_accuracy=0 goes on all the same"
+        )
+    return FoundMentor(network, recipe, view, weights, found.accuracy, trained_now)
+
+
+def train_mentor(network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine) -> None:
+    head = find_head(network, view(splits.train.images[:2]))
+    module = Distillation(ProbedMentee(network, [], head), view, constant(1, 0, 0, 1), config.fit, config.seed)
+    fit(module, splits, "mentor", machine)
+    network.eval()
+
+
+def content_hash(config: MentorConfig, splits: Splits) -> str:
+    """Of the recipe, the training data, the seed, torch and, where it is ours, the network's source."""
+    source = inspect.getsource(mentor.networks)
+    recipe = json.dumps(asdict(config), sort_keys=True, default=lambda value: value.value)
+    about = [recipe, splits.train.fingerprint(), torch.__version__, source]
+    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
+
+
+def keep(network: nn.Module, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+    os.replace(partial, path)

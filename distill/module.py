@@ -1,0 +1,137 @@
+"""One training step under a mentor: what Lightning runs."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from data.errors import UserError
+from data.splits import Batch
+from data.view import View
+from distill.schedules import Knobs, Schedule
+from distill.schema import FitConfig, LearningRateCurve, Optimizer
+from mentor.mentor import Answers, Mentor
+from objective.loss import Terms, mentee_loss
+from objective.probes import MenteeOutputs, ProbedMentee
+
+
+class Distillation(pl.LightningModule):
+    """Trains `student`, alone where `mentor` is None. The mentor is no submodule: no checkpoint of this holds its weights.
+
+    All randomness of an epoch is a function of (seed, epoch), so a resumed run repeats what it would have done.
+    """
+
+    def __init__(
+        self,
+        student: ProbedMentee,
+        view: View,
+        schedule: Schedule,
+        fit: FitConfig,
+        seed: int,
+        mentor: Mentor | None = None,
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.view = view
+        self.schedule = schedule
+        self.fit_config = fit
+        self.seed = seed
+        self.mentor = mentor
+
+    def on_fit_start(self) -> None:
+        if self.mentor is not None:
+            self.mentor.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def position(self) -> float:
+        """Fraction of the run that is done: 0 at the first step, 1 at the last."""
+        return self.global_step / max(1, self.total_steps() - 1)
+
+    def total_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        knobs = self.schedule.at(self.position())
+        terms, outputs = self.terms(batch, knobs)
+        if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
+            require_finite(terms, knobs, self.current_epoch, batch_idx)
+        return {"loss": terms.loss.squeeze(0), "terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+
+    @torch.no_grad()
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        terms, outputs = self.terms(batch, self.schedule.at(self.position()))
+        return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+
+    def terms(self, batch: Batch, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
+        outputs: MenteeOutputs = self.student(self.view(batch.image_BCHW))
+        supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
+        answers = (
+            self.mentor.answer(batch.image_BCHW) if supervised and self.mentor is not None else unanswered(outputs)
+        )
+        samples = outputs.logits.new_ones(len(batch.label_B))
+        values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
+        alpha, beta, gamma, temperature = (outputs.logits.new_full((1,), value) for value in values)
+        terms = mentee_loss(
+            outputs.logits,
+            outputs.activations,
+            batch.label_B,
+            (batch.label_B >= 0).to(samples.dtype),
+            answers.logits,
+            answers.activations,
+            samples * float(supervised),
+            alpha,
+            beta,
+            gamma,
+            temperature,
+        )
+        return terms, outputs
+
+    def configure_optimizers(self) -> Any:
+        config = self.fit_config
+        weights = self.student.parameters()
+        optimizer: torch.optim.Optimizer
+        if config.optimizer is Optimizer.adamw:
+            optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                weights, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            )
+        steps = self.total_steps()
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def rate_factor(step: int, steps: int, config: FitConfig) -> float:
+    """Learning rate at a step as a fraction of the configured one: linear warm-up, then constant or half a cosine to 0."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.curve is LearningRateCurve.constant:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
+
+
+def unanswered(outputs: MenteeOutputs) -> Answers:
+    """Stands where a mentor's answer does not count; masked out, but finite."""
+    return Answers(outputs.logits.detach(), {name: value.detach() for name, value in outputs.activations.items()})
+
+
+def require_finite(terms: Terms, knobs: Knobs, epoch: int, step: int) -> None:
+    if bool(torch.isfinite(terms.loss).all()):
+        return
+    broken = [name for name, value in term_values(terms).items() if name != "loss" and not math.isfinite(value)]
+    raise UserError(
+        f"the loss is {terms.loss.item()} at epoch {epoch}, step {step}, through {' and '.join(broken) or 'the sum'} "
+        f"({knobs}); the last checkpoint is kept: lower trainer.learning_rate, or check the inputs for NaN"
+    )
+
+
+def term_values(terms: Terms) -> dict[str, float]:
+    """`loss`, `ce`, `rmse_<probe>`, `kl` as numbers; waits for the device."""
+    values: dict[str, Tensor] = {"loss": terms.loss, "ce": terms.ce}
+    values |= {f"rmse_{name}": value for name, value in terms.rmse.items()}
+    return {name: float(value.detach()) for name, value in (values | {"kl": terms.kl}).items()}

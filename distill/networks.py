@@ -1,0 +1,59 @@
+"""Builds a network for a data set from its recipe, and the view it has of the source images."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from data.errors import UserError
+from data.recipe import Recipe, build, completed
+from data.splits import Splits
+from data.view import View, normalisation
+from distill.schema import ViewConfig
+from objective.taps import evaluating
+
+
+def view_for(config: ViewConfig, splits: Splits) -> View:
+    """What the configuration leaves open comes from the data: its size, its channels, its training split's statistics."""
+    channels, height, width = splits.shape
+    channels = config.channels or channels
+    size = (config.size, config.size) if config.size else (height, width)
+    if config.mean is not None and config.std is not None:
+        return View((channels, *size), tuple(config.mean), tuple(config.std))
+    if (config.mean is None) != (config.std is None):
+        raise UserError(
+            "a view has mean without std, or std without mean; give both, or neither to take them from the data"
+        )
+    mean, std = normalisation(splits.train)
+    if len(mean) != channels:  # gray source seen in colour, or the reverse
+        mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+    return View((channels, *size), mean, std)
+
+
+def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str, Any]:
+    """The recipe with the data's number of classes and the view's channels, where the network takes them by these names."""
+    return completed(recipe, where, num_classes=len(splits.classes), in_channels=view.shape[0])
+
+
+def build_network(recipe: Recipe, where: str, splits: Splits, view: View) -> nn.Module:
+    """`recipe` as `complete` returns it. Raises `UserError` unless it makes a module that maps the view to one logit a class."""
+    network = build(recipe, where)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
+        )
+    with evaluating(network), torch.no_grad():
+        try:
+            logits = network(view(splits.train.images[:2]))
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)}: {reason}"
+            ) from None
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(splits.classes)):
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UserError(
+            f"{where}: {recipe['_target_']} puts out {shape} for two images; expected [2, {len(splits.classes)}], one logit for "
+            f"each class of {splits.name}: set its number of classes"
+        )
+    return network

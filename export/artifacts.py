@@ -1,0 +1,98 @@
+"""ONNX Runtime Training's artifacts: the gradient graph, torch's AdamW, the checkpoint."""
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from export.graph import IR_VERSION, Port
+
+FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """torch.optim.AdamW's own update and defaults; the runtime's defaults are others."""
+
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+
+
+def write_artifacts(
+    forward: onnx.ModelProto, trainable: Sequence[str], outputs: Sequence[Port], optimizer: AdamW, folder: Path
+) -> None:
+    """Writes the four files of `FILES` into `folder`, which must exist."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(
+        logging.ERROR
+    )  # imported by onnxruntime.training, looks for CUDA
+    from onnxruntime.training import artifacts
+
+    with silenced():
+        artifacts.generate_artifacts(
+            forward,
+            requires_grad=list(trainable),
+            frozen_params=[],
+            loss=None,  # the graph's first output is the loss
+            optimizer=artifacts.OptimType.AdamW,
+            artifact_directory=str(folder),
+        )
+    for name in FILES[:3]:
+        model = onnx.load(folder / name)
+        model.ir_version = min(model.ir_version, IR_VERSION)
+        if name == "optimizer_model.onnx":
+            set_adamw(model, optimizer)
+        onnx.save(model, folder / name)
+
+
+def set_adamw(model: onnx.ModelProto, optimizer: AdamW) -> None:
+    """Sets every AdamW node of an optimizer model; its weight-decay mode becomes torch's (decay before the step)."""
+    values = {
+        "adam_mode": 0,
+        "alpha": optimizer.betas[0],
+        "beta": optimizer.betas[1],
+        "epsilon": optimizer.epsilon,
+        "weight_decay": optimizer.weight_decay,
+        "correct_bias": 1,
+    }
+    for node in adamw_nodes(model):
+        del node.attribute[:]
+        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in values.items())
+
+
+def adamw_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    every = (node for graph in (model.graph, *model.functions) for node in graph.node)
+    nodes = [node for node in every if node.op_type == "AdamWOptimizer"]
+    assert nodes, "an optimizer model without AdamWOptimizer"
+    return nodes
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keeps what C++ writes to standard error (hundreds of GraphTransformer lines) from the user.
+
+    An exception passes; what was written before it is then shown, since it may say why.
+    """
+    import tempfile
+
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            sink.seek(0)
+            warnings_and_errors = [line for line in sink.read().splitlines() if b"[W:" in line or b"[E:" in line]
+            os.write(2, b"\n".join([*warnings_and_errors, b""]))
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,94 @@
+"""BatchNorm with its running statistics held, as device learning wants it.
+
+ONNX Runtime Training runs every BatchNorm on the statistics of the batch, also one exported in eval mode; on batches of a
+few samples of one person that is another network. So the statistics leave the graph before it is differentiated: folded
+into the convolution or linear layer that alone feeds the BatchNorm, exactly, or else into a scale and a shift a channel.
+Both stay trainable.
+"""
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class ChannelAffine(nn.Module):
+    """y = x · weight + bias, both [C], along axis 1: what a BatchNorm with held statistics computes."""
+
+    def __init__(self, batch_norm: nn.modules.batchnorm._BatchNorm) -> None:
+        super().__init__()
+        mean, variance = batch_norm.running_mean, batch_norm.running_var
+        assert mean is not None
+        assert variance is not None
+        weight = (variance + batch_norm.eps).rsqrt() * (1 if batch_norm.weight is None else batch_norm.weight.detach())
+        bias = (0 if batch_norm.bias is None else batch_norm.bias.detach()) - mean * weight
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (1, -1) + (1,) * (x.dim() - 2)
+        return x * self.weight.view(shape) + self.bias.view(shape)
+
+
+def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Module:
+    """A copy in eval mode without BatchNorm that puts out the same logits; every module path that remains keeps its meaning.
+
+    Layers in `tapped` are read by a probe, so their own output must stay what it was: none of them is folded into.
+    A BatchNorm without running statistics uses the batch in eval mode as well and is left as it is.
+    """
+    network = copy.deepcopy(network).eval()
+    for layer, batch_norm in foldable_pairs(network):
+        if layer in tapped:
+            continue
+        before, after = network.get_submodule(layer), network.get_submodule(batch_norm)
+        fuse = fuse_linear_bn_eval if isinstance(before, nn.Linear) else fuse_conv_bn_eval
+        folded: Any = fuse(before, after)  # type: ignore[arg-type,type-var]
+        if folded.bias is not None:
+            folded.bias.requires_grad_(bool(folded.weight.requires_grad))  # torch makes a new bias constant
+        replace(network, layer, folded)
+        replace(network, batch_norm, nn.Identity())
+    for path, module in list(network.named_modules()):
+        if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
+            replace(network, path, ChannelAffine(module))
+    return network
+
+
+def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
+    """(layer, BatchNorm) paths where each runs once and the BatchNorm is all that the layer feeds; [] if fx cannot trace."""
+    try:
+        nodes = list(fx.Tracer().trace(network).nodes)
+    except Exception:  # data-dependent control flow and much else; every BatchNorm becomes a ChannelAffine then
+        return []
+    calls = [str(node.target) for node in nodes if node.op == "call_module"]
+    pairs = []
+    for node in nodes:
+        source = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(source, fx.Node) or source.op != "call_module":
+            continue
+        layer, batch_norm = str(source.target), str(node.target)
+        if (
+            isinstance(network.get_submodule(batch_norm), BATCH_NORMS)
+            and isinstance(network.get_submodule(layer), nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
+            and len(source.users) == 1
+            and calls.count(layer) == calls.count(batch_norm) == 1
+            and network.get_submodule(batch_norm).running_mean is not None
+        ):
+            pairs.append((layer, batch_norm))
+    return pairs
+
+
+def replace(network: nn.Module, path: str, module: nn.Module) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, module)
+
+
+def largest_difference(before: nn.Module, after: nn.Module, example: Tensor) -> float:
+    """max |logits − logits| over `example` [B, C, H, W], relative to the largest logit."""
+    with torch.no_grad():
+        expected, seen = before.eval()(example), after(example)
+    return float((expected - seen).abs().max() / expected.abs().max().clamp(min=1e-6))

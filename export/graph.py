@@ -1,0 +1,164 @@
+"""The mentee with its loss as one ONNX graph, and the inference graph cut out of it.
+
+The loss in the graph is `objective.loss.mentee_loss` itself, traced: there is no second formulation of it.
+Axes: B batch, K classes, D embedding.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+import onnx.utils
+import torch
+from torch import Tensor, nn
+
+from data.errors import UserError
+from objective.loss import mentee_loss
+from objective.probes import Probe, ProbedMentee
+
+OPSET = 18
+IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
+KNOBS = ("alpha", "beta", "gamma", "temperature")
+PREFIX = "student.mentee."
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output of a graph; "batch" in a shape is the sample axis."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    meaning: str
+
+
+class TrainingGraph(nn.Module):
+    """forward(*inputs in the order of `ports`) -> loss, ce, rmse_<probe> each, kl, logits, embedding."""
+
+    def __init__(self, student: ProbedMentee) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        x, labels_B, labelled_B, mentor_logits_BK, *rest = inputs
+        mentor_activations = dict(zip((probe.name for probe in self.student.probes), rest, strict=False))
+        supervised_B, alpha, beta, gamma, temperature = rest[len(mentor_activations) :]
+        outputs = self.student(x)
+        terms = mentee_loss(
+            outputs.logits,
+            outputs.activations,
+            labels_B,
+            labelled_B,
+            mentor_logits_BK,
+            mentor_activations,
+            supervised_B,
+            alpha,
+            beta,
+            gamma,
+            temperature,
+        )
+        return terms.loss, terms.ce, *terms.rmse.values(), terms.kl, outputs.logits, outputs.embedding
+
+
+def input_ports(shape: Sequence[int], classes: int, probes: Sequence[Probe]) -> list[Port]:
+    return [
+        Port("input", "float32", ("batch", *shape), "samples, preprocessed as the manifest says"),
+        Port("labels", "int64", ("batch",), "class indices; anything where `labelled` is 0, -1 included"),
+        Port("labelled", "float32", ("batch",), "1 where the label counts, 0 where there is none"),
+        Port("mentor_logits", "float32", ("batch", classes), "the mentor's answer; finite where `supervised` is 0"),
+        *(
+            Port(
+                f"mentor_{probe.name}",
+                "float32",
+                ("batch", *probe.adapter.shape),
+                f"the mentor's {probe.mentor}, in the space the probe compares in",
+            )
+            for probe in probes
+        ),
+        Port("supervised", "float32", ("batch",), "1 where the mentor's answer counts, 0 where there is none"),
+        *(Port(knob, "float32", (1,), f"{knob} of the loss, changeable at every step") for knob in KNOBS),
+    ]
+
+
+def output_ports(classes: int, embedding: int, probes: Sequence[Probe]) -> list[Port]:
+    return [
+        Port("loss", "float32", (1,), "alpha*ce + beta*sum(rmse) + gamma*temperature^2*kl"),
+        Port("ce", "float32", (1,), "cross-entropy of the labelled samples"),
+        *(Port(f"rmse_{p.name}", "float32", (1,), f"root mean square difference at {p.mentee}") for p in probes),
+        Port("kl", "float32", (1,), "KL(mentor softmax || mentee softmax) at the temperature, supervised samples"),
+        Port("logits", "float32", ("batch", classes), "one a class"),
+        Port("embedding", "float32", ("batch", embedding), "what the head was given"),
+    ]
+
+
+def export_graph(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
+    """The forward graph with a free batch axis; its initializers bear the mentee's own parameter names.
+
+    Raises `UserError` where torch cannot trace the mentee, or where a parameter did not reach the graph.
+    """
+    example = tuple(example_input(port) for port in inputs)
+    batch = torch.export.Dim("batch", min=1, max=1 << 20)
+    axes = tuple({0: batch} if port.shape[0] == "batch" else None for port in inputs)
+    with warnings.catch_warnings():
+        # eval mode with gradients is meant (Dropout off, BatchNorm held), and one name for every batch axis as well
+        warnings.simplefilter("ignore")
+        try:
+            program = torch.onnx.export(
+                graph.eval(),
+                example,
+                dynamo=True,
+                verbose=False,
+                optimize=False,  # True folds and renames weights, which then silently leave the training set
+                opset_version=OPSET,
+                input_names=[port.name for port in inputs],
+                output_names=[port.name for port in outputs],
+                dynamic_shapes=(axes,),
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise UserError(f"{type(graph.student.mentee).__name__} cannot be traced for export: {reason}") from None
+    assert program is not None
+    return tidied(program.model_proto, [name for name, _ in graph.student.mentee.named_parameters()])
+
+
+def example_input(port: Port) -> Tensor:
+    shape = [3 if size == "batch" else int(size) for size in port.shape]
+    return torch.zeros(shape, dtype=torch.int64) if port.dtype == "int64" else torch.ones(shape)
+
+
+def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto:
+    """Plain parameter names, no traces of the exporter (four fifths of the file), an IR version the runtime loads."""
+    renamed = {tensor.name: tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer}
+    for tensor in model.graph.initializer:
+        tensor.name = renamed[tensor.name]
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    del model.graph.value_info[:]  # shape inference makes them again; the exporter's may name renamed values
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    if lost := sorted(set(parameters) - set(renamed.values())):
+        raise UserError(
+            f"{len(lost)} of the mentee's parameters take no part in its logits, probes or embedding and would silently not "
+            f"be trained: {', '.join(lost[:4])}; remove them from the network, or freeze them with requires_grad_(False)"
+        )
+    return model
+
+
+def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:
+    """input -> logits, embedding, out of the forward graph: the same weights, nothing of the loss."""
+    inferred = onnx.shape_inference.infer_shapes(model)
+    cut: onnx.ModelProto = onnx.utils.Extractor(inferred).extract_model(["input"], ["logits", "embedding"])
+    cut.ir_version = min(cut.ir_version, IR_VERSION)
+    del cut.graph.value_info[:]
+    return cut
+
+
+def port_json(port: Port) -> dict[str, Any]:
+    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape), "meaning": port.meaning}

@@ -1,0 +1,77 @@
+"""What distillation hands to export: one safetensors file with the mentee's weights and all it takes to build it again."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from data.errors import UserError
+from data.recipe import Recipe, build
+from data.view import View
+from objective.probes import Adapter, Probe
+
+FORMAT = "mentee-checkpoint/1"
+
+
+@dataclass(frozen=True)
+class MenteeCheckpoint:
+    """`mentor` and `data` say how to build those again (plain recipes), so that export can ask the mentor for answers."""
+
+    recipe: Recipe  # of the network, complete: classes and channels filled in
+    state: Mapping[str, torch.Tensor]
+    head: str
+    view: View
+    classes: tuple[str, ...]
+    probes: tuple[Probe, ...]
+    mentor: Mapping[str, Any] | None
+    data: Mapping[str, Any]
+    accuracy: Mapping[str, Mapping[str, float]]  # split -> {"accuracy", "samples"}
+
+    def network(self) -> nn.Module:
+        """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
+        network = build(self.recipe, "the checkpoint's network")
+        missing, unexpected = network.load_state_dict(self.state, strict=False)
+        if missing or unexpected:
+            raise UserError(
+                f"the checkpoint's weights do not fit its network: missing {missing[:3]}, unexpected {unexpected[:3]}; "
+                "has the module changed since the run? Distill again, or restore its code"
+            )
+        return network.eval()  # type: ignore[no-any-return]
+
+    def save(self, path: Path) -> None:
+        """Atomic: an older checkpoint at `path` stays whole until the new one is."""
+        about = {key: value for key, value in asdict(self).items() if key != "state"} | {"format": FORMAT}
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.state.items()}
+        partial = path.with_name(path.name + ".partial")
+        save_file(tensors, partial, metadata={"mentee": json.dumps(about)})
+        os.replace(partial, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "MenteeCheckpoint":
+        """Raises `UserError` for a file that is missing, damaged or of another format."""
+        if not path.is_file():
+            raise UserError(f"no mentee checkpoint at '{path}'; expected the mentee.safetensors of a distillation run")
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {}).get("mentee", "{}"))
+                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise UserError(
+                f"'{path}' is not a whole safetensors file ({error}); distill again or restore it"
+            ) from None
+        if about.pop("format", None) != FORMAT:
+            raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
+        about["view"] = View(**{key: tuple(value) for key, value in about["view"].items()})
+        about["probes"] = tuple(
+            Probe(**probe | {"adapter": Adapter(**{key: tuple(value) for key, value in probe["adapter"].items()})})
+            for probe in about["probes"]
+        )
+        about["classes"] = tuple(about["classes"])
+        return cls(state=state, **about)

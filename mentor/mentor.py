@@ -1,0 +1,43 @@
+"""A large network that only answers: frozen, always in eval mode, never part of a mentee's checkpoint."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from data.view import View
+from objective.probes import Probe
+from objective.taps import Taps
+
+
+class Answers(NamedTuple):
+    logits: Tensor  # [B, K]
+    activations: dict[str, Tensor]  # probe name -> [B, *probe shape], in the space the probe compares in
+
+
+class Mentor:
+    """Answers batches of source images through its own view of them.
+
+    Deliberately not an `nn.Module`: a module that holds it does not register its weights, move it to training mode
+    or write it into a checkpoint.
+    """
+
+    def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = ()) -> None:
+        self.network = network.requires_grad_(False)
+        self.view = view
+        self.probes = list(probes)
+        self._taps = Taps(network, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
+
+    def to(self, device: torch.device) -> "Mentor":
+        self.network.to(device)
+        return self
+
+    def answer(self, image_BCHW: Tensor) -> Answers:
+        """uint8 source images -> answers that carry no gradient but may stand in a graph that does."""
+        self.network.eval()  # whoever called .train() on it since
+        with torch.inference_mode():
+            logits, outputs, _ = self._taps(self.view(image_BCHW))
+            activations = {probe.name: probe.adapter.from_mentor(outputs[probe.mentor]) for probe in self.probes}
+        # a clone outside is an ordinary tensor; autograd refuses to save an inference tensor for its backward
+        return Answers(logits.clone(), {name: activation.clone() for name, activation in activations.items()})

@@ -1,0 +1,52 @@
+"""Paths and the one real bundle that all tests of the device program share."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+for folder in (HERE, ROOT / "device", ROOT):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+import bundle_factory  # noqa: E402  (needs the paths above)
+import numpy as np  # noqa: E402
+from mentee_device import Bundle, Samples  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle made with torch and ONNX Runtime Training; shared, so never change it."""
+    folder = tmp_path_factory.mktemp("bundle") / "base"
+    bundle_factory.make(folder, seed=0)
+    return folder
+
+
+@pytest.fixture
+def bundle(bundle_folder: Path) -> Bundle:
+    return Bundle.open(bundle_folder)
+
+
+@pytest.fixture
+def altered(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A copy that a test may break."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "altered"))
+
+
+@pytest.fixture
+def owner() -> Samples:
+    """12 raw samples of the owner, one of them unlabelled."""
+    random = np.random.default_rng(7)
+    labels = random.integers(0, bundle_factory.K, 12)
+    labels[5] = -1
+    return Samples(random.integers(0, 256, (12, 1, 8, 8), np.uint8), labels)
+
+
+@pytest.fixture
+def data_file(owner: Samples, tmp_path: Path) -> Path:
+    path = tmp_path / "owner.npz"
+    np.savez(path, input=owner.input, labels=owner.labels)
+    return path

@@ -1,0 +1,163 @@
+"""The console program, run as its users run it: a process of its own."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import Bundle
+from mentee_device.state import State
+from test_device_state import ENVIRONMENT, command
+
+# As on a phone: whoever asks for torch or onnx is told that there is none.
+WITHOUT_TORCH = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "onnx"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+from mentee_device.cli import main
+code = main(sys.argv[1:])
+assert not {"torch", "onnx"} & {name.partition(".")[0] for name in sys.modules}
+assert not {"objective", "mentor", "mentee", "distill", "export", "data"} & set(sys.modules)
+sys.exit(code)
+"""
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+from mentee_device.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def test_learns_without_torch_and_onnx(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", tmp_path / "s.sqlite"]
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WITHOUT_TORCH, *map(str, arguments), "--steps", "5", "--json"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""  # ONNX Runtime's own warnings included
+    result: dict[str, Any] = json.loads(finished.stdout)
+    assert result["torch_importable"] is False
+    assert result["onnx_importable"] is False
+    assert result["steps"] == result["step"] == 5
+    assert 0 < result["ms_per_step"] < 1000
+    assert 20 < result["peak_rss_mb"] < 200
+    for name in ("accuracy_before", "accuracy_after", "golden_before", "golden_after"):
+        assert 0 <= result[name] <= 1
+
+
+def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "owner.sqlite"
+    every = ("--bundle", bundle_folder, "--json")
+    assert run("learn", *every, "--data", data_file, "--state", state, "--steps", 3, "--alpha", 0.5).returncode == 0
+    told = json.loads(run("info", *every, "--state", state).stdout)
+    assert told["state_step"] == 3
+    assert told["knobs"] == {"alpha": 1.0, "beta": 0.5, "gamma": 0.7, "temperature": 4.0}
+    predicted = json.loads(run("predict", *every, "--data", data_file, "--state", state).stdout)
+    assert len(predicted["classes"]) == len(predicted["probability"]) == 12
+    assert json.loads(run("evaluate", *every, "--state", state).stdout)["step"] == 3
+    assert json.loads(run("reset", *every, "--state", state).stdout)["forgotten_steps"] == 3
+    assert "step  0" in run("evaluate", "--bundle", bundle_folder, "--state", state).stdout
+
+
+@pytest.fixture
+def mistakes(tmp_path: Path, bundle_folder: Path, data_file: Path) -> dict[str, tuple[object, ...]]:
+    files = {
+        name: tmp_path / name for name in ("text.npz", "array.npy", "half.npz", "cut.npz", "new.sqlite", "nan.npz")
+    }
+    files["text.npz"].write_text("hello")
+    np.save(files["array.npy"], np.zeros(3))
+    np.savez(files["half.npz"], input=np.zeros((2, 1, 8, 8), np.uint8))
+    files["cut.npz"].write_bytes(data_file.read_bytes()[:300])
+    np.savez(files["nan.npz"], input=np.full((2, 1, 8, 8), np.nan, np.float32), labels=np.zeros(2, int))
+    learn = ("learn", "--bundle", bundle_folder, "--state", files["new.sqlite"], "--data")
+    return {
+        "no bundle": ("info", "--bundle", tmp_path / "nothing"),
+        "not a bundle": ("info", "--bundle", files["text.npz"]),
+        "no state": ("evaluate", "--bundle", bundle_folder, "--state", files["new.sqlite"]),
+        "not a state": ("info", "--bundle", bundle_folder, "--state", files["text.npz"]),
+        "no data": (*learn, tmp_path / "nothing.npz"),
+        "not an archive": (*learn, files["text.npz"]),
+        "an array": (*learn, files["array.npy"]),
+        "no labels": (*learn, files["half.npz"]),
+        "truncated": (*learn, files["cut.npz"]),
+        "NaN": (*learn, files["nan.npz"]),
+        "bad knob": (*learn, data_file, "--temperature", 0),
+        "blow-up": (*learn, data_file, "--alpha", 1e38),
+        "bad rate": (*learn, data_file, "--learning-rate", "nan"),
+        "bad number": (*learn, data_file, "--steps", 0),
+        "unknown flag": ("info", "--bundle", bundle_folder, "--frobnicate"),
+        "no command": (),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no bundle",
+        "not a bundle",
+        "no state",
+        "not a state",
+        "no data",
+        "not an archive",
+        "an array",
+        "no labels",
+        "truncated",
+        "NaN",
+        "bad knob",
+        "blow-up",
+        "bad rate",
+        "bad number",
+        "unknown flag",
+        "no command",
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    name: str, mistakes: dict[str, tuple[object, ...]], tmp_path: Path
+) -> None:
+    finished = run(*mistakes[name])
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.startswith("error: ")
+    assert finished.stderr.count("\n") == 1
+    assert finished.stdout == ""
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_ctrl_c_keeps_the_last_save(bundle_folder: Path, bundle: Bundle, data_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "owner.sqlite"
+    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", path, "--steps", 10**6]
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *map(str, arguments), "--save-every", "10"],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not path.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "interrupted" in told
+    personal = State(path, bundle.manifest.id).read()
+    assert personal is not None
+    assert personal.step % 10 == 0
