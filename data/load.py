@@ -14,7 +14,11 @@ BUDGET = {"labels_per_class": None, "keep_unlabelled": False, "budget_seed": 0}
 
 
 def check_data(recipe: Mapping[str, Any]) -> None:
-    check_recipe(source_of(recipe), "data")
+    check_recipe(source_of(recipe), "data", also=BUDGET)
+    for key, least in (("labels_per_class", 1), ("budget_seed", 0)):
+        value = recipe.get(key)
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
 
 
 def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +31,7 @@ def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     """
     from data.splits import Splits, labels_per_class
 
+    check_data(recipe)
     splits = build(source_of(recipe), "data")
     if not isinstance(splits, Splits):
         raise UserError(

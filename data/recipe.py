@@ -6,7 +6,7 @@ that a wrong name is answered at once; only what cannot be read that way is impo
 
 import ast
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +17,11 @@ from data.errors import UserError, did_you_mean
 Recipe = Mapping[str, Any]
 
 
-def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset()) -> None:
+def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
     """Raises `UserError` unless the target exists, takes every given option and misses none.
 
-    `where` is the place in the configuration, for the message; `filled_in` are options that `build` will be given later.
+    `where` is the place in the configuration, for the message; `filled_in` are options that will be added before it is
+    built, `also` names that may stand beside the recipe, for a suggestion.
     """
     module, name = split_target(recipe, where)
     known, required, open_ended = signature_in_source(module, name) or signature_imported(module, name, where)
@@ -28,7 +29,8 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     for key in sorted(given - known):
         if not open_ended:
             raise UserError(
-                f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, known)} (it has {', '.join(sorted(known))})"
+                f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, [*known, *also])} "
+                f"(it has {', '.join(sorted({*known, *also}))})"
             )
     if missing := sorted(required - given - filled_in):
         raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
@@ -48,10 +50,10 @@ def build(recipe: Recipe, where: str) -> Any:
 
 def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
     target = recipe.get("_target_")
-    if not isinstance(target, str) or "." not in target.replace(":", "."):
+    parts = target.replace(":", ".").split(".") if isinstance(target, str) else []
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{where}._target_ is {target!r}; expected 'package.module.callable'")
-    module, _, name = target.replace(":", ".").rpartition(".")
-    return module, name
+    return ".".join(parts[:-1]), parts[-1]
 
 
 def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], bool] | None:
@@ -59,7 +61,7 @@ def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], boo
     source = source_file(module)
     if source is None:
         return None
-    for node in ast.parse(source.read_bytes()).body:
+    for node in reversed(ast.parse(source.read_bytes()).body):  # the last definition of a name is the one that counts
         if isinstance(node, ast.ClassDef) and node.name == name:
             methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
             return parameters(methods[0], skip=1) if methods else None
@@ -71,7 +73,7 @@ def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], boo
 def source_file(module: str) -> Path | None:
     """Found without importing a parent package, which `find_spec` of a submodule would do."""
     top, *rest = module.split(".")
-    spec = find_spec(top)
+    spec = find_spec(top) if top != "__main__" else None  # a notebook has no spec, and it is imported already
     if spec is None or spec.origin is None:
         return None
     path = Path(spec.origin)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from configs.cli import run_cli
 from distill.check import check_distill
-from distill.cli import run_cli
 from distill.schema import DistillConfig
 
 

@@ -1,6 +1,8 @@
 """What a run keeps as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
 
 import os
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,24 @@ from objective.loss import Terms
 
 
 class History(pl.Callback):
-    """One row an epoch: mean of every loss term, accuracies, the knobs and the learning rate. Travels in the checkpoint."""
+    """One row an epoch: mean of every loss term, accuracies, the knobs, the learning rate, the median step's time. Travels in the checkpoint."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self._sums: dict[str, Tally] = {}
+        self._milliseconds: list[float] = []
+        self._started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._sums = {"train": Tally(), "val": Tally()}
+        self._milliseconds = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         self._sums["train"].add(outputs)
+        self._milliseconds.append(1000 * (time.perf_counter() - self._started))
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
@@ -39,6 +48,7 @@ class History(pl.Callback):
         row = {
             "epoch": float(trainer.current_epoch),
             "step": float(trainer.global_step),
+            "ms_per_step": statistics.median(self._milliseconds),
             "learning_rate": rate,
             **vars(knobs),
         }

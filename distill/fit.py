@@ -16,7 +16,9 @@ from data.splits import Batch, Split, Splits, identity
 from distill.callbacks import History, LastCheckpoint, ProgressLine
 from distill.module import Distillation
 
-QUIET = (  # Lightning's advice about settings that are chosen here on purpose
+QUIET = (
+    ".*isinstance.treespec, LeafSpec.*",  # its own use of torch
+    # Lightning's advice about settings that are chosen here on purpose
     ".*does not have many workers.*",
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",

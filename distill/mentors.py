@@ -35,7 +35,7 @@ class FoundMentor:
     view: View
     weights: Path
     val_accuracy: float
-    trained_now: bool
+    origin: str  # for a person
 
 
 def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
@@ -45,7 +45,7 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
     view = view_for(config.view, splits)
     recipe = complete(config.network, "mentor.network", splits, view)
     network = build_network(recipe, "mentor.network", splits, view)
-    trained_now = False
+    origin = f"mentor from {config.weights}"
     if config.weights is not None:
         weights = Path(config.weights)
         load_weights(network, weights)
@@ -53,10 +53,11 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
         weights = cache_dir / "mentors" / f"{content_hash(config, splits)}.safetensors"
         if weights.is_file():
             load_weights(network, weights)
+            origin = "mentor kept from an earlier run"
         else:
             train_mentor(network, view, config, splits, machine)
             keep(network, weights)
-            trained_now = True
+            origin = "mentor trained now and kept"
     found = evaluate(lambda image: Mentor(network, view).answer(image).logits, splits.val, len(splits.classes))
     least = 2 / len(splits.classes) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
@@ -64,7 +65,7 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
             f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "
             "this order, and is mentor.view what it was trained with? mentor.least_accuracy=0 goes on all the same"
         )
-    return FoundMentor(network, recipe, view, weights, found.accuracy, trained_now)
+    return FoundMentor(network, recipe, view, weights, found.accuracy, origin)
 
 
 def train_mentor(network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine) -> None:

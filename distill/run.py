@@ -19,6 +19,7 @@ from distill.networks import build_network, complete, view_for
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
+from mentee.networks import parameter_count
 from mentor.mentor import Mentor
 from objective.probes import ProbedMentee, find_probes
 from objective.taps import find_head
@@ -33,7 +34,9 @@ class RunResult:
     history: list[dict[str, float]]  # a row an epoch
     mentee: Evaluation  # on the test split, at the last step
     mentor: Evaluation
-    mentor_trained_now: bool
+    mentor_parameters: int
+    mentee_parameters: int
+    mentor_origin: str
     splits: Splits
     schedule: Schedule
 
@@ -85,7 +88,18 @@ def distill(
     path = run_dir / "mentee.safetensors"
     checkpoint.save(path)
     write_json(run_dir / "history.json", history)
-    return RunResult(checkpoint, path, history, mentee_seen, mentor_seen, found.trained_now, splits, schedule)
+    return RunResult(
+        checkpoint,
+        path,
+        history,
+        mentee_seen,
+        mentor_seen,
+        parameter_count(found.network),
+        parameter_count(network),
+        found.origin,
+        splits,
+        schedule,
+    )
 
 
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:

@@ -44,7 +44,7 @@ class Schedule:
             positions = [position for position, _ in points]
             if positions != sorted(positions) or not all(0 <= position <= 1 for position in positions):
                 raise UserError(f"{where}: positions must rise and lie between 0 and 1 (fractions of the run)")
-            if any(not 0 <= value < float("inf") for _, value in points):
+            if any(not isinstance(value, float | int) or not 0 <= value < float("inf") for _, value in points):
                 raise UserError(f"{where}: values must be finite and not negative")
             if field.name == "temperature" and any(value <= 0 for _, value in points):
                 raise UserError(f"{where}: a temperature must be above 0")
@@ -70,11 +70,13 @@ def piecewise(
     temperature: Sequence[Sequence[float]],
 ) -> Schedule:
     """The user's own curves, each a list of [fraction of the run, value]."""
-    curves = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
-    for name, points in curves.items():
-        if any(len(point) != 2 for point in points):
-            raise UserError(f"schedule.{name} = {[list(point) for point in points]}: expected pairs [fraction, value]")
-    return Schedule(**{name: tuple((float(x), float(y)) for x, y in points) for name, points in curves.items()})
+    curves = {}
+    for name, points in (("alpha", alpha), ("beta", beta), ("gamma", gamma), ("temperature", temperature)):
+        try:
+            curves[name] = tuple((float(x), float(y)) for x, y in points)
+        except (TypeError, ValueError):
+            raise UserError(f"schedule.{name} = {points}: expected a list of pairs [fraction, value]") from None
+    return Schedule(**curves)
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: float) -> Schedule:
@@ -93,9 +95,10 @@ def obedient(representation: float, convergence: float, temperature: float) -> S
 def adamant(representation: float, convergence: float, temperature: float) -> Schedule:
     """Labels first, the mentor a hint: αη .04→.007 by R, then η (.01→.005 by C); βη .01→.002 by C; γη .005→0 by R."""
     r, c = ordered(representation, convergence)
-    rate_at_r = 0.01 - 0.005 * r / c
-    alpha = ((0, 0.04), (r, 0.007), (min(r + 1e-6, 1), rate_at_r), (c, 0.005))
-    return effective(alpha if r < c else alpha[:2], ((0, 0.01), (c, 0.002)), ((0, 0.005), (r, 0)), temperature)
+    then = r + 1e-6  # the step from .007 to η
+    alpha = ((0, 0.04), (r, 0.007), (then, 0.01 - 0.005 * r / c), (max(c, then), 0.005))
+    within = [point for point in alpha if point[0] <= 1]
+    return effective(within, ((0, 0.01), (c, 0.002)), ((0, 0.005), (r, 0)), temperature)
 
 
 def independent(representation: float) -> Schedule:
@@ -109,7 +112,8 @@ def effective(alpha: Sequence[Point], beta: Sequence[Point], gamma: Sequence[Poi
 
 
 def ordered(representation: float, convergence: float) -> tuple[float, float]:
-    if not 0 < representation <= convergence <= 1:
+    numbers = all(isinstance(value, float | int) for value in (representation, convergence))
+    if not numbers or not 0 < representation <= convergence <= 1:
         raise UserError(
             f"schedule.representation = {representation}, schedule.convergence = {convergence}: expected "
             "0 < representation <= convergence <= 1, as fractions of the run"

@@ -82,6 +82,6 @@ class DistillConfig:
 @dataclass
 class EvaluateConfig:
     checkpoint: str = "???"
-    data: dict[str, Any] | None = None
+    data: dict[str, Any] = field(default_factory=dict)  # empty: the data of the run
     split: str = "test"
     batch: int = 256

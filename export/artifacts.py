@@ -5,24 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from export.graph import IR_VERSION, Port
+from export.schema import AdamW
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
-
-
-@dataclass(frozen=True)
-class AdamW:
-    """torch.optim.AdamW's own update and defaults; the runtime's defaults are others."""
-
-    learning_rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
 
 
 def write_artifacts(

@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from data.errors import UserError
 from data.load import load_data
 from data.splits import Split
 from data.view import View
-from export.artifacts import AdamW, write_artifacts
+from export.artifacts import write_artifacts
 from export.freeze import freeze_batch_norm, largest_difference
 from export.graph import (
     IR_VERSION,
@@ -36,6 +36,7 @@ from export.graph import (
 )
 from export.packs import SupervisionPack, class_balanced, supervision_pack
 from export.parity import Samples, measure, require_parity
+from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from objective.probes import ProbedMentee
@@ -44,19 +45,6 @@ FORMAT = "mentee-bundle/1"
 FORMULA = "alpha*CE(labels) + beta*sum_p RMSE(mentee_p, mentor_p) + gamma*T^2*KL(mentor softmax || mentee softmax)"
 NO_ID = "0" * 64
 FOLD_BOUND = 1e-4  # relative difference of the logits that holding BatchNorm may make in float32
-
-
-@dataclass(frozen=True)
-class ExportSettings:
-    """`loss` holds the knobs that device learning starts with; packs are class-balanced."""
-
-    supervision_per_class: int = 20
-    golden_per_class: int = 20
-    loss: Mapping[str, float] = field(
-        default_factory=lambda: {"alpha": 1.0, "beta": 0.1, "gamma": 1.0, "temperature": 4.0}
-    )
-    optimizer: AdamW = field(default_factory=AdamW)
-    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +139,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
                 }
                 for probe in checkpoint.probes
             ],
-            "loss": {"formula": FORMULA, **settings.loss},
+            "loss": {"formula": FORMULA, **asdict(settings.loss)},
             "optimizer": {"name": "AdamW", **asdict(settings.optimizer)},
             "trainable": trainable,
             "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],

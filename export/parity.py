@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.errors import UserError
-from export.artifacts import AdamW, adamw_nodes, silenced
+from export.artifacts import adamw_nodes, silenced
 from export.graph import Port, TrainingGraph
+from export.schema import AdamW
 
 STEPS = 20
 OUTPUT_BOUND = 1e-5  # relative to the output's largest value
@@ -193,7 +194,7 @@ def torch_steps(graph: TrainingGraph, feeds: Sequence[Feed], optimizer: AdamW) -
     adamw = torch.optim.AdamW(
         parameters.values(),
         lr=optimizer.learning_rate,
-        betas=optimizer.betas,
+        betas=(optimizer.betas[0], optimizer.betas[1]),
         eps=optimizer.epsilon,
         weight_decay=optimizer.weight_decay,
     )

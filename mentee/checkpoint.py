@@ -37,12 +37,13 @@ class MenteeCheckpoint:
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
         network = build(self.recipe, "the checkpoint's network")
-        missing, unexpected = network.load_state_dict(self.state, strict=False)
-        if missing or unexpected:
+        try:
+            network.load_state_dict(self.state)
+        except RuntimeError as error:
             raise UserError(
-                f"the checkpoint's weights do not fit its network: missing {missing[:3]}, unexpected {unexpected[:3]}; "
+                f"the checkpoint's weights do not fit its network ({' '.join(str(error).split())[:300]}); "
                 "has the module changed since the run? Distill again, or restore its code"
-            )
+            ) from None
         return network.eval()  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
@@ -66,7 +67,7 @@ class MenteeCheckpoint:
             raise UserError(
                 f"'{path}' is not a whole safetensors file ({error}); distill again or restore it"
             ) from None
-        if about.pop("format", None) != FORMAT:
+        if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
             raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
         about["view"] = View(**{key: tuple(value) for key, value in about["view"].items()})
         about["probes"] = tuple(

@@ -4,7 +4,6 @@ import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -46,14 +45,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+    except Exception as error:  # an altered pickle raises whatever it happens to run into
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch's own advice is to let the file run code
+            reason = "damaged, or it holds more than tensors"
         raise UserError(
             f"'{path}' is not a readable state dict ({reason}); save it with torch.save(net.state_dict(), …)"
         ) from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise UserError(
             f"'{path}' holds a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
         )
@@ -61,7 +64,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    for prefix in WRAPPERS:
-        if state and all(key.startswith(prefix) for key in state) and not any(key in own for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    for _ in range(3):  # wrappers hold wrappers, in any order: torch.compile(DataParallel(net))
+        for prefix in WRAPPERS:
+            if state and all(key.startswith(prefix) for key in state) and not any(key in own for key in state):
+                state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state

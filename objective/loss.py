@@ -6,6 +6,7 @@ Venkatesan & Li, "Diving deeper into mentee networks", arXiv 1604.08220, eq. 1-3
 Hinton et al., arXiv 1503.02531. Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -26,7 +27,8 @@ class Terms(NamedTuple):
 
 def masked_mean(value_B: Tensor, weight_B: Tensor) -> Tensor:
     """[B], [B] -> [1]: the mean of the samples that count, and 0 where none does."""
-    return (value_B * weight_B).sum(0, keepdim=True) / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
+    mean: Tensor = (value_B * weight_B).sum(0, keepdim=True) / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
+    return mean
 
 
 def cross_entropy(logits_BK: Tensor, labels_B: Tensor, labelled_B: Tensor) -> Tensor:
@@ -41,8 +43,7 @@ def probe_rmse(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
     `mentee` and `mentor` are [B, ...] of one shape. Equal activations give exactly 0 with a finite gradient.
     """
     mean_square = masked_mean((mentee - mentor).square().flatten(1).mean(1), supervised_B)
-    root: Tensor = (mean_square + RMSE_EPSILON).sqrt()
-    return root - RMSE_EPSILON**0.5
+    return (mean_square + RMSE_EPSILON).sqrt() - math.sqrt(RMSE_EPSILON)
 
 
 def softmax_kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor, temperature: Tensor) -> Tensor:

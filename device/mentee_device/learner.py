@@ -86,7 +86,7 @@ class Learner:
         return self._supervision
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of all parameters by name."""
+        """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
         return self._session.parameters()
 
     def predict(self, input: NDArray[Any]) -> Prediction:

@@ -3,14 +3,18 @@
 Axes: C H W of one sample, K classes.
 """
 
+import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 FORMAT = "mentee-bundle/1"
 KNOBS = ("alpha", "beta", "gamma", "temperature")
+LARGEST = 3e38  # of float32, which everything becomes that a graph is fed
+MAX_ELEMENTS = 1 << 24  # of one sample's tensor: what a manifest may make a phone allocate for it
 
 
 class BundleError(ValueError):
@@ -85,6 +89,18 @@ def parse_json(text: bytes) -> dict[str, Any]:
     if raw.get("format") != FORMAT:
         raise BundleError(f"manifest.json has format {raw.get('format')!r}, this program reads {FORMAT!r}: update one")
     return raw
+
+
+def check_id(text: bytes, raw: dict[str, Any]) -> None:
+    """Raises BundleError unless `raw["id"]` is the sha256 of `text` with 64 zeros in its place: no word was changed."""
+    stated = _get(raw, "id", str)
+    if not re.fullmatch("[0-9a-f]{64}", stated) or text.count(stated.encode()) != 1:
+        raise BundleError(f"manifest.json: id {stated[:70]!r} is not 64 hex digits that occur once: fetch it again")
+    digest = hashlib.sha256(text.replace(stated.encode(), b"0" * 64)).hexdigest()
+    if digest != stated:
+        raise BundleError(
+            f"manifest.json says id {stated[:12]}…, its content gives {digest[:12]}…: altered, fetch the bundle again"
+        )
 
 
 def parse_files(raw: dict[str, Any]) -> dict[str, FileEntry]:
@@ -178,7 +194,7 @@ def _check_references(manifest: Manifest) -> None:
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
     shape = _shape(raw, "shape", "preprocessing")
     mean, std = (tuple(_numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
-    if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) <= 0:
+    if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) < 1e-30:
         raise BundleError(
             f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
             f"got {list(mean)} and {list(std)}"
@@ -209,16 +225,24 @@ def _get(raw: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
 
 
 def _number(raw: dict[str, Any], key: str, where: str) -> float:
-    value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise BundleError(f"manifest.json: {where}.{key} is {value!r}, expected a number of at least 0")
+    value: Any = raw.get(key)
+    if not _fits_float32(value) or value < 0:
+        raise BundleError(
+            f"manifest.json: {where}.{key} is {repr(value)[:70]}, expected a float32 number of at least 0"
+        )
     return float(value)
+
+
+def _fits_float32(value: Any) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return -LARGEST <= value <= LARGEST  # false for NaN as well; no overflow for an int of 400 digits
 
 
 def _numbers(raw: dict[str, Any], key: str, where: str) -> list[float]:
     values = _get(raw, key, list, where)
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-        raise BundleError(f"manifest.json: {where}.{key} must be a list of numbers, got {values!r}")
+    if not all(map(_fits_float32, values)):
+        raise BundleError(f"manifest.json: {where}.{key} must be a list of float32 numbers, got {str(values)[:70]}")
     return [float(value) for value in values]
 
 
@@ -230,7 +254,10 @@ def _strings(raw: dict[str, Any], key: str) -> list[str]:
 
 
 def _shape(raw: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
-    return tuple(_whole(size, f"{where}.{key}") for size in _get(raw, key, list, where))
+    sizes = tuple(_whole(size, f"{where}.{key}") for size in _get(raw, key, list, where))
+    if not 0 < math.prod(sizes) <= MAX_ELEMENTS:
+        raise BundleError(f"manifest.json: {where}.{key} is {str(sizes)[:70]}, expected 1 to {MAX_ELEMENTS} numbers")
+    return sizes
 
 
 def _whole(value: Any, where: str) -> int:

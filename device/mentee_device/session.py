@@ -91,7 +91,7 @@ class TrainingSession:
         self._optimizer.set_learning_rate(value)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of the parameters, trainable and frozen, by name."""
+        """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
         return {parameter.name: np.array(parameter.data) for parameter in self._parameters}
 
     def dump(self) -> bytes:

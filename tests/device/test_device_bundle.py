@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bundle_factory
 import mentee_device.bundle as bundle_module
 import numpy as np
 import pytest
 from mentee_device import Bundle, BundleError, SampleError
 from mentee_device.samples import check_labels, preprocess
+from sealing import edit_manifest, reseal
 
 FILES = [
+    "inference.onnx",
     "ort-training/training_model.onnx",
     "ort-training/eval_model.onnx",
     "ort-training/optimizer_model.onnx",
@@ -25,12 +26,6 @@ FILES = [
     "golden.safetensors",
     "parity.json",
 ]
-
-
-def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
-    content = json.loads((folder / "manifest.json").read_text())
-    edit(content)
-    (folder / "manifest.json").write_text(json.dumps(content))
 
 
 def zip_of(folder: Path, target: Path) -> Path:
@@ -44,9 +39,14 @@ def refused(path: Path, match: str) -> None:
 
 
 def test_folder_and_zip_give_the_same_bundle(bundle_folder: Path, tmp_path: Path) -> None:
-    packed = zip_of(bundle_folder, tmp_path / "bundle")
-    with Bundle.open(bundle_folder) as plain, Bundle.open(packed) as zipped:
-        assert plain.manifest == zipped.manifest
+    deflated = zip_of(bundle_folder, tmp_path / "bundle")
+    exported = bundle_folder.with_name(bundle_folder.name + ".zip")
+    with (
+        Bundle.open(bundle_folder) as plain,
+        Bundle.open(exported) as zipped,
+        Bundle.open(deflated) as other,
+    ):
+        assert plain.manifest == zipped.manifest == other.manifest
         assert set(FILES) == plain.manifest.files.keys()
         unpacked = zipped.folder
         assert stat.S_IMODE(unpacked.stat().st_mode) == 0o700
@@ -67,6 +67,41 @@ def test_one_flipped_bit_is_refused(altered: Path, name: str) -> None:
 def test_truncation_is_refused(altered: Path, name: str) -> None:
     os.truncate(altered / name, (altered / name).stat().st_size - 1)
     refused(altered, f"{name}' has .* bytes, expected")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"learning_rate": 0.003', '"learning_rate": 0.004'),
+        ('"temperature": 4.0', '"temperature": 5.0'),
+        ('"onnx": "1', '"onnx": "2'),
+        ('"bytes": ', '"bytes":  '),
+        ("\n}\n", "\n}"),
+    ],
+)
+def test_a_change_of_the_manifest_is_refused(altered: Path, before: str, after: str) -> None:
+    text = (altered / "manifest.json").read_text()
+    assert before in text
+    (altered / "manifest.json").write_text(text.replace(before, after, 1))
+    refused(altered, "manifest.json says id .* altered")
+
+
+def test_no_bit_of_the_manifest_can_be_flipped(altered: Path) -> None:
+    data = (altered / "manifest.json").read_bytes()
+    random = np.random.default_rng(0)
+    for position, bit in zip(random.integers(len(data), size=300), random.integers(8, size=300), strict=True):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << int(bit)
+        (altered / "manifest.json").write_bytes(flipped)
+        refused(altered, ".")
+
+
+@pytest.mark.parametrize("id", ["0" * 64, "", "A" * 64, None, "twice"])
+def test_an_id_that_is_not_the_manifests_is_refused(altered: Path, id: str | None) -> None:
+    content = json.loads((altered / "manifest.json").read_text())
+    changed = {**content, "id": id} if id != "twice" else {**content, "parent": content["id"]}
+    (altered / "manifest.json").write_text(json.dumps(changed, indent=1))
+    refused(altered, "id")
 
 
 def test_missing_extra_and_linked_files_are_refused(altered: Path, tmp_path: Path) -> None:
@@ -101,7 +136,6 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
     [
         (lambda content: content.update(format="mentee-bundle/2"), "has format 'mentee-bundle/2'"),
         (lambda content: content.pop("format"), "has format None"),
-        (lambda content: content.update(id="0" * 64), "altered"),
         (lambda content: content.update(files=[]), "files is a list, expected a dict"),
         (lambda content: content["files"]["parity.json"].update(bytes=-1), "whole number"),
         (lambda content: content["files"]["parity.json"].update(bytes=True), "files.*is a bool"),
@@ -109,7 +143,10 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
         (lambda content: content["graphs"]["training"].update(file="x.onnx"), "'x.onnx', which its `files` does not"),
         (lambda content: content["graphs"]["training"]["inputs"].pop(), "graphs.training.inputs differ.*temperature"),
         (lambda content: content["preprocessing"].update(std=[0]), "std above 0"),
+        (lambda content: content["preprocessing"].update(mean=[10**400]), "mean must be a list of float32 numbers"),
+        (lambda content: content["probes"][0].update(shape=[10**12]), r"probes\[0\].shape is .*, expected 1 to"),
         (lambda content: content["loss"].update(alpha="1"), "loss.alpha is '1'"),
+        (lambda content: content["loss"].update(gamma=10**400), "loss.gamma is 1000"),
         (lambda content: content["optimizer"].update(learning_rate=0), "must be above 0"),
     ],
 )
@@ -127,7 +164,7 @@ def test_what_is_not_a_manifest_is_refused(altered: Path, text: str) -> None:
 def test_swapped_inputs_are_refused_by_the_graph_itself(altered: Path) -> None:
     def swap(content: dict[str, Any]) -> None:
         inputs = content["graphs"]["training"]["inputs"]
-        inputs[6], inputs[7] = inputs[7], inputs[6]
+        inputs[-4], inputs[-3] = inputs[-3], inputs[-4]  # alpha and beta
 
     edit_manifest(altered, swap)
     from mentee_device import Learner
@@ -140,7 +177,7 @@ def test_what_hashes_right_but_is_no_graph_is_a_bundle_error(altered: Path) -> N
     from mentee_device import Learner
 
     (altered / "ort-training" / "eval_model.onnx").write_bytes(b"not a graph")
-    bundle_factory.write_manifest(altered, json.loads((altered / "manifest.json").read_text()))
+    reseal(altered)
     with pytest.raises(BundleError, match="ONNX Runtime cannot open"):
         Learner(Bundle.open(altered))
 
@@ -184,7 +221,7 @@ def test_truncated_zip_and_no_bundle_leave_nothing_behind(
 
 def test_preprocessing_follows_the_manifest(bundle: Bundle) -> None:
     raw = np.array([0, 51, 255], np.uint8).repeat(64).reshape(3, 1, 8, 8)
-    mean, std = bundle_factory.MEAN, bundle_factory.STD
+    (mean,), (std,) = bundle.manifest.preprocessing.mean, bundle.manifest.preprocessing.std
     expected = [(value - mean) / std for value in (0.0, 0.2, 1.0)]
     ready = preprocess(raw, bundle.manifest)
     assert ready.dtype == np.float32

@@ -1,8 +1,9 @@
 """What the device learns is what torch would have learned, and a refused step changes nothing."""
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
-import bundle_factory
 import numpy as np
 import pytest
 import torch
@@ -10,71 +11,93 @@ from mentee_device import Bundle, Learner, LearningError, SampleError, Samples, 
 from mentee_device.batch import mixed
 from torch import Tensor
 
-ROWS = np.arange(6)
+from export.bundle import frozen_network
+from export.graph import TrainingGraph
+from mentee.checkpoint import MenteeCheckpoint
+from objective.probes import ProbedMentee
+
+Twin = Callable[[Learner], TrainingGraph]
 
 
-def as_torch(feeds: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(value) for name, value in feeds.items()}
+@pytest.fixture
+def twin(checkpoint: MenteeCheckpoint) -> Twin:
+    """Torch's own mentee and loss, with a learner's parameters of now."""
+    base = TrainingGraph(ProbedMentee(frozen_network(checkpoint), checkpoint.probes, checkpoint.head)).eval()
+
+    def with_parameters(learner: Learner) -> TrainingGraph:
+        graph = copy.deepcopy(base)
+        parameters = {name: torch.from_numpy(value) for name, value in learner.parameters().items()}
+        graph.student.mentee.load_state_dict(parameters)
+        return graph
+
+    return with_parameters
 
 
-def torch_mentee(learner: Learner) -> bundle_factory.Training:
-    """The torch module with the learner's parameters of now."""
-    training = bundle_factory.torch_training(0)
-    training.load_state_dict({name: torch.from_numpy(value) for name, value in learner.parameters().items()})
-    return training
+def in_order(bundle: Bundle, feeds: dict[str, Any]) -> list[Tensor]:
+    return [torch.from_numpy(feeds[name]) for name in bundle.manifest.training.inputs]
 
 
-def test_terms_of_a_mixed_batch_equal_torchs(bundle: Bundle, owner: Samples) -> None:
+def preprocessed(bundle: Bundle, raw: np.ndarray[Any, Any]) -> Tensor:
+    """By the formula of docs/bundle.md, in float64."""
+    rules = bundle.manifest.preprocessing
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (rules.mean, rules.std))
+    return (torch.from_numpy(raw).double() / 255 - mean) / std
+
+
+def test_terms_of_a_mixed_batch_equal_torchs(bundle: Bundle, owner: Samples, twin: Twin) -> None:
     learner = Learner(bundle)
-    replay = learner.supervision.take(ROWS)
+    everything = learner.supervision
+    replay = everything.take(np.r_[:4, len(everything) - 2 : len(everything)])
     assert (owner.labels == -1).any()
     assert (replay.samples.labels == -1).any()
+    assert (replay.samples.labels >= 0).any()
     knobs = {"alpha": 0.3, "beta": 2.0, "gamma": 0.1, "temperature": 2.5}
     weight = 4.0
 
     # the reference takes its means by hand, over the samples that count, from torch's own functions
-    training = torch_mentee(learner)
-    raw = np.concatenate([owner.input, replay.samples.input])
-    ready = (torch.from_numpy(raw).double() / 255 - bundle_factory.MEAN) / bundle_factory.STD
-    logits, conv2, _ = training.double().mentee(ready)
+    student = twin(learner).double().student
+    out = student(preprocessed(bundle, np.concatenate([owner.input, replay.samples.input])))
     labels = torch.from_numpy(np.concatenate([owner.labels, replay.samples.labels]))
     counts = labels >= 0
-    each = torch.nn.functional.cross_entropy(logits[counts], labels[counts], reduction="none")
+    each = torch.nn.functional.cross_entropy(out.logits[counts], labels[counts], reduction="none")
     weights = torch.cat([torch.full((len(owner),), weight), torch.ones(len(replay))]).double()[counts]
     ce = (each * weights).sum() / weights.sum()
-    mentor = torch.from_numpy(replay.activations["conv2"]).double()
-    rmse = (conv2[len(owner) :] - mentor).square().mean().sqrt()
+    rmse = {
+        f"rmse_{name}": (out.activations[name][len(owner) :] - torch.from_numpy(mentor).double()).square().mean().sqrt()
+        for name, mentor in replay.activations.items()
+    }
     kl = torch.nn.functional.kl_div(
-        (logits[len(owner) :] / 2.5).log_softmax(1),
+        (out.logits[len(owner) :] / 2.5).log_softmax(1),
         (torch.from_numpy(replay.mentor_logits).double() / 2.5).softmax(1),
         reduction="batchmean",
     )
-    expected = {"ce": ce, "rmse_conv2": rmse, "kl": kl, "loss": 0.3 * ce + 2.0 * rmse + 0.1 * 2.5**2 * kl}
+    loss = 0.3 * ce + 2.0 * torch.stack(list(rmse.values())).sum() + 0.1 * 2.5**2 * kl
+    expected = {"loss": loss, "ce": ce, **rmse, "kl": kl}
 
     # the project's one loss on the very feeds
-    own, _, _ = torch_mentee(learner).terms(as_torch(mixed(bundle.manifest, owner, replay, weight, knobs)))
+    own = twin(learner)(*in_order(bundle, mixed(bundle.manifest, owner, replay, weight, knobs)))
 
     terms = learner.learn_batch(owner, replay, owner_weight=weight, **knobs)
-    assert set(terms) == set(expected)
-    for name, value in expected.items():
-        assert terms[name] == pytest.approx(value.item(), rel=2e-6, abs=1e-7), name
-    assert terms["loss"] == pytest.approx(own.loss.item(), rel=1e-6)
-    assert terms["kl"] == pytest.approx(own.kl.item(), rel=1e-5)
+    assert list(terms) == list(expected)
+    for (name, value), torchs in zip(expected.items(), own, strict=False):  # `own` goes on with the logits
+        epsilon = {"kl": 0, "ce": 0, "loss": 2 * 2.0 * 1e-6}.get(name, 1e-6)  # what the loss takes off each RMSE
+        assert terms[name] + epsilon == pytest.approx(value.item(), rel=2e-6, abs=1e-7), name
+        assert terms[name] == pytest.approx(torchs.item(), rel=1e-5), name
 
 
 def test_terms_without_a_sample_are_zero(bundle: Bundle, owner: Samples) -> None:
     learner = Learner(bundle)
-    labelled = owner.take(ROWS[:4])
+    labelled = owner.take(np.arange(4))
     terms = learner.learn_batch(labelled)
     assert terms["kl"] == 0
-    assert terms["rmse_conv2"] == 0
+    assert terms["rmse_early"] == terms["rmse_late"] == 0
     assert terms["loss"] == pytest.approx(terms["ce"])
     nobody = Samples(owner.input[:0], owner.labels[:0])
-    unlabelled = learner.supervision.take(np.array([3]))
+    unlabelled = learner.supervision.take(np.flatnonzero(learner.supervision.samples.labels == -1)[:1])
     assert learner.learn_batch(nobody, unlabelled)["ce"] == 0
 
 
-def test_twenty_adamw_steps_equal_torchs(bundle: Bundle, owner: Samples) -> None:
+def test_twenty_adamw_steps_equal_torchs(bundle: Bundle, owner: Samples, twin: Twin) -> None:
     """Gradients against torch's at the same parameters, and each step against torch.optim.AdamW on the same gradients.
 
     Both together are the whole of a run; comparing two free runs would instead measure how AdamW at epsilon 1e-8
@@ -82,18 +105,19 @@ def test_twenty_adamw_steps_equal_torchs(bundle: Bundle, owner: Samples) -> None
     """
     learner = Learner(bundle)
     session = learner._session
-    reference = torch_mentee(learner)
-    optimizer = torch.optim.AdamW(reference.parameters(), lr=bundle_factory.LEARNING_RATE, eps=1e-8, weight_decay=0.01)
+    base = learner.parameters()
+    reference = twin(learner).student.mentee
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.003, eps=1e-8, weight_decay=0.01)
     random = np.random.default_rng(3)
     for _ in range(20):
         samples = owner.take(random.choice(12, 5, replace=False))
-        replay = learner.supervision.take(random.choice(20, 4, replace=False))
+        replay = learner.supervision.take(random.choice(60, 4, replace=False))
         feeds = mixed(bundle.manifest, samples, replay, 1.0, {})
-        here = torch_mentee(learner)
-        here(**as_torch(feeds))[0].sum().backward()
+        here = twin(learner)
+        here(*in_order(bundle, feeds))[0].sum().backward()
         session.forward_backward(feeds)
         gradients = {parameter.name: np.array(parameter.grad) for parameter in session._parameters}
-        for name, parameter in here.named_parameters():
+        for name, parameter in here.student.mentee.named_parameters():
             np.testing.assert_allclose(gradients[name], parameter.grad, atol=2e-6, err_msg=name)
         for name, parameter in reference.named_parameters():
             parameter.grad = torch.from_numpy(gradients[name])
@@ -102,21 +126,19 @@ def test_twenty_adamw_steps_equal_torchs(bundle: Bundle, owner: Samples) -> None
         for name, value in learner.parameters().items():
             expected = reference.get_parameter(name).detach().numpy()
             np.testing.assert_allclose(value, expected, atol=2e-6, err_msg=name)
-    before = bundle_factory.torch_training(0).state_dict()
-    assert all(np.abs(value - before[name].numpy()).max() > 1e-3 for name, value in learner.parameters().items())
+    assert all(np.abs(value - base[name]).max() > 1e-3 for name, value in learner.parameters().items())
 
 
-def test_prediction_is_torchs_with_the_personal_parameters(bundle: Bundle, owner: Samples) -> None:
+def test_prediction_is_torchs_with_the_personal_parameters(bundle: Bundle, owner: Samples, twin: Twin) -> None:
     learner = Learner(bundle)
     base = learner.predict(owner.input)
     learner.learn(owner, 5)
     personal = learner.predict(owner.input)
     assert np.abs(personal.logits - base.logits).max() > 1e-3
-    ready = (torch.from_numpy(owner.input).float() / 255 - bundle_factory.MEAN) / bundle_factory.STD
     with torch.no_grad():
-        logits, _, embedding = torch_mentee(learner).mentee(ready)
-    np.testing.assert_allclose(personal.logits, logits, atol=1e-5)
-    np.testing.assert_allclose(personal.embedding, embedding, atol=1e-5)
+        expected = twin(learner).double().student(preprocessed(bundle, owner.input))
+    np.testing.assert_allclose(personal.logits, expected.logits, atol=1e-5)
+    np.testing.assert_allclose(personal.embedding, expected.embedding, atol=1e-5)
 
 
 def test_accuracy_is_counted_over_all_chunks(bundle: Bundle) -> None:

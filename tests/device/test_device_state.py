@@ -1,26 +1,19 @@
 """The state file survives what phones do to it, and says no in one line to what it cannot be."""
 
-import json
 import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import bundle_factory
 import pytest
 from mentee_device import Bundle, Learner, Samples, StateError
 from mentee_device.state import Personal, State
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(bundle_factory.__file__).parents[2] / "device")}
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "mentee_device", *map(str, arguments)]
+from program import ENVIRONMENT, command
+from sealing import reseal
 
 
 def saved(path: Path, bundle: Bundle) -> Personal:
@@ -103,7 +96,7 @@ def test_no_file_appears_before_the_first_save(bundle: Bundle, tmp_path: Path) -
 
 def test_a_state_of_another_bundle_is_refused(altered: Path, bundle: Bundle, state: Path) -> None:
     (altered / "parity.json").write_text('{"other": true}')
-    bundle_factory.write_manifest(altered, json.loads((altered / "manifest.json").read_text()))
+    reseal(altered)
     other = Bundle.open(altered)
     before = state.read_bytes()
     with pytest.raises(StateError, match=f"belongs to bundle {bundle.manifest.id[:12]}"):

@@ -6,15 +6,17 @@ Imports neither torch nor Lightning, so that `--help` and a typo are answered at
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, get_origin
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from data.errors import UserError, did_you_mean
 
@@ -30,24 +32,51 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
         sys.path.insert(
             0, ""
         )  # a user's own network lies in the folder the command is called from, also under a console script
+    sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in sys.argv[1:]]
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
     @hydra.main(config_path="pkg://configs", config_name=config_name, version_base="1.3")
     def main(composed: DictConfig) -> object:
-        config = OmegaConf.to_object(composed)
-        check(config)
-        return act(config)
+        with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
+            config: Any = OmegaConf.to_object(composed)
+            if hasattr(config, "run_dir"):
+                config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
+            check(config)
+            return act(config)
 
-    try:
+    with mistakes_in_one_line(schema):
         main()
+
+
+@contextmanager
+def mistakes_in_one_line(schema: type) -> Iterator[None]:
+    try:
+        yield
     except UserError as error:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, schema))
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept (resume=true goes on from the last epoch)", file=sys.stderr)
+        print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def open_nodes(schema: type, path: str = "") -> list[str]:
+    """Dotted paths of the settings that are free mappings: their names are checked against a signature, not the schema."""
+    found = []
+    for field in fields(schema):
+        here = f"{path}.{field.name}" if path else field.name
+        if get_origin(field.type) is dict:
+            found.append(here)
+        elif is_dataclass(field.type) and isinstance(field.type, type):
+            found += open_nodes(field.type, here)
+    return found
+
+
+def opened(argument: str, nodes: list[str]) -> str:
+    """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
+    return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
 
 
 def fail(message: str) -> None:
@@ -72,7 +101,11 @@ def explain(error: Exception, schema: type) -> str:
         parent = at.rpartition(".")[0]
         known = field_names(schema, parent)
         return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
-    return message
+    place = getattr(cause, "full_key", None)
+    if isinstance(cause, MissingMandatoryValue):
+        missing = message.rpartition(" ")[2]
+        return f"{missing} is not set; give it as {missing}=…"
+    return f"{place}: {message}" if place else message
 
 
 def explain_missing_option(error: MissingConfigException) -> str:

@@ -1,0 +1,40 @@
+# `make demo` and `make test` make the environment first where it is missing, and work offline once it stands.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint bench env clean
+
+demo: env
+	$(BIN)/python -m demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env
+	$(BIN)/python -m benchmarks
+
+env: .venv/.ready .venv/device/.ready
+
+# torch and torchvision come from the index with plain pip, both the newest: a CPU-only torch does not fit its torchvision
+.venv/.ready: pyproject.toml constraints.txt device/pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip $(PIP) torch torchvision
+	$(BIN)/python -m pip $(PIP) --editable '.[dev]'
+	$(BIN)/python -m pip $(PIP) --no-deps --editable ./device
+	touch $@
+
+# the phone's side: an environment in which torch and onnx cannot be imported, since they are not there
+.venv/device/.ready: .venv/.ready device/requirements.txt
+	$(PYTHON) -m venv .venv/device
+	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/requirements.txt --editable ./device
+	touch $@
+
+clean:
+	rm -rf .venv .cache runs bundles build dist *.egg-info device/*.egg-info

@@ -1,0 +1,69 @@
+"""`python -m demo`: distil on scikit-learn's digits, export, learn on a device without torch, and print one table."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from data.errors import UserError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--out", default="runs/demo", help="where the runs and the report go (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 1 (%(default)s)")
+    parser.add_argument("--device-python", help="python of the device environment (default: the one `make env` made)")
+    given = parser.parse_args()
+    try:
+        return run(given)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept for the next run", file=sys.stderr)
+        return 130
+
+
+def run(given: Any) -> int:
+    from demo.device import device_python
+
+    if given.seeds < 1:
+        raise UserError(f"--seeds {given.seeds}; expected 1 or more")
+    python = device_python(given.device_python)  # before anything that takes time
+
+    from configs.compose import compose
+    from data.load import load_data
+    from demo.owner import meet
+    from demo.seed import judged, run_seed
+    from demo.table import demo_table, write_demo_report
+    from distill.evaluation import evaluate
+    from distill.fit import Machine
+    from distill.mentors import find_mentor
+    from distill.schema import DistillConfig
+    from mentee.networks import parameter_count
+
+    out = Path(given.out)
+    machine = Machine(accelerator="cpu")
+    configs: list[DistillConfig] = [
+        compose("distill", DistillConfig, ["experiment=digits_demo", f"seed={seed}", f"run_dir={out}"])
+        for seed in range(1, given.seeds + 1)
+    ]
+    splits = load_data(configs[0].data, whole=True)
+    classes = len(splits.classes)
+    found = find_mentor(configs[0].mentor, splits, Path(configs[0].cache_dir), machine)
+    machine.console.print(found.origin, highlight=False)
+    people = meet(splits.test, classes)
+    outcomes = [run_seed(config, found, people, out / f"seed{config.seed}", python, machine) for config in configs]
+    mentor_accuracy = judged(found.network, found.view, people, classes)
+    table = demo_table(outcomes, mentor_accuracy, parameter_count(found.network))
+    on_test = evaluate(lambda image: found.network(found.view(image)), splits.test, classes).accuracy
+    report = write_demo_report(out / "report", table, outcomes, splits.classes, on_test)
+    table.print(Console(width=None if sys.stdout.isatty() else 120))
+    Console(highlight=False).print(f"report  {report}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

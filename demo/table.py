@@ -1,0 +1,123 @@
+"""The demo's one table, its figures and its report."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from demo.seed import LEARNING, Outcome
+from distill.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms, save
+from distill.report import Picture, Table, write_report
+
+ROWS = {
+    "alone": "mentee alone",
+    "same_images": "mentee supervised, same 100 images",
+    "supervised": "mentee supervised, + 800 unlabelled",
+    "device": "  on the device, with replay",
+    "device_without_mentor": "  on the device, owner only",
+}
+
+
+def demo_table(outcomes: Sequence[Outcome], mentor: dict[str, float], mentor_parameters: int) -> Table:
+    """mean ± std over the seeds; the mentor is one network, so it has no spread."""
+    parameters = outcomes[0].parameters
+    rows = [["mentor", shown([mentor["owner"]]), shown([mentor["everybody"]]), *size(mentor_parameters), ""]]
+    for arm, title in ROWS.items():
+        owner, everybody = ([outcome.accuracy[arm][who] for outcome in outcomes] for who in ("owner", "everybody"))
+        pace = spread([outcome.milliseconds[arm] for outcome in outcomes], 2)
+        rows.append([title, shown(owner), shown(everybody), *size(parameters), pace])
+    header = ["network", "owner, %", "everybody, %", "parameters", "bytes", "ms per step"]
+    return Table("Accuracy on held-out samples", header, rows, notes(outcomes))
+
+
+def notes(outcomes: Sequence[Outcome]) -> list[str]:
+    n = len(outcomes)
+    gain = differences(outcomes, "supervised", "alone", "everybody")
+    same = differences(outcomes, "same_images", "alone", "everybody")
+    owner = differences(outcomes, "device", "exported", "owner")
+    loss = differences(outcomes, "device", "exported", "everybody")
+    gradients = max(max(outcome.parity["gradients"].values()) for outcome in outcomes)
+    return [
+        f"mean ± std over {n} seeds, last step, equal steps, the same 100 labels for every mentee; the mentor saw all 900.",
+        f"supervised − alone, everybody, paired: {spread(gain)} points{verdict(gain)}; on the same 100 images: {spread(same)}"
+        f"{verdict(same)}.",
+        f"device learning ({LEARNING['steps']} steps, mentor's replay): owner {spread(owner)}, everybody {spread(loss)} points"
+        f"{'' if statistics.mean(loss) > -1 else ': IT LOST A POINT OR MORE'}.",
+        f"device process: no torch, no onnx, peak {max(outcome.peak_rss_mb for outcome in outcomes):.0f} MB; "
+        f"bundle {outcomes[0].bundle_bytes:,} bytes; gradients within {gradients:.0e} of torch.",
+        "owner: the same digits by a hand that leans, made by slanting test images; 100 to learn from, 300 held out.",
+    ]
+
+
+def verdict(points: Sequence[float]) -> str:
+    return "" if statistics.mean(points) > 0 else " (THE MENTOR DID NOT HELP)"
+
+
+def differences(outcomes: Sequence[Outcome], arm: str, other: str, who: str) -> list[float]:
+    """In points, one for each seed."""
+    return [100 * (outcome.accuracy[arm][who] - outcome.accuracy[other][who]) for outcome in outcomes]
+
+
+def shown(accuracies: Sequence[float]) -> str:
+    return spread([100 * accuracy for accuracy in accuracies])
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def size(parameters: int) -> list[str]:
+    return [f"{parameters:,}", f"{4 * parameters:,}"]
+
+
+def write_demo_report(
+    folder: Path, table: Table, outcomes: Sequence[Outcome], classes: Sequence[str], mentor_test_accuracy: float
+) -> Path:
+    first = outcomes[0]
+    supervised = first.histories["supervised"]
+    curves = {ROWS[arm]: first.histories[arm] for arm in ("alone", "same_images", "supervised")}
+    draw_owner(outcomes, folder / "device.png")
+    draw_accuracy(curves, folder / "accuracy.png", mentor_test_accuracy)
+    draw_terms(supervised, folder / "terms.png")
+    draw_probes(supervised, folder / "probes.png")
+    draw_knobs(supervised, folder / "knobs.png")
+    draw_confusions(
+        {name: torch.tensor(matrix) for name, matrix in first.confusion.items()}, classes, folder / "confusion.png"
+    )
+    pictures = [
+        Picture("On the device: owner and everybody else", folder / "device.png"),
+        Picture("Accuracy while training, first seed", folder / "accuracy.png"),
+        Picture("Loss and its terms", folder / "terms.png"),
+        Picture("Distance to the mentor at each probe", folder / "probes.png"),
+        Picture("Obedience", folder / "knobs.png"),
+        Picture("Confusion on the test split, mentor and mentee", folder / "confusion.png"),
+    ]
+    write_report(folder / "report.html", "Mentor and mentee: distil, export, learn on the device", [table, *pictures])
+    return folder / "report.html"
+
+
+def draw_owner(outcomes: Sequence[Outcome], path: Path) -> None:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    arms = {
+        "exported": "as exported",
+        "device": "learned with\nthe mentor's replay",
+        "device_without_mentor": "learned on the\nowner's samples only",
+    }
+    for i, who in enumerate(("owner", "everybody")):
+        values = [[100 * outcome.accuracy[arm][who] for outcome in outcomes] for arm in arms]
+        means = [statistics.mean(value) for value in values]
+        bars = [statistics.stdev(value) if len(value) > 1 else 0.0 for value in values]
+        places = [place + 0.38 * (i - 0.5) for place in range(len(arms))]
+        drawn = axes.bar(
+            places, means, 0.36, yerr=bars, capsize=3, label="owner" if who == "owner" else "everybody else"
+        )
+        axes.bar_label(drawn, fmt="%.1f", padding=3)
+    axes.set_xticks(range(len(arms)), list(arms.values()))
+    axes.set(ylabel="accuracy, %", ylim=(50, 104), title=f"Mean ± std over {len(outcomes)} seeds")
+    axes.legend(loc="lower right")
+    save(figure, path)

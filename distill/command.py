@@ -1,0 +1,62 @@
+"""What `mentee-distill` does and prints."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from distill.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms
+from distill.fit import Machine
+from distill.report import Picture, Table, write_report
+from distill.run import RunResult, distill
+from distill.schema import DistillConfig
+
+
+def run_command(config: DistillConfig) -> float:
+    """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
+    result = distill(config, Machine(config.accelerator, config.threads))
+    table = results_table(result)
+    table.print(Console())
+    report = Path(config.run_dir) / "report"
+    pictures = draw_run(result, report)
+    write_report(report / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
+    Console(highlight=False).print(
+        f"mentee  {shown(result.checkpoint_path)}\nreport  {shown(report / 'report.html')}\n"
+        f"next    python -m export checkpoint={shown(result.checkpoint_path)} bundle=bundles/mine",
+        soft_wrap=True,
+    )
+    return result.checkpoint.accuracy["val"]["accuracy"]
+
+
+def results_table(result: RunResult) -> Table:
+    agreement = float((result.mentee.predictions_N == result.mentor.predictions_N).float().mean())
+    rows = [
+        ["mentor", f"{result.mentor.accuracy:.2%}", f"{result.mentor_parameters:,}", ""],
+        ["mentee", f"{result.mentee.accuracy:.2%}", f"{result.mentee_parameters:,}", f"{agreement:.2%}"],
+    ]
+    notes = [
+        f"{result.splits.name}: {len(result.splits.train)} training samples, {result.mentee.samples} test samples; "
+        f"{int(result.history[-1]['step'])} steps, the last one's weights; {result.mentor_origin}."
+    ]
+    return Table("Test accuracy", ["network", "accuracy", "parameters", "agrees with the mentor"], rows, notes)
+
+
+def draw_run(result: RunResult, folder: Path) -> list[Picture]:
+    matrices = {"mentor": result.mentor.confusion_KK, "mentee": result.mentee.confusion_KK}
+    draw_terms(result.history, folder / "terms.png")
+    draw_probes(result.history, folder / "probes.png")
+    draw_accuracy({"mentee": result.history}, folder / "accuracy.png", result.mentor.accuracy)
+    draw_knobs(result.history, folder / "knobs.png")
+    draw_confusions(matrices, result.splits.classes, folder / "confusion.png")
+    return [
+        Picture("Loss and its terms", folder / "terms.png"),
+        Picture("Distance to the mentor at each probe", folder / "probes.png"),
+        Picture("Accuracy", folder / "accuracy.png"),
+        Picture("Obedience", folder / "knobs.png"),
+        Picture("Confusion on the test split, mentor and mentee", folder / "confusion.png"),
+    ]
+
+
+def shown(path: Path) -> Path:
+    """Relative to where the command was called, if it lies there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path

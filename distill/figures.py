@@ -1,0 +1,96 @@
+"""Pictures of a run, drawn without a display. Axes of matrices: K classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
+DPI = 110
+
+
+def draw_terms(history: Rows, path: Path) -> None:
+    """Each term of the loss by epoch, training solid and validation dashed, on a logarithmic scale."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, name in enumerate(["loss", "ce", "kl"]):
+        plot_both(axes, history, name, name, f"C{i}")
+    axes.set(
+        xlabel="epoch", ylabel="mean over the epoch", yscale="log", title="Loss and its terms (dashed: validation)"
+    )
+    axes.legend()
+    save(figure, path)
+
+
+def draw_probes(history: Rows, path: Path) -> None:
+    """RMSE of each probe by epoch."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    probes = [name.removeprefix("train_") for name in history[0] if name.startswith("train_rmse_")]
+    for i, name in enumerate(probes):
+        plot_both(axes, history, name, name.removeprefix("rmse_"), f"C{i}")
+    axes.set(xlabel="epoch", ylabel="RMSE to the mentor", title="Probes (dashed: validation)", ylim=(0, None))
+    if probes:
+        axes.legend()
+    save(figure, path)
+
+
+def draw_accuracy(curves: Mapping[str, Rows], path: Path, mentor: float | None = None) -> None:
+    """Validation accuracy by epoch of each named run, and the mentor's test accuracy as a line."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, history) in enumerate(curves.items()):
+        axes.plot(
+            [row["epoch"] + 1 for row in history], [100 * row["val_accuracy"] for row in history], f"C{i}", label=name
+        )
+    if mentor is not None:
+        axes.axhline(100 * mentor, color="0.5", linestyle=":", label="mentor")
+    axes.set(xlabel="epoch", ylabel="validation accuracy, %", title="Accuracy")
+    axes.legend()
+    save(figure, path)
+
+
+def draw_knobs(history: Rows, path: Path) -> None:
+    """α, β, γ and the temperature as they were at each epoch's end."""
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    for name, label in (("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("temperature", "T")):
+        axes.plot([row["epoch"] + 1 for row in history], [row[name] for row in history], label=label)
+    axes.set(xlabel="epoch", title="Obedience: the weights over time")
+    axes.legend(ncols=4)
+    save(figure, path)
+
+
+def draw_confusions(matrices: Mapping[str, Tensor], classes: Sequence[str], path: Path) -> None:
+    """int64 [K, K] each, rows the true class: as shares of the row, side by side."""
+    figure = Figure(figsize=(4.6 * len(matrices), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (name, matrix_KK) in zip(panels, matrices.items(), strict=True):
+        share_KK = matrix_KK / matrix_KK.sum(1, keepdim=True).clamp(min=1)
+        axes.imshow(share_KK.numpy(), vmin=0, vmax=1, cmap="Blues")
+        if len(classes) <= 12:
+            for i, row in enumerate(matrix_KK.tolist()):
+                for j, count in enumerate(row):
+                    if count:
+                        dark = share_KK[i, j] > 0.5
+                        axes.text(j, i, count, ha="center", va="center", fontsize=7, color="white" if dark else "0.2")
+            axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 2 else 0)
+            axes.set_yticks(range(len(classes)), classes)
+        accuracy = matrix_KK.diagonal().sum() / matrix_KK.sum().clamp(min=1)
+        axes.set(xlabel="predicted", ylabel="true", title=f"{name} ({accuracy:.1%})")
+    save(figure, path)
+
+
+def plot_both(axes, history: Rows, name: str, label: str, color: str) -> None:  # type: ignore[no-untyped-def]
+    epochs = [row["epoch"] + 1 for row in history]
+    axes.plot(epochs, [row[f"train_{name}"] for row in history], color, label=label)
+    if f"val_{name}" in history[0]:
+        axes.plot(epochs, [row[f"val_{name}"] for row in history], color, linestyle="--", alpha=0.7)
+
+
+def save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=DPI)

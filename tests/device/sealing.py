@@ -1,0 +1,21 @@
+"""Changes a bundle and makes its sums right again, so that only what is meant is wrong with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from export.bundle import file_table, write_manifest
+
+
+def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """`edit` changes the manifest in place; its `id` is made right, `files` stays as `edit` left it."""
+    content = json.loads((folder / "manifest.json").read_text())
+    edit(content)
+    write_manifest(folder / "manifest.json", content)
+
+
+def reseal(folder: Path) -> None:
+    """Another bundle, sound: `files` and `id` of the folder as it is now."""
+    files = {name: entry for name, entry in file_table(folder).items() if name != "manifest.json"}
+    edit_manifest(folder, lambda content: content.update(files=files))

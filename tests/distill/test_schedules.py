@@ -1,0 +1,139 @@
+"""Schedules against the paper's table of effective rates (docstrings of `distill.schedules`) and against numpy.interp."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.errors import UserError
+from distill.schedules import Schedule, adamant, constant, independent, obedient, piecewise
+
+R, C = 0.25, 0.75
+BASE = 0.01  # weight = effective rate / base rate
+
+# position: effective rates of α, β, γ; a straight line between two positions of a row gives the one half way
+OBEDIENT = {
+    0.0: (0.005, 0.04, 0.01),
+    R / 2: (0.0125, 0.04 - 0.035 / 6, 0.005),
+    R: (0.02, 0.04 - 0.035 / 3, 0.0),
+    0.5: (0.0175, 0.04 - 0.035 * 2 / 3, 0.0),
+    C: (0.015, 0.005, 0.0),
+    1.0: (0.015, 0.005, 0.0),
+}
+ADAMANT = {
+    0.0: (0.04, 0.01, 0.005),
+    R / 2: (0.0235, 0.01 - 0.008 / 6, 0.0025),
+    R: (0.007, 0.01 - 0.008 / 3, 0.0),
+    0.5: (0.01 - 0.005 * 2 / 3, 0.01 - 0.008 * 2 / 3, 0.0),  # η there: .01 -> .005 by C
+    C: (0.005, 0.002, 0.0),
+    1.0: (0.005, 0.002, 0.0),
+}
+INDEPENDENT = {
+    0.0: (0.005, 0.0, 0.0),
+    R / 2: (0.0125, 0.0, 0.0),
+    R: (0.02, 0.0, 0.0),
+    C: (0.02, 0.0, 0.0),
+    1.0: (0.02, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "table"),
+    [(obedient(R, C, 3.0), OBEDIENT), (adamant(R, C, 3.0), ADAMANT), (independent(R), INDEPENDENT)],
+    ids=["obedient", "adamant", "independent"],
+)
+def test_named_schedules_are_the_papers(schedule: Schedule, table: dict[float, tuple[float, float, float]]) -> None:
+    for position, rates in table.items():
+        knobs = schedule.at(position)
+        found = (knobs.alpha * BASE, knobs.beta * BASE, knobs.gamma * BASE)
+        assert found == pytest.approx(rates, abs=1e-8), position
+
+
+def test_only_a_mentored_schedule_has_the_given_temperature() -> None:
+    assert obedient(R, C, 3.0).at(0.4).temperature == 3.0
+    assert adamant(R, C, 5.0).at(0.4).temperature == 5.0
+    assert independent(R).at(0.4).temperature == 1.0
+
+
+def test_adamant_falls_to_the_learning_rates_own_curve_right_after_r() -> None:
+    schedule = adamant(R, C, 4.0)
+    assert schedule.at(R + 1e-5).alpha * BASE == pytest.approx(0.01 - 0.005 * R / C, abs=1e-6)
+
+
+@pytest.mark.parametrize(("r", "end"), [(0.5, 0.005), (1.0, 0.007)])
+def test_adamant_with_one_border_for_both_phases_still_ends_at_eta(r: float, end: float) -> None:
+    schedule = adamant(r, r, 4.0)
+    assert schedule.at(r).alpha * BASE == pytest.approx(0.007)
+    assert schedule.at(1.0).alpha * BASE == pytest.approx(end)
+
+
+@pytest.mark.parametrize("make", [obedient, adamant])
+def test_phases_may_end_with_the_run(make: Callable[..., Schedule]) -> None:
+    assert make(0.5, 1.0, 4.0).at(0.5).gamma == 0
+    assert make(1.0, 1.0, 4.0).at(1.0).gamma == 0
+
+
+def test_constant_is_flat() -> None:
+    schedule = constant(1.0, 0.5, 0.25, 4.0)
+    assert {tuple(vars(schedule.at(position)).values()) for position in (0, 0.3, 1, 7)} == {(1.0, 0.5, 0.25, 4.0)}
+
+
+def test_piecewise_interpolates_as_numpy_does() -> None:
+    curves = {
+        "alpha": [[0, 1.0]],
+        "beta": [[0, 2.0], [1, 0.1]],
+        "gamma": [[0.1, 0.0], [0.35, 3.0], [0.4, 0.2], [0.9, 1.7]],
+        "temperature": [[0.5, 4.0], [0.75, 1.0]],
+    }
+    schedule = piecewise(**curves)
+    for position in np.linspace(-0.2, 1.2, 141):
+        knobs = vars(schedule.at(float(position)))
+        for name, points in curves.items():
+            xs, ys = zip(*points, strict=True)
+            assert knobs[name] == pytest.approx(float(np.interp(position, xs, ys)), abs=1e-12), (name, position)
+
+
+def test_two_points_at_one_position_are_a_step() -> None:
+    schedule = piecewise([[0, 1], [0.5, 1], [0.5, 3], [1, 3]], [[0, 0]], [[0, 0]], [[0, 1]])
+    assert [schedule.at(x).alpha for x in (0.0, 0.499999, 0.5, 0.75, 1.0)] == [1, 1, 3, 3, 3]
+
+
+FLAT = [[0, 1.0]]
+BAD: list[tuple[str, Any, str]] = [
+    ("beta", [], "no point"),
+    ("beta", [[0.5, 1], [0.2, 1]], "positions must rise"),
+    ("beta", [[-0.1, 1]], "lie between 0 and 1"),
+    ("beta", [[0, 1], [20, 0]], "lie between 0 and 1"),  # epochs instead of fractions
+    ("beta", [[float("nan"), 1]], "positions must rise"),
+    ("gamma", [[0, -1]], "not negative"),
+    ("gamma", [[0, float("nan")]], "finite"),
+    ("gamma", [[0, float("inf")]], "finite"),
+    ("temperature", [[0, 4], [1, 0]], "above 0"),
+    ("alpha", [[0, 1, 2]], "pairs"),
+    ("alpha", [[0]], "pairs"),
+    ("alpha", [0, 1], "pairs"),
+    ("alpha", 1.0, "pairs"),
+    ("alpha", [[0, "much"]], "pairs"),
+    ("alpha", [[0, None]], "pairs"),
+]
+
+
+@pytest.mark.parametrize(("name", "points", "reason"), BAD)
+def test_a_curve_that_makes_no_sense_is_named(name: str, points: Any, reason: str) -> None:
+    curves: dict[str, Any] = {"alpha": FLAT, "beta": FLAT, "gamma": FLAT, "temperature": FLAT} | {name: points}
+    with pytest.raises(UserError, match=rf"schedule\.{name} = .*{reason}"):
+        piecewise(**curves)
+
+
+@pytest.mark.parametrize(("r", "c"), [(0.0, 0.5), (0.6, 0.5), (0.5, 1.5), (-1.0, 0.5), (10, 20), ("early", 0.5)])
+def test_phases_are_fractions_of_the_run_in_order(r: Any, c: float) -> None:
+    for make in (obedient, adamant):
+        with pytest.raises(UserError, match=r"0 < representation <= convergence <= 1"):
+            make(r, c, 4.0)
+
+
+@pytest.mark.parametrize("bad", [{"alpha": "high"}, {"beta": -1.0}, {"gamma": float("nan")}, {"temperature": 0.0}])
+def test_a_constant_that_makes_no_sense_is_named(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"schedule\.{next(iter(bad))}"):
+        constant(**{"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "temperature": 1.0} | bad)

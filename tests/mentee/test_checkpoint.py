@@ -1,0 +1,161 @@
+"""The file that distillation hands to export: what comes out is what went in, or an error that says why."""
+
+import json
+import struct
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from data.errors import UserError
+from data.recipe import build
+from data.view import View
+from mentee.checkpoint import FORMAT, MenteeCheckpoint
+from objective.probes import Adapter, Probe
+
+RECIPE: dict[str, Any] = {
+    "_target_": "mentee.networks.PlainCNN",
+    "in_channels": 1,
+    "num_classes": 3,
+    "widths": [2, 4],
+}
+
+
+@pytest.fixture
+def made() -> MenteeCheckpoint:
+    torch.manual_seed(0)
+    network = build(RECIPE, "a test")
+    network(torch.randn(8, 1, 8, 8))  # moves BatchNorm's statistics and its int64 counter
+    return MenteeCheckpoint(
+        recipe=RECIPE,
+        state=network.state_dict(),
+        head="head",
+        view=View((1, 8, 8), (0.1307,), (0.3081,)),
+        classes=("null", "eins", "zwei ü"),
+        probes=(
+            Probe("early", "layer1", "features.0", Adapter((2, 8, 8), (4, 16, 16), (2, 8, 8))),
+            Probe("vector", "fc", "head", Adapter((3,), (3,), (3,))),
+        ),
+        mentor={"network": RECIPE, "weights": "w.safetensors", "view": {"shape": [1, 8, 8], "mean": [0.1], "std": [1.0]}},
+        data={"_target_": "data.datasets.digits", "labels_per_class": 4},
+        accuracy={"test": {"accuracy": 1 / 3, "samples": 800}},
+    )
+
+
+def test_what_is_loaded_is_bit_for_bit_what_was_saved(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    path = tmp_path / "mentee.safetensors"
+    made.save(path)
+    loaded = MenteeCheckpoint.load(path)
+    for field in fields(MenteeCheckpoint):
+        if field.name != "state":
+            assert getattr(loaded, field.name) == getattr(made, field.name), field.name
+    assert loaded.state.keys() == made.state.keys()
+    for key, value in made.state.items():
+        assert loaded.state[key].dtype == value.dtype
+        assert loaded.state[key].shape == value.shape
+        assert loaded.state[key].numpy().tobytes() == value.numpy().tobytes(), key
+
+
+def test_the_network_answers_in_eval_mode_as_it_did(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    made.save(tmp_path / "mentee.safetensors")
+    network = MenteeCheckpoint.load(tmp_path / "mentee.safetensors").network()
+    original = build(RECIPE, "a test")
+    original.load_state_dict(made.state)
+    x = torch.randn(5, 1, 8, 8)
+    assert not any(module.training for module in network.modules())
+    assert torch.equal(network(x), original.eval()(x))
+
+
+def test_without_a_mentor_there_is_none_after_loading(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    replace(made, mentor=None, probes=()).save(tmp_path / "m.safetensors")
+    loaded = MenteeCheckpoint.load(tmp_path / "m.safetensors")
+    assert loaded.mentor is None
+    assert loaded.probes == ()
+
+
+def test_views_of_one_storage_and_transposed_tensors_are_saved(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    whole = torch.arange(6.0).view(2, 3)
+    tied = replace(made, state={"a": whole, "b": whole, "c": whole.T, "d": whole[0].requires_grad_()})
+    tied.save(tmp_path / "m.safetensors")
+    loaded = MenteeCheckpoint.load(tmp_path / "m.safetensors").state
+    assert [loaded[key].tolist() for key in "abcd"] == [whole.tolist(), whole.tolist(), whole.T.tolist(), [0, 1, 2]]
+
+
+def test_only_the_mentees_weights_are_in_the_file(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    made.save(tmp_path / "m.safetensors")
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        assert set(file.keys()) == set(made.state)
+        assert "state" not in json.loads(file.metadata()["mentee"])
+
+
+def test_a_cut_file_is_an_error_at_every_length(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    made.save(path)
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), len(whole) // 50), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match="not a whole safetensors file"):
+            MenteeCheckpoint.load(path)
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no mentee checkpoint at .*expected the mentee\.safetensors"):
+        MenteeCheckpoint.load(tmp_path / "mentee.safetensors")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [None, {}, {"mentee": "{}"}, {"mentee": '{"format": "mentee-checkpoint/2"}'}, {"mentee": "[1]"}, {"mentee": "3"}],
+)
+def test_a_foreign_safetensors_file_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "m.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match=f"not a {FORMAT} file"):
+        MenteeCheckpoint.load(tmp_path / "m.safetensors")
+
+
+def test_metadata_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "m.safetensors", metadata={"mentee": "{"})
+    with pytest.raises(UserError, match=r"m\.safetensors' is not"):
+        MenteeCheckpoint.load(tmp_path / "m.safetensors")
+
+
+def test_an_absurd_header_length_is_refused(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    made.save(path)
+    path.write_bytes(struct.pack("<Q", 1 << 60) + path.read_bytes()[8:])
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        MenteeCheckpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [({"widths": [2, 5]}, "features.1"), ({"widths": [2, 4, 8]}, "features.2"), ({"batch_norm": False}, "features.0")],
+)
+def test_a_network_that_changed_since_the_run_is_an_error(
+    made: MenteeCheckpoint, change: dict[str, Any], names: str
+) -> None:
+    with pytest.raises(UserError, match=rf"weights do not fit its network .*{names}.*Distill again"):
+        replace(made, recipe=RECIPE | change).network()
+
+
+def test_a_network_that_is_gone_is_an_error(made: MenteeCheckpoint) -> None:
+    with pytest.raises(UserError, match=r"the checkpoint's network\._target_: no 'PlainCnn'.*did you mean 'PlainCNN'"):
+        replace(made, recipe=RECIPE | {"_target_": "mentee.networks.PlainCnn"}).network()
+
+
+def test_a_save_that_fails_leaves_the_older_file_whole(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    made.save(path)
+    before = path.read_bytes()
+    (tmp_path / "m.safetensors.partial").mkdir()  # nothing can be written there
+    with pytest.raises(Exception, match="directory"):
+        replace(made, head="other").save(path)
+    assert path.read_bytes() == before
+    (tmp_path / "m.safetensors.partial").rmdir()
+    replace(made, head="other").save(path)
+    assert MenteeCheckpoint.load(path).head == "other"
+    assert list(tmp_path.iterdir()) == [path]
