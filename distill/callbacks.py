@@ -17,7 +17,10 @@ from objective.loss import Terms
 
 
 class History(pl.Callback):
-    """One row an epoch: mean of every loss term, accuracies, the knobs, the learning rate, the median step's time. Travels in the checkpoint."""
+    """One row an epoch: mean of every loss term, accuracies, the knobs, the learning rate, the median step's milliseconds.
+
+    Travels in the checkpoint.
+    """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []

@@ -18,7 +18,7 @@ def run_command(config: EvaluateConfig) -> None:
     splits = load_data(config.data or checkpoint.data, whole=True)
     if splits.classes != checkpoint.classes:
         raise UserError(
-            f"{splits.name} has the classes {splits.classes}, the checkpoint {checkpoint.classes}; use data like the run's"
+            f"the classes of {splits.name} are {splits.classes}, the run's {checkpoint.classes}; use data like the run's"
         )
     split = {"train": splits.train, "val": splits.val, "test": splits.test}[config.split]
     network, view = checkpoint.network(), checkpoint.view

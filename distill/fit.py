@@ -77,8 +77,8 @@ def fit(
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         callbacks.insert(1, LastCheckpoint(checkpoint))
-    if resume and (checkpoint is None or not checkpoint.is_file()):
-        raise UserError(f"nothing to resume: no checkpoint at '{checkpoint}'; start the run without resume=true")
+    if resume:
+        check_resumable(checkpoint, module)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -103,3 +103,24 @@ def fit(
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
     return history.rows
+
+
+def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
+    """Raises `UserError` unless the checkpoint is there, whole, of this network and not of a longer run."""
+    if checkpoint is None or not checkpoint.is_file():
+        raise UserError(f"nothing to resume: no checkpoint at '{checkpoint}'; start the run without resume=true")
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        done = content["epoch"] + 1
+        module.load_state_dict(content["state_dict"])
+    except Exception as error:  # an altered pickle raises whatever it happens to run into
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
+            "give the configuration of the run that it is of, or start again without resume=true"
+        ) from None
+    if done > module.fit_config.epochs:
+        raise UserError(
+            f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
+            f"expected at least {done} to resume it"
+        )

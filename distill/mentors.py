@@ -4,11 +4,11 @@ import hashlib
 import inspect
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 import mentor.networks
@@ -51,8 +51,7 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
         load_weights(network, weights)
     else:
         weights = cache_dir / "mentors" / f"{content_hash(config, splits)}.safetensors"
-        if weights.is_file():
-            load_weights(network, weights)
+        if loaded(network, weights):
             origin = "mentor kept from an earlier run"
         else:
             train_mentor(network, view, config, splits, machine)
@@ -75,10 +74,22 @@ def train_mentor(network: nn.Module, view: View, config: MentorConfig, splits: S
     network.eval()
 
 
+def loaded(network: nn.Module, kept: Path) -> bool:
+    """False for a file that is not there or is damaged: the mentor is then trained again."""
+    try:
+        load_weights(network, kept)
+    except UserError:
+        return False
+    return True
+
+
 def content_hash(config: MentorConfig, splits: Splits) -> str:
-    """Of the recipe, the training data, the seed, torch and, where it is ours, the network's source."""
+    """Of the recipe, the training data, the seed, torch and, where it is ours, the network's source.
+
+    Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
+    """
     source = inspect.getsource(mentor.networks)
-    recipe = json.dumps(asdict(config), sort_keys=True, default=lambda value: value.value)
+    recipe = json.dumps(asdict(replace(config, least_accuracy=None)), sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
 
@@ -86,5 +97,5 @@ def content_hash(config: MentorConfig, splits: Splits) -> str:
 def keep(network: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, partial)
+    partial.write_bytes(save({key: value.contiguous() for key, value in network.state_dict().items()}))
     os.replace(partial, path)

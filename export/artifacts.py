@@ -9,15 +9,13 @@ from pathlib import Path
 
 import onnx
 
-from export.graph import IR_VERSION, Port
+from export.graph import IR_VERSION
 from export.schema import AdamW
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
 
 
-def write_artifacts(
-    forward: onnx.ModelProto, trainable: Sequence[str], outputs: Sequence[Port], optimizer: AdamW, folder: Path
-) -> None:
+def write_artifacts(forward: onnx.ModelProto, trainable: Sequence[str], optimizer: AdamW, folder: Path) -> None:
     """Writes the four files of `FILES` into `folder`, which must exist."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(
         logging.ERROR

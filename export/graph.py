@@ -7,7 +7,6 @@ Axes: B batch, K classes, D embedding.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 import onnx.utils
@@ -120,7 +119,10 @@ def export_graph(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise UserError(f"{type(graph.student.mentee).__name__} cannot be traced for export: {reason}") from None
     assert program is not None
-    return tidied(program.model_proto, [name for name, _ in graph.student.mentee.named_parameters()])
+    return tidied(
+        program.model_proto,
+        [name for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad],
+    )
 
 
 def example_input(port: Port) -> Tensor:
@@ -158,7 +160,3 @@ def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:
     cut.ir_version = min(cut.ir_version, IR_VERSION)
     del cut.graph.value_info[:]
     return cut
-
-
-def port_json(port: Port) -> dict[str, Any]:
-    return {"name": port.name, "dtype": port.dtype, "shape": list(port.shape), "meaning": port.meaning}

@@ -168,7 +168,7 @@ def relative(seen: NDArray[Any], expected: Tensor) -> float:
 
 
 def compare_gradients(reference: TrainingGraph, folder: Path, feeds: Sequence[Feed]) -> dict[str, float]:
-    names = dict(reference.student.mentee.named_parameters())
+    names = trained(reference)
     worst = dict.fromkeys(names, 0.0)
     for feed in feeds:
         module, state = runtime_module(folder)
@@ -184,13 +184,17 @@ def compare_gradients(reference: TrainingGraph, folder: Path, feeds: Sequence[Fe
     return worst
 
 
+def trained(graph: TrainingGraph) -> dict[str, torch.nn.Parameter]:
+    return {name: parameter for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad}
+
+
 def grad_or_zero(parameter: torch.nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def torch_steps(graph: TrainingGraph, feeds: Sequence[Feed], optimizer: AdamW) -> dict[str, NDArray[Any]]:
     graph = copy.deepcopy(graph)
-    parameters = dict(graph.student.mentee.named_parameters())
+    parameters = trained(graph)
     adamw = torch.optim.AdamW(
         parameters.values(),
         lr=optimizer.learning_rate,

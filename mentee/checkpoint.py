@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from data.errors import UserError
@@ -51,7 +51,7 @@ class MenteeCheckpoint:
         about = {key: value for key, value in asdict(self).items() if key != "state"} | {"format": FORMAT}
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.state.items()}
         partial = path.with_name(path.name + ".partial")
-        save_file(tensors, partial, metadata={"mentee": json.dumps(about)})
+        partial.write_bytes(save(tensors, metadata={"mentee": json.dumps(about)}))
         os.replace(partial, path)
 
     @classmethod

@@ -87,6 +87,8 @@ def parse_probes(pairs: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str
             raise UserError(
                 f"probe name '{name}' must be a plain identifier, since it names an input of the exported graph"
             )
+        if name == "logits":
+            raise UserError("probe name 'logits' is taken by the mentor's logits (input mentor_logits); choose another")
         if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(path, str) for path in pair):
             raise UserError(f"probe '{name}' is {pair!r}; expected two module paths: [mentor layer, mentee layer]")
     return {name: (pair[0], pair[1]) for name, pair in pairs.items()}

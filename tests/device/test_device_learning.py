@@ -11,7 +11,7 @@ from mentee_device import Bundle, Learner, LearningError, SampleError, Samples, 
 from mentee_device.batch import mixed
 from torch import Tensor
 
-from export.bundle import frozen_network
+from export.prepare import frozen_network
 from export.graph import TrainingGraph
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import ProbedMentee

@@ -1,0 +1,96 @@
+"""All that a bundle is made of, as tensors and modules, before anything is written."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from data.errors import UserError
+from data.load import load_data
+from data.splits import Split
+from export.freeze import freeze_batch_norm, largest_difference
+from export.graph import Port, TrainingGraph, input_ports, output_ports
+from export.packs import SupervisionPack, class_balanced, supervision_pack
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+from mentor.restore import restore_mentor
+from objective.probes import ProbedMentee
+
+FOLD_BOUND = 1e-4  # relative difference of the logits that holding BatchNorm may make in float32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    checkpoint: MenteeCheckpoint
+    network: nn.Module  # the mentee as it will be on the device
+    graph: TrainingGraph
+    inputs: list[Port]
+    outputs: list[Port]
+    trainable: list[str]
+    pack: SupervisionPack
+    golden: Split
+    test: Split
+
+
+def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
+    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of."""
+    network = frozen_network(checkpoint)
+    trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    if not trainable:
+        raise UserError("every parameter of the mentee is frozen, so nothing would train on the device; unfreeze some")
+    splits = load_data(checkpoint.data, whole=True)
+    classes = len(splits.classes)
+    if splits.classes != checkpoint.classes:
+        raise UserError(
+            f"the data's classes are {splits.classes}, the checkpoint's {checkpoint.classes}; use the run's data"
+        )
+    if checkpoint.mentor is None:
+        raise UserError("the checkpoint names no mentor, so there is nobody to supervise learning on the device")
+    mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
+    budget = load_data(checkpoint.data).train  # with the run's label budget: what had no label there has none here
+    replayed = replay_samples(budget, splits.train, settings.supervision_per_class, classes)
+    student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
+    with torch.no_grad():
+        embedding = student(checkpoint.view(splits.train.images[:2])).embedding.shape[1]
+    return Prepared(
+        checkpoint=checkpoint,
+        network=network,
+        graph=TrainingGraph(student),
+        inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
+        outputs=output_ports(classes, embedding, checkpoint.probes),
+        trainable=trainable,
+        pack=supervision_pack(replayed, mentor, checkpoint.view),
+        golden=class_balanced(splits.val, settings.golden_per_class, classes, "validation split"),
+        test=splits.test,
+    )
+
+
+def frozen_network(checkpoint: MenteeCheckpoint) -> nn.Module:
+    """The mentee as it will be on the device. Raises `UserError` where holding BatchNorm changed what it computes."""
+    network = checkpoint.network()
+    frozen = freeze_batch_norm(network, {probe.mentee for probe in checkpoint.probes})
+    example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
+    difference = largest_difference(network, frozen, example)
+    if not difference <= FOLD_BOUND:
+        raise UserError(
+            f"folding BatchNorm changes the mentee's logits by {difference:.1e} (at most {FOLD_BOUND:.0e}); has a running "
+            "variance collapsed to 0? Distill with batch_norm=false, or for longer"
+        )
+    return frozen
+
+
+def replay_samples(budget: Split, whole: Split, per_class: int, classes: int) -> Split:
+    """`per_class` labelled samples of every class out of the run's label budget; where it has fewer, others from the whole
+    training split stand in, without their label, for the mentor to answer."""
+    pack = class_balanced(budget, per_class, classes, "training split")
+    lacking = per_class * classes - len(pack)
+    if lacking <= 0:
+        return pack
+    labelled = set(budget.positions[budget.labels >= 0].tolist())
+    spare = torch.tensor([i for i, position in enumerate(whole.positions.tolist()) if position not in labelled]).long()
+    spare = spare[torch.randperm(len(spare), generator=torch.Generator().manual_seed(0))[:lacking]]
+    return Split(
+        torch.cat([pack.images, whole.images[spare]]),
+        torch.cat([pack.labels, torch.full((len(spare),), -1)]),
+        torch.cat([pack.positions, whole.positions[spare]]),
+    )

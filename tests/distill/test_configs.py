@@ -1,0 +1,108 @@
+"""Every shipped YAML file composes, has the schema's shape, and binds to the signatures it names."""
+
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException, HydraException
+from omegaconf import OmegaConf
+
+from data.errors import UserError
+from distill.check import check_distill
+from distill.schema import DistillConfig, FitConfig, LearningRateCurve, Optimizer
+
+CONFIGS = Path(str(files("configs")))
+GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "experiment")
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
+
+
+def composed(*overrides: str) -> DistillConfig:
+    """What a user must give (`???`) is given."""
+    ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
+    with initialize_config_module("configs", version_base="1.3"):
+        run_dir = "run_dir=runs/here"  # the default names Hydra's own choices, known only to a command
+        open_settings = OmegaConf.missing_keys(compose("distill", [run_dir, *overrides]))
+        given = [f"{name}=given" for name in sorted(open_settings)]
+        config = OmegaConf.to_object(compose("distill", [run_dir, *overrides, *given]))
+    assert isinstance(config, DistillConfig)
+    return config
+
+
+@pytest.mark.parametrize("option", [pytest.param(option, id=option) for option in OPTIONS])
+def test_every_option_of_every_group_composes_and_binds(option: str) -> None:
+    override = option.replace("experiment=", "+experiment=") if option.startswith("experiment=") else option
+    check_distill(composed(override))
+
+
+def test_no_group_is_left_out() -> None:
+    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir() and any(path.glob("*.yaml"))}
+    assert folders <= set(GROUPS)
+    assert set(GROUPS) - {"experiment"} <= folders
+
+
+def test_the_default_is_what_the_reader_of_the_yaml_files_expects() -> None:
+    config = composed()
+    assert config.mentee.network["_target_"] == "mentee.networks.PlainCNN"
+    assert config.data["_target_"] == "data.datasets.digits"
+    assert isinstance(config.trainer, FitConfig)
+    assert config.trainer.optimizer is Optimizer.adamw
+    assert config.trainer.curve is LearningRateCurve.cosine
+    assert all(len(pair) == 2 for pair in config.probes.values())
+
+
+def test_overrides_reach_the_typed_configuration() -> None:
+    config = composed("seed=7", "trainer.batch=8", "trainer.optimizer=sgd", "mentor.fit.epochs=2", "schedule.temperature=2",
+                      "schedule=obedient")
+    assert (config.seed, config.trainer.batch, config.mentor.fit.epochs) == (7, 8, 2)
+    assert config.trainer.optimizer is Optimizer.sgd
+    assert config.schedule["temperature"] == 2
+
+
+@pytest.mark.parametrize(
+    "override", ["trainer.epoch=3", "trainer.epochs=many", "trainer.optimizer=adam", "seeed=3", "schedule=obediant"]
+)
+def test_a_typo_or_a_wrong_type_does_not_compose(override: str) -> None:
+    with pytest.raises((HydraException, ConfigCompositionException)):
+        composed(override)
+
+
+def changed(**changes: Any) -> DistillConfig:
+    return replace(composed(), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": -1}, r"seed=-1; expected 0 or more"),
+        ({"trainer": FitConfig(epochs=0)}, r"trainer\.epochs=0; expected 1 or more"),
+        ({"trainer": FitConfig(batch=0)}, r"trainer\.batch=0"),
+        ({"trainer": FitConfig(steps_per_epoch=0)}, r"trainer\.steps_per_epoch=0"),
+        ({"trainer": FitConfig(learning_rate=0.0)}, r"trainer\.learning_rate=0\.0; expected a number above 0"),
+        ({"trainer": FitConfig(learning_rate=float("nan"))}, r"trainer\.learning_rate=nan"),
+        ({"trainer": FitConfig(warmup=1.0)}, r"trainer\.warmup=1\.0; expected a fraction"),
+        ({"trainer": FitConfig(warmup=-0.1)}, r"trainer\.warmup=-0\.1"),
+        ({"schedule": {"_target_": "distill.schedules.obedint"}}, r"schedule\._target_: .*did you mean 'obedient'"),
+        ({"schedule": {"_target_": "distill.schedules.independent"}}, r"schedule: .* needs representation"),
+        ({"data": {"_target_": "data.datasets.digits", "labels": 3}}, r"data: .* has no option 'labels'"),
+        ({"data": {"_target_": "data.datasets.digits", "labels_per_class": "x"}}, r"data\.labels_per_class=x"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error_before_anything_starts(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_distill(changed(**changes))
+
+
+def test_mentor_and_mentee_are_checked_like_the_rest() -> None:
+    config = composed()
+    with pytest.raises(UserError, match=r"mentor\.fit\.batch=0"):
+        check_distill(replace(config, mentor=replace(config.mentor, fit=FitConfig(batch=0))))
+    for part in ("mentor", "mentee"):
+        own = getattr(config, part)
+        with pytest.raises(UserError, match=rf"{part}\.network: .*did you mean 'widths'"):
+            check_distill(replace(config, **{part: replace(own, network=own.network | {"width": [3]})}))
+        with pytest.raises(UserError, match=rf"{part}\.network\._target_ is None"):
+            check_distill(replace(config, **{part: replace(own, network={})}))
