@@ -93,7 +93,7 @@ class TorchMentee:
             *(feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")),
         )
         self.optimizer.zero_grad()
-        terms.loss.sum().backward()
+        terms.loss.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return float(terms.loss.detach())
 

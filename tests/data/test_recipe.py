@@ -12,7 +12,7 @@ from data.recipe import build, check_recipe, completed, signature_in_source
 
 CNN = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 3}
 
-SOURCE = '''
+SOURCE = """
 from dataclasses import dataclass
 from typing import overload
 
@@ -45,7 +45,7 @@ number = 3
 if True:
     def conditional(p, q=1):
         return (p, q)
-'''
+"""
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_mistyped_option_names_the_one_that_was_meant_and_all_there_are() -> None:
-    with pytest.raises(UserError, match=r"^mentee\.network: 'mentee\.networks\.PlainCNN' has no option 'width'") as error:
+    with pytest.raises(
+        UserError, match=r"^mentee\.network: 'mentee\.networks\.PlainCNN' has no option 'width'"
+    ) as error:
         check_recipe(CNN | {"width": [4]}, "mentee.network")
     assert "did you mean 'widths'?" in str(error.value)
     assert "(it has batch_norm, in_channels, num_classes, widths)" in str(error.value)
@@ -81,7 +83,9 @@ def test_a_missing_option_is_named_with_the_setting_that_gives_it() -> None:
 def test_a_target_is_called_with_its_options() -> None:
     network = build(CNN | {"widths": [2, 5]}, "mentee.network")
     assert [tuple(p.shape) for n, p in network.named_parameters() if n == "features.1.1.weight"] == [(5, 2, 3, 3)]
-    assert build({"_target_": "mentee.networks:PlainCNN", "in_channels": 1, "num_classes": 7}, "x").head.out_features == 7
+    assert (
+        build({"_target_": "mentee.networks:PlainCNN", "in_channels": 1, "num_classes": 7}, "x").head.out_features == 7
+    )
 
 
 @pytest.mark.parametrize("target", ["Plain", "Inherits"])
@@ -133,7 +137,10 @@ def test_only_what_the_signature_names_is_completed() -> None:
         ("mentee.network.PlainCNN", r"no module 'mentee\.network' for"),
         ("nowhere_at_all.Net", r"no module 'nowhere_at_all' .*PYTHONPATH"),
         ("mentee.networks.PlainCNN.forward", "no module"),
-        *((bad, "expected 'package.module.callable'") for bad in ("PlainCNN", ".foo", "foo.", "a..b", ":", "", "a/b.c")),
+        *(
+            (bad, "expected 'package.module.callable'")
+            for bad in ("PlainCNN", ".foo", "foo.", "a..b", ":", "", "a/b.c")
+        ),
         (None, "expected 'package.module.callable'"),
         (3, "expected 'package.module.callable'"),
     ],

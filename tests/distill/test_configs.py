@@ -11,9 +11,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
+from configs.compose import compose as compose_typed
 from data.errors import UserError
 from distill.check import check_distill
-from distill.schema import DistillConfig, FitConfig, LearningRateCurve, Optimizer
+from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
+from export.schema import ExportSettings, check_export
 
 CONFIGS = Path(str(files("configs")))
 GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "experiment")
@@ -34,8 +36,7 @@ def composed(*overrides: str) -> DistillConfig:
 
 @pytest.mark.parametrize("option", [pytest.param(option, id=option) for option in OPTIONS])
 def test_every_option_of_every_group_composes_and_binds(option: str) -> None:
-    override = option.replace("experiment=", "+experiment=") if option.startswith("experiment=") else option
-    check_distill(composed(override))
+    check_distill(composed(option))
 
 
 def test_no_group_is_left_out() -> None:
@@ -55,11 +56,26 @@ def test_the_default_is_what_the_reader_of_the_yaml_files_expects() -> None:
 
 
 def test_overrides_reach_the_typed_configuration() -> None:
-    config = composed("seed=7", "trainer.batch=8", "trainer.optimizer=sgd", "mentor.fit.epochs=2", "schedule.temperature=2",
-                      "schedule=obedient")
+    config = composed(
+        "seed=7",
+        "trainer.batch=8",
+        "trainer.optimizer=sgd",
+        "mentor.fit.epochs=2",
+        "schedule.temperature=2",
+        "schedule=obedient",
+    )
     assert (config.seed, config.trainer.batch, config.mentor.fit.epochs) == (7, 8, 2)
     assert config.trainer.optimizer is Optimizer.sgd
     assert config.schedule["temperature"] == 2
+
+
+def test_the_other_commands_configurations_compose() -> None:
+    evaluation = compose_typed("evaluate", EvaluateConfig, ["checkpoint=a", "split=val", "data=digits"])
+    assert (evaluation.checkpoint, evaluation.split) == ("a", "val")
+    assert evaluation.data == {"_target_": "data.datasets.digits"}
+    exported = compose_typed("export", ExportSettings, ["checkpoint=a", "bundle=b"])
+    check_export(exported)
+    assert (exported.checkpoint, exported.bundle) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +84,38 @@ def test_overrides_reach_the_typed_configuration() -> None:
 def test_a_typo_or_a_wrong_type_does_not_compose(override: str) -> None:
     with pytest.raises((HydraException, ConfigCompositionException)):
         composed(override)
+
+
+def experiment(folder: Path, text: str) -> list[str]:
+    """A user's own experiment file, found by Hydra's search path."""
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+    return [f"hydra.searchpath=[file://{folder}]", "experiment=mine"]
+
+
+def test_an_experiment_file_overrides_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
+    text = "defaults: [{override /schedule: obedient}]\ntrainer: {epochs: 3}\nschedule: {temperature: 2.5}\n"
+    config = composed(*experiment(tmp_path, text))
+    check_distill(config)
+    assert config.trainer == replace(composed().trainer, epochs=3)
+    assert config.schedule == composed("schedule=obedient").schedule | {"temperature": 2.5}
+
+
+@pytest.mark.parametrize(
+    "text", ["trainer: {epoch: 3}", "traner: {epochs: 3}", "trainer: {epochs: many}", "mentor: {fit: {batches: 3}}"]
+)
+def test_a_typo_in_an_experiment_file_does_not_compose(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigCompositionException):
+        composed(*experiment(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "text", ["schedule: {alfa: [[0, 1]]}", "data: {labels_pr_class: 3}", "mentee: {network: {width: [3]}}"]
+)
+def test_a_typo_in_an_open_part_of_an_experiment_file_does_not_bind(tmp_path: Path, text: str) -> None:
+    config = composed(*experiment(tmp_path, text))
+    with pytest.raises(UserError, match=r"has no option '\w+'; did you mean"):
+        check_distill(config)
 
 
 def changed(**changes: Any) -> DistillConfig:

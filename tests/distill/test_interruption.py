@@ -152,7 +152,9 @@ def test_resume_into_another_network_is_an_error_of_the_users(
 ) -> None:
     distill(make_config(tmp_path), machine, mentor=mentor)
     other = MenteeConfig(network={"_target_": "mentee.networks.PlainCNN", "widths": [4, 8]})
-    with pytest.raises(UserError, match=r"last\.ckpt' cannot be resumed: .*size mismatch for student\.mentee\.features\.1"):
+    with pytest.raises(
+        UserError, match=r"last\.ckpt' cannot be resumed: .*size mismatch for student\.mentee\.features\.1"
+    ):
         distill(make_config(tmp_path, mentee=other, resume=True), machine, mentor=mentor)
 
 
@@ -169,10 +171,17 @@ def test_a_loss_that_blows_up_names_its_terms_and_keeps_the_checkpoint_before(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     fit = FitConfig(
-        epochs=5, steps_per_epoch=1, batch=8, optimizer=Optimizer.sgd, learning_rate=1e30, warmup=0.0,
+        epochs=5,
+        steps_per_epoch=1,
+        batch=8,
+        optimizer=Optimizer.sgd,
+        learning_rate=1e30,
+        warmup=0.0,
         curve=LearningRateCurve.constant,
     )
-    with pytest.raises(UserError, match=r"the loss is nan at epoch 1, step 0, through ce and rmse_\w+.* and kl") as error:
+    with pytest.raises(
+        UserError, match=r"the loss is nan at epoch 1, step 0, through ce and rmse_\w+.* and kl"
+    ) as error:
         distill(make_config(tmp_path, trainer=fit), machine, mentor=mentor)
     assert "Knobs(alpha=" in str(error.value)
     assert "trainer.learning_rate" in str(error.value)

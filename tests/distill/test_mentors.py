@@ -138,7 +138,10 @@ def test_given_weights_that_do_not_fit_are_an_error_and_not_trained_again(
     config: MentorConfig, splits: Splits, tmp_path: Path, machine: Machine
 ) -> None:
     save_file({"head.weight": torch.zeros(2, 2)}, tmp_path / "w.safetensors")
-    for path, match in ((tmp_path / "w.safetensors", "do not fit ResidualNet"), (tmp_path / "none.pt", "no weights at")):
+    for path, match in (
+        (tmp_path / "w.safetensors", "do not fit ResidualNet"),
+        (tmp_path / "none.pt", "no weights at"),
+    ):
         with pytest.raises(UserError, match=match):
             find_mentor(replace(config, weights=str(path)), splits, tmp_path / "cache", machine)
     assert not (tmp_path / "cache").exists()

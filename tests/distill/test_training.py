@@ -54,7 +54,11 @@ def written_out(config: DistillConfig, mentor: nn.Module | None) -> tuple[dict[s
         for indices in batches:
             step = len(losses)
             warm = fit.warmup * steps
-            factor = (step + 1) / (warm + 1) if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (steps - warm))
+            factor = (
+                (step + 1) / (warm + 1)
+                if step < warm
+                else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (steps - warm))
+            )
             optimizer.param_groups[0]["lr"] = fit.learning_rate * factor
             x = ((pixels[indices] - mean) / std).float()
             early = net.features[0](x)
@@ -215,9 +219,7 @@ def test_rate_factors_worked_out_by_hand() -> None:
     config = FitConfig(warmup=0.25, curve=LearningRateCurve.cosine)
     found = [rate_factor(step, 8, config) for step in range(9)]
     root = math.sqrt(3) / 2
-    assert found == pytest.approx(
-        [1 / 3, 2 / 3, 1, (1 + root) / 2, 0.75, 0.5, 0.25, (1 - root) / 2, 0], abs=1e-12
-    )
+    assert found == pytest.approx([1 / 3, 2 / 3, 1, (1 + root) / 2, 0.75, 0.5, 0.25, (1 - root) / 2, 0], abs=1e-12)
     flat = replace(config, curve=LearningRateCurve.constant)
     assert [rate_factor(step, 8, flat) for step in (0, 1, 2, 7, 8)] == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
     assert rate_factor(0, 8, replace(config, warmup=0.0)) == 1

@@ -40,7 +40,11 @@ def made() -> MenteeCheckpoint:
             Probe("early", "layer1", "features.0", Adapter((2, 8, 8), (4, 16, 16), (2, 8, 8))),
             Probe("vector", "fc", "head", Adapter((3,), (3,), (3,))),
         ),
-        mentor={"network": RECIPE, "weights": "w.safetensors", "view": {"shape": [1, 8, 8], "mean": [0.1], "std": [1.0]}},
+        mentor={
+            "network": RECIPE,
+            "weights": "w.safetensors",
+            "view": {"shape": [1, 8, 8], "mean": [0.1], "std": [1.0]},
+        },
         data={"_target_": "data.datasets.digits", "labels_per_class": 4},
         accuracy={"test": {"accuracy": 1 / 3, "samples": 800}},
     )
