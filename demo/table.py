@@ -118,6 +118,6 @@ def draw_owner(outcomes: Sequence[Outcome], path: Path) -> None:
         )
         axes.bar_label(drawn, fmt="%.1f", padding=3)
     axes.set_xticks(range(len(arms)), list(arms.values()))
-    axes.set(ylabel="accuracy, %", ylim=(50, 104), title=f"Mean ± std over {len(outcomes)} seeds")
+    axes.set(ylabel="accuracy, %", ylim=(0, 112), title=f"Mean ± std over {len(outcomes)} seeds")
     axes.legend(loc="lower right")
     save(figure, path)

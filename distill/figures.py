@@ -5,6 +5,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
@@ -91,6 +92,9 @@ def plot_both(axes, history: Rows, name: str, label: str, color: str) -> None:  
 
 
 def save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        if axes.get_xlabel() == "epoch":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     FigureCanvasAgg(figure)
     figure.savefig(path, dpi=DPI)
