@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from data.errors import UserError, did_you_mean
 
@@ -40,6 +41,7 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
     def main(composed: DictConfig) -> object:
         with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
             config: Any = OmegaConf.to_object(composed)
+            require_known(config, schema)
             if hasattr(config, "run_dir"):
                 config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
             check(config)
@@ -57,6 +59,8 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
         fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         fail(explain(error, schema))
+    except (OSError, YAMLError) as error:  # a folder that cannot be written, a YAML file that cannot be read
+        fail(str(error))
     except KeyboardInterrupt:
         print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -89,23 +93,35 @@ def explain(error: Exception, schema: type) -> str:
     if isinstance(error, MissingConfigException):
         return explain_missing_option(error)
     cause: BaseException = error
-    while cause.__cause__ is not None and isinstance(error, ConfigCompositionException):
-        cause = cause.__cause__
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-            break
+    while isinstance(cause, ConfigCompositionException) and (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner  # a mistake in a YAML file is the context of what Hydra raises, one on the command line its cause
     message = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
     unknown = re.search(r"[Kk]ey '(\w+)'", message)
     if unknown and isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        key = unknown[1]
-        at = str(getattr(cause, "full_key", None) or key)
-        parent = at.rpartition(".")[0]
-        known = field_names(schema, parent)
-        return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
+        return no_setting(str(getattr(cause, "full_key", None) or unknown[1]), schema)
+    if group := re.search(r"Could not override '(\w+)'\. No match in the defaults list", message):
+        return no_setting(group[1], schema)
     place = getattr(cause, "full_key", None)
     if isinstance(cause, MissingMandatoryValue):
-        missing = message.rpartition(" ")[2]
+        missing = place or message.rpartition(" ")[2]
         return f"{missing} is not set; give it as {missing}=…"
     return f"{place}: {message}" if place else message
+
+
+def no_setting(at: str, schema: type) -> str:
+    parent, _, key = at.rpartition(".")
+    known = field_names(schema, parent)
+    return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
+
+
+def require_known(config: Any, schema: type, path: str = "") -> None:
+    """Raises `UserError` for a name that the schema lacks: Hydra lets `+trainer.epoch=3` add any, which nothing would read."""
+    for name, value in vars(config).items():
+        at = f"{path}.{name}" if path else name
+        if name not in field_names(schema, path):
+            raise UserError(no_setting(at, schema))
+        if is_dataclass(value):
+            require_known(value, schema, at)
 
 
 def explain_missing_option(error: MissingConfigException) -> str:

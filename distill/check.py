@@ -16,6 +16,8 @@ def check_distill(config: DistillConfig) -> None:
     check_data(config.data)
     check_fit(config.trainer, "trainer")
     check_fit(config.mentor.fit, "mentor.fit")
+    if config.threads is not None and config.threads < 1:
+        raise UserError(f"threads={config.threads}; expected 1 or more, or null")
     if config.seed < 0:
         raise UserError(f"seed={config.seed}; expected 0 or more")
 

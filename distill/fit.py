@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from torch.utils.data import DataLoader
 
@@ -46,7 +47,10 @@ class Batches(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         batches = EpochBatches(len(self.splits.train), self.batch, self.seed, steps_per_epoch=self.steps_per_epoch)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        return DataLoader(self.splits.train, batch_sampler=batches, collate_fn=identity)  # type: ignore[arg-type]
+        # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
+        # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
+        own = torch.Generator()
+        return DataLoader(self.splits.train, batch_sampler=batches, collate_fn=identity, generator=own)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return in_order(self.splits.val, 256)
@@ -84,19 +88,24 @@ def fit(
     with warnings.catch_warnings():
         for message in QUIET:
             warnings.filterwarnings("ignore", message)
-        trainer = pl.Trainer(
-            max_epochs=config.epochs,
-            accelerator=machine.accelerator,
-            devices=1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,
-        )
+        try:
+            trainer = pl.Trainer(
+                max_epochs=config.epochs,
+                accelerator=machine.accelerator,
+                devices=1,
+                callbacks=callbacks,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                use_distributed_sampler=False,
+                reload_dataloaders_every_n_epochs=1,
+            )
+        except (ValueError, MisconfigurationException) as error:  # an unknown accelerator, or one that is not here
+            raise UserError(
+                f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is"
+            ) from None
         batches = Batches(splits, config.batch, config.steps_per_epoch, module.seed)
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
 
+from data.errors import UserError
 from export.graph import IR_VERSION
 from export.schema import AdamW
 
@@ -22,21 +24,36 @@ def write_artifacts(forward: onnx.ModelProto, trainable: Sequence[str], optimize
     )  # imported by onnxruntime.training, looks for CUDA
     from onnxruntime.training import artifacts
 
-    with silenced():
-        artifacts.generate_artifacts(
-            forward,
-            requires_grad=list(trainable),
-            frozen_params=[],
-            loss=None,  # the graph's first output is the loss
-            optimizer=artifacts.OptimType.AdamW,
-            artifact_directory=str(folder),
-        )
+    try:
+        with silenced():
+            artifacts.generate_artifacts(
+                forward,
+                requires_grad=list(trainable),
+                frozen_params=[],
+                loss=None,  # the graph's first output is the loss
+                optimizer=artifacts.OptimType.AdamW,
+                artifact_directory=str(folder),
+            )
+    except RuntimeError as error:
+        raise UserError(undifferentiable(forward, str(error))) from None
     for name in FILES[:3]:
         model = onnx.load(folder / name)
         model.ir_version = min(model.ir_version, IR_VERSION)
         if name == "optimizer_model.onnx":
             set_adamw(model, optimizer)
         onnx.save(model, folder / name)
+
+
+def undifferentiable(forward: onnx.ModelProto, message: str) -> str:
+    """The runtime's failure to build a gradient, in words that name the operator and the layer it stands for."""
+    found = re.search(r"gradient builder has not been registered: (\w+) for node (\S*)", message)
+    if not found:
+        return f"ONNX Runtime Training cannot build the gradient graph: {message.strip().splitlines()[-1]}"
+    operator, name = found[1], found[2].rstrip(".")
+    return (
+        f"ONNX Runtime Training has no gradient for the operator {operator} (node '{name}'); replace that layer in the "
+        "mentee: HardSwish is x * clip(x + 3, 0, 6) / 6, SiLU is x * sigmoid(x), a norm can be BatchNorm"
+    )
 
 
 def set_adamw(model: onnx.ModelProto, optimizer: AdamW) -> None:

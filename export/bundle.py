@@ -12,8 +12,8 @@ from torch import Tensor
 from data.errors import UserError
 from data.splits import Split
 from data.view import View
-from export.artifacts import write_artifacts
-from export.files import file_table, whole_or_nothing, write_json, zip_folder
+from export.artifacts import silenced, write_artifacts
+from export.files import file_table, whole_or_nothing, write_json
 from export.graph import cut_inference, export_graph
 from export.manifest import describe, write_manifest
 from export.parity import Samples, measure, require_parity
@@ -35,6 +35,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
     Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
     """
+    if not path.name or (path.exists() and settings.overwrite and not replaceable(path)):
+        raise UserError(f"'{path}' is no bundle, so it is not replaced by one; choose another bundle=…")
     if path.exists() and not settings.overwrite:
         raise UserError(
             f"'{path}' exists; choose another bundle=…, or overwrite=true to replace it once the new one is whole"
@@ -44,7 +46,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
     with whole_or_nothing(path) as staging:
         training, inference = staging / "ort-training", staging / "inference.onnx"
         training.mkdir()
-        forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs)
+        with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
+            forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs)
         onnx.save(cut_inference(forward), inference)
         write_artifacts(forward, prepared.trainable, settings.optimizer, training)
         golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
@@ -62,8 +65,12 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         }
         manifest["files"] = file_table(staging)
         manifest = write_manifest(staging / "manifest.json", manifest)
-    zip_folder(path, path.with_name(path.name + ".zip"))
     return Exported(path, manifest, parity)
+
+
+def replaceable(path: Path) -> bool:
+    """An older bundle or an empty folder: a slip in bundle=… must not cost a user's own files."""
+    return path.is_dir() and ((path / "manifest.json").is_file() or not any(path.iterdir()))
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -15,27 +15,31 @@ from data.errors import UserError
 
 @contextmanager
 def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A folder that takes the name `path` when the block ends well, and is gone when it does not.
+    """A folder that takes the name `path`, its zip beside it, when the block ends well, and is gone when it does not.
 
     Raises `UserError` where the disk is full or the place is not writable.
     """
     staging = path.with_name(f".{path.name}.{os.getpid()}.partial")
     aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    zipped = path.with_name(f".{path.name}.{os.getpid()}.zip")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         yield staging
+        zip_folder(staging, zipped)
         if path.exists():
             path.rename(aside)
         staging.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
+        zipped.replace(path.with_name(path.name + ".zip"))
     except OSError as error:
-        if aside.exists() and not path.exists():
-            aside.rename(path)
         raise UserError(f"the bundle '{path}' cannot be written: {error}; nothing was changed") from None
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        for leftover in (staging, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
+        zipped.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -51,10 +55,8 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
 
 def zip_folder(folder: Path, path: Path) -> None:
     """The same folder gives the same bytes: sorted names, one date, no compression (weights do not compress)."""
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, file.read_bytes())
-    os.replace(partial, path)

@@ -3,7 +3,7 @@
 ONNX Runtime Training runs every BatchNorm on the statistics of the batch, also one exported in eval mode; on batches of a
 few samples of one person that is another network. So the statistics leave the graph before it is differentiated: folded
 into the convolution or linear layer that alone feeds the BatchNorm, exactly, or else into a scale and a shift a channel.
-Both stay trainable.
+Both stay as trainable as they were.
 """
 
 import copy
@@ -27,8 +27,9 @@ class ChannelAffine(nn.Module):
         assert variance is not None
         weight = (variance + batch_norm.eps).rsqrt() * (1 if batch_norm.weight is None else batch_norm.weight.detach())
         bias = (0 if batch_norm.bias is None else batch_norm.bias.detach()) - mean * weight
-        self.weight = nn.Parameter(weight)
-        self.bias = nn.Parameter(bias)
+        # what the BatchNorm did not train, having no weights or frozen ones, is not trained on the device either
+        self.weight = nn.Parameter(weight, batch_norm.weight is not None and batch_norm.weight.requires_grad)
+        self.bias = nn.Parameter(bias, batch_norm.bias is not None and batch_norm.bias.requires_grad)
 
     def forward(self, x: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (x.dim() - 2)
@@ -83,8 +84,11 @@ def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
 
 
 def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, module)
+    """Under every path that the module at `path` is known by."""
+    replaced = network.get_submodule(path)
+    for alias in [alias for alias, found in network.named_modules(remove_duplicate=False) if found is replaced]:
+        parent, _, name = alias.rpartition(".")
+        setattr(network.get_submodule(parent), name, module)
 
 
 def largest_difference(before: nn.Module, after: nn.Module, example: Tensor) -> float:

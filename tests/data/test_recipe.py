@@ -108,7 +108,7 @@ def test_what_the_source_does_not_show_is_imported(own: str) -> None:
 
 
 def test_of_several_definitions_the_last_counts(own: str) -> None:
-    assert build({"_target_": f"{own}.either", "a": "1"}, "x") == ("1", 0)
+    assert build({"_target_": f"{own}.either", "a": "1", "b": 2}, "x") == ("1", 2)
 
 
 def test_a_target_that_takes_anything_takes_any_option_but_still_needs_its_own(own: str) -> None:

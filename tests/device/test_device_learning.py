@@ -11,8 +11,8 @@ from mentee_device import Bundle, Learner, LearningError, SampleError, Samples, 
 from mentee_device.batch import mixed
 from torch import Tensor
 
-from export.prepare import frozen_network
 from export.graph import TrainingGraph
+from export.prepare import frozen_network
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import ProbedMentee
 

@@ -28,7 +28,8 @@ def composed(*overrides: str) -> DistillConfig:
     with initialize_config_module("configs", version_base="1.3"):
         run_dir = "run_dir=runs/here"  # the default names Hydra's own choices, known only to a command
         open_settings = OmegaConf.missing_keys(compose("distill", [run_dir, *overrides]))
-        given = [f"{name}=given" for name in sorted(open_settings)]
+        target = "mentee.networks.PlainCNN"
+        given = [f"{name}={target if name.endswith('_target_') else 'given'}" for name in sorted(open_settings)]
         config = OmegaConf.to_object(compose("distill", [run_dir, *overrides, *given]))
     assert isinstance(config, DistillConfig)
     return config

@@ -38,6 +38,19 @@ config = pickle.loads(Path(sys.argv[1]).read_bytes())
 distill(config, Machine(accelerator="cpu", threads=1, console=Console(file=io.StringIO())))
 """
 
+FORGETFUL = """
+import torch
+from mentee.networks import PlainCNN
+
+class Forgetful(PlainCNN):
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__(in_channels, num_classes, (4, 6))
+        self.dropout = torch.nn.Dropout(0.3)
+
+    def forward(self, x):
+        return self.head(self.dropout(self.features(x)).mean((2, 3)))
+"""
+
 
 def epoch_of(checkpoint: Path) -> int:
     """Always readable: the file is replaced as a whole."""
@@ -53,13 +66,17 @@ def await_epoch(checkpoint: Path, epoch: int, alive: Callable[[], bool], seconds
 
 
 def test_a_killed_run_goes_on_to_the_very_bits_of_one_that_was_not(
-    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The mentee draws random numbers at each step (dropout), and they too must be those of the other run."""
+    (tmp_path / "forgetful.py").write_text(FORGETFUL)
+    monkeypatch.syspath_prepend(tmp_path)
+    mentee = MenteeConfig(network={"_target_": "forgetful.Forgetful"})
     fit = FitConfig(epochs=40, steps_per_epoch=4, batch=16, learning_rate=5e-3)
-    killed, whole = (make_config(tmp_path / name, trainer=fit) for name in ("killed", "whole"))
+    killed, whole = (make_config(tmp_path / name, trainer=fit, mentee=mentee) for name in ("killed", "whole"))
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(killed))
     command = [sys.executable, "-c", CHILD, str(tmp_path / "config.pickle")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}."}) as child:
         await_epoch(tmp_path / "killed" / "last.ckpt", 3, lambda: child.poll() is None)
         child.kill()
         assert child.wait() == -signal.SIGKILL

@@ -207,12 +207,26 @@ def test_a_run_does_not_change_the_mentor(result: RunResult, mentor: FoundMentor
 def test_unlabelled_samples_are_taught_by_the_mentor_alone(
     make_config: MakeConfig, constant_schedule: dict[str, Any], mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
+    """One step with everything in the batch, so its loss is that of the untrained mentee."""
     data = {"_target_": "data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
-    found = distill(make_config(tmp_path, data=data, schedule=constant_schedule), machine, mentor=mentor)
-    assert all(row["train_kl"] > 0 for row in found.history)
-    assert all(math.isfinite(row["train_loss"]) for row in found.history)
-    unlabelled = len(found.splits.train) - 10
-    assert int((found.splits.train.labels == -1).sum()) == unlabelled
+    fit = FitConfig(epochs=1, steps_per_epoch=1, batch=900)
+    config = make_config(tmp_path, data=data, schedule=constant_schedule, trainer=fit)
+    found = distill(config, machine, mentor=mentor)
+    torch.manual_seed(config.seed)
+    mentee, train = PlainCNN(1, 10, (4, 6)).train(), found.splits.train
+    with torch.no_grad():
+        x = found.checkpoint.view(train.images)
+        logits, taught = mentee(x), mentor.network(x)
+    has_label = train.labels >= 0
+    assert int(has_label.sum()) == 10
+    row = found.history[0]
+    assert row["train_ce"] == pytest.approx(
+        float(F.cross_entropy(logits[has_label], train.labels[has_label])), rel=1e-4
+    )
+    everyone = F.kl_div(F.log_softmax(logits / 3, 1), F.softmax(taught / 3, 1), reduction="batchmean")
+    assert row["train_kl"] == pytest.approx(float(everyone), rel=1e-3)
+    hits = int((logits.argmax(1) == train.labels).sum())
+    assert row["train_accuracy"] == pytest.approx(hits / 10)
 
 
 def test_rate_factors_worked_out_by_hand() -> None:
