@@ -45,7 +45,13 @@ def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
 def build(recipe: Recipe, where: str) -> Any:
     """Calls the target. Raises `UserError` as `check_recipe` does."""
     check_recipe(recipe, where)
-    return imported(*split_target(recipe, where), where)(**{key: recipe[key] for key in recipe if key != "_target_"})
+    target = imported(*split_target(recipe, where), where)
+    options = {key: recipe[key] for key in recipe if key != "_target_"}
+    try:
+        return target(**options)
+    except (TypeError, ValueError) as error:  # most often an option of the wrong type
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where}: {recipe['_target_']} failed with {options}: {reason}") from error
 
 
 def split_target(recipe: Recipe, where: str) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -81,6 +81,7 @@ def fit(
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         callbacks.insert(1, LastCheckpoint(checkpoint))
+    module.run = describe_run(module, splits)
     if resume:
         check_resumable(checkpoint, module)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
@@ -114,13 +115,28 @@ def fit(
     return history.rows
 
 
+def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
+    """All that the steps depend on besides the networks; a run that is resumed under another would mix two runs.
+
+    More epochs are no other run: the schedule and the learning rate then stretch over all of them.
+    """
+    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name != "epochs"}
+    return {
+        "data": splits.train.fingerprint(),
+        "mentee.view": str(module.view),
+        "schedule": str(module.schedule),
+        "seed": str(module.seed),
+        **trainer,
+    }
+
+
 def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
-    """Raises `UserError` unless the checkpoint is there, whole, of this network and not of a longer run."""
+    """Raises `UserError` unless the checkpoint is there, whole, of this network and of a run under the same settings."""
     if checkpoint is None or not checkpoint.is_file():
         raise UserError(f"nothing to resume: no checkpoint at '{checkpoint}'; start the run without resume=true")
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        done = content["epoch"] + 1
+        done, was = content["epoch"] + 1, dict(content["run"])
         module.load_state_dict(content["state_dict"])
     except Exception as error:  # an altered pickle raises whatever it happens to run into
         reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -133,3 +149,9 @@ def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
             f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
             f"expected at least {done} to resume it"
         )
+    for name, value in module.run.items():
+        if was.get(name) != value:
+            raise UserError(
+                f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
+                "settings it began with (the run folder's hydra/overrides.yaml has them), or start again without resume=true"
+            )

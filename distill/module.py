@@ -39,6 +39,10 @@ class Distillation(pl.LightningModule):
         self.fit_config = fit
         self.seed = seed
         self.mentor = mentor
+        self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.run
 
     def on_fit_start(self) -> None:
         if self.mentor is not None:

@@ -66,9 +66,14 @@ def set_adamw(model: onnx.ModelProto, optimizer: AdamW) -> None:
         "weight_decay": optimizer.weight_decay,
         "correct_bias": 1,
     }
+    (flag,) = model.graph.output
     for node in adamw_nodes(model):
+        # the runtime numbers these by a counter of the process: the same mentee would give other bytes each time
+        node.name = "adamw"
+        node.output[:] = ["updated_flag" if name == flag.name else name for name in node.output]
         del node.attribute[:]
         node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in values.items())
+    flag.name = "updated_flag"
 
 
 def adamw_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -82,7 +87,7 @@ def adamw_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 def silenced() -> Iterator[None]:
     """Keeps what C++ writes to standard error (hundreds of GraphTransformer lines) from the user.
 
-    An exception passes; what was written before it is then shown, since it may say why.
+    An exception passes; the errors that were written before it are then shown, since they may say why.
     """
     import tempfile
 
@@ -95,8 +100,8 @@ def silenced() -> Iterator[None]:
         except BaseException:
             os.dup2(saved, 2)
             sink.seek(0)
-            warnings_and_errors = [line for line in sink.read().splitlines() if b"[W:" in line or b"[E:" in line]
-            os.write(2, b"\n".join([*warnings_and_errors, b""]))
+            errors = [line for line in sink.read().splitlines(keepends=True) if b"[E:" in line]
+            os.write(2, b"".join(errors))
             raise
         finally:
             os.dup2(saved, 2)

@@ -6,7 +6,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
             aside.rename(path)
         for leftover in (staging, aside):
             shutil.rmtree(leftover, ignore_errors=True)
-        zipped.unlink(missing_ok=True)
+        with suppress(OSError):
+            zipped.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +31,16 @@ class Taps:
         put_out: dict[str, list[object]] = {path: [] for path in self._outputs}
         given: dict[str, list[object]] = {path: [] for path in self._inputs}
 
-        def keep_output(path: str) -> object:
+        def keep_output(path: str) -> Any:
             return lambda _module, _args, output: put_out[path].append(_copy(output))
 
-        def keep_input(path: str) -> object:
-            return lambda _module, args: given[path].append(_copy(args[0]))
+        def keep_input(path: str) -> Any:
+            return lambda _module, args, named: given[path].append(_copy([*args, *named.values()][0]))
 
-        hooks = [layer.register_forward_hook(keep_output(path)) for path, layer in self._outputs.items()]  # type: ignore[arg-type]
-        hooks += [layer.register_forward_pre_hook(keep_input(path)) for path, layer in self._inputs.items()]  # type: ignore[arg-type]
+        hooks = [layer.register_forward_hook(keep_output(path)) for path, layer in self._outputs.items()]
+        hooks += [
+            layer.register_forward_pre_hook(keep_input(path), with_kwargs=True) for path, layer in self._inputs.items()
+        ]
         try:
             result = self.model(x)
         finally:

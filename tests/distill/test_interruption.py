@@ -175,6 +175,26 @@ def test_resume_into_another_network_is_an_error_of_the_users(
         distill(make_config(tmp_path, mentee=other, resume=True), machine, mentor=mentor)
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("trainer.learning_rate", {"trainer": FitConfig(epochs=3, steps_per_epoch=4, batch=16, learning_rate=0.5)}),
+        ("schedule", {"schedule": {"_target_": "distill.schedules.independent", "representation": 0.5}}),
+        ("seed", {"seed": 77}),
+        ("data", {"data": {"_target_": "data.datasets.digits", "seed": 5}}),
+    ],
+)
+def test_resume_under_other_settings_is_refused_and_names_the_setting(
+    name: str, change: dict[str, object], make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path)
+    distill(config, machine, mentor=mentor)
+    before = (tmp_path / "last.ckpt").read_bytes()
+    with pytest.raises(UserError, match=rf"is of a run with {name} = "):
+        distill(replace(config, resume=True, **change), machine, mentor=mentor)  # type: ignore[arg-type]
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
 def test_resume_to_fewer_epochs_than_are_done_is_an_error_of_the_users(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx
 import pytest
+import torch
 from torch import nn
 
 from export.artifacts import write_artifacts
@@ -36,6 +37,12 @@ class Parts:
             self.prepared.outputs,
             given["optimizer"],
         )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """The networks here are too small for more, and threads that wait for each other cost most of the time."""
+    torch.set_num_threads(1)
 
 
 def take_apart(checkpoint: MenteeCheckpoint, folder: Path, graph: type[TrainingGraph] = TrainingGraph) -> Parts:

@@ -54,7 +54,7 @@ def test_what_native_code_writes_is_kept_from_standard_error(capfd: pytest.Captu
     assert capfd.readouterr().err == "after\n"
 
 
-def test_an_exception_passes_with_the_warnings_before_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_passes_with_the_errors_before_it(capfd: pytest.CaptureFixture[str]) -> None:
     def fails() -> None:
         os.write(2, b"2024 [I:onnxruntime: chatter]\n2024 [E:onnxruntime: the reason]\n")
         raise KeyError("mine")

@@ -81,8 +81,9 @@ def test_another_loss_is_caught_in_outputs_gradients_and_steps(
         require_parity(report)
 
 
-@pytest.mark.parametrize(("name", "value"), [("adam_mode", 1), ("weight_decay", 0.0), ("alpha", 0.95)])
-@pytest.mark.parametrize("rate", [3e-3, 1e-4])
+@pytest.mark.parametrize(
+    ("name", "value", "rate"), [("adam_mode", 1, 3e-3), ("weight_decay", 0.0, 1e-4), ("alpha", 0.95, 1e-4)]
+)
 def test_an_optimizer_that_is_not_torchs_is_caught_at_any_learning_rate(
     parts: Parts, tmp_path: Path, name: str, value: Any, rate: float
 ) -> None:
