@@ -16,6 +16,7 @@ from distill.fit import Machine, fit
 from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation
 from distill.networks import build_network, complete, view_for
+from distill.pairs import layer_pairs
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
@@ -60,7 +61,8 @@ def distill(
     network = build_network(recipe, "mentee.network", splits, view)
     examples = splits.train.images[:2]
     head = config.mentee.head or find_head(network, view(examples))
-    probes = find_probes(config.probes, found.network, found.view(examples), network, view(examples))
+    pairs = layer_pairs(config.probes, found, network, view, examples, machine)
+    probes = find_probes(pairs, found.network, found.view(examples), network, view(examples))
 
     teacher = Mentor(found.network, found.view, probes)
     module = Distillation(ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher)

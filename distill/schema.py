@@ -67,7 +67,7 @@ class DistillConfig:
     mentor: MentorConfig = field(default_factory=MentorConfig)
     mentee: MenteeConfig = field(default_factory=MenteeConfig)
     data: dict[str, Any] = field(default_factory=dict)
-    probes: dict[str, list[str]] = field(default_factory=dict)  # name: [mentor layer, mentee layer]
+    probes: dict[str, Any] = field(default_factory=dict)  # name: [mentor layer, mentee layer]; _auto_: true finds pairs
     schedule: dict[str, Any] = field(default_factory=dict)
     trainer: FitConfig = field(default_factory=FitConfig)
     seed: int = 1

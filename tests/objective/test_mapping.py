@@ -1,0 +1,116 @@
+"""probes=auto: the stage ends of known architectures, by name, and how two nets' stages are matched."""
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from data.errors import UserError
+from mentee.networks import PlainCNN
+from mentor.networks import ResidualNet
+from objective.mapping import match_stages, stages
+from objective.probes import find_probes
+
+
+def paths(model: nn.Module, example: Tensor) -> list[str]:
+    return [stage.path for stage in stages(model, example)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # block ends as the architectures' papers and source draw them; in-place ReLU, so not the BatchNorm before it
+        ("resnet18", ["relu", "layer1", "layer2", "layer3", "layer4"]),
+        ("vgg11", ["features.1", "features.4", "features.9", "features.14", "features.19", "features"]),
+        # the expansion convolution inside features.2 has features.1's resolution; it is no end of a block
+        ("mobilenet_v2", ["features.1", "features.3", "features.6", "features.13", "features"]),
+        (
+            "densenet121",
+            [*(f"features.{end}" for end in ("relu0", "denseblock1", "denseblock2", "denseblock3")), "features"],
+        ),
+    ],
+)
+def test_stage_ends_of_torchvision_nets(name: str, expected: list[str]) -> None:
+    net = getattr(torchvision.models, name)(num_classes=4)
+    assert paths(net, torch.randn(1, 3, 64, 64)) == expected
+
+
+def test_every_stage_halves_the_one_before_and_reports_what_the_layer_puts_out() -> None:
+    net = torchvision.models.resnet18(num_classes=4)
+    found = stages(net, torch.randn(2, 3, 64, 64))
+    assert [stage.shape for stage in found] == [(64, 32, 32), (64, 16, 16), (128, 8, 8), (256, 4, 4), (512, 2, 2)]
+    assert [stage.shrunk for stage in found] == [2, 4, 8, 16, 32]
+    assert [stage.depth for stage in found] == sorted(stage.depth for stage in found)
+
+
+def test_a_backbone_that_is_no_sequential_is_looked_into() -> None:
+    class Backbone(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 2, 3, 2, 1), nn.Conv2d(2, 3, 3, 2, 1)
+            self.third = nn.Conv2d(3, 4, 3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            third: Tensor = self.third(self.second(self.first(x)))
+            return third
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = Backbone(), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.backbone(x).mean((2, 3)))
+            return logits
+
+    assert paths(Net(), torch.randn(1, 1, 32, 32)) == ["backbone.first", "backbone.second", "backbone"]
+
+
+def test_a_layer_that_runs_twice_is_no_stage_end_and_the_model_stays_as_it_was() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu, self.head = nn.Conv2d(1, 1, 3, padding=1), nn.ReLU(), nn.Linear(64, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.relu(self.relu(self.conv(x))).flatten(1))
+            return logits
+
+    net = Shared().train()
+    assert paths(net, torch.randn(1, 1, 8, 8)) == ["conv"]
+    assert net.training
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_the_digits_nets_pair_as_by_hand() -> None:
+    x = torch.randn(2, 1, 8, 8)
+    matches = match_stages(ResidualNet(1, 10, blocks=2), x, PlainCNN(1, 10), x)
+    assert [(match.mentor.path, match.mentee.path) for match in matches] == [
+        ("stages.0", "features.0"),
+        ("stages", "features.1"),
+    ]
+
+
+def test_families_pair_by_how_far_the_input_has_shrunk_and_every_pair_gets_an_adapter() -> None:
+    mentor, mentee = torchvision.models.vgg11(num_classes=4), torchvision.models.mobilenet_v2(num_classes=4)
+    big, small = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 32, 32)
+    matches = match_stages(mentor, big, mentee, small)
+    assert [(match.name, match.mentor.shrunk, match.mentee.shrunk) for match in matches] == [
+        (f"stage{i}", shrunk, shrunk) for i, shrunk in enumerate((2, 4, 8, 16), 1)
+    ]
+    pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
+    assert len(find_probes(pairs, mentor, big, mentee, small)) == 4
+
+
+def test_a_mentor_that_shrinks_at_once_pairs_its_last_stage() -> None:
+    mentor = nn.Sequential(nn.Conv2d(1, 4, 8, 8), nn.Flatten(), nn.Linear(64, 2))
+    mentee = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(4096, 2))
+    x = torch.randn(1, 1, 32, 32)
+    assert [(match.mentor.path, match.mentee.path) for match in match_stages(mentor, x, mentee, x)] == [("0", "0")]
+
+
+def test_a_net_without_a_map_is_an_error_that_names_the_side() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    x = torch.randn(1, 1, 8, 8)
+    with pytest.raises(UserError, match="no layer of the mentee"):
+        match_stages(ResidualNet(1, 2), x, flat, x)
