@@ -7,8 +7,8 @@ The reference is torch in float64 with the very same module. What is compared:
   being measured against that thousandth (its own is rounding);
 * the parameters after 20 optimizer steps, α β γ T and the masks changing at each. With AdamW's shipped epsilon of 1e-8 a
   parameter whose gradient is rounding moves by the whole learning rate in the direction of its sign, in torch as well;
-  so the bound is on a copy of the optimizer model that differs in nothing but an epsilon of 1e-3, at a rate of 0.01. The free run with the
-  shipped epsilon is recorded beside it, as is torch float32's own drift from float64.
+  so the bound is on a copy of the optimizer model that differs in nothing but an epsilon of 1e-3, at a rate of 0.01. The
+  free run with the shipped epsilon and rate is recorded beside it, as is torch float32's own drift from float64.
 """
 
 import copy
