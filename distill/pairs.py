@@ -30,5 +30,6 @@ def layer_pairs(
             f"{list(match.mentee.shape)}, input shrunk by {match.mentor.shrunk:g} and {match.mentee.shrunk:g}",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
     return {match.name: [match.mentor.path, match.mentee.path] for match in matches} | by_hand

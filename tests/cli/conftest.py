@@ -1,0 +1,53 @@
+"""The commands as a user runs them: other processes, in an empty folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# one small network trained for an epoch: seconds
+TINY = [
+    *("mentor.network.widths=[4,8]", "mentor.network.blocks=1", "mentor.fit.epochs=1", "mentor.least_accuracy=0"),
+    *("mentee.network.widths=[4,8]", "probes=digits", "trainer.epochs=1", "accelerator=cpu", "threads=1"),
+]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, *words]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def run(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command("-m", module, *words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def mistake(module: str, words: Sequence[str], cwd: Path) -> str:
+    """The message of a user's mistake; that there is one line, no traceback and nothing done is checked here.
+
+    What Hydra composed it writes into the run's folder before the names in it are checked: that alone may be there.
+    """
+    before = set(cwd.rglob("*"))
+    done = run(module, *words, cwd=cwd)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    made = {path for path in set(cwd.rglob("*")) - before if path.is_file()}
+    assert {path.name for path in made} <= {"config.yaml", "hydra.yaml", "overrides.yaml", "multirun.yaml"}
+    return line.removeprefix("error: ")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of one whole tiny run, in `here`, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, run("distill", *TINY, "run_dir=here", "seed=1", cwd=folder)

@@ -1,0 +1,119 @@
+"""A mistake is answered at once, in one line, with the name that was meant; also inside a YAML file."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import TINY, environment, mistake, run
+
+TYPOS = [
+    (["schedule=obediant"], "no 'obediant' for schedule; did you mean 'obedient'?"),
+    (["trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'epochs'?"),
+    (["mentor.fit.epoch=3"], "no setting 'mentor.fit.epoch'; did you mean 'epochs'?"),
+    (["trainer.epochs=many"], "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    (["trainer.optimizer=adam"], "trainer.optimizer: Invalid value 'adam', expected one of [adamw, sgd]"),
+    (
+        ["mentee.network.width=[3]"],
+        "mentee.network: 'mentee.networks.PlainCNN' has no option 'width'; did you mean 'wi",
+    ),
+    (
+        ["data.labels_pr_class=3"],
+        "data: 'data.datasets.digits' has no option 'labels_pr_class'; did you mean 'labels_per",
+    ),
+    (["schedule.alfa=1"], "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
+    (["shedule=obedient"], "no setting 'shedule'; did you mean 'schedule'?"),
+    (["+trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'epochs'?"),
+    (["-m", "seeed=1,2"], "no setting 'seeed'; did you mean 'seed'?"),
+    (["data=image_folder"], "data.root is not set; give it as data.root=…"),
+    (["data=image_folder", "data.root=nowhere"], "no folder"),
+    (["threads=0"], "threads=0; expected 1 or more"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), [pytest.param(*typo, id=" ".join(typo[0])) for typo in TYPOS])
+def test_on_the_command_line(given: list[str], message: str, tmp_path: Path) -> None:
+    found = mistake("distill", given, tmp_path)
+    assert message in found if message == "no folder" else found.startswith(message)
+
+
+IN_A_FILE = [
+    ("defaults: [{override /schedule: obediant}]", "no 'obediant' for schedule; did you mean 'obedient'?"),
+    ("defaults: [{override /shedule: obedient}]", "no setting 'shedule'; did you mean 'schedule'?"),
+    ("trainer: {epoch: 3}", "no setting 'trainer.epoch'; did you mean 'epochs'?"),
+    ("mentor: {fit: {epoch: 3}}", "no setting 'mentor.fit.epoch'; did you mean 'epochs'?"),
+    ("trainer: {epochs: many}", "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    (
+        "mentee: {network: {width: [3]}}",
+        "mentee.network: 'mentee.networks.PlainCNN' has no option 'width'; did you mean",
+    ),
+    ("schedule: {alfa: 1}", "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
+    ("traner: {epochs: 3}", "no setting 'traner'; did you mean 'trainer'?"),
+    ("seed: [3", "while parsing a flow sequence"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [pytest.param(*typo, id=typo[0]) for typo in IN_A_FILE])
+def test_in_an_experiment_file(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}\n")
+    assert mistake("distill", ["--config-dir", ".", "experiment=mine"], tmp_path).startswith(message)
+
+
+def test_an_experiment_that_is_not_there(tmp_path: Path) -> None:
+    found = mistake("distill", ["experiment=digit_demo"], tmp_path)
+    assert found.startswith("no 'digit_demo' for experiment; did you mean 'digits_demo'?")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["data=mnist", "data.root=nowhere"], "mnist not found: no train-images-idx3-ubyte"),
+        (["resume=true", "run_dir=here"], "nothing to resume: no checkpoint at '"),
+        (["probes.early=[stages.0,feature.0]"], "no layer 'feature.0' in PlainCNN; did you mean 'features.0'?"),
+        (["accelerator=gpuu"], "accelerator=gpuu: "),
+    ],
+)
+def test_what_is_found_out_once_things_are_built(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], given: list[str], message: str, tmp_path: Path
+) -> None:
+    cache = finished[0] / ".cache"  # where the mentor is, so that none is trained here
+    done = run("distill", *TINY, f"cache_dir={cache}", *given, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error") == 1
+
+
+HELP = """
+import runpy, sys
+sys.argv = ["distill", *sys.argv[1:]]
+code = 0
+try:
+    runpy.run_module("distill", run_name="__main__", alter_sys=True)
+except SystemExit as ended:
+    code = ended.code
+heavy = {"torch", "pytorch_lightning", "onnx", "onnxruntime", "sklearn", "matplotlib"} & set(sys.modules)
+print(code, sorted(heavy), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("--help", "0"), ("trainer.epoch=3", "2"), ("mentee.network.width=1", "2")]
+)
+def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: str, tmp_path: Path) -> None:
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, given],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(f"{given}: {time.perf_counter() - started:.1f} s")
+    assert done.stderr.splitlines()[-1] == f"{code} []"
+    assert given != "--help" or "schedule: adamant, alone, constant, independent, obedient, piecewise" in done.stdout
+    assert given != "--help" or list(tmp_path.iterdir()) == []

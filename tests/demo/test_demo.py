@@ -1,0 +1,71 @@
+"""`make demo` with one seed, twice: the whole way from a mentor to a device without torch."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROWS = [
+    "mentor",
+    "mentee alone",
+    "mentee supervised, same 100 images",
+    "mentee supervised, + 800 unlabelled",
+    "on the device, with replay",
+    "on the device, owner only",
+]
+
+
+def demo(folder: Path) -> tuple[dict[str, list[str]], str]:
+    """The table by row, and what was said on the way."""
+    source = folder / "source"
+    if not source.exists():  # a copy: what is kept is kept for this very code, which somebody may be editing
+        for package in ROOT.glob("*/__init__.py"):
+            shutil.copytree(package.parent, source / package.parent.name, ignore=shutil.ignore_patterns("__pycache__"))
+    done = subprocess.run(
+        [sys.executable, "-m", "demo", "--seeds", "1", "--out", "tmp"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines() if "│" in line]
+    return {cells[0]: cells[1:] for cells in lines}, done.stderr
+
+
+def written(folder: Path, *patterns: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for pattern in patterns for path in folder.glob(pattern)}
+
+
+def test_the_demo_fills_its_table_and_a_second_run_trains_nothing_again(tmp_path: Path) -> None:
+    table, said = demo(tmp_path)
+    assert list(table) == ROWS
+    for row, (owner, everybody, parameters, size, pace) in table.items():
+        assert 10 < float(owner) <= 100, row
+        assert 50 < float(everybody) <= 100, row
+        assert int(size.replace(",", "")) == 4 * int(parameters.replace(",", ""))
+        assert (pace == "") == (row == "mentor")
+        assert not pace or float(pace) > 0
+    assert float(table[ROWS[4]][0]) > float(table[ROWS[3]][0])  # the device did learn its owner
+    assert "mentor trained now and kept" in said
+    page = (tmp_path / "tmp" / "report" / "report.html").read_text()
+    pictures = {path.read_bytes() for path in (tmp_path / "tmp" / "report").glob("*.png")}
+    assert {base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)} == pictures
+    assert len(pictures) == 6
+    assert all(row in page for row in ROWS)
+
+    kept = ("tmp/seed1/*/mentee.safetensors", "tmp/seed1/bundle/**/*", ".cache/mentors/*")
+    before = written(tmp_path, *kept)
+    assert len(before) > 10
+    again, said = demo(tmp_path)
+    assert "mentor kept from an earlier run" in said
+    assert "seed 1: mentees and bundle are kept from an earlier run" in said
+    assert "epoch" not in said
+    assert written(tmp_path, *kept) == before
+    without_pace = {row: cells[:-1] for row, cells in table.items()}
+    assert {row: cells[:-1] for row, cells in again.items()} == without_pace
