@@ -30,8 +30,8 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
     Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C.
     """
     if "" not in sys.path:
-        sys.path.insert(
-            0, ""
+        sys.path.append(
+            ""
         )  # a user's own network lies in the folder the command is called from, also under a console script
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in sys.argv[1:]]
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)

@@ -49,7 +49,9 @@ def build(recipe: Recipe, where: str) -> Any:
     options = {key: recipe[key] for key in recipe if key != "_target_"}
     try:
         return target(**options)
-    except (TypeError, ValueError) as error:  # most often an option of the wrong type
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # most often an option of the wrong type or size; whatever the target makes of it
         reason = " ".join(str(error).split())
         raise UserError(f"{where}: {recipe['_target_']} failed with {options}: {reason}") from error
 
@@ -67,7 +69,11 @@ def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], boo
     source = source_file(module)
     if source is None:
         return None
-    for node in reversed(ast.parse(source.read_bytes()).body):  # the last definition of a name is the one that counts
+    try:
+        tree = ast.parse(source.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"'{source.name}', line {error.lineno}: {error.msg}; {module}.{name} cannot be read") from None
+    for node in reversed(tree.body):  # the last definition of a name is the one that counts
         if isinstance(node, ast.ClassDef) and node.name == name:
             methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
             return parameters(methods[0], skip=1) if methods else None

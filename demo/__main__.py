@@ -18,7 +18,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         return run(given)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -38,7 +38,6 @@ def run(given: Any) -> int:
     from demo.owner import meet
     from demo.seed import judged, run_seed
     from demo.table import demo_table, write_demo_report
-    from distill.evaluation import evaluate
     from distill.fit import Machine
     from distill.mentors import find_mentor
     from distill.schema import DistillConfig
@@ -59,8 +58,7 @@ def run(given: Any) -> int:
     outcomes = [run_seed(config, found, people, out / f"seed{config.seed}", python, machine) for config in configs]
     mentor_accuracy = judged(found.network, found.view, people, classes)
     table = demo_table(outcomes, mentor_accuracy, parameter_count(found.network))
-    on_test = evaluate(lambda image: found.network(found.view(image)), splits.test, classes).accuracy
-    report = write_demo_report(out / "report", table, outcomes, splits.classes, on_test)
+    report = write_demo_report(out / "report", table, outcomes, splits.classes, found.val_accuracy)
     table.print(Console(width=None if sys.stdout.isatty() else 120))
     Console(highlight=False).print(f"report  {report}", soft_wrap=True)
     return 0

@@ -1,4 +1,5 @@
-"""One seed of the demo: three mentees that differ in nothing but who teaches them, one of them on its owner's device."""
+"""One seed of the demo: the same mentee alone, under the mentor, and under the mentor with unlabelled images as well;
+the last one then learns on its owner's device, with and without replay and the mentor."""
 
 import hashlib
 import json
@@ -32,7 +33,11 @@ from export.bundle import export_bundle
 from export.schema import ExportSettings
 
 LEARNING = {"steps": 100, "batch": 16, "replay_batch": 16}  # on the device
-ARMS = ("alone", "same_images", "supervised")
+ON_DEVICE: dict[str, dict[str, float]] = {
+    "device": {},  # replayed samples with the mentor's answers, as the bundle's knobs say
+    "device_replay_only": {"beta": 0, "gamma": 0},  # the same samples with their labels alone: what the mentor adds
+    "device_owner_only": {"replay_batch": 0},
+}
 
 
 @dataclass(frozen=True)
@@ -124,14 +129,11 @@ def on_the_device(
     }
     accuracy, milliseconds = dict(server["accuracy"]), dict(server["milliseconds"])
     peak = 0.0
-    for arm, replay in (("device", LEARNING["replay_batch"]), ("device_without_mentor", 0)):
-        console.print(
-            f"seed {seed}: {arm.replace('_', ' ')}, {LEARNING['steps']} steps in its own process", highlight=False
-        )
+    for arm, options in ON_DEVICE.items():
+        what = arm.replace("_", " ")
+        console.print(f"seed {seed}: {what}, {LEARNING['steps']} steps in its own process", highlight=False)
         state = states / f"{arm}.sqlite"
-        learned = device(
-            python, "learn", bundle, state=state, data=learn, seed=seed, **{**LEARNING, "replay_batch": replay}
-        )
+        learned = device(python, "learn", bundle, state=state, data=learn, seed=seed, **{**LEARNING, **options})
         milliseconds[arm] = learned["ms_per_step"]
         accuracy[arm] = {
             who: device(python, "evaluate", bundle, state=state, data=path)["accuracy"] for who, path in parts.items()

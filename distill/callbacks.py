@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from distill.module import Distillation
+from distill.module import Distillation, require_finite_weights
 from objective.loss import Terms
 
 
@@ -72,7 +72,7 @@ class Tally:
     def __init__(self) -> None:
         self._terms: list[Tensor] = []
         self._names: list[str] = []
-        self._hits = self._labelled = 0
+        self._weights: list[Tensor] = []  # samples in each batch
         self._counts: list[Tensor] = []
 
     def add(self, outputs: dict[str, Any]) -> None:
@@ -82,23 +82,34 @@ class Tally:
         labels: Tensor = outputs["labels"]
         right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
         self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))
+        self._weights.append(torch.tensor(len(labels)))
 
     def means(self) -> dict[str, float]:
         if not self._terms:
             return {}
-        hits, labelled = torch.stack(self._counts).sum(0).tolist()
-        means = dict(zip(self._names, torch.stack(self._terms).mean(0).tolist(), strict=True))
+        counts_N2 = torch.stack(self._counts)
+        hits, labelled = counts_N2.sum(0).tolist()
+        terms_NT = torch.stack(self._terms).double()
+        weights_NT = torch.stack(self._weights).double().unsqueeze(1).expand_as(terms_NT).clone().to(terms_NT.device)
+        weights_NT[:, 1] = counts_N2[:, 1].double()  # ce: the mean over labelled samples, not over batches
+        means_T = (terms_NT * weights_NT).sum(0) / weights_NT.sum(0).clamp(min=1e-12)
+        means = dict(zip(self._names, means_T.tolist(), strict=True))
         return means | {"accuracy": hits / max(1, labelled)}
 
 
 class LastCheckpoint(pl.Callback):
-    """After each epoch, whole or not at all: killed while writing, the one before is still there."""
+    """After each epoch, whole or not at all: killed while writing, the one before is still there.
+
+    Weights that are not finite do not replace it; looking once an epoch costs one wait for the device.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        partial = self.path.with_name(self.path.name + ".partial")
+        assert isinstance(pl_module, Distillation)
+        require_finite_weights(pl_module.student, int(trainer.current_epoch))
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         trainer.save_checkpoint(partial)
         os.replace(partial, self.path)
 
@@ -140,6 +151,9 @@ class ProgressLine(pl.Callback):
             self._bar.update(self._bar.task_ids[0], seen=seen)
         elif epoch == epochs or epoch % max(1, epochs // 5) == 0:
             self.console.print(f"{self.title}: epoch {epoch}/{epochs}, {seen}", highlight=False)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")  # Lightning does not, and the bar would go on under the error
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._bar is not None:

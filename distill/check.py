@@ -18,8 +18,9 @@ def check_distill(config: DistillConfig) -> None:
     check_fit(config.mentor.fit, "mentor.fit")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads={config.threads}; expected 1 or more, or null")
-    if config.seed < 0:
-        raise UserError(f"seed={config.seed}; expected 0 or more")
+    for name, seed in (("seed", config.seed), ("mentor.seed", config.mentor.seed)):
+        if not 0 <= seed < 2**40:
+            raise UserError(f"{name}={seed}; expected 0 or more, below 2^40")
 
 
 def check_fit(config: FitConfig, where: str) -> None:
@@ -27,7 +28,10 @@ def check_fit(config: FitConfig, where: str) -> None:
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"{where}.{name}={value}; expected {least} or more")
-    if not config.learning_rate > 0:
-        raise UserError(f"{where}.learning_rate={config.learning_rate}; expected a number above 0")
+    if not 0 < config.learning_rate < 1e38:
+        raise UserError(f"{where}.learning_rate={config.learning_rate}; expected a finite number above 0")
+    for name in ("weight_decay", "momentum"):
+        if not 0 <= getattr(config, name) < 1e38:
+            raise UserError(f"{where}.{name}={getattr(config, name)}; expected a finite number of at least 0")
     if not 0 <= config.warmup < 1:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")

@@ -17,6 +17,8 @@ def main() -> None:
 def check(config: EvaluateConfig) -> None:
     if config.split not in SPLITS:
         raise UserError(f"split={config.split}; expected one of {', '.join(SPLITS)}")
+    if config.batch < 1:
+        raise UserError(f"batch={config.batch}; expected 1 or more")
     if config.data:
         check_data(config.data)
 

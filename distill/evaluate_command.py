@@ -24,12 +24,16 @@ def run_command(config: EvaluateConfig) -> None:
     network, view = checkpoint.network(), checkpoint.view
     mentee = evaluate(lambda image: network(view(image)), split, len(splits.classes), config.batch)
     rows = [["mentee", f"{mentee.accuracy:.2%}", ""]]
-    if checkpoint.mentor is not None:
+    console = Console()
+    if checkpoint.mentor is not None and not Path(checkpoint.mentor["weights"]).is_file():
+        console.print(
+            f"the mentor's weights are no longer at {checkpoint.mentor['weights']}: the mentee alone", soft_wrap=True
+        )
+    elif checkpoint.mentor is not None:
         asked = restore_mentor(checkpoint.mentor, ())
         mentor = evaluate(lambda image: asked.answer(image).logits, split, len(splits.classes), config.batch)
         agreement = float((mentee.predictions_N == mentor.predictions_N).float().mean())
         rows = [["mentor", f"{mentor.accuracy:.2%}", ""], ["mentee", f"{mentee.accuracy:.2%}", f"{agreement:.2%}"]]
-    console = Console()
     title = f"{splits.name}, {config.split} split, {mentee.samples} samples"
     Table(title, ["network", "accuracy", "agrees with the mentor"], rows).print(console)
     per_class(mentee, splits.classes).print(console)

@@ -39,7 +39,7 @@ def draw_probes(history: Rows, path: Path) -> None:
 
 
 def draw_accuracy(curves: Mapping[str, Rows], path: Path, mentor: float | None = None) -> None:
-    """Validation accuracy by epoch of each named run, and the mentor's test accuracy as a line."""
+    """Validation accuracy by epoch of each named run, and the mentor's as a line."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for i, (name, history) in enumerate(curves.items()):

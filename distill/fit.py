@@ -126,6 +126,8 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
         "mentee.view": str(module.view),
         "schedule": str(module.schedule),
         "seed": str(module.seed),
+        "probes": str(module.student.probes),
+        "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),
         **trainer,
     }
 

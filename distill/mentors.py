@@ -11,9 +11,8 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-import mentor.networks
 from data.errors import UserError
-from data.recipe import Recipe
+from data.recipe import Recipe, imported, split_target
 from data.splits import Splits
 from data.view import View
 from distill.evaluation import evaluate
@@ -58,7 +57,8 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
             keep(network, weights)
             origin = "mentor trained now and kept"
     found = evaluate(lambda image: Mentor(network, view).answer(image).logits, splits.val, len(splits.classes))
-    least = 2 / len(splits.classes) if config.least_accuracy is None else config.least_accuracy
+    chance = 1 / len(splits.classes)
+    least = chance + 0.1 * (1 - chance) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
         raise UserError(
             f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "
@@ -84,11 +84,12 @@ def loaded(network: nn.Module, kept: Path) -> bool:
 
 
 def content_hash(config: MentorConfig, splits: Splits) -> str:
-    """Of the recipe, the training data, the seed, torch and, where it is ours, the network's source.
+    """Of the recipe, the training data, the seed, torch and the source of the network's module.
 
     Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
     """
-    source = inspect.getsource(mentor.networks)
+    module = inspect.getmodule(imported(*split_target(config.network, "mentor.network"), "mentor.network"))
+    source = inspect.getsource(module) if module is not None else ""
     recipe = json.dumps(asdict(replace(config, least_accuracy=None)), sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
@@ -96,6 +97,8 @@ def content_hash(config: MentorConfig, splits: Splits) -> str:
 
 def keep(network: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(save({key: value.contiguous() for key, value in network.state_dict().items()}))
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(
+        save({key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()})
+    )
     os.replace(partial, path)

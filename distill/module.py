@@ -134,6 +134,16 @@ def require_finite(terms: Terms, knobs: Knobs, epoch: int, step: int) -> None:
     )
 
 
+def require_finite_weights(network: torch.nn.Module, epoch: int) -> None:
+    """Raises `UserError` where an update made a weight NaN or infinite; the loss before it need not have shown it."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(
+                f"the mentee's {name.removeprefix('mentee.')} is not finite after epoch {epoch}; the checkpoint of the epoch "
+                "before is kept, if there is one: lower trainer.learning_rate or trainer.weight_decay"
+            )
+
+
 def term_values(terms: Terms) -> dict[str, float]:
     """`loss`, `ce`, `rmse_<probe>`, `kl` as numbers; waits for the device."""
     values: dict[str, Tensor] = {"loss": terms.loss, "ce": terms.ce}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def distill(
         classes=splits.classes,
         probes=tuple(probes),
         mentor={"network": found.recipe, "weights": str(found.weights.absolute()), "view": asdict(found.view)},
-        data=dict(config.data),
+        data=placed(config.data),
         accuracy={
             "val": {"accuracy": val, "samples": len(splits.val)},
             "test": {"accuracy": mentee_seen.accuracy, "samples": mentee_seen.samples},
@@ -104,6 +105,13 @@ def distill(
     )
 
 
+def placed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """With an absolute `root`: the checkpoint may be exported from another folder."""
+    return {
+        name: str(Path(value).expanduser().absolute()) if name == "root" else value for name, value in recipe.items()
+    }
+
+
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:
     """The same run without a mentor: same network, data, seed and steps, α 1, β 0, γ 0."""
     return replace(config, schedule=ALONE, run_dir=run_dir)
@@ -115,6 +123,6 @@ def make_schedule(config: DistillConfig) -> Schedule:
 
 
 def write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(partial, path)

@@ -50,7 +50,7 @@ class MentorConfig:
     view: ViewConfig = field(default_factory=ViewConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     seed: int = 0
-    least_accuracy: float | None = None  # on the validation split; null: twice chance
+    least_accuracy: float | None = None  # on the validation split; null: a tenth of the way from chance to 1
 
 
 @dataclass

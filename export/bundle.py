@@ -1,5 +1,6 @@
 """Mentee checkpoint -> bundle (docs/bundle.md): graph, artifacts, packs, proof, manifest; all of it or nothing."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         raise UserError(
             f"'{path}' exists; choose another bundle=…, or overwrite=true to replace it once the new one is whole"
         )
+    if path.with_name(path.name + ".zip").exists() and not settings.overwrite:
+        raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
     prepared = prepare(checkpoint, settings)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
@@ -70,7 +73,13 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
 
 def replaceable(path: Path) -> bool:
     """An older bundle or an empty folder: a slip in bundle=… must not cost a user's own files."""
-    return path.is_dir() and ((path / "manifest.json").is_file() or not any(path.iterdir()))
+    if not path.is_dir():
+        return False
+    try:
+        content = json.loads((path / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return not any(path.iterdir())
+    return isinstance(content, dict) and str(content.get("format")).startswith("mentee-bundle/")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

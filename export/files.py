@@ -31,7 +31,11 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
         if path.exists():
             path.rename(aside)
         staging.rename(path)
-        zipped.replace(path.with_name(path.name + ".zip"))
+        try:
+            zipped.replace(path.with_name(path.name + ".zip"))
+        except OSError:
+            path.rename(staging)  # back out: the folder and its zip go together
+            raise
     except OSError as error:
         raise UserError(f"the bundle '{path}' cannot be written: {error}; nothing was changed") from None
     finally:

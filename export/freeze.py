@@ -39,12 +39,13 @@ class ChannelAffine(nn.Module):
 def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Module:
     """A copy in eval mode without BatchNorm that puts out the same logits; every module path that remains keeps its meaning.
 
-    Layers in `tapped` are read by a probe, so their own output must stay what it was: none of them is folded into.
+    Layers in `tapped` are read by a probe, so their own output must stay what it was: nothing is folded into one of them, or
+    into a layer inside one, from a BatchNorm that comes after it.
     A BatchNorm without running statistics uses the batch in eval mode as well and is left as it is.
     """
     network = copy.deepcopy(network).eval()
     for layer, batch_norm in foldable_pairs(network):
-        if layer in tapped:
+        if any(ends_outside(layer, batch_norm, path) for path in tapped):
             continue
         before, after = network.get_submodule(layer), network.get_submodule(batch_norm)
         fuse = fuse_linear_bn_eval if isinstance(before, nn.Linear) else fuse_conv_bn_eval
@@ -57,6 +58,10 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
         if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
             replace(network, path, ChannelAffine(module))
     return network
+
+
+def ends_outside(layer: str, batch_norm: str, tapped: str) -> bool:
+    return f"{layer}.".startswith(f"{tapped}.") and not f"{batch_norm}.".startswith(f"{tapped}.")
 
 
 def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:

@@ -51,8 +51,8 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
             }
             for probe in checkpoint.probes
         ],
-        "loss": {"formula": FORMULA, **asdict(settings.loss)},
-        "optimizer": {"name": "AdamW", **asdict(settings.optimizer)},
+        "loss": {"formula": FORMULA, **asdict(settings.loss), "schedule": "constant"},
+        "optimizer": {"name": "AdamW", **asdict(settings.optimizer), "schedule": "constant"},
         "trainable": prepared.trainable,
         "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
         "parameters": {

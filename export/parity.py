@@ -30,7 +30,7 @@ from export.graph import Port, TrainingGraph
 from export.schema import AdamW
 
 STEPS = 20
-OUTPUT_BOUND = 1e-5  # relative to the output's largest value
+OUTPUT_BOUND = 1e-5  # relative to the output's largest value, absolute where that is below 1
 GRADIENT_BOUND = 1e-5
 STEPS_BOUND = 1e-4
 SAFE_EPSILON = 1e-3
@@ -138,15 +138,23 @@ def as_numpy(feed: Feed) -> list[NDArray[Any]]:
 def compare_outputs(
     reference: TrainingGraph, folder: Path, feeds: Sequence[Feed], outputs: Sequence[Port]
 ) -> dict[str, float]:
+    """Of the training graph and of the eval graph; a shape other than the manifest will say counts as infinitely far."""
     module, _ = runtime_module(folder)
     worst = dict.fromkeys((port.name for port in outputs), 0.0)
-    module.eval()
     for feed in feeds:
         with torch.no_grad():
             expected = reference(*as_double(feed))
-        for port, value, seen in zip(outputs, expected, module(*as_numpy(feed)), strict=True):
-            worst[port.name] = max(worst[port.name], relative(seen, value))
+        for mode in (module.eval, module.train):
+            mode()
+            for port, value, seen in zip(outputs, expected, module(*as_numpy(feed)), strict=True):
+                worst[port.name] = worse(worst[port.name], relative(seen, value))
+        module.lazy_reset_grad()
     return worst
+
+
+def worse(one: float, other: float) -> float:
+    """The larger, and NaN where either is: `max(0.0, nan)` is 0.0, which would pass for agreement."""
+    return float(np.maximum(one, other))
 
 
 def compare_inference(
@@ -160,12 +168,14 @@ def compare_inference(
         with torch.no_grad():
             expected = reference.student(batch.double())
         logits, embedding = session.run(["logits", "embedding"], {"input": batch.numpy()})
-        worst["logits"] = max(worst["logits"], relative(logits, expected.logits))
-        worst["embedding"] = max(worst["embedding"], relative(embedding, expected.embedding))
+        worst["logits"] = worse(worst["logits"], relative(logits, expected.logits))
+        worst["embedding"] = worse(worst["embedding"], relative(embedding, expected.embedding))
     return worst
 
 
 def relative(seen: NDArray[Any], expected: Tensor) -> float:
+    if seen.shape != tuple(expected.shape):
+        return float("inf")
     return float(np.abs(seen - expected.numpy()).max() / max(1.0, float(expected.abs().max())))
 
 
@@ -182,7 +192,7 @@ def compare_gradients(reference: TrainingGraph, folder: Path, feeds: Sequence[Fe
         floor = 1e-3 * max(float(gradient.norm()) for gradient in expected.values()) + 1e-12
         for name, gradient in expected.items():
             seen = torch.from_numpy(np.array(state.parameters[name].grad, dtype=np.float64)).view_as(gradient)
-            worst[name] = max(worst[name], float((seen - gradient).norm()) / max(float(gradient.norm()), floor))
+            worst[name] = worse(worst[name], float((seen - gradient).norm()) / max(float(gradient.norm()), floor))
     return worst
 
 
@@ -239,7 +249,7 @@ def runtime_steps(
 
 
 def largest(seen: dict[str, NDArray[Any]], expected: dict[str, NDArray[Any]]) -> float:
-    return max(float(np.abs(seen[name].reshape(value.shape) - value).max()) for name, value in expected.items())
+    return float(np.max([np.abs(seen[name].reshape(value.shape) - value).max() for name, value in expected.items()]))
 
 
 def runtime_module(folder: Path) -> tuple[Any, Any]:

@@ -51,7 +51,13 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     replayed = replay_samples(budget, splits.train, settings.supervision_per_class, classes)
     student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
     with torch.no_grad():
-        embedding = student(checkpoint.view(splits.train.images[:2])).embedding.shape[1]
+        embedded = student(checkpoint.view(splits.train.images[:2])).embedding
+    if embedded.dim() != 2:
+        raise UserError(
+            f"the head '{checkpoint.head}' is given {list(embedded.shape[1:])} a sample; an embedding is a vector: name "
+            "the layer that is given one, mentee.head=<module path>"
+        )
+    embedding = embedded.shape[1]
     return Prepared(
         checkpoint=checkpoint,
         network=network,
@@ -76,7 +82,23 @@ def frozen_network(checkpoint: MenteeCheckpoint) -> nn.Module:
             f"folding BatchNorm changes the mentee's logits by {difference:.1e} (at most {FOLD_BOUND:.0e}); has a running "
             "variance collapsed to 0? Distill with batch_norm=false, or for longer"
         )
+    require_same_probes(checkpoint, network, frozen, example)
     return frozen
+
+
+def require_same_probes(
+    checkpoint: MenteeCheckpoint, before: nn.Module, after: nn.Module, example: torch.Tensor
+) -> None:
+    """Raises `UserError` where a probe or the embedding would read something else on the device than in the run."""
+    with torch.no_grad():
+        was, is_now = (ProbedMentee(net, checkpoint.probes, checkpoint.head).eval()(example) for net in (before, after))
+    pairs = {name: (was.activations[name], is_now.activations[name]) for name in was.activations}
+    for name, (expected, seen) in {**pairs, "the embedding": (was.embedding, is_now.embedding)}.items():
+        difference = float((expected - seen).abs().max() / expected.abs().max().clamp(min=1e-6))
+        if not difference <= FOLD_BOUND:
+            raise UserError(
+                f"folding BatchNorm changes what '{name}' reads by {difference:.1e}; probe a layer after the BatchNorm"
+            )
 
 
 def replay_samples(budget: Split, whole: Split, per_class: int, classes: int) -> Split:

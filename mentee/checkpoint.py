@@ -50,7 +50,7 @@ class MenteeCheckpoint:
         """Atomic: an older checkpoint at `path` stays whole until the new one is."""
         about = {key: value for key, value in asdict(self).items() if key != "state"} | {"format": FORMAT}
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.state.items()}
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_bytes(save(tensors, metadata={"mentee": json.dumps(about)}))
         os.replace(partial, path)
 
@@ -69,10 +69,15 @@ class MenteeCheckpoint:
             ) from None
         if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
             raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
-        about["view"] = View(**{key: tuple(value) for key, value in about["view"].items()})
-        about["probes"] = tuple(
-            Probe(**probe | {"adapter": Adapter(**{key: tuple(value) for key, value in probe["adapter"].items()})})
-            for probe in about["probes"]
-        )
-        about["classes"] = tuple(about["classes"])
-        return cls(state=state, **about)
+        try:
+            about["view"] = View(**{key: tuple(value) for key, value in about["view"].items()})
+            about["probes"] = tuple(
+                Probe(**probe | {"adapter": Adapter(**{key: tuple(value) for key, value in probe["adapter"].items()})})
+                for probe in about["probes"]
+            )
+            about["classes"] = tuple(about["classes"])
+            return cls(state=state, **about)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"'{path}' lacks part of what a {FORMAT} file says of itself ({error}); distill again"
+            ) from None

@@ -1,5 +1,6 @@
 """A large network that only answers: frozen, always in eval mode, never part of a mentee's checkpoint."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,14 @@ class Mentor:
     def to(self, device: torch.device) -> "Mentor":
         self.network.to(device)
         return self
+
+    def fingerprint(self) -> str:
+        """sha256 over its view and its weights: two mentors with one fingerprint give the same answers."""
+        digest = hashlib.sha256(repr(self.view).encode())
+        for name, value in self.network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def answer(self, image_BCHW: Tensor) -> Answers:
         """uint8 source images -> answers that carry no gradient but may stand in a graph that does."""

@@ -108,6 +108,11 @@ def match_stages(
             pairs.append((min(close, key=lambda other: abs(other.depth - stage.depth)), stage))
     if not pairs and fits(sides["mentee"][-1], sides["mentor"][-1]):
         pairs = [(sides["mentor"][-1], sides["mentee"][-1])]
+    if not pairs:
+        raise UserError(
+            f"probes=auto found stages in both nets ({', '.join(s.path for s in sides['mentor'])} and "
+            f"{', '.join(s.path for s in sides['mentee'])}) but none that fit; pair layers by hand or take probes=none"
+        )
     return [Match(f"stage{i}", mentor_stage, stage) for i, (mentor_stage, stage) in enumerate(pairs[-most:], 1)]
 
 

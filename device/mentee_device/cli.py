@@ -22,7 +22,7 @@ from mentee_device.bundle import Bundle
 from mentee_device.learner import Learner, LearningError, Progress
 from mentee_device.manifest import BundleError
 from mentee_device.runtime import RuntimeMissing
-from mentee_device.samples import SampleError, Samples
+from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.state import State, StateError
 
 MISTAKES = (BundleError, StateError, SampleError, LearningError, RuntimeMissing)
@@ -87,7 +87,10 @@ def predict(given: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
 def learn(given: argparse.Namespace, bundle: Bundle) -> dict[str, Any]:
     """Learns from --data, saves, and judges before and after on --data and on the golden set."""
     samples = Samples(*_arrays(given.data, ("input", "labels")))
-    known = samples.labels >= 0
+    if not samples.input.size:
+        raise SampleError(f"'{given.data}' holds no sample: expected at least one")
+    preprocess(samples.input, bundle.manifest)  # refuses what cannot be learnt from before anything is counted in it
+    known = check_labels(samples.labels, len(samples.input), bundle.manifest, unlabelled=True) >= 0
     with Learner(bundle, given.state, given.threads) as learner:
         fresh = not Path(given.state).exists()
         knobs = {name: getattr(given, name) for name in ("alpha", "beta", "gamma", "temperature")}

@@ -92,7 +92,7 @@ class Learner:
     def predict(self, input: NDArray[Any]) -> Prediction:
         """`input` [N, C, H, W], uint8 or preprocessed float32, under the current parameters. Raises SampleError."""
         logits_NK, embedding_ND = [], []
-        for start in range(0, len(input), EVALUATION_BATCH):
+        for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
             outputs = self._session.forward(feeds)
             logits_NK.append(outputs["logits"])

@@ -14,8 +14,9 @@ ROWS = [
     "mentee alone",
     "mentee supervised, same 100 images",
     "mentee supervised, + 800 unlabelled",
-    "on the device, with replay",
-    "on the device, owner only",
+    "on the device, replay under the mentor",
+    "on the device, replay of labels only",
+    "on the device, owner's samples only",
 ]
 
 

@@ -130,7 +130,7 @@ def changed(**changes: Any) -> DistillConfig:
         ({"trainer": FitConfig(epochs=0)}, r"trainer\.epochs=0; expected 1 or more"),
         ({"trainer": FitConfig(batch=0)}, r"trainer\.batch=0"),
         ({"trainer": FitConfig(steps_per_epoch=0)}, r"trainer\.steps_per_epoch=0"),
-        ({"trainer": FitConfig(learning_rate=0.0)}, r"trainer\.learning_rate=0\.0; expected a number above 0"),
+        ({"trainer": FitConfig(learning_rate=0.0)}, r"trainer\.learning_rate=0\.0; expected a finite number above 0"),
         ({"trainer": FitConfig(learning_rate=float("nan"))}, r"trainer\.learning_rate=nan"),
         ({"trainer": FitConfig(warmup=1.0)}, r"trainer\.warmup=1\.0; expected a fraction"),
         ({"trainer": FitConfig(warmup=-0.1)}, r"trainer\.warmup=-0\.1"),

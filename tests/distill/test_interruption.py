@@ -182,6 +182,7 @@ def test_resume_into_another_network_is_an_error_of_the_users(
         ("schedule", {"schedule": {"_target_": "distill.schedules.independent", "representation": 0.5}}),
         ("seed", {"seed": 77}),
         ("data", {"data": {"_target_": "data.datasets.digits", "seed": 5}}),
+        ("probes", {"probes": {"other": ["stages.0", "features.0"]}}),
     ],
 )
 def test_resume_under_other_settings_is_refused_and_names_the_setting(

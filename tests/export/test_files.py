@@ -189,7 +189,7 @@ def test_two_exports_of_one_checkpoint_differ_in_no_byte(
     """So whoever has the checkpoint can check a bundle; the second one replaces an older bundle here."""
     path = tmp_path / "bundle"
     path.mkdir()
-    (path / "manifest.json").write_text("an older one")
+    (path / "manifest.json").write_text('{"format": "mentee-bundle/1"}')
     with seeded(1):
         export_bundle(checkpoint, path, SETTINGS)
     one, two = contents(bundle_folder), contents(path)

@@ -164,3 +164,26 @@ def test_what_is_made_new_is_as_trainable_as_what_it_was_made_of() -> None:
     assert trainable(freeze_batch_norm(network)) == set()
     without = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 4, 3))
     assert trainable(freeze_batch_norm(without)) == {"1.weight", "1.bias"}
+
+
+class Stemmed(nn.Module):
+    """The BatchNorm stands behind the container that a probe reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 4, 3))
+        self.bn = nn.BatchNorm2d(4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.bn(self.stem(x)).mean((2, 3)))
+        return logits
+
+
+def test_a_tapped_container_keeps_its_own_output() -> None:
+    net = lived_in(Stemmed())
+    x = torch.randn(3, 1, 8, 8)
+    for tapped, same in ((("stem",), True), ((), False)):
+        frozen = freeze_batch_norm(net, tapped)
+        torch.testing.assert_close(frozen(x), net.eval()(x))
+        assert torch.allclose(frozen.get_submodule("stem")(x), net.stem(x), atol=1e-6) is same

@@ -17,7 +17,7 @@ from data.errors import UserError
 from export.artifacts import adamw_nodes
 from export.bundle import export_bundle
 from export.graph import TrainingGraph
-from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, require_parity
+from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, largest, relative, require_parity, worse
 from export.schema import AdamW, ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import seeded, with_statistics
@@ -129,3 +129,13 @@ def test_a_frozen_layer_batch_norm_of_all_kinds_and_no_probes(checkpoint: Mentee
     with torch.no_grad():
         expected = network.eval()(samples).numpy()
     np.testing.assert_allclose(session.run(["logits"], {"input": samples.numpy()})[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_number_that_is_none_never_passes_for_agreement() -> None:
+    nan = float("nan")
+    assert all(np.isnan(worse(*pair)) for pair in ((0.0, nan), (nan, 0.0), (nan, nan)))
+    assert worse(0.0, 2.0) == worse(2.0, 0.0) == 2.0
+    expected = {"first": np.zeros(2), "second": np.zeros(2)}
+    assert np.isnan(largest({"first": np.zeros(2), "second": np.array([0.0, nan])}, expected))
+    assert np.isnan(relative(np.array([nan, 1.0]), torch.ones(2)))
+    assert relative(np.ones((2, 1)), torch.ones(2)) == float("inf")  # another shape than the manifest states

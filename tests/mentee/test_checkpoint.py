@@ -1,6 +1,7 @@
 """The file that distillation hands to export: what comes out is what went in, or an error that says why."""
 
 import json
+import os
 import struct
 from dataclasses import fields, replace
 from pathlib import Path
@@ -155,11 +156,11 @@ def test_a_save_that_fails_leaves_the_older_file_whole(made: MenteeCheckpoint, t
     path = tmp_path / "m.safetensors"
     made.save(path)
     before = path.read_bytes()
-    (tmp_path / "m.safetensors.partial").mkdir()  # nothing can be written there
+    (tmp_path / f"m.safetensors.{os.getpid()}.partial").mkdir()  # nothing can be written there
     with pytest.raises(Exception, match="directory"):
         replace(made, head="other").save(path)
     assert path.read_bytes() == before
-    (tmp_path / "m.safetensors.partial").rmdir()
+    (tmp_path / f"m.safetensors.{os.getpid()}.partial").rmdir()
     replace(made, head="other").save(path)
     assert MenteeCheckpoint.load(path).head == "other"
     assert list(tmp_path.iterdir()) == [path]
