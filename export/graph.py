@@ -139,6 +139,10 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.doc_string = ""
         del node.metadata_props[:]
+    inputs = {value.name for value in model.graph.input}
+    for node in model.graph.node:
+        if node.op_type == "Shape" and node.input[0] in inputs and is_batch_axis(node):
+            node.input[0] = "input"  # all have the batch axis; torch asks the last one, which inference.onnx lacks
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.value_info[:]  # shape inference makes them again; the exporter's may name renamed values
@@ -151,6 +155,11 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
             f"be trained: {', '.join(lost[:4])}; remove them from the network, or freeze them with requires_grad_(False)"
         )
     return model
+
+
+def is_batch_axis(shape: onnx.NodeProto) -> bool:
+    limits = {attribute.name: attribute.i for attribute in shape.attribute}
+    return limits.get("start", 0) == 0 and limits.get("end") == 1
 
 
 def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,5 +1,6 @@
 """What tests of several floors share: one small mentee checkpoint, and the bundle that the real exporter makes of it."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +19,10 @@ from export.schema import AdamW, ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import find_probes
 from objective.taps import find_head
+
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job starts with it ignored, and children inherit that
 
 DATA = {"_target_": "data.datasets.digits", "labels_per_class": 4}  # so the packs hold unlabelled samples as well
 MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [8, 16]}

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from data.errors import UserError
 from export.artifacts import silenced
-from export.graph import TrainingGraph, export_graph, input_ports, output_ports
-from objective.probes import ProbedMentee
+from export.graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
+from objective.probes import Adapter, Probe, ProbedMentee
 from tests.export.conftest import Parts
 
 Feed = dict[str, np.ndarray[Any, Any]]
@@ -179,3 +179,31 @@ def test_data_dependent_control_flow_is_one_line() -> None:
     with silenced(), pytest.raises(UserError, match=r"^Deciding cannot be traced for export: .") as error:
         exported(Deciding())
     assert "\n" not in str(error.value)
+
+
+class Flattening(nn.Module):
+    """Asks for the batch size in its forward, as torchvision's nets do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(x).view(x.size(0), -1))
+        return logits
+
+
+def test_a_net_that_asks_for_the_batch_size_leaves_an_inference_graph_that_stands_alone() -> None:
+    adapter = Adapter((4, 6, 6), (4, 6, 6), (4, 6, 6))
+    student = ProbedMentee(Flattening(), [Probe("early", "unused", "body.1", adapter)], "head").eval()
+    inputs = input_ports((1, 8, 8), 10, student.probes)
+    outputs = output_ports(10, 4, student.probes)
+    inference = cut_inference(export_graph(TrainingGraph(student), inputs, outputs))
+    session = onnxruntime.InferenceSession(inference.SerializeToString(), providers=["CPUExecutionProvider"])
+    for batch in (1, 5):
+        x = torch.randn(batch, 1, 8, 8)
+        logits, embedding = session.run(["logits", "embedding"], {"input": x.numpy()})
+        expected = student(x)
+        torch.testing.assert_close(torch.from_numpy(logits), expected.logits.detach())
+        torch.testing.assert_close(torch.from_numpy(embedding), expected.embedding.detach())
