@@ -20,6 +20,7 @@ from export.graph import TrainingGraph
 from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, largest, relative, require_parity, worse
 from export.schema import AdamW, ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from objective.probes import Adapter
 from tests.conftest import seeded, with_statistics
 from tests.export.conftest import Parts, TakeApart, checkpoint_of
 from tests.export.mentees import Chequered
@@ -139,3 +140,16 @@ def test_a_number_that_is_none_never_passes_for_agreement() -> None:
     assert np.isnan(largest({"first": np.zeros(2), "second": np.array([0.0, nan])}, expected))
     assert np.isnan(relative(np.array([nan, 1.0]), torch.ones(2)))
     assert relative(np.ones((2, 1)), torch.ones(2)) == float("inf")  # another shape than the manifest states
+
+
+def test_a_probe_that_pools_the_mentees_side_trains_as_torch_does(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
+    (early, *_) = checkpoint.probes
+    mentor_shape = (early.adapter.mentor[0], 4, 4)
+    adapter = Adapter.between("pooled", early.adapter.mentee, mentor_shape)
+    assert adapter.mentee[1:] == (8, 8)
+    assert adapter.shape[1:] == (4, 4)
+    pooled = replace(early, name="pooled", mentor="stages.1", adapter=adapter)
+    exported = export_bundle(
+        replace(checkpoint, probes=(pooled,)), tmp_path / "bundle", ExportSettings(supervision_per_class=4)
+    )
+    assert exported.parity["outputs"]["rmse_pooled"] <= OUTPUT_BOUND
