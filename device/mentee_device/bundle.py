@@ -118,6 +118,7 @@ def unzip(source: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)  # zipfile stops at the size the entry declares
+    # NotImplementedError is what zipfile raises for an entry packed or encrypted in a way it does not know
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
         raise BundleError(f"{source} is not a complete zip ({error}): fetch it again") from error
 
