@@ -1,33 +1,131 @@
-"""Small networks that ONNX Runtime can differentiate."""
+"""Small networks that ONNX Runtime can differentiate.
 
+Each takes `width`, a factor on the listed widths: the knob that `mentee.budget` turns. Without BatchNorm a convolution has a
+bias instead. Global pooling is a mean, since ONNX Runtime Training 1.19.2 crashes on the gradient of AveragePool.
+"""
+
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+
+from data.errors import UserError, did_you_mean
+
+
+class Block(nn.Sequential):
+    """A sequence that is one layer to who looks for layers to probe: its inside is not a stage of the network."""
 
 
 class PlainCNN(nn.Module):
-    """Convolution blocks (3×3 conv, BatchNorm, ReLU), each but the last followed by a 2×2 max pool, then global average
-    pooling and a linear head. Block i is `features.<i>`; what it puts out is after ReLU and before its pool.
+    """Convolution blocks (3×3 conv, BatchNorm, ReLU) with a 2×2 max pool between two of them, then global average pooling
+    and a linear head. Block i is `features.<i>`.
+
+    pool="after": a block puts out what is after ReLU and before its pool. pool="before": the pool stands between
+    convolution and BatchNorm, as where the authors of arXiv 1604.08220 tap (pool, BatchNorm, ReLU), and a block puts out the
+    pooled map; BatchNorm and ReLU then see a quarter of the values.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, widths: Sequence[int] = (8, 16, 32), batch_norm: bool = True
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = (8, 16, 32),
+        batch_norm: bool = True,
+        pool: str = "after",
+        width: float = 1.0,
     ) -> None:
         super().__init__()
+        if pool not in ("after", "before"):
+            raise UserError(
+                f"PlainCNN has no pool '{pool}'{did_you_mean(pool, ('after', 'before'))}; expected after or before"
+            )
         self.features = nn.Sequential()
         channels = in_channels
-        for i, width in enumerate(widths):
-            block: list[nn.Module] = [nn.MaxPool2d(2)] if i else []
-            block.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
-            if batch_norm:
-                block.append(nn.BatchNorm2d(width))
-            self.features.append(nn.Sequential(*block, nn.ReLU()))
-            channels = width
+        scaled = scaled_widths(widths, width)
+        for i, out_channels in enumerate(scaled):
+            entering = [nn.MaxPool2d(2)] if i and pool == "after" else []
+            within = [nn.MaxPool2d(2)] if i + 1 < len(scaled) and pool == "before" else []
+            conv = convolution(channels, out_channels, 3, batch_norm, then=within)
+            self.features.append(Block(*entering, *conv, nn.ReLU()))
+            channels = out_channels
         self.head = nn.Linear(channels, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, K]."""
         return self.head(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class ResidualCNN(nn.Module):
+    """A cheap stem (3×3 conv, 2×2 max pool, BatchNorm, ReLU), then stages of basic residual blocks (He et al., arXiv
+    1512.03385), each but the first entered through a 2×2 max pool: no block runs at full resolution. Global average pooling
+    and a linear head. Layers to probe: `stem`, `stages.<i>`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = (16, 32, 64),
+        blocks: int = 1,
+        batch_norm: bool = True,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        scaled = scaled_widths(widths, width)
+        channels = scaled[0]
+        self.stem = Block(*convolution(in_channels, channels, 3, batch_norm, then=[nn.MaxPool2d(2)]), nn.ReLU())
+        self.stages = nn.Sequential()
+        for i, out_channels in enumerate(scaled):
+            stage = nn.Sequential(nn.MaxPool2d(2)) if i else nn.Sequential()
+            for _ in range(blocks):
+                stage.append(Residual(channels, out_channels, batch_norm))
+                channels = out_channels
+            self.stages.append(stage)
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> logits [B, K]."""
+        return self.head(self.stages(self.stem(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    def __init__(self, in_channels: int, channels: int, batch_norm: bool) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *convolution(in_channels, channels, 3, batch_norm),
+            nn.ReLU(),
+            *convolution(channels, channels, 3, batch_norm),
+        )
+        same = in_channels == channels
+        self.shortcut = nn.Sequential(*([] if same else convolution(in_channels, channels, 1, batch_norm)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def convolution(
+    in_channels: int,
+    channels: int,
+    kernel: int | tuple[int, int],
+    batch_norm: bool,
+    stride: int | tuple[int, int] = 1,
+    groups: int = 1,
+    then: Sequence[nn.Module] = (),
+) -> list[nn.Module]:
+    """Convolution, `then`, BatchNorm; an odd kernel with stride 1 keeps height and width."""
+    size = (kernel, kernel) if isinstance(kernel, int) else kernel
+    conv = nn.Conv2d(
+        in_channels, channels, size, stride, (size[0] // 2, size[1] // 2), groups=groups, bias=not batch_norm
+    )
+    return [conv, *then, *([nn.BatchNorm2d(channels)] if batch_norm else [])]
+
+
+def scaled_widths(widths: Sequence[int], width: float) -> list[int]:
+    """Each of `widths` times `width`, rounded half up, at least 1."""
+    if not 0 < width < math.inf:
+        raise UserError(f"width={width}; expected a factor on the widths {list(widths)}, finite and above 0")
+    return [max(1, math.floor(size * width + 0.5)) for size in widths]
 
 
 def parameter_count(network: nn.Module) -> int:
