@@ -1,9 +1,13 @@
 """What can be known to be wrong before anything heavy is imported."""
 
+from dataclasses import asdict
+
 from data.errors import UserError
 from data.load import check_data
 from data.recipe import check_recipe
-from distill.schema import DistillConfig, FitConfig
+from distill.probe_options import read_probes
+from distill.schema import DistillConfig, FitConfig, MentorConfig
+from objective.loss_spec import LossSpec
 
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
@@ -13,14 +17,37 @@ def check_distill(config: DistillConfig) -> None:
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
     check_recipe(config.schedule, "schedule")
+    LossSpec(**asdict(config.loss))
     check_data(config.data)
+    read_probes(config.probes)
     check_fit(config.trainer, "trainer")
     check_fit(config.mentor.fit, "mentor.fit")
+    check_transfer(config.mentor)
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads={config.threads}; expected 1 or more, or null")
     for name, seed in (("seed", config.seed), ("mentor.seed", config.mentor.seed)):
         if not 0 <= seed < 2**40:
             raise UserError(f"{name}={seed}; expected 0 or more, below 2^40")
+
+
+def check_transfer(config: MentorConfig) -> None:
+    transfer = config.transfer
+    for name in ("epochs", "all_epochs"):
+        if getattr(transfer, name) < 0:
+            raise UserError(f"mentor.transfer.{name}={getattr(transfer, name)}; expected 0 or more")
+    for name in ("learning_rate", "all_learning_rate"):
+        if not 0 < getattr(transfer, name) < 1e38:
+            raise UserError(f"mentor.transfer.{name}={getattr(transfer, name)}; expected a finite number above 0")
+    if transfer.all_epochs and not transfer.epochs:
+        raise UserError(
+            f"mentor.transfer.all_epochs={transfer.all_epochs} with mentor.transfer.epochs=0; expected the new head to be "
+            "trained alone first: mentor.transfer.epochs=10"
+        )
+    if transfer.epochs and config.weights is None:
+        raise UserError(
+            f"mentor.transfer.epochs={transfer.epochs} without weights to start from; set mentor.weights, or leave "
+            "mentor.transfer out to train the whole mentor on the data"
+        )
 
 
 def check_fit(config: FitConfig, where: str) -> None:
@@ -33,5 +60,8 @@ def check_fit(config: FitConfig, where: str) -> None:
     for name in ("weight_decay", "momentum"):
         if not 0 <= getattr(config, name) < 1e38:
             raise UserError(f"{where}.{name}={getattr(config, name)}; expected a finite number of at least 0")
+    config.augment.check(f"{where}.augment")
+    if not 0 < config.labelled_share < 1:
+        raise UserError(f"{where}.labelled_share={config.labelled_share}; expected a fraction of the batch, above 0, below 1")
     if not 0 <= config.warmup < 1:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")

@@ -11,11 +11,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from data.batches import EpochBatches
+from data.batches import Drawn, Draws, EpochBatches, training_pools
 from data.errors import UserError
 from data.splits import Batch, Split, Splits, identity
 from distill.callbacks import History, LastCheckpoint, ProgressLine
 from distill.module import Distillation
+from distill.schema import FitConfig
 
 QUIET = (
     ".*isinstance.treespec, LeafSpec.*",  # its own use of torch
@@ -37,20 +38,24 @@ class Machine:
 class Batches(pl.LightningDataModule):
     """A fresh training loader each epoch, so that the epoch it shuffles by is right after a resume as well."""
 
-    def __init__(self, splits: Splits, batch: int, steps_per_epoch: int | None, seed: int) -> None:
+    def __init__(self, splits: Splits, config: FitConfig, seed: int) -> None:
         super().__init__()
         self.splits = splits
-        self.batch = batch
-        self.steps_per_epoch = steps_per_epoch
+        self.config = config
         self.seed = seed
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        batches = EpochBatches(len(self.splits.train), self.batch, self.seed, steps_per_epoch=self.steps_per_epoch)
+    def train_dataloader(self) -> DataLoader[Drawn]:
+        config, train = self.config, self.splits.train
+        pools = training_pools(
+            train.labels.numpy(), config.batch, self.seed, config.labelled_share, config.class_balance
+        )
+        batches = EpochBatches(pools, config.steps_per_epoch)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
         own = torch.Generator()
-        return DataLoader(self.splits.train, batch_sampler=batches, collate_fn=identity, generator=own)  # type: ignore[arg-type]
+        draws = Draws(train, config.augment, self.seed)
+        return DataLoader(draws, batch_sampler=batches, collate_fn=identity, generator=own)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return in_order(self.splits.val, 256)
@@ -107,7 +112,7 @@ def fit(
             raise UserError(
                 f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is"
             ) from None
-        batches = Batches(splits, config.batch, config.steps_per_epoch, module.seed)
+        batches = Batches(splits, config, module.seed)
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
@@ -125,6 +130,7 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
         "data": splits.train.fingerprint(),
         "mentee.view": str(module.view),
         "schedule": str(module.schedule),
+        "loss": str(module.loss),
         "seed": str(module.seed),
         "probes": str(module.student.probes),
         "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
 
+from data.batches import Drawn
 from data.errors import UserError
 from data.splits import Batch
 from data.view import View
 from distill.schedules import Knobs, Schedule
 from distill.schema import FitConfig, LearningRateCurve, Optimizer
+from mentor.cache import AnswerCache
 from mentor.mentor import Answers, Mentor
-from objective.loss import Terms, mentee_loss
+from objective.loss import LossSpec, Terms, mentee_loss
 from objective.probes import MenteeOutputs, ProbedMentee
 
 
@@ -31,6 +32,7 @@ class Distillation(pl.LightningModule):
         fit: FitConfig,
         seed: int,
         mentor: Mentor | None = None,
+        loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self.student = student
@@ -39,12 +41,20 @@ class Distillation(pl.LightningModule):
         self.fit_config = fit
         self.seed = seed
         self.mentor = mentor
+        self.loss = loss
+        loss.check_probes({probe.name: probe.adapter.shape for probe in student.probes})
+        self.kept: dict[
+            str, AnswerCache
+        ] = {}  # "train", "val": splits whose answers are kept instead of asked each time
+        self.layout = torch.contiguous_format
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.run
 
     def on_fit_start(self) -> None:
+        self.layout = fastest_layout(self.student)
+        self.student.to(memory_format=self.layout)
         if self.mentor is not None:
             self.mentor.to(self.device)
 
@@ -58,11 +68,11 @@ class Distillation(pl.LightningModule):
     def total_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
         knobs = self.schedule.at(self.position())
         terms, outputs = self.terms(batch, knobs)
         if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
-            require_finite(terms, knobs, self.current_epoch, batch_idx)
+            require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx)
         return {"loss": terms.loss.squeeze(0), "terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
     @torch.no_grad()
@@ -70,12 +80,25 @@ class Distillation(pl.LightningModule):
         terms, outputs = self.terms(batch, self.schedule.at(self.position()))
         return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
-    def terms(self, batch: Batch, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
-        outputs: MenteeOutputs = self.student(self.view(batch.image_BCHW))
-        supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
-        answers = (
-            self.mentor.answer(batch.image_BCHW) if supervised and self.mentor is not None else unanswered(outputs)
+    def ask(self, batch: Batch | Drawn) -> Answers | None:
+        """The mentor's answers, kept ones where they are; None where there is no mentor."""
+        if self.mentor is None:
+            return None
+        if isinstance(batch, Drawn):
+            kept = self.kept.get("train")
+            return kept.answer(batch.index_B, batch.view_B) if kept else self.mentor.answer(batch.image_BCHW)
+        kept = self.kept.get("val")
+        return (
+            kept.answer(batch.index_B, torch.zeros_like(batch.index_B))
+            if kept
+            else self.mentor.answer(batch.image_BCHW)
         )
+
+    def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
+        source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
+        outputs: MenteeOutputs = self.student(source)
+        supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
+        answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
         samples = outputs.logits.new_ones(len(batch.label_B))
         values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
         alpha, beta, gamma, temperature = (outputs.logits.new_full((1,), value) for value in values)
@@ -91,6 +114,7 @@ class Distillation(pl.LightningModule):
             beta,
             gamma,
             temperature,
+            spec=self.loss,
         )
         return terms, outputs
 
@@ -99,7 +123,10 @@ class Distillation(pl.LightningModule):
         weights = self.student.parameters()
         optimizer: torch.optim.Optimizer
         if config.optimizer is Optimizer.adamw:
-            optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay)
+            fused = self.device.type in ("cpu", "cuda")
+            optimizer = torch.optim.AdamW(
+                weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+            )
         else:
             optimizer = torch.optim.SGD(
                 weights, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
@@ -107,6 +134,21 @@ class Distillation(pl.LightningModule):
         steps = self.total_steps()
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
+    """channels_last, in which convolutions on a CPU run up to twice as fast, unless the network has a strided 1x1
+    convolution of fewer than 8 channels: torch 2.15 writes past its buffers in the backward of that one."""
+    strided = (
+        layer
+        for layer in network.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+        and layer.in_channels < 8
+        and any(stride > kernel for stride, kernel in zip(layer.stride, layer.kernel_size, strict=True))
+    )
+    if next(strided, None) is not None:
+        return torch.contiguous_format
+    return torch.channels_last
 
 
 def rate_factor(step: int, steps: int, config: FitConfig) -> float:
@@ -124,10 +166,11 @@ def unanswered(outputs: MenteeOutputs) -> Answers:
     return Answers(outputs.logits.detach(), {name: value.detach() for name, value in outputs.activations.items()})
 
 
-def require_finite(terms: Terms, knobs: Knobs, epoch: int, step: int) -> None:
+def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step: int) -> None:
     if bool(torch.isfinite(terms.loss).all()):
         return
-    broken = [name for name, value in term_values(terms).items() if name != "loss" and not math.isfinite(value)]
+    values = {name: float(value.detach()) for name, value in terms.named(spec).items() if name != "loss"}
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
     raise UserError(
         f"the loss is {terms.loss.item()} at epoch {epoch}, step {step}, through {' and '.join(broken) or 'the sum'} "
         f"({knobs}); the last checkpoint is kept: lower trainer.learning_rate, or check the inputs for NaN"
@@ -142,10 +185,3 @@ def require_finite_weights(network: torch.nn.Module, epoch: int) -> None:
                 f"the mentee's {name.removeprefix('mentee.')} is not finite after epoch {epoch}; the checkpoint of the epoch "
                 "before is kept, if there is one: lower trainer.learning_rate or trainer.weight_decay"
             )
-
-
-def term_values(terms: Terms) -> dict[str, float]:
-    """`loss`, `ce`, `rmse_<probe>`, `kl` as numbers; waits for the device."""
-    values: dict[str, Tensor] = {"loss": terms.loss, "ce": terms.ce}
-    values |= {f"rmse_{name}": value for name, value in terms.rmse.items()}
-    return {name: float(value.detach()) for name, value in (values | {"kl": terms.kl}).items()}

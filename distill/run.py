@@ -9,21 +9,26 @@ from typing import Any
 
 import torch
 
+from data.errors import UserError
 from data.load import load_data
 from data.recipe import build
 from data.splits import Splits
-from distill.evaluation import Evaluation, evaluate
+from distill.answers import kept_answers
+from distill.evaluation import Evaluation, evaluate, scores
 from distill.fit import Machine, fit
 from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation
 from distill.networks import build_network, complete, view_for
-from distill.pairs import layer_pairs
+from distill.pairs import choose_probes
+from distill.record import NAME as RECORD
+from distill.record import RunRecord, settings
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.mentor import Mentor
-from objective.probes import ProbedMentee, find_probes
+from objective.loss_spec import LossSpec
+from objective.probes import ProbedMentee
 from objective.taps import find_head
 
 ALONE = {"_target_": "distill.schedules.constant", "alpha": 1.0, "beta": 0.0, "gamma": 0.0, "temperature": 1.0}
@@ -46,14 +51,14 @@ class RunResult:
 def distill(
     config: DistillConfig, machine: Machine, title: str = "mentee", mentor: FoundMentor | None = None
 ) -> RunResult:
-    """Runs the configuration and leaves `mentee.safetensors`, `history.json` and `last.ckpt` in its run folder.
+    """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its run folder.
 
     `mentor` saves finding it again where several runs share one. Raises `UserError` before the first step for all that can
     be known by then, and for a loss that is not finite.
     """
     run_dir = Path(config.run_dir)
-    splits = load_data(config.data)
-    schedule = make_schedule(config)
+    schedule, spec = make_schedule(config), LossSpec(**asdict(config.loss))
+    splits = teachable(load_data(config.data), schedule, machine)
     found = mentor or find_mentor(config.mentor, load_data(config.data, whole=True), Path(config.cache_dir), machine)
 
     torch.manual_seed(config.seed)
@@ -62,11 +67,13 @@ def distill(
     network = build_network(recipe, "mentee.network", splits, view)
     examples = splits.train.images[:2]
     head = config.mentee.head or find_head(network, view(examples))
-    pairs = layer_pairs(config.probes, found, network, view, examples, machine)
-    probes = find_probes(pairs, found.network, found.view(examples), network, view(examples))
+    chosen = choose_probes(config.probes, found, network, view, splits.train, machine)
+    probes = [one.probe for one in chosen]
 
     teacher = Mentor(found.network, found.view, probes)
-    module = Distillation(ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher)
+    module = Distillation(ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher, spec)
+    if schedule.supervised():
+        module.kept = kept_answers(config, teacher, splits, machine)
     history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
 
     network.eval().cpu()
@@ -80,9 +87,15 @@ def distill(
         head=head,
         view=view,
         classes=splits.classes,
-        probes=tuple(probes),
-        mentor={"network": found.recipe, "weights": str(found.weights.absolute()), "view": asdict(found.view)},
+        probes=tuple(module.student.learned_probes()),
+        mentor={
+            "network": found.recipe,
+            "weights": str(found.weights.absolute()),
+            "view": asdict(found.view),
+            "val_accuracy": found.val_accuracy,
+        },
         data=placed(config.data),
+        loss=spec,
         accuracy={
             "val": {"accuracy": val, "samples": len(splits.val)},
             "test": {"accuracy": mentee_seen.accuracy, "samples": mentee_seen.samples},
@@ -91,7 +104,8 @@ def distill(
     path = run_dir / "mentee.safetensors"
     checkpoint.save(path)
     write_json(run_dir / "history.json", history)
-    return RunResult(
+    write_json(run_dir / "probes.json", [one.as_json() for one in chosen])
+    result = RunResult(
         checkpoint,
         path,
         history,
@@ -103,12 +117,57 @@ def distill(
         splits,
         schedule,
     )
+    write_json(run_dir / RECORD, asdict(record_of(result, config)))
+    return result
+
+
+def record_of(result: RunResult, config: DistillConfig) -> RunRecord:
+    train = result.splits.train
+    labelled = train.labels >= 0
+    return RunRecord(
+        seed=config.seed,
+        steps=int(result.history[-1]["step"]),
+        lone=not result.schedule.supervised(),
+        labelled=train.subset(torch.nonzero(labelled).flatten()).fingerprint(),
+        labelled_samples=int(labelled.sum()),
+        unlabelled_samples=int((~labelled).sum()),
+        test=result.splits.test.fingerprint(),
+        val_accuracy=result.history[-1].get("val_accuracy"),
+        scores=scores(result.mentee, result.mentor),
+        mentor_scores=scores(result.mentor),
+        parameters=result.mentee_parameters,
+        mentor_parameters=result.mentor_parameters,
+        config=settings(config),
+    )
+
+
+def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:
+    """Without the unlabelled samples where no mentor will answer for them: they would take the labelled ones' place in the
+    batches. Raises `UserError` where none is left."""
+    labelled = splits.train.labels >= 0
+    if schedule.supervised() or bool(labelled.all()):
+        return splits
+    if not bool(labelled.any()):
+        raise UserError(
+            "no training sample has a label, and the schedule has β = γ = 0 throughout, so nothing would be learnt; give "
+            "labels (data.labels_per_class), or a schedule under the mentor"
+        )
+    count = int((~labelled).sum())
+    machine.console.print(
+        f"{count:,} unlabelled samples are left out: β = γ = 0, nobody answers for them", highlight=False
+    )
+    return replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
 
 
 def placed(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """With an absolute `root`: the checkpoint may be exported from another folder."""
+    """With absolute paths: the checkpoint may be exported from another folder. `unlabelled` need not be one."""
+
+    def is_path(name: str, value: Any) -> bool:
+        return name in ("root", "path") or (name == "unlabelled" and str(value).endswith((".npz", ".safetensors")))
+
     return {
-        name: str(Path(value).expanduser().absolute()) if name == "root" else value for name, value in recipe.items()
+        name: str(Path(value).expanduser().absolute()) if is_path(name, value) else value
+        for name, value in recipe.items()
     }
 
 

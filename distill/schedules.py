@@ -49,6 +49,10 @@ class Schedule:
             if field.name == "temperature" and any(value <= 0 for _, value in points):
                 raise UserError(f"{where}: a temperature must be above 0")
 
+    def supervised(self) -> bool:
+        """Whether the mentor is ever listened to."""
+        return any(value > 0 for _, value in (*self.beta, *self.gamma))
+
     def at(self, position: float) -> Knobs:
         return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in fields(self)})
 

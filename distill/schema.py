@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from data.augmentation import Augmentation
+
 
 class Optimizer(Enum):
     adamw = "adamw"
@@ -38,17 +40,33 @@ class FitConfig:
     momentum: float = 0.9  # sgd only
     curve: LearningRateCurve = LearningRateCurve.cosine
     warmup: float = 0.05  # fraction of the run over which the rate rises from 0
+    augment: Augmentation = field(default_factory=Augmentation)
+    labelled_share: float = 0.25  # of a batch, where the data has labelled and unlabelled samples
+    class_balance: bool = False  # every class equally often, however rare it is in the data
+
+
+@dataclass
+class TransferConfig:
+    """Weights of other classes than the data's: a new head is trained, alone and then, where `all_epochs` is above 0, with
+    all the layers below it. What is not named here (batch, optimizer, …) is `mentor.fit`'s."""
+
+    epochs: int = 0  # of the head alone; 0: no new head
+    learning_rate: float = 1e-2
+    all_epochs: int = 0
+    all_learning_rate: float = 1e-4
 
 
 @dataclass
 class MentorConfig:
-    """`weights`: a state dict (safetensors or torch file). Null trains the network on the data's labels, once: the result
-    is kept under `cache_dir` by a hash of all that went into it."""
+    """`weights`: a state dict (safetensors or torch file), or for a torchvision network a name of its weights enum. Null
+    trains the network on the data's labels, once. What is trained here is kept under `cache_dir` by a hash of all that
+    went into it."""
 
     network: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     view: ViewConfig = field(default_factory=ViewConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
     seed: int = 0
     least_accuracy: float | None = None  # on the validation split; null: a tenth of the way from chance to 1
 
@@ -63,17 +81,29 @@ class MenteeConfig:
 
 
 @dataclass
+class LossConfig:
+    """Names as in objective/loss_spec.py."""
+
+    probe: str = "rmse"  # l1, l2, cosine, attention, similarity
+    softmax: str = "kl"  # prob_rmse, dkd, dist
+    standardise: bool = False  # softmax of the logits' z-scores
+
+
+@dataclass
 class DistillConfig:
     mentor: MentorConfig = field(default_factory=MentorConfig)
     mentee: MenteeConfig = field(default_factory=MenteeConfig)
     data: dict[str, Any] = field(default_factory=dict)
-    probes: dict[str, Any] = field(default_factory=dict)  # name: [mentor layer, mentee layer]; _auto_: true finds pairs
+    probes: dict[str, Any] = field(default_factory=dict)  # distill.probe_options says what may stand here
     schedule: dict[str, Any] = field(default_factory=dict)
+    loss: LossConfig = field(default_factory=LossConfig)
     trainer: FitConfig = field(default_factory=FitConfig)
     seed: int = 1
     resume: bool = False  # go on from run_dir's last checkpoint
     run_dir: str = "runs/distill"
     cache_dir: str = ".cache"
+    keep_answers: bool | None = None  # ask the mentor once for each view of a sample; null: where that saves asking
+    keep_answers_mb: int = 2048  # memory that kept answers may take
     accelerator: str = "auto"
     threads: int | None = None  # CPU threads; null leaves torch's choice
     experiment: Any = None
@@ -81,7 +111,9 @@ class DistillConfig:
 
 @dataclass
 class EvaluateConfig:
-    checkpoint: str = "???"
+    checkpoint: Any = "???"  # one path, or a list of them: mean ± std
+    against: Any = None  # the checkpoints to compare with, of the same seeds, data and steps
     data: dict[str, Any] = field(default_factory=dict)  # empty: the data of the run
     split: str = "test"
     batch: int = 256
+    out: str | None = None  # folder of evaluation.json and .html; null: beside the checkpoint, or above them all

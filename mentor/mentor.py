@@ -35,8 +35,8 @@ class Mentor:
         return self
 
     def fingerprint(self) -> str:
-        """sha256 over its view and its weights: two mentors with one fingerprint give the same answers."""
-        digest = hashlib.sha256(repr(self.view).encode())
+        """sha256 over its view, its probes and its weights: two mentors with one fingerprint give the same answers."""
+        digest = hashlib.sha256(f"{self.view} {self.probes}".encode())
         for name, value in self.network.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.batches import EpochBatches
+from data.batches import EpochBatches, training_pools
 from data.datasets import digits
 from distill.fit import Machine
 from distill.mentors import FoundMentor
@@ -49,9 +49,9 @@ def written_out(config: DistillConfig, mentor: nn.Module | None) -> tuple[dict[s
     steps = fit.epochs * (fit.steps_per_epoch or 0)
     losses = []
     for epoch in range(fit.epochs):
-        batches = EpochBatches(900, fit.batch, config.seed, steps_per_epoch=fit.steps_per_epoch)
+        batches = EpochBatches(training_pools(splits.train.labels.numpy(), fit.batch, config.seed), fit.steps_per_epoch)
         batches.set_epoch(epoch)
-        for indices in batches:
+        for indices in ([draw % 900 for draw in drawn] for drawn in batches):
             step = len(losses)
             warm = fit.warmup * steps
             factor = (
@@ -209,7 +209,7 @@ def test_unlabelled_samples_are_taught_by_the_mentor_alone(
 ) -> None:
     """One step with everything in the batch, so its loss is that of the untrained mentee."""
     data = {"_target_": "data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
-    fit = FitConfig(epochs=1, steps_per_epoch=1, batch=900)
+    fit = FitConfig(epochs=1, steps_per_epoch=1, batch=900, labelled_share=10 / 900)
     config = make_config(tmp_path, data=data, schedule=constant_schedule, trainer=fit)
     found = distill(config, machine, mentor=mentor)
     torch.manual_seed(config.seed)

@@ -1,0 +1,53 @@
+"""Whether a run asks its mentor anew at each step or keeps its answers."""
+
+from pathlib import Path
+
+from data.augmentation import Augmentation
+from data.errors import UserError
+from data.splits import Split, Splits
+from distill.fit import Machine
+from distill.schema import DistillConfig
+from mentor.cache import AnswerCache, answer_bytes
+from mentor.mentor import Mentor
+
+
+def kept_answers(config: DistillConfig, mentor: Mentor, splits: Splits, machine: Machine) -> dict[str, AnswerCache]:
+    """By "train" and "val", the caches that the run uses. `keep_answers` null keeps what is asked for at least once on
+    average and fits `keep_answers_mb`. A function of the configuration alone, so a resumed run decides as before.
+
+    Raises `UserError` where `keep_answers=true` cannot be: each pass has a new view, or memory does not suffice.
+    """
+    how, fit = config.trainer.augment, config.trainer
+    steps = fit.epochs * (fit.steps_per_epoch or -(-len(splits.train) // fit.batch))
+    passes = -(-steps * fit.batch // len(splits.train))
+    endless = how.active() and how.views is None
+    views = min(how.views or 1, passes) if how.active() else 1
+    if config.keep_answers and endless:
+        raise UserError(
+            "keep_answers=true, but trainer.augment makes a new view at each pass, to which no answer can be kept; set "
+            "trainer.augment.views=8, or another number of views"
+        )
+    wanted = {
+        "train": not endless and (config.keep_answers or steps * fit.batch >= len(splits.train)),
+        "val": config.keep_answers or fit.epochs > 1,
+    }
+    kept: dict[str, AnswerCache] = {}
+    megabytes = 0.0
+    for part, split, count in (("val", splits.val, 1), ("train", splits.train, views)):
+        needed = answer_bytes(mentor, split, count) / 2**20
+        fits = megabytes + needed <= config.keep_answers_mb
+        if config.keep_answers and not fits:
+            raise UserError(
+                f"keep_answers=true needs {needed:.0f} MB for the {part} split ({count} views of {len(split)} samples), of "
+                f"keep_answers_mb={config.keep_answers_mb}; raise that, probe smaller layers or take fewer views"
+            )
+        if wanted[part] and fits and config.keep_answers is not False:
+            megabytes += needed
+            kept[part] = cache(config, mentor, split, machine, part)
+    return kept
+
+
+def cache(config: DistillConfig, mentor: Mentor, split: Split, machine: Machine, part: str) -> AnswerCache:
+    how = config.trainer.augment if part == "train" else Augmentation()
+    folder = Path(config.cache_dir) / "answers"
+    return AnswerCache(mentor, split, how, folder, lambda line: machine.console.print(line, highlight=False))

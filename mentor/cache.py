@@ -1,0 +1,132 @@
+"""The mentor's answers to a split, asked once: to every sample in each of its views, kept in memory and on disk.
+
+Answers are asked for in one fixed order, a whole view of the split at a time, so what is kept does not depend on which
+batches asked for it, and a run that resumes gets the numbers of the run that stopped.
+Axes: N samples, B samples of a batch, K classes, V views.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from data.augment import augment
+from data.augmentation import Augmentation
+from data.splits import Split
+from mentor.mentor import Answers, Mentor
+
+CHUNK = 256
+
+
+class AnswerCache:
+    """`folder` null keeps them in memory only. Give a split whose augmentation has finitely many views, or none."""
+
+    def __init__(
+        self,
+        mentor: Mentor,
+        split: Split,
+        how: Augmentation | None = None,
+        folder: Path | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.mentor, self.split, self.how, self.folder, self.say = mentor, split, how or Augmentation(), folder, say
+        self.tables: dict[int, Answers] = {}
+        self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
+        self.row_of[split.positions] = torch.arange(len(split))
+        self.key = self._key() if folder is not None else ""
+
+    def answer(self, index_B: Tensor, view_B: Tensor) -> Answers:
+        """By position in the source and number of the view; on the device of `index_B`."""
+        row_B = self.row_of[index_B.cpu()]
+        parts = []
+        for view in torch.unique(view_B).tolist():
+            picked = torch.nonzero(view_B.cpu() == view).flatten()
+            parts.append((picked, self.view(view), row_B[picked]))
+        if len(parts) == 1:
+            _, table, rows = parts[0]
+            found = Answers(table.logits[rows], {name: value[rows] for name, value in table.activations.items()})
+        else:
+            order = torch.cat([picked for picked, _, _ in parts]).argsort()
+            found = Answers(
+                torch.cat([table.logits[rows] for _, table, rows in parts])[order],
+                {
+                    name: torch.cat([table.activations[name][rows] for _, table, rows in parts])[order]
+                    for name in parts[0][1].activations
+                },
+            )
+        device = index_B.device
+        return Answers(found.logits.to(device), {name: value.to(device) for name, value in found.activations.items()})
+
+    def view(self, number: int) -> Answers:
+        """Answers to the whole split, [N, ...], in its order."""
+        if number not in self.tables:
+            kept = self._load(number)
+            if kept is None:
+                kept = self._ask(number)
+                self._save(number, kept)
+            self.tables[number] = kept
+        return self.tables[number]
+
+    def _ask(self, number: int) -> Answers:
+        which = f", view {number + 1} of {self.how.views}" if self.how.active() else ""
+        self.say(f"asking the mentor about {len(self.split):,} samples{which}")
+        parts = []
+        device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
+        for start in range(0, len(self.split), CHUNK):
+            index_B = self.split.positions[start : start + CHUNK]
+            image_BCHW = self.split.images[start : start + CHUNK]
+            view_B = torch.full_like(index_B, number)
+            answers = self.mentor.answer(augment(image_BCHW, index_B, view_B, self.how, seed=0).to(device))
+            parts.append(Answers(answers.logits.cpu(), {k: v.cpu() for k, v in answers.activations.items()}))
+        names = parts[0].activations
+        return Answers(
+            torch.cat([part.logits for part in parts]),
+            {name: torch.cat([part.activations[name] for part in parts]) for name in names},
+        )
+
+    def _path(self, number: int) -> Path | None:
+        return None if self.folder is None else self.folder / f"{self.key}-{number}.safetensors"
+
+    def _load(self, number: int) -> Answers | None:
+        """None for a file that is not there or is damaged: the mentor is then asked again."""
+        path = self._path(number)
+        try:
+            content = load_file(path) if path is not None and path.is_file() else None
+        except (SafetensorError, OSError):
+            return None
+        if content is None or "logits" not in content or len(content["logits"]) != len(self.split):
+            return None
+        activations = {name.removeprefix("probe."): value for name, value in content.items() if name != "logits"}
+        return Answers(content["logits"], activations)
+
+    def _save(self, number: int, answers: Answers) -> None:
+        path = self._path(number)
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        activations = {f"probe.{name}": value.contiguous() for name, value in answers.activations.items()}
+        partial.write_bytes(save({"logits": answers.logits, **activations}))
+        os.replace(partial, path)
+
+    def _key(self) -> str:
+        """Of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""
+        digest = hashlib.sha256(
+            f"{self.mentor.fingerprint()} {replace(self.how, views=None)} {torch.__version__}".encode()
+        )
+        for tensor in (self.split.positions, self.split.images):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()[:32]
+
+
+def answer_bytes(mentor: Mentor, split: Split, views: int) -> int:
+    """What keeping `views` views of a split takes, in float32."""
+    answers = mentor.answer(split.images[:1])
+    numbers = answers.logits.numel() + sum(value.numel() for value in answers.activations.values())
+    return 4 * numbers * len(split) * views
