@@ -19,6 +19,12 @@ def check_data(recipe: Mapping[str, Any]) -> None:
         value = recipe.get(key)
         if value is not None and (not isinstance(value, int) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
+    budget = recipe.get("labels_per_class") is not None
+    if budget and recipe.get("unlabelled") is not None and not recipe.get("keep_unlabelled"):
+        raise UserError(
+            f"data.unlabelled={recipe['unlabelled']} is given, but under data.labels_per_class what has no label is dropped; "
+            "set data.keep_unlabelled=true, or leave data.unlabelled out"
+        )
 
 
 def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +33,8 @@ def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     """Builds the source. Where `labels_per_class` is set, that many of the training samples of each class keep their label
-    and the others are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves the budget out.
+    and the others, those that had none too, are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves
+    the budget out.
     """
     from data.splits import Splits, labels_per_class
 

@@ -14,12 +14,15 @@ from objective.taps import evaluating
 
 
 def view_for(config: ViewConfig, splits: Splits) -> View:
-    """What the configuration leaves open comes from the data: its size, its channels, its training split's statistics."""
+    """What the configuration leaves open comes from the data: its size, its channels, its training split's statistics.
+
+    `size` of signals, which have height 1, is their length.
+    """
     channels, height, width = splits.shape
     channels = config.channels or channels
-    size = (config.size, config.size) if config.size else (height, width)
+    size = (config.size if height > 1 else 1, config.size) if config.size else (height, width)
     if config.mean is not None and config.std is not None:
-        return View((channels, *size), tuple(config.mean), tuple(config.std))
+        return View((channels, *size), tuple(config.mean), tuple(config.std), splits.dtype)
     if (config.mean is None) != (config.std is None):
         raise UserError(
             "a view has mean without std, or std without mean; give both, or neither to take them from the data"
@@ -27,7 +30,7 @@ def view_for(config: ViewConfig, splits: Splits) -> View:
     mean, std = normalisation(splits.train)
     if len(mean) != channels:  # gray source seen in colour, or the reverse
         mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
-    return View((channels, *size), mean, std)
+    return View((channels, *size), mean, std, splits.dtype)
 
 
 def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str, Any]:

@@ -28,7 +28,9 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
         "format": FORMAT,
         "id": NO_ID,
         "classes": list(checkpoint.classes),
-        "preprocessing": {key: list(value) for key, value in asdict(checkpoint.view).items()},
+        "preprocessing": {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(checkpoint.view).items()
+        },
         "graphs": {
             "inference": {
                 "file": "inference.onnx",

@@ -18,7 +18,7 @@ from mentor.mentor import Mentor
 class SupervisionPack:
     """Replay samples with the mentor's answers in half precision, as they are stored."""
 
-    pixels: Tensor  # uint8 [N, C, H, W], as the mentee sees them before normalisation
+    pixels: Tensor  # uint8 or float32 [N, C, H, W], as the mentee sees them before normalisation
     labels_N: Tensor  # int64, −1 where unknown
     mentor_logits_NK: Tensor  # float16
     mentor_activations: dict[str, Tensor]  # probe name -> float16 [N, *probe shape]

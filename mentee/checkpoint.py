@@ -70,7 +70,7 @@ class MenteeCheckpoint:
         if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
             raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
         try:
-            about["view"] = View(**{key: tuple(value) for key, value in about["view"].items()})
+            about["view"] = View.restored(about["view"])
             about["probes"] = tuple(
                 Probe(**probe | {"adapter": Adapter(**{key: tuple(value) for key, value in probe["adapter"].items()})})
                 for probe in about["probes"]

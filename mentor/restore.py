@@ -15,4 +15,4 @@ def restore_mentor(about: Mapping[str, Any], probes: Sequence[Probe]) -> Mentor:
     """`about`: `{"network": recipe, "weights": path, "view": {"shape", "mean", "std"}}`. Raises `UserError` as those do."""
     network = build(about["network"], "the checkpoint's mentor")
     load_weights(network, Path(about["weights"]))
-    return Mentor(network, View(**{key: tuple(value) for key, value in about["view"].items()}), probes)
+    return Mentor(network, View.restored(about["view"]), probes)

@@ -90,7 +90,7 @@ class Learner:
         return self._session.parameters()
 
     def predict(self, input: NDArray[Any]) -> Prediction:
-        """`input` [N, C, H, W], uint8 or preprocessed float32, under the current parameters. Raises SampleError."""
+        """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
@@ -122,7 +122,8 @@ class Learner:
         gamma: float | None = None,
         temperature: float | None = None,
     ) -> dict[str, float]:
-        """One AdamW step on the owner's `samples` and `replay` together; loss, ce, rmse_<probe> and kl before it.
+        """One AdamW step on the owner's `samples` and `replay` together; loss and its terms before it, by default
+        ce, rmse_<probe> and kl.
 
         The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
         replayed one; the mentor's terms are means over `replay`. A knob left out is the bundle's default. Raises

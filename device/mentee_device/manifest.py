@@ -40,16 +40,18 @@ class Graph:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """`input = (uint8 / 255 − mean) / std`, mean and std per channel, for samples of `shape` (C, H, W)."""
+    """Raw samples of `shape` (C, H, W) to what the graphs take, mean and std per channel: `(raw / 255 − mean) / std` where
+    raw is uint8, `(raw − mean) / std` where it is float32."""
 
     shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    dtype: str = "uint8"
 
 
 @dataclass(frozen=True)
 class Knobs:
-    """α β γ T of `L = α·CE + β·Σ RMSE + γ·T²·KL`."""
+    """α β γ T of the bundle's loss, by default `α·CE + β·Σ RMSE + γ·T²·KL`; the manifest has its formula."""
 
     alpha: float
     beta: float
@@ -73,6 +75,7 @@ class Manifest:
     golden: str
     probes: dict[str, tuple[int, ...]]
     knobs: Knobs
+    terms: tuple[str, ...]  # the graphs' outputs that the loss is made of
     learning_rate: float
     parameters: int
     accuracy: dict[str, float]
@@ -153,6 +156,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         golden=_get(_get(raw, "golden", dict), "file", str, "golden"),
         probes=probes,
         knobs=Knobs(**{name: _number(loss, name, "loss") for name in KNOBS}),
+        terms=_terms(loss, list(probes)),
         learning_rate=_number(optimizer, "learning_rate", "optimizer"),
         parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
         accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
@@ -181,7 +185,7 @@ def _check_references(manifest: Manifest) -> None:
         *KNOBS,
         *map("mentor_{}".format, manifest.probes),
     }
-    outputs = {"loss", "ce", "kl", "logits", "embedding", *map("rmse_{}".format, manifest.probes)}
+    outputs = {"loss", *manifest.terms, "logits", "embedding"}
     for name, graph in (("training", manifest.training), ("eval", manifest.evaluation)):
         for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
             if set(given) != expected or len(given) != len(expected):
@@ -189,6 +193,13 @@ def _check_references(manifest: Manifest) -> None:
                 raise BundleError(f"manifest.json: graphs.{name}.{kind} differ from what this format has: {different}")
     if manifest.knobs.temperature <= 0 or manifest.learning_rate <= 0:
         raise BundleError("manifest.json: loss.temperature and optimizer.learning_rate must be above 0")
+
+
+def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:
+    """Manifests older than the choice of a loss have neither name: theirs is RMSE and KL."""
+    probe = _get(loss, "probe", str, "loss") if "probe" in loss else "rmse"
+    softmax = _get(loss, "softmax", str, "loss") if "softmax" in loss else "kl"
+    return ("ce", *(f"{probe}_{name}" for name in probes), softmax)
 
 
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
@@ -199,7 +210,10 @@ def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
             f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
             f"got {list(mean)} and {list(std)}"
         )
-    return Preprocessing(shape, mean, std)
+    dtype = _get(raw, "dtype", str, "preprocessing") if "dtype" in raw else "uint8"
+    if dtype not in ("uint8", "float32"):
+        raise BundleError(f"manifest.json: preprocessing.dtype is {dtype[:70]!r}, expected 'uint8' or 'float32'")
+    return Preprocessing(shape, mean, std, dtype)
 
 
 def _graph(graphs: dict[str, Any], name: str) -> Graph:

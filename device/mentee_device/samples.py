@@ -23,7 +23,7 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True)
 class Samples:
-    """`input` [N, C, H, W], uint8 (raw) or float32 (preprocessed already); `labels` [N] int64, −1 = unlabelled."""
+    """`input` [N, C, H, W] as `preprocess` takes it; `labels` [N] int64, −1 = unlabelled."""
 
     input: NDArray[Any]
     labels: NDArray[np.int64]
@@ -54,26 +54,43 @@ class Supervision:
 
 
 def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
-    """[N, C, H, W] uint8 -> float32 `(x/255 − mean)/std`; float32 passes as it is. Raises SampleError.
+    """[N, C, H, W] -> float32, as the graphs take it. Raises SampleError.
 
-    Refused: any other dtype, another shape than the manifest's, and NaN or Inf.
+    A bundle of uint8: raw uint8 becomes `(x/255 − mean)/std`, and float32 was preprocessed already and passes as it is.
+    A bundle of float32: raw float32 becomes `(x − mean)/std`; here nothing would tell a preprocessed sample from a raw one.
+    Refused: any other dtype, another shape than the manifest's, and NaN or Inf, before or after.
     """
     rules = manifest.preprocessing
     expected = f"[N, {', '.join(map(str, rules.shape))}]"
     if input.ndim != 1 + len(rules.shape) or input.shape[1:] != rules.shape:
         hint = ": add a first axis for the samples" if input.shape == rules.shape else ""
         raise SampleError(f"input has shape {list(input.shape)}, expected {expected}{hint}")
+    per_channel = (-1,) + (1,) * (len(rules.shape) - 1)
+    mean = np.array(rules.mean, np.float32).reshape(per_channel)
+    std = np.array(rules.std, np.float32).reshape(per_channel)
+    if rules.dtype == "float32":
+        if input.dtype != np.float32:
+            raise SampleError(
+                f"input has dtype {input.dtype}, expected float32: raw, on the scale of the bundle's data"
+            )
+        _require_finite(input, "has")
+        with np.errstate(over="ignore"):
+            ready = (input - mean) / std
+        _require_finite(ready, "less the bundle's mean over its std has")
+        return np.ascontiguousarray(ready)
     if input.dtype == np.uint8:
-        per_channel = (-1,) + (1,) * (len(rules.shape) - 1)
-        mean = np.array(rules.mean, np.float32).reshape(per_channel)
-        std = np.array(rules.std, np.float32).reshape(per_channel)
         return (input.astype(np.float32) / np.float32(255) - mean) / std
     if input.dtype != np.float32:
         raise SampleError(f"input has dtype {input.dtype}, expected uint8 (raw) or float32 (preprocessed already)")
-    if not np.isfinite(input).all():
-        row = int(np.flatnonzero(~np.isfinite(input).reshape(len(input), -1).all(axis=1))[0])
-        raise SampleError(f"input has NaN or Inf, first in sample {row}: expected finite numbers")
+    _require_finite(input, "has")
     return np.ascontiguousarray(input)
+
+
+def _require_finite(values: NDArray[Any], what: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))[0])
+        raise SampleError(f"input {what} NaN or Inf, first in sample {row}: expected finite numbers")
 
 
 def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabelled: bool) -> NDArray[np.int64]:
@@ -95,7 +112,7 @@ def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabel
 
 
 def read_golden(path: Path, manifest: Manifest) -> Samples:
-    """`input` [N, C, H, W] uint8 and `labels` [N] of golden.safetensors. Raises BundleError."""
+    """`input` [N, C, H, W], raw, and `labels` [N] of golden.safetensors. Raises BundleError."""
     tensors = _read(path, ("input", "labels"))
     return _samples(path, tensors, manifest, unlabelled=False)
 
@@ -122,12 +139,14 @@ def read_supervision(path: Path, manifest: Manifest) -> Supervision:
 
 def _samples(path: Path, tensors: dict[str, NDArray[Any]], manifest: Manifest, unlabelled: bool) -> Samples:
     input, labels = tensors["input"], tensors["labels"]
-    if input.dtype != np.uint8:
-        raise BundleError(f"{path.name}: input is {input.dtype}, expected uint8")
+    if input.dtype != manifest.preprocessing.dtype:
+        raise BundleError(f"{path.name}: input is {input.dtype}, expected {manifest.preprocessing.dtype}")
     if input.shape[1:] != manifest.preprocessing.shape:
         shape = list(manifest.preprocessing.shape)
         raise BundleError(f"{path.name}: input has samples of {list(input.shape[1:])}, expected {shape}")
     try:
+        if input.dtype == np.float32:
+            preprocess(input, manifest)  # refuses now what would stop a step later
         return Samples(input, check_labels(labels, len(input), manifest, unlabelled))
     except SampleError as error:
         raise BundleError(f"{path.name}: {error}") from error

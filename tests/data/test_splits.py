@@ -2,6 +2,7 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -68,7 +69,7 @@ def test_the_fingerprint_is_that_of_the_content() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (torch.zeros(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64), "float32"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.float64), torch.zeros(2, dtype=torch.int64), "float64"),
         (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), r"\[N, C, H, W\]"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2), "int64"),
         (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "2 images but 3 labels"),
@@ -83,6 +84,10 @@ def test_a_split_of_the_wrong_kind(images: torch.Tensor, labels: torch.Tensor, m
     ("changes", "message"),
     [
         ({"val": made(5).subset([])}, "the val split of made is empty"),
+        (
+            {"val": Split(made(5).images.float(), made(5).labels)},
+            r"val split of made are torch\.float32, those of train torch\.uint8",
+        ),
         ({"test": Split(torch.zeros(1, 3, 4, 5, dtype=torch.uint8), torch.tensor([0]))}, r"test.*\(3, 4, 5\)"),
         ({"train": Split(made(2).images, torch.tensor([0, 3]))}, "labels of the train split of made run from 0 to 3"),
         ({"train": Split(made(2).images, torch.tensor([-2, 1]))}, "expected -1 to 2 for 3 classes"),
@@ -97,6 +102,63 @@ def test_splits_that_do_not_fit_together(changes: dict[str, Split], message: str
 def test_unlabelled_samples_may_be_trained_on() -> None:
     held = splits(train=Split(made(2).images, torch.tensor([-1, 1])))
     assert held.shape == (1, 4, 5)
+
+
+def owned(samples: int) -> Split:
+    plain = made(samples)
+    return Split(plain.images, plain.labels, owners=torch.arange(samples) % 4 - 1, owner_names=("a", "b", "c"))
+
+
+def test_owners_go_with_their_samples() -> None:
+    whole = owned(40)
+    assert whole.owners is not None
+    inner = whole.subset([30, 5, 8, 21]).subset(torch.tensor([3, 0, 2]))
+    assert inner.owners is not None
+    assert inner.owners.tolist() == [21 % 4 - 1, 30 % 4 - 1, 8 % 4 - 1]
+    assert inner.owner_names == ("a", "b", "c")
+    for budget in (labels_per_class(whole, 2, 0, keep) for keep in (False, True)):
+        assert budget.owners is not None
+        assert torch.equal(budget.owners, budget.positions % 4 - 1)
+    assert made(5).subset([1]).owners is None
+
+
+def test_the_fingerprint_covers_owners_where_there_are_any() -> None:
+    split, plain = owned(6), made(6)
+    by_hand = hashlib.sha256(b"(6, 1, 4, 5)")
+    for tensor in (plain.positions, plain.labels, plain.images):
+        by_hand.update(tensor.numpy().tobytes())
+    by_hand.update(b"('a', 'b', 'c')" + (np.arange(6, dtype=np.int64) % 4 - 1).tobytes())
+    assert split.fingerprint() == by_hand.hexdigest()
+    assert split.owners is not None
+    others = [Split(plain.images, plain.labels, owners=split.owners), plain]
+    others += [Split(plain.images, plain.labels, owners=split.owners.flip(0), owner_names=split.owner_names)]
+    assert len({split.fingerprint(), *(other.fingerprint() for other in others)}) == 4
+
+
+def test_the_fingerprint_of_float32_is_that_of_its_bytes() -> None:
+    images = made(6).images.float() / 7
+    negative = images.clone()
+    negative[images == 0] = -0.0
+    negative[0, 0, 0, 0] += 1e-6
+    found = {Split(changed, made(6).labels).fingerprint() for changed in (images, images.clone(), negative)}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "owners", [torch.zeros(3), torch.zeros(3, dtype=torch.int32), torch.zeros(2, dtype=torch.int64)]
+)
+def test_owners_of_the_wrong_kind(owners: torch.Tensor) -> None:
+    with pytest.raises(UserError, match=r"owners of a split are .*; expected torch\.int64 \[3\]"):
+        Split(made(3).images, made(3).labels, owners=owners)
+
+
+def test_splits_say_their_dtype() -> None:
+    plain = splits()
+    floats = {
+        part: Split(getattr(plain, part).images.float(), getattr(plain, part).labels)
+        for part in ("train", "val", "test")
+    }
+    assert (plain.dtype, splits(**floats).dtype) == ("uint8", "float32")
 
 
 @pytest.mark.parametrize("parts", [(70, 20, 13), (51, 52), (1, 101, 1)])

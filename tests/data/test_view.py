@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -100,6 +103,81 @@ def test_a_view_first_used_in_inference_mode_still_trains() -> None:
     weight = torch.ones(9, requires_grad=True)
     (seen(noise(1, 1, 3, 3)).flatten() * weight).sum().backward()
     assert weight.grad is not None
+
+
+def measured(*shape: int) -> torch.Tensor:
+    """Far from 0, as acceleration is, so that a scale of 0 .. 1 or a rounding would show."""
+    return 9.81 + 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def floats(*shape: int) -> View:
+    return View(shape, (9.0,) * shape[0], (2.5,) * shape[0], "float32")  # type: ignore[arg-type]
+
+
+def test_float32_is_normalised_on_its_own_scale_and_not_written_to() -> None:
+    image = measured(2, 3, 1, 8)
+    before = image.clone()
+    seen = View((3, 1, 8), (9.0, 10.0, -4.0), (0.5, 2.0, 3.0), "float32")
+    found = seen(image)
+    by_hand = (image.double().numpy() - np.array([9, 10, -4]).reshape(3, 1, 1)) / np.array([0.5, 2, 3]).reshape(3, 1, 1)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), by_hand, rtol=1e-6, atol=1e-6)
+    assert seen.pixels(image) is image
+    assert torch.equal(image, before)
+
+
+@pytest.mark.parametrize("wanted", [(1, 7, 5), (1, 28, 28), (1, 1, 32)])
+def test_float32_is_resized_without_rounding(wanted: tuple[int, int, int]) -> None:
+    image = measured(2, 1, 16, 20) / 1000  # rounded to a whole number it would be 0
+    exact = triangle(16, wanted[1]) @ image.double().numpy() @ triangle(20, wanted[2]).T
+    np.testing.assert_allclose(floats(*wanted).pixels(image).numpy(), exact, rtol=1e-5)
+
+
+def test_a_signal_is_resized_along_its_length() -> None:
+    image = measured(2, 3, 1, 20)
+    np.testing.assert_allclose(
+        floats(3, 1, 7).pixels(image).numpy(), image.double().numpy() @ triangle(20, 7).T, rtol=1e-5
+    )
+
+
+def test_float32_of_one_channel_repeats_but_three_are_no_colours() -> None:
+    image = measured(2, 1, 8, 8)
+    found = floats(3, 8, 8).pixels(image)
+    assert all(torch.equal(found[:, c], image[:, 0]) for c in range(3))
+    with pytest.raises(
+        UserError, match=r"3 channels for a view of 1; .* float32 only from 1 to 3: use a view of shape \(3, 8, 8\)"
+    ):
+        floats(1, 8, 8).pixels(measured(2, 3, 8, 8))
+
+
+def test_a_view_refuses_the_other_dtype() -> None:
+    with pytest.raises(UserError, match=r"a view of float32 sources was given torch\.uint8"):
+        floats(1, 8, 8)(noise(1, 1, 8, 8))
+    with pytest.raises(UserError, match=r"a view of uint8 sources was given torch\.float32"):
+        view(1, 8, 8)(measured(1, 1, 8, 8))
+    with pytest.raises(UserError, match=r"a view of 'float16' sources; expected 'uint8' or 'float32'"):
+        View((1, 8, 8), (0.0,), (1.0,), "float16")
+
+
+@pytest.mark.parametrize("seen", [floats(3, 1, 8), view(1, 4, 5)])
+def test_a_view_comes_back_from_json(seen: View) -> None:
+    about = json.loads(json.dumps(asdict(seen)))
+    assert View.restored(about) == seen
+    if seen.dtype == "uint8":  # as was written before there was a dtype
+        del about["dtype"]
+        assert View.restored(about) == seen
+
+
+def test_normalisation_of_float32_is_mean_and_std_on_its_own_scale() -> None:
+    images = measured(4999, 2, 1, 3)
+    images[:, 1] = images[:, 1] / 1e4 + 1e3  # a small spread far from 0, which one pass in float32 would lose
+    mean, std = normalisation(Split(images, torch.zeros(4999, dtype=torch.int64)))
+    exact = images.double().numpy()
+    np.testing.assert_allclose(mean, exact.mean((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, exact.std((0, 2, 3)), rtol=1e-9)
+    images[:, 1] = 0.1
+    with pytest.raises(UserError, match=r"channel 1 of the images is 0\.1 everywhere"):
+        normalisation(Split(images, torch.zeros(4999, dtype=torch.int64)))
 
 
 def test_normalisation_is_mean_and_std_of_the_pixels() -> None:

@@ -65,6 +65,12 @@ def test_what_is_loaded_is_bit_for_bit_what_was_saved(made: MenteeCheckpoint, tm
         assert loaded.state[key].numpy().tobytes() == value.numpy().tobytes(), key
 
 
+def test_the_view_keeps_its_dtype(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    view = View((1, 8, 8), (9.81,), (3.0,), "float32")
+    replace(made, view=view).save(tmp_path / "mentee.safetensors")
+    assert MenteeCheckpoint.load(tmp_path / "mentee.safetensors").view == view
+
+
 def test_the_network_answers_in_eval_mode_as_it_did(made: MenteeCheckpoint, tmp_path: Path) -> None:
     made.save(tmp_path / "mentee.safetensors")
     network = MenteeCheckpoint.load(tmp_path / "mentee.safetensors").network()
