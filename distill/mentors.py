@@ -1,11 +1,14 @@
-"""Where a run's mentor comes from: a file of weights, or one training on the data that is kept by what went into it."""
+"""Where a run's mentor comes from: a file of weights, torchvision's, or a training on the data that is kept by what went
+into it."""
 
 import hashlib
 import inspect
 import json
 import os
 from dataclasses import asdict, dataclass, replace
+from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
@@ -16,15 +19,17 @@ from data.recipe import Recipe, imported, split_target
 from data.splits import Splits
 from data.view import View
 from distill.evaluation import evaluate
-from distill.fit import Machine, fit
-from distill.module import Distillation
-from distill.networks import build_network, complete, view_for
-from distill.schedules import constant
+from distill.fit import Machine
+from distill.mentor_training import train_mentor, transfer_mentor
+from distill.mentor_weights import as_published, given_state, identity, load_given, require_classes, torchvision_weights
+from distill.networks import build_and_try, build_network, complete, view_for
 from distill.schema import MentorConfig
 from mentor.mentor import Mentor
-from mentor.weights import load_weights
-from objective.probes import ProbedMentee
-from objective.taps import find_head
+from mentor.transfer import replaceable_head
+from mentor.weights import load_state, load_weights
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 
 @dataclass(frozen=True)
@@ -38,25 +43,62 @@ class FoundMentor:
 
 
 def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
-    """Raises `UserError` for weights that do not fit and for a mentor that is hardly better than chance on the
-    validation split (a wrong normalisation, another order of classes)."""
+    """Prints how often it is right on the validation split. Raises `UserError` for weights that do not fit, weights of
+    another number of classes without `mentor.transfer`, and a mentor that is hardly better than chance (a wrong
+    normalisation, another order of classes)."""
     torch.manual_seed(config.seed)
+    named = torchvision_weights(config)
+    if named is not None:
+        config = as_published(config, named)
     view = view_for(config.view, splits)
     recipe = complete(config.network, "mentor.network", splits, view)
+    if config.transfer.epochs:
+        recipe = under_new_head(recipe, splits, view)
+    elif named is not None:
+        require_classes(f"{config.weights} of {config.network['name']}", len(named.meta["categories"]), splits)
     network = build_network(recipe, "mentor.network", splits, view)
-    origin = f"mentor from {config.weights}"
-    if config.weights is not None:
-        weights = Path(config.weights)
-        load_weights(network, weights)
+    if config.weights is not None and named is None and not config.transfer.epochs:
+        weights, origin = Path(config.weights), f"mentor from {config.weights}"
+        load_given(network, weights, view, splits)
     else:
-        weights = cache_dir / "mentors" / f"{content_hash(config, splits)}.safetensors"
-        if loaded(network, weights):
-            origin = "mentor kept from an earlier run"
-        else:
-            train_mentor(network, view, config, splits, machine)
+        weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
+        origin = "mentor kept from an earlier run"
+        if not loaded(network, weights):
+            origin = make_mentor(network, recipe, view, config, named, splits, machine)
             keep(network, weights)
-            origin = "mentor trained now and kept"
-    found = evaluate(lambda image: Mentor(network, view).answer(image).logits, splits.val, len(splits.classes))
+    accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
+    return FoundMentor(network, recipe, view, weights, accuracy, origin)
+
+
+def make_mentor(
+    network: nn.Module,
+    recipe: Recipe,
+    view: View,
+    config: MentorConfig,
+    named: "WeightsEnum | None",
+    splits: Splits,
+    machine: Machine,
+) -> str:
+    if config.weights is None:
+        train_mentor(network, view, config, splits, machine)
+        return "mentor trained now and kept"
+    head = str(recipe["head"]) if config.transfer.epochs else None
+    load_state(network, given_state(config, named), f"weights '{config.weights}'", without=head)
+    if head is None:
+        return f"mentor {config.network['name']} under torchvision's {config.weights}"
+    transfer_mentor(network, head, view, config, splits, machine)
+    return f"mentor from {config.weights}, its new head trained now and kept"
+
+
+def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
+    batch = max(8, min(256, 2**24 // prod(mentor.view.shape)))  # 62 images of 299 px: their maps take a gigabyte or so
+    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), batch)
+    machine.console.print(
+        f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     chance = 1 / len(splits.classes)
     least = chance + 0.1 * (1 - chance) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
@@ -64,18 +106,21 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
             f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "
             "this order, and is mentor.view what it was trained with? mentor.least_accuracy=0 goes on all the same"
         )
-    return FoundMentor(network, recipe, view, weights, found.accuracy, origin)
+    return found.accuracy
 
 
-def train_mentor(network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine) -> None:
-    head = find_head(network, view(splits.train.images[:2]))
-    module = Distillation(ProbedMentee(network, [], head), view, constant(1, 0, 0, 1), config.fit, config.seed)
-    fit(module, splits, "mentor", machine)
-    network.eval()
+def under_new_head(recipe: Recipe, splits: Splits, view: View) -> dict[str, Any]:
+    network, _ = build_and_try(recipe, "mentor.network", splits, view)
+    return {
+        "_target_": "mentor.transfer.with_head",
+        "network": dict(recipe),
+        "head": replaceable_head(network, view(splits.train.images[:2])),
+        "num_classes": len(splits.classes),
+    }
 
 
 def loaded(network: nn.Module, kept: Path) -> bool:
-    """False for a file that is not there or is damaged: the mentor is then trained again."""
+    """False for a file that is not there or is damaged: the mentor is then made again."""
     try:
         load_weights(network, kept)
     except UserError:
@@ -83,14 +128,19 @@ def loaded(network: nn.Module, kept: Path) -> bool:
     return True
 
 
-def content_hash(config: MentorConfig, splits: Splits) -> str:
-    """Of the recipe, the training data, the seed, torch and the source of the network's module.
+def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
+    """Of the recipe, the training data, the seed, torch, the source of the network's module and the weights it starts from.
 
     Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
     """
     module = inspect.getmodule(imported(*split_target(config.network, "mentor.network"), "mentor.network"))
     source = inspect.getsource(module) if module is not None else ""
-    recipe = json.dumps(asdict(replace(config, least_accuracy=None)), sort_keys=True, default=lambda value: value.value)
+    settings = asdict(replace(config, least_accuracy=None))
+    if config.weights is not None:  # what they are, not where they lie
+        settings["weights"] = identity(config, named)
+    if not config.transfer.epochs:
+        del settings["transfer"]
+    recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
 

@@ -40,6 +40,21 @@ def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str
 
 def build_network(recipe: Recipe, where: str, splits: Splits, view: View) -> nn.Module:
     """`recipe` as `complete` returns it. Raises `UserError` unless it makes a module that maps the view to one logit a class."""
+    network, logits = build_and_try(recipe, where, splits, view)
+    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(splits.classes)):
+        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        new_head = (
+            ", or mentor.transfer.epochs=10 for a new head under its weights" if where == "mentor.network" else ""
+        )
+        raise UserError(
+            f"{where}: {recipe['_target_']} puts out {shape} for two images; expected [2, {len(splits.classes)}], one logit for "
+            f"each class of {splits.name}: set its number of classes{new_head}"
+        )
+    return network
+
+
+def build_and_try(recipe: Recipe, where: str, splits: Splits, view: View) -> tuple[nn.Module, object]:
+    """The network, and what it makes of two images. Raises `UserError` where it is no module or cannot take them."""
     network = build(recipe, where)
     if not isinstance(network, nn.Module):
         raise UserError(
@@ -47,16 +62,10 @@ def build_network(recipe: Recipe, where: str, splits: Splits, view: View) -> nn.
         )
     with evaluating(network), torch.no_grad():
         try:
-            logits = network(view(splits.train.images[:2]))
+            return network, network(view(splits.train.images[:2]))
         except (RuntimeError, ValueError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
-                f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)}: {reason}"
+                f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "
+                f"({where.partition('.')[0]}.view sets it): {reason}"
             ) from None
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(splits.classes)):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(
-            f"{where}: {recipe['_target_']} puts out {shape} for two images; expected [2, {len(splits.classes)}], one logit for "
-            f"each class of {splits.name}: set its number of classes"
-        )
-    return network

@@ -51,7 +51,7 @@ class TransferConfig:
     all the layers below it. What is not named here (batch, optimizer, …) is `mentor.fit`'s."""
 
     epochs: int = 0  # of the head alone; 0: no new head
-    learning_rate: float = 1e-2
+    learning_rate: float = 3e-3
     all_epochs: int = 0
     all_learning_rate: float = 1e-4
 

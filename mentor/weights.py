@@ -1,6 +1,7 @@
 """Reads a state dict into a network."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,37 +11,66 @@ from torch import Tensor, nn
 from data.errors import UserError
 
 WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")  # DataParallel, torch.compile, trainers
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # heads of GoogLeNet and Inception v3 that only their training used
+UNCOUNTED = "num_batches_tracked"  # a BatchNorm's count of its batches, which files of before torch 0.4.1 lack
 
 
-def load_weights(network: nn.Module, path: Path) -> None:
+def load_weights(network: nn.Module, path: Path, without: str | None = None) -> None:
     """A `.safetensors` file, or a torch file (read with `weights_only`, so no code in it runs; saved on CUDA is fine).
 
-    A wrapper's prefix that all keys share is taken off. Raises `UserError` for a file that is missing, unreadable or
-    whose keys or shapes do not fit; the network is then as it was.
+    A wrapper's prefix that all keys share is taken off. Raises `UserError` for a file that is missing or unreadable, and as
+    `load_state` does.
     """
-    state = strip_wrappers(read_state(path), set(network.state_dict()))
+    load_state(network, read_state(path), f"weights '{path}'", without)
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], called: str, without: str | None = None) -> None:
+    """`without`: path of a layer whose tensors stay as they are, whatever the state has for it. `called` is for the message.
+
+    Raises `UserError` where keys or shapes do not fit; the network is then as it was.
+    """
+    own, fitting = matched(network, state, without)
+    if details := misfit(own, fitting):
+        raise UserError(f"{called} do not fit {type(network).__name__}: {details}; choose the network they are of")
+    network.load_state_dict(fitting, strict=False)
+
+
+def matched(
+    network: nn.Module, state: Mapping[str, Tensor], without: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The network's own state and the given one in its names, both less what is not to be loaded."""
     own = network.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
-    misshapen = [key for key in own if key in state and own[key].shape != state[key].shape]
-    if missing or unexpected or misshapen:
-        details = [
-            f"{kind} {keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}"
-            for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-            if keys
-        ]
-        if misshapen:
-            key = misshapen[0]
-            details[-1] += f" (file {list(state[key].shape)}, network {list(own[key].shape)})"
-        raise UserError(
-            f"weights '{path}' do not fit {type(network).__name__}: {'; '.join(details)}; choose the network they are of"
+    given = strip_wrappers(dict(state), set(own))
+    if without is not None:
+        own, given = (
+            {key: value for key, value in part.items() if not key.startswith(f"{without}.")} for part in (own, given)
         )
-    network.load_state_dict(state)
+    return own, {key: value for key, value in given.items() if key in own or not key.startswith(AUXILIARY)}
+
+
+def misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """The first key of each kind that does not fit, or the empty string."""
+    missing = [key for key in own if key not in given and not key.endswith(UNCOUNTED)]
+    unexpected = [key for key in given if key not in own]
+    misshapen = [key for key in own if key in given and own[key].shape != given[key].shape]
+    details = [
+        f"{kind} {keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        if keys
+    ]
+    if misshapen:
+        key = misshapen[0]
+        details[-1] += f" (file {list(given[key].shape)}, network {list(own[key].shape)})"
+    return "; ".join(details)
+
+
+def require_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"no weights at '{path}'; expected a .safetensors file or a torch file with a state dict")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"no weights at '{path}'; expected a .safetensors file or a torch file with a state dict")
+    require_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -84,7 +84,46 @@ def test_keys_and_shapes_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_pat
     save_file(state | {"3.weight": torch.zeros(1), "3.bias": torch.zeros(1)}, path)
     refused(path, r"unexpected 3\.(weight|bias) and 1 more;")
     save_file({}, path)
-    refused(path, r"missing 0\.weight and 8 more")
+    refused(path, r"missing 0\.weight and 7 more")
+
+
+def test_a_file_that_was_saved_on_cuda_loads_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, target, path = network(1), network(2), tmp_path / "resnet.th"
+    with monkeypatch.context() as patch:  # what torch writes beside each tensor, of which it makes the device again
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save({"state_dict": prefixed(original.state_dict(), "module."), "best_prec1": 91.7}, path)
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="CUDA device"):
+            torch.load(path, weights_only=True)
+    load_weights(target, path)
+    assert equal(original, target)
+    assert all(value.device.type == "cpu" for value in target.state_dict().values())
+
+
+def test_a_file_from_before_batch_norm_counted_its_batches_loads(tmp_path: Path) -> None:
+    original, target = network(1), network(2)
+    original[1].num_batches_tracked += 7
+    state = {key: value for key, value in original.state_dict().items() if not key.endswith("num_batches_tracked")}
+    save_file(state, tmp_path / "w.safetensors")
+    load_weights(target, tmp_path / "w.safetensors")
+    assert all(torch.equal(value, target.state_dict()[key]) for key, value in state.items())
+    assert int(target[1].num_batches_tracked) == 0
+
+
+def test_a_layer_can_be_left_as_it_is_whatever_the_file_has_for_it(tmp_path: Path) -> None:
+    original, path = network(1), tmp_path / "w.pt"
+    state = original.state_dict()
+    for head in ({"2.weight": torch.zeros(9, 4), "2.bias": torch.zeros(9)}, {"2.scale": torch.zeros(1)}, {}):
+        torch.save(prefixed({key: state[key] for key in state if not key.startswith("2.")} | head, "module."), path)
+        target, before = network(2), network(2)
+        load_weights(target, path, without="2")
+        assert equal(original[:2], target[:2])
+        assert equal(before[2], target[2])
+    torch.save({"1.weight": torch.zeros(4)}, path)
+    with pytest.raises(UserError, match=r"missing 0\.weight and 4 more;"):
+        load_weights(network(2), path, without="2")
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""A network under a new head: how one that was trained on other classes becomes a mentor for the data's."""
+
+from torch import Tensor, nn
+
+from data.errors import UserError
+from data.recipe import Recipe, build
+from objective.taps import find_head, find_layer
+
+
+def with_head(network: Recipe, head: str, num_classes: int) -> nn.Module:
+    """The network of a recipe, its linear layer at `head` replaced by a new one of `num_classes` outputs."""
+    body: nn.Module = build(network, "mentor.network")
+    old = find_layer(body, head)
+    if not isinstance(old, nn.Linear):
+        raise UserError(
+            f"'{head}' of {type(body).__name__} is a {type(old).__name__}; expected the nn.Linear of its head"
+        )
+    parent, _, name = head.rpartition(".")
+    setattr(body.get_submodule(parent), name, nn.Linear(old.in_features, num_classes))
+    return body
+
+
+def replaceable_head(network: nn.Module, example: Tensor) -> str:
+    """Raises `UserError` for a network whose logits no linear layer makes, such as SqueezeNet's convolution."""
+    try:
+        return find_head(network, example)
+    except UserError:
+        raise UserError(
+            f"no linear layer of {type(network).__name__} puts out its logits, so mentor.transfer has no head to replace: wrap "
+            "the network in a module of your own that ends in an nn.Linear, or train it on the data (mentor.weights=null)"
+        ) from None
