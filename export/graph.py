@@ -5,7 +5,7 @@ Axes: B batch, K classes, D embedding.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -143,6 +143,7 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
     for node in model.graph.node:
         if node.op_type == "Shape" and node.input[0] in inputs and is_batch_axis(node):
             node.input[0] = "input"  # all have the batch axis; torch asks the last one, which inference.onnx lacks
+    drop_zero_biases(model.graph)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.value_info[:]  # shape inference makes them again; the exporter's may name renamed values
@@ -160,6 +161,29 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
 def is_batch_axis(shape: onnx.NodeProto) -> bool:
     limits = {attribute.name: attribute.i for attribute in shape.attribute}
     return limits.get("start", 0) == 0 and limits.get("end") == 1
+
+
+def drop_zero_biases(graph: onnx.GraphProto) -> None:
+    """torch writes the bias that a convolution lacks as zeros cast like its input, and CastLike has no gradient."""
+    maker = {name: node for node in graph.node for name in node.output}
+    unneeded = [name for name in maker if is_zero_bias(name, maker)]
+    for conv in graph.node:
+        if conv.op_type == "Conv" and len(conv.input) == 3 and conv.input[2] in unneeded:
+            del conv.input[2]
+    while unneeded:  # those zeros, and what made only them
+        name = unneeded.pop()
+        if name in maker and not any(name in other.input for other in graph.node):
+            node = maker.pop(name)
+            graph.node.remove(node)
+            unneeded += node.input
+
+
+def is_zero_bias(name: str, maker: Mapping[str, onnx.NodeProto]) -> bool:
+    """Expand(CastLike(0, ...), shape)."""
+    expand = maker[name]
+    cast = maker.get(expand.input[0]) if expand.op_type == "Expand" else None
+    zero = maker.get(cast.input[0]) if cast is not None and cast.op_type == "CastLike" else None
+    return zero is not None and zero.op_type == "Constant" and not onnx.numpy_helper.to_array(zero.attribute[0].t).any()
 
 
 def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -104,6 +104,96 @@ class Residual(nn.Module):
         return torch.relu(self.body(x) + self.shortcut(x))
 
 
+class InvertedResidualCNN(nn.Module):
+    """Depthwise-separable inverted residuals with linear bottlenecks and ReLU6 (MobileNetV2, Sandler et al., arXiv
+    1801.04381, section 3) for small images: the stem of `ResidualCNN`, one stage per width, each but the first entered by
+    a depthwise convolution of stride 2, a 1×1 convolution to `expansion` × the last width, global average pooling and a
+    linear head. Layers to probe: `stem`, `stages.<i>` (linear), `last` (after ReLU6).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = (16, 24, 32),
+        blocks: int = 2,
+        expansion: int = 4,
+        batch_norm: bool = True,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        scaled = scaled_widths(widths, width)
+        channels = scaled[0]
+        self.stem = Block(*convolution(in_channels, channels, 3, batch_norm, then=[nn.MaxPool2d(2)]), nn.ReLU6())
+        self.stages = nn.Sequential()
+        for i, out_channels in enumerate(scaled):
+            stage = nn.Sequential()
+            for block in range(blocks):
+                stride = 2 if i and not block else 1
+                stage.append(InvertedResidual(channels, out_channels, expansion, stride, batch_norm))
+                channels = out_channels
+            self.stages.append(stage)
+        self.last = Block(*convolution(channels, channels * expansion, 1, batch_norm), nn.ReLU6())
+        self.head = nn.Linear(channels * expansion, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> logits [B, K]."""
+        return self.head(self.last(self.stages(self.stem(x))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, in_channels: int, channels: int, expansion: int, stride: int, batch_norm: bool) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        self.body = nn.Sequential(
+            *convolution(in_channels, inner, 1, batch_norm),
+            nn.ReLU6(),
+            *convolution(inner, inner, 3, batch_norm, stride, groups=inner),
+            nn.ReLU6(),
+            *convolution(inner, channels, 1, batch_norm),
+        )
+        self.residual = stride == 1 and in_channels == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.body(x)
+        return x + y if self.residual else y
+
+
+class SignalCNN(nn.Module):
+    """`PlainCNN` with its pool before BatchNorm for signals of L values in C channels, [B, C, 1, L]: every kernel is
+    (1, `kernel`) and every pool (1, 2), so only L shrinks. `stride` is the first convolution's, for long signals. Block i is
+    `features.<i>`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        widths: Sequence[int] = (16, 32, 64),
+        kernel: int = 5,
+        stride: int = 1,
+        batch_norm: bool = True,
+        width: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise UserError(f"SignalCNN has kernel={kernel}; expected an odd number, so that it has a middle")
+        self.features = nn.Sequential()
+        channels = in_channels
+        scaled = scaled_widths(widths, width)
+        for i, out_channels in enumerate(scaled):
+            pool = [nn.MaxPool2d((1, 2))] if i + 1 < len(scaled) else []
+            step = (1, stride if i == 0 else 1)
+            conv = convolution(channels, out_channels, (1, kernel), batch_norm, step, then=pool)
+            self.features.append(Block(*conv, nn.ReLU()))
+            channels = out_channels
+        self.head = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, 1, L] -> logits [B, K]."""
+        return self.head(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+
 def convolution(
     in_channels: int,
     channels: int,
