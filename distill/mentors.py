@@ -87,7 +87,8 @@ def make_mentor(
     if head is None:
         return f"mentor {config.network['name']} under torchvision's {config.weights}"
     transfer_mentor(network, head, view, config, splits, machine)
-    return f"mentor from {config.weights}, its new head trained now and kept"
+    start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
+    return f"mentor from {start}, its new head trained now and kept"
 
 
 def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:

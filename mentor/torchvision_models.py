@@ -45,7 +45,7 @@ def find_weights(name: str, weights: str) -> WeightsEnum:
     if short not in enum.__members__:
         raise UserError(
             f"no weights '{weights}' for {name}{did_you_mean(short, enum.__members__)} (torchvision has "
-            f"{', '.join(enum.__members__)}; a file must exist)"
+            f"{', '.join(enum.__members__)}; there is no file of that name either)"
         )
     return enum[short]
 
