@@ -1,35 +1,100 @@
 """Which layers a run compares: those named by hand, those found in the nets, or both."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from data.errors import UserError
+from data.splits import Split
 from data.view import View
 from distill.fit import Machine
 from distill.mentors import FoundMentor
-from objective.mapping import match_stages
+from distill.probe_options import read_probes
+from distill.report import Table
+from objective.mapping import Match, match_stages
+from objective.measured import measure_stages
+from objective.pairing import Pairing
+from objective.probes import Probe, find_probes, measure_probes
 
-AUTO = "_auto_"
+IMAGES = 512  # that adapters take their statistics from
+COMPARED = 256  # that layers are compared on; the comparison is quadratic in it
+BATCH = 64
 
 
-def layer_pairs(
-    given: Mapping[str, Any], mentor: FoundMentor, mentee: nn.Module, view: View, examples: Tensor, machine: Machine
-) -> dict[str, Sequence[str]]:
-    """The pairs given by hand, and with `_auto_: true` those that the nets' stages suggest, which are printed."""
-    by_hand = {name: pair for name, pair in given.items() if name != AUTO}
-    if given.get(AUTO, False) not in (True, False):
-        raise UserError(f"probes.{AUTO}={given[AUTO]}; expected true or false")
-    if not given.get(AUTO, False):
-        return by_hand
-    matches = match_stages(mentor.network, mentor.view(examples), mentee, view(examples))
-    for match in matches:
-        machine.console.print(
-            f"probe {match.name}: mentor {match.mentor.path} {list(match.mentor.shape)} - mentee {match.mentee.path} "
-            f"{list(match.mentee.shape)}, input shrunk by {match.mentor.shrunk:g} and {match.mentee.shrunk:g}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+@dataclass(frozen=True)
+class ChosenProbe:
+    probe: Probe
+    reason: str
+    score: float | None = None  # of a search that has one
+
+    def as_json(self) -> dict[str, Any]:
+        adapter = self.probe.adapter
+        return {
+            "name": self.probe.name,
+            "mentor": {"layer": self.probe.mentor, "shape": list(adapter.mentor)},
+            "mentee": {"layer": self.probe.mentee, "shape": list(adapter.mentee)},
+            "adapter": adapter.kind,
+            "normalise": adapter.normalise,
+            "compared": list(adapter.shape),
+            "score": self.score,
+            "reason": self.reason,
+        }
+
+
+def choose_probes(
+    group: Mapping[str, Any], mentor: FoundMentor, mentee: nn.Module, view: View, train: Split, machine: Machine
+) -> list[ChosenProbe]:
+    """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table of
+    them. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
+    options = read_probes(group)
+    images = some_images(train, IMAGES)
+    teaching, learning = mentor.view(images[:2]), view(images[:2])
+    matches: list[Match] = []
+    if options.search == "measured":
+        parts = torch.split(images[:COMPARED], BATCH)
+        matches = measure_stages(
+            mentor.network, [mentor.view(part) for part in parts], mentee, [view(part) for part in parts]
         )
-    return {match.name: [match.mentor.path, match.mentee.path] for match in matches} | by_hand
+    elif options.search:
+        matches = match_stages(mentor.network, teaching, mentee, learning)
+    found = {
+        match.name: Pairing(match.mentor.path, match.mentee.path, options.adapter, options.normalise)
+        for match in matches
+    }
+    why = {match.name: (match.reason, match.score) for match in matches if match.name not in options.by_hand}
+    pairs = {name: pairing._asdict() for name, pairing in (found | options.by_hand).items()}
+    probes = find_probes(pairs, mentor.network, teaching, mentee, learning)
+    probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
+    chosen = [ChosenProbe(probe, *why.get(probe.name, ("by hand", None))) for probe in probes]
+    if chosen:
+        probe_table(chosen).print(machine.console)
+    return chosen
+
+
+def some_images(train: Split, count: int) -> torch.Tensor:
+    """The same ones at each run, evenly spread over the split: a split may be sorted by class."""
+    count = min(count, len(train))
+    return train.images[torch.arange(count) * len(train) // count][
+        torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    ]
+
+
+def probe_table(chosen: Sequence[ChosenProbe]) -> Table:
+    rows = [
+        [
+            one.probe.name,
+            f"{one.probe.mentor} {shape(one.probe.adapter.mentor)}",
+            f"{one.probe.mentee} {shape(one.probe.adapter.mentee)}",
+            one.probe.adapter.kind + (", normalised" if one.probe.adapter.normalise else ""),
+            shape(one.probe.adapter.shape),
+            one.reason,
+        ]
+        for one in chosen
+    ]
+    return Table("Probes", ["probe", "mentor's layer", "mentee's layer", "adapter", "compared", "why"], rows)
+
+
+def shape(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ from torch import nn
 from data.errors import UserError
 from data.recipe import Recipe, build
 from data.view import View
-from objective.probes import Adapter, Probe
+from objective.adapters import Adapter, Constants
+from objective.loss_spec import LossSpec
+from objective.probes import Probe
 
-FORMAT = "mentee-checkpoint/1"
+FORMAT = "mentee-checkpoint/2"
+OLDER = ("mentee-checkpoint/1",)  # without adapters' tensors; read as well
+ADAPTERS = "adapters/"  # before the names of adapters' tensors; no module's parameter has a slash in its name
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class MenteeCheckpoint:
     mentor: Mapping[str, Any] | None
     data: Mapping[str, Any]
     accuracy: Mapping[str, Mapping[str, float]]  # split -> {"accuracy", "samples"}
+    loss: LossSpec = LossSpec()  # noqa: RUF009 (frozen)
 
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
@@ -48,8 +53,13 @@ class MenteeCheckpoint:
 
     def save(self, path: Path) -> None:
         """Atomic: an older checkpoint at `path` stays whole until the new one is."""
-        about = {key: value for key, value in asdict(self).items() if key != "state"} | {"format": FORMAT}
+        about = asdict(replace(self, state={})) | {"format": FORMAT}
+        del about["state"]
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.state.items()}
+        for probe, described in zip(self.probes, about["probes"], strict=True):
+            del described["adapter"]["constants"]
+            for name, value in probe.adapter.constants.tensors.items():
+                tensors[f"{ADAPTERS}{probe.name}/{name}"] = value.contiguous()
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_bytes(save(tensors, metadata={"mentee": json.dumps(about)}))
         os.replace(partial, path)
@@ -67,17 +77,30 @@ class MenteeCheckpoint:
             raise UserError(
                 f"'{path}' is not a whole safetensors file ({error}); distill again or restore it"
             ) from None
-        if not isinstance(about, dict) or about.pop("format", None) != FORMAT:
+        if not isinstance(about, dict) or about.pop("format", None) not in (FORMAT, *OLDER):
             raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
         try:
             about["view"] = View.restored(about["view"])
-            about["probes"] = tuple(
-                Probe(**probe | {"adapter": Adapter(**{key: tuple(value) for key, value in probe["adapter"].items()})})
-                for probe in about["probes"]
-            )
+            about["probes"] = tuple(restored_probe(probe, state) for probe in about["probes"])
+            state = {key: value for key, value in state.items() if not key.startswith(ADAPTERS)}
             about["classes"] = tuple(about["classes"])
+            about["loss"] = LossSpec(**about.get("loss", {}))
             return cls(state=state, **about)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"'{path}' lacks part of what a {FORMAT} file says of itself ({error}); distill again"
             ) from None
+
+
+def restored_probe(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Probe:
+    """Of what JSON made of a probe, and the file's tensors."""
+    prefix = f"{ADAPTERS}{about['name']}/"
+    constants = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    adapter: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in about["adapter"].items()
+    }
+    probe = Probe(**{**about, "adapter": Adapter(**adapter, constants=Constants(constants))})
+    learned = {"weight", "bias"} if probe.adapter.kind == "regressor" else set()
+    if missing := (learned - set(constants)) | probe.adapter.lacking():
+        raise KeyError(f"{prefix}{sorted(missing)[0]}")
+    return probe

@@ -21,7 +21,11 @@ def linear_cka(x_ND: Tensor, y_NE: Tensor) -> Tensor:
 
 def debiased_cka(x_ND: Tensor, y_NE: Tensor) -> Tensor:
     """The same with the unbiased estimate of each HSIC, so that noise scores 0 on average; below 0 it may be, too. N > 3."""
-    hollow_NN, other_NN = (hollow_gram(features) for features in (x_ND, y_NE))
+    return debiased_alignment(hollow_gram(x_ND), hollow_gram(y_NE))
+
+
+def debiased_alignment(hollow_NN: Tensor, other_NN: Tensor) -> Tensor:
+    """The same of what `hollow_gram` returns, for who compares a layer with many."""
     return alignment(
         unbiased_hsic(hollow_NN, other_NN), unbiased_hsic(hollow_NN, hollow_NN), unbiased_hsic(other_NN, other_NN)
     )

@@ -1,75 +1,19 @@
-"""A probe compares one layer of the mentee with one of the mentor; its adapter brings both into one shape.
+"""A probe compares one layer of the mentee with one of the mentor, in the space that its adapter brings both into.
 
 Axes: B batch, C channels, H W space.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from data.errors import UserError
-from objective.taps import Taps, layer_shapes
-
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """First min(C) channels of either side, the larger map average-pooled to the smaller (slice, as reimplementations
-    of arXiv 1604.08220 do it). It has no weights, so nothing to learn and no way for both sides to collapse to zero.
-
-    The mentor's side runs on the server only; the mentee's is part of the exported graph, where a pool needs a whole
-    factor. A map against a vector is averaged over space first.
-    """
-
-    mentee: Shape  # of one sample: [C] or [C, H, W]
-    mentor: Shape
-    shape: Shape  # of the space that is compared
-
-    @classmethod
-    def between(cls, probe: str, mentee: Shape, mentor: Shape) -> "Adapter":
-        """Raises `UserError` where no such adapter exists."""
-        if mentee == mentor:
-            return cls(mentee, mentor, mentee)
-        if {len(mentee), len(mentor)} - {1, 3}:
-            raise UserError(
-                f"probe '{probe}' pairs {list(mentee)} (mentee) with {list(mentor)} (mentor); shapes that differ can be "
-                "adapted where each is [channels] or [channels, height, width]: choose other layers"
-            )
-        channels = min(mentee[0], mentor[0])
-        if len(mentee) == 1 or len(mentor) == 1:
-            return cls(mentee, mentor, (channels,))
-        space = tuple(min(pair) for pair in zip(mentee[1:], mentor[1:], strict=True))
-        if any(whole % part for whole, part in zip(mentee[1:], space, strict=True)):
-            raise UserError(
-                f"probe '{probe}' would pool the mentee's {list(mentee)} to the mentor's {list(mentor)} by a broken factor; "
-                "choose a mentor layer whose height and width divide the mentee's, or are larger"
-            )
-        return cls(mentee, mentor, (channels, *space))
-
-    def from_mentee(self, activation: Tensor) -> Tensor:
-        """[B, *mentee] -> [B, *shape]."""
-        activation = activation[:, : self.shape[0]] if self.mentee[0] > self.shape[0] else activation
-        if len(self.mentee) == 3 and len(self.shape) == 1:
-            return activation.mean((2, 3))
-        if self.mentee[1:] != self.shape[1:]:
-            # a reshape and a mean: ONNX Runtime Training 1.19.2 crashes on the gradient of AveragePool
-            channels, height, width = self.shape
-            down, across = self.mentee[1] // height, self.mentee[2] // width
-            return activation.reshape(-1, channels, height, down, width, across).mean((3, 5))
-        return activation
-
-    def from_mentor(self, activation: Tensor) -> Tensor:
-        """[B, *mentor] -> [B, *shape]."""
-        activation = activation[:, : self.shape[0]] if self.mentor[0] > self.shape[0] else activation
-        if len(self.mentor) == 3 and len(self.shape) == 1:
-            return activation.mean((2, 3))
-        if self.mentor[1:] != self.shape[1:]:
-            return F.adaptive_avg_pool2d(activation, (self.shape[1], self.shape[2]))
-        return activation
+from objective.adapters import Adapter, MenteeSide, Moments, with_moments
+from objective.pairing import parse_probes
+from objective.taps import Taps, evaluating, layer_shapes
 
 
 @dataclass(frozen=True)
@@ -82,42 +26,52 @@ class Probe:
     adapter: Adapter
 
 
-def parse_probes(pairs: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
-    """`{name: [mentor layer, mentee layer]}`, checked. Raises `UserError` for anything else."""
-    for name, pair in pairs.items():
-        if not name.isidentifier():
-            raise UserError(
-                f"probe name '{name}' must be a plain identifier, since it names an input of the exported graph"
-            )
-        if name == "logits":
-            raise UserError("probe name 'logits' is taken by the mentor's logits (input mentor_logits); choose another")
-        if isinstance(pair, str) or len(pair) != 2 or not all(isinstance(path, str) for path in pair):
-            raise UserError(f"probe '{name}' is {pair!r}; expected two module paths: [mentor layer, mentee layer]")
-    return {name: (pair[0], pair[1]) for name, pair in pairs.items()}
-
-
 def find_probes(
-    pairs: Mapping[str, Sequence[str]],
+    pairs: Mapping[str, Any],
     mentor: nn.Module,
     mentor_example: Tensor,
     mentee: nn.Module,
     mentee_example: Tensor,
 ) -> list[Probe]:
-    """Runs both nets once on an example [B, C, H, W] each and fits an adapter to every pair.
+    """Runs both nets once on an example [B, C, H, W] each and fits an adapter to every pair of `parse_probes`' form.
 
     Raises `UserError` for a path that does not exist, a layer that does not run exactly once, shapes that do not fit.
     """
     parsed = parse_probes(pairs)
-    mentor_shapes = layer_shapes(mentor, mentor_example, [path for path, _ in parsed.values()])
-    mentee_shapes = layer_shapes(mentee, mentee_example, [path for _, path in parsed.values()])
+    for name in parsed:
+        if hasattr(nn.ModuleDict, name):  # it could not be a submodule's name
+            raise UserError(f"probe name '{name}' is a word of torch.nn.Module's own; choose another")
+    mentor_shapes = layer_shapes(mentor, mentor_example, [pair.mentor for pair in parsed.values()])
+    mentee_shapes = layer_shapes(mentee, mentee_example, [pair.mentee for pair in parsed.values()])
     return [
         Probe(
             name,
-            mentor_path,
-            mentee_path,
-            Adapter.between(name, mentee_shapes[mentee_path], mentor_shapes[mentor_path]),
+            pair.mentor,
+            pair.mentee,
+            Adapter.between(name, mentee_shapes[pair.mentee], mentor_shapes[pair.mentor], pair.adapter, pair.normalise),
         )
-        for name, (mentor_path, mentee_path) in parsed.items()
+        for name, pair in parsed.items()
+    ]
+
+
+def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tensor]) -> list[Probe]:
+    """The probes with what their adapters take from the mentor's activations on `batches` [B, C, H, W], preprocessed: the
+    statistics to normalise by, the axes of a pca. Asks the mentor only where an adapter needs it."""
+    wanted = [probe for probe in probes if probe.adapter.measured()]
+    if not wanted:
+        return list(probes)
+    moments = {probe.name: Moments() for probe in wanted}
+    taps = Taps(mentor, outputs=list(dict.fromkeys(probe.mentor for probe in wanted)))
+    with evaluating(mentor), torch.no_grad():
+        for batch in batches:
+            _, outputs, _ = taps(batch)
+            for probe in wanted:
+                moments[probe.name].add(
+                    probe.adapter.mentor_map(outputs[probe.mentor]), crossed=probe.adapter.kind == "pca"
+                )
+    return [
+        replace(probe, adapter=with_moments(probe.adapter, moments[probe.name])) if probe.name in moments else probe
+        for probe in probes
     ]
 
 
@@ -130,7 +84,8 @@ class MenteeOutputs(NamedTuple):
 class ProbedMentee(nn.Module):
     """The mentee with its probes and its embedding in one forward; what is trained and what is exported.
 
-    Its parameters and state-dict keys are the mentee's, prefixed `mentee.`.
+    Its parameters and state-dict keys are the mentee's, prefixed `mentee.`, and `adapters.<probe>.weight` and `.bias` of
+    each regressor.
     """
 
     def __init__(self, mentee: nn.Module, probes: Sequence[Probe], head: str) -> None:
@@ -138,10 +93,19 @@ class ProbedMentee(nn.Module):
         self.mentee = mentee
         self.probes = list(probes)
         self.head = head
+        self.adapters = nn.ModuleDict({probe.name: MenteeSide(probe.adapter) for probe in probes})
         self._taps = Taps(mentee, outputs=list(dict.fromkeys(probe.mentee for probe in probes)), inputs=[head])
 
     def forward(self, x: Tensor) -> MenteeOutputs:
         """x: [B, C, H, W], preprocessed."""
         logits, outputs, inputs = self._taps(x)
-        activations = {probe.name: probe.adapter.from_mentee(outputs[probe.mentee]) for probe in self.probes}
+        activations = {probe.name: self.adapters[probe.name](outputs[probe.mentee]) for probe in self.probes}
         return MenteeOutputs(logits, activations, inputs[self.head])
+
+    def learned_probes(self) -> list[Probe]:
+        """The probes as they are after training: with the regressors' weights, which are fixed from then on."""
+        learned = []
+        for probe in self.probes:
+            weights = dict(self.adapters[probe.name].named_parameters())
+            learned.append(replace(probe, adapter=probe.adapter.with_constants(**weights)) if weights else probe)
+        return learned

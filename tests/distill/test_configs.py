@@ -53,7 +53,7 @@ def test_the_default_is_what_the_reader_of_the_yaml_files_expects() -> None:
     assert isinstance(config.trainer, FitConfig)
     assert config.trainer.optimizer is Optimizer.adamw
     assert config.trainer.curve is LearningRateCurve.cosine
-    assert config.probes == {"_auto_": True}
+    assert config.probes == {"_auto_": True, "_adapter_": "auto", "_normalise_": False}
 
 
 def test_overrides_reach_the_typed_configuration() -> None:

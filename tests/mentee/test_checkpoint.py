@@ -16,7 +16,8 @@ from data.errors import UserError
 from data.recipe import build
 from data.view import View
 from mentee.checkpoint import FORMAT, MenteeCheckpoint
-from objective.probes import Adapter, Probe
+from objective.adapters import Adapter, Constants
+from objective.probes import Probe, ProbedMentee
 
 RECIPE: dict[str, Any] = {
     "_target_": "mentee.networks.PlainCNN",
@@ -103,6 +104,70 @@ def test_only_the_mentees_weights_are_in_the_file(made: MenteeCheckpoint, tmp_pa
         assert "state" not in json.loads(file.metadata()["mentee"])
 
 
+def adapted(made: MenteeCheckpoint) -> MenteeCheckpoint:
+    """With tensors of every kind that an adapter may bring, and a probe that shares its name with the mentee's own layer."""
+    random = torch.Generator().manual_seed(0)
+    tensors = {
+        "learned": {"weight": (4, 2, 1, 1), "bias": (4,), "mean": (4,), "std": (4,)},
+        "head": {"projection": (2, 4)},
+    }
+    learned, axes = (
+        Constants({key: torch.randn(shape, generator=random) for key, shape in shapes.items()})
+        for shapes in tensors.values()
+    )
+    return replace(
+        made,
+        probes=(
+            made.probes[0],
+            Probe("learned", "a", "features.0", Adapter((2, 8, 8), (4, 8, 8), (4, 8, 8), "regressor", True, learned)),
+            Probe("head", "a", "features.0", Adapter((2, 8, 8), (4, 8, 8), (2, 8, 8), "pca", False, axes)),
+        ),
+    )
+
+
+def test_adapters_travel_beside_the_mentees_own_weights(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    before = adapted(made)
+    before.save(tmp_path / "m.safetensors")
+    loaded = MenteeCheckpoint.load(tmp_path / "m.safetensors")
+    assert loaded.probes == before.probes
+    for probe, was in zip(loaded.probes, before.probes, strict=True):
+        for name, value in was.adapter.constants.tensors.items():
+            assert torch.equal(probe.adapter.constants.tensors[name], value)
+    assert set(loaded.state) == set(made.state)
+    loaded.network()  # as plain mentee
+    x = torch.randn(2, 1, 8, 8)
+    outputs = [ProbedMentee(one.network(), one.probes, one.head).eval()(x).activations for one in (before, loaded)]
+    assert all(torch.equal(outputs[0][name], outputs[1][name]) for name in outputs[0])
+
+
+@pytest.mark.parametrize("lost", ["adapters/learned/bias", "adapters/learned/std", "adapters/head/projection"])
+def test_an_adapter_that_lost_a_tensor_is_an_error_that_names_it(
+    made: MenteeCheckpoint, tmp_path: Path, lost: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    adapted(made).save(path)
+    with safe_open(path, framework="pt") as file:
+        about, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    del tensors[lost]
+    save_file(tensors, path, metadata=about)
+    with pytest.raises(UserError, match=f"lacks part of what .*{lost}"):
+        MenteeCheckpoint.load(path)
+
+
+def test_a_checkpoint_of_the_older_format_is_still_read(made: MenteeCheckpoint, tmp_path: Path) -> None:
+    """As version 1 wrote it: three shapes to an adapter, which was always a slice."""
+    path = tmp_path / "m.safetensors"
+    made.save(path)
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["mentee"]) | {"format": "mentee-checkpoint/1"}
+    for probe in about["probes"]:
+        probe["adapter"] = {key: probe["adapter"][key] for key in ("mentee", "mentor", "shape")}
+    save_file(dict(made.state), path, metadata={"mentee": json.dumps(about)})
+    loaded = MenteeCheckpoint.load(path)
+    assert [probe.adapter.shape for probe in loaded.probes] == [probe.adapter.shape for probe in made.probes]
+    assert {probe.adapter.kind for probe in loaded.probes} == {"slice"}
+
+
 def test_a_cut_file_is_an_error_at_every_length(made: MenteeCheckpoint, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     made.save(path)
@@ -120,7 +185,7 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "metadata",
-    [None, {}, {"mentee": "{}"}, {"mentee": '{"format": "mentee-checkpoint/2"}'}, {"mentee": "[1]"}, {"mentee": "3"}],
+    [None, {}, {"mentee": "{}"}, {"mentee": '{"format": "mentee-checkpoint/9"}'}, {"mentee": "[1]"}, {"mentee": "3"}],
 )
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"weight": torch.zeros(2)}, tmp_path / "m.safetensors", metadata=metadata)

@@ -1,8 +1,7 @@
-"""Adapters against loops over every output element. Axes: B samples, C channels, H W space."""
+"""Probes found in two nets, and the mentee that answers at them."""
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,82 +9,37 @@ from torch import nn
 from data.errors import UserError
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
-from objective.probes import Adapter, ProbedMentee, find_probes, parse_probes
-
-CASES = {  # mentee, mentor, compared
-    "equal maps": ((4, 6, 6), (4, 6, 6), (4, 6, 6)),
-    "equal vectors": ((5,), (5,), (5,)),
-    "equal sequences": ((7, 3), (7, 3), (7, 3)),
-    "wider mentor": ((2, 4, 4), (5, 4, 4), (2, 4, 4)),
-    "wider mentee": ((5, 4, 4), (2, 4, 4), (2, 4, 4)),
-    "larger mentor": ((3, 4, 4), (3, 8, 8), (3, 4, 4)),
-    "larger mentor by a broken factor": ((3, 4, 3), (3, 7, 8), (3, 4, 3)),
-    "larger mentee": ((3, 8, 6), (3, 4, 2), (3, 4, 2)),
-    "each larger on one axis": ((3, 8, 4), (3, 4, 9), (3, 4, 4)),
-    "wider mentor, larger mentee": ((2, 8, 8), (6, 4, 4), (2, 4, 4)),
-    "vectors of two widths": ((3,), (8,), (3,)),
-    "map against vector": ((6, 4, 4), (3,), (3,)),
-    "vector against map": ((3,), (6, 4, 5), (3,)),
-}
-
-
-def window(i: int, whole: int, part: int) -> range:
-    """Where output cell i of adaptive pooling looks: from ⌊i·whole/part⌋ to ⌈(i+1)·whole/part⌉."""
-    return range(i * whole // part, -(-(i + 1) * whole // part))
-
-
-def adapted(activation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Slice and pool by definition, an output element at a time."""
-    out = np.zeros((len(activation), *shape))
-    for b in range(len(activation)):
-        if activation.ndim == 4 and len(shape) == 3:
-            _, height, width = activation.shape[1:]
-            for c, i, j in np.ndindex(shape):
-                cells = [
-                    activation[b, c, y, x] for y in window(i, height, shape[1]) for x in window(j, width, shape[2])
-                ]
-                out[b, c, i, j] = sum(cells) / len(cells)
-        elif activation.ndim == 4:
-            for c in range(shape[0]):
-                out[b, c] = sum(activation[b, c].ravel()) / activation[b, c].size
-        elif activation.ndim == 2:
-            out[b] = [activation[b, c] for c in range(shape[0])]
-        else:
-            out[b] = activation[b]
-    return out
-
-
-@pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
-def test_both_sides_are_sliced_and_pooled_to_one_shape(
-    mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
-) -> None:
-    adapter = Adapter.between("p", mentee, mentor)
-    assert adapter == Adapter(mentee, mentor, shape)
-    generator = torch.Generator().manual_seed(0)
-    for given, adapt in ((mentee, adapter.from_mentee), (mentor, adapter.from_mentor)):
-        activation = torch.randn(2, *given, generator=generator, dtype=torch.float64)
-        np.testing.assert_allclose(adapt(activation).numpy(), adapted(activation.numpy(), shape), rtol=1e-12)
-
-
-@pytest.mark.parametrize(("mentee", "mentor"), [((3, 7, 8), (3, 4, 4)), ((3, 8, 7), (3, 8, 4)), ((3, 6, 6), (9, 4, 4))])
-def test_a_mentee_is_never_pooled_by_a_broken_factor(mentee: tuple[int, ...], mentor: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"probe 'late' would pool the mentee's .* by a broken factor"):
-        Adapter.between("late", mentee, mentor)
-
-
-@pytest.mark.parametrize(
-    ("mentee", "mentor"), [((7, 3), (7, 4)), ((7, 3), (7,)), ((2, 4, 4), (2, 4, 4, 4)), ((), (3,))]
-)
-def test_layers_that_are_neither_maps_nor_vectors_must_be_equal(
-    mentee: tuple[int, ...], mentor: tuple[int, ...]
-) -> None:
-    with pytest.raises(UserError, match=r"probe 'odd' pairs"):
-        Adapter.between("odd", mentee, mentor)
+from objective.adapters import Adapter
+from objective.pairing import Pairing, parse_probes
+from objective.probes import ProbedMentee, find_probes, measure_probes
 
 
 def test_probes_are_pairs_of_paths_under_an_identifier() -> None:
-    assert parse_probes({"early": ["layer1", "features.0"]}) == {"early": ("layer1", "features.0")}
+    plain = Pairing("layer1", "features.0")
+    assert (
+        parse_probes({"early": ["layer1", "features.0"]}) == {"early": plain} == {"early": (*plain[:2], "auto", False)}
+    )
+    long = {"mentor": "layer1", "mentee": "features.0", "normalise": False}
+    assert parse_probes({"a": long, "b": ["x", "y"]}, "pca", True) == {
+        "a": Pairing("layer1", "features.0", "pca", False),
+        "b": Pairing("x", "y", "pca", True),
+    }
     assert parse_probes({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"adaptor": "pca"}, r"probe 'p' has no option 'adaptor'; did you mean 'adapter'"),
+        ({"adapter": "slize"}, r"probe 'p' asks for the adapter 'slize'; did you mean 'slice'"),
+        ({"normalise": "yes"}, r"probe 'p': normalise=yes; expected true or false"),
+        ({"mentor": 3}, r"probe 'p' is .*expected two module paths"),
+        ({"mentee": ""}, r"probe 'p' is .*expected two module paths"),
+    ],
+)
+def test_a_typo_in_the_long_form_is_an_error(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_probes({"p": {"mentor": "a", "mentee": "b"} | options})
 
 
 @pytest.mark.parametrize("name", ["two words", "1st", "a-b", ""])
@@ -113,7 +67,7 @@ def test_found_probes_fit_what_the_layers_put_out() -> None:
     assert [p.adapter for p in found] == [
         Adapter((2, 8, 8), (4, 16, 16), (2, 8, 8)),
         Adapter((8, 4, 4), (6, 8, 8), (6, 4, 4)),
-        Adapter((3,), (3,), (3,)),
+        Adapter((3,), (3,), (3,), "identity"),
     ]
 
 
@@ -138,6 +92,30 @@ def test_a_probed_mentee_answers_logits_adapted_activations_and_the_heads_input(
     torch.testing.assert_close(activations["late"], inner[:, :6])
     torch.testing.assert_close(activations["again"], inner[:, :4])
     torch.testing.assert_close(embedding, inner.mean((2, 3)))
+    assert not any(name.startswith("adapters") for name in probed.state_dict())
     assert set(probed.state_dict()) == {f"mentee.{key}" for key in mentee.state_dict()}
     activations["late"].sum().backward()
     assert mentee.features[0][0].weight.grad.abs().max() > 0
+
+
+def test_a_regressor_is_a_parameter_of_the_probed_mentee_and_a_statistic_is_none() -> None:
+    mentor, mentee = nets()
+    x = torch.randn(8, 1, 8, 8)
+    how = {"mentor": "stages.1", "mentee": "features.1"}
+    pairs = {"r": how | {"adapter": "regressor", "normalise": True}, "n": how | {"normalise": True}}
+    probes = measure_probes(find_probes(pairs, mentor, x, mentee, x), mentor, [x[:3], x[3:]])
+    probed = ProbedMentee(mentee, probes, "head")
+    own = {f"mentee.{key}" for key in mentee.state_dict()}
+    assert set(probed.state_dict()) - own == {"adapters.r.weight", "adapters.r.bias"}
+    assert {name for name, _ in probed.named_parameters()} >= {"adapters.r.weight", "adapters.r.bias"}
+    with torch.no_grad():
+        inner = mentor.eval().stages[1](mentor.stages[0](mentor.stem(x)))
+    torch.testing.assert_close(probes[0].adapter.constants.tensors["mean"], inner.mean((0, 2, 3)))
+    assert probes[1].adapter.constants.tensors["std"].shape == (6,)
+
+
+def test_a_probe_that_would_hide_a_word_of_modules_is_refused() -> None:
+    mentor, mentee = nets()
+    x = torch.randn(2, 1, 8, 8)
+    with pytest.raises(UserError, match="probe name 'values' is a word of"):
+        find_probes({"values": ["stages.0", "features.0"]}, mentor, x, mentee, x)
