@@ -36,6 +36,21 @@ def test_what_is_given_of_a_view_stays(splits: Splits) -> None:
     assert len(gray_in_colour.std) == 3
 
 
+def test_a_view_of_float32_signals_is_on_their_own_scale_and_their_size_is_a_length(splits: Splits) -> None:
+    parts = (splits.train, splits.val, splits.test)
+    signal = [Split(9.81 + part.images.float().view(-1, 2, 1, 32), part.labels) for part in parts]
+    motion = Splits(*signal, splits.classes, "motion")
+    exact = signal[0].images.double()
+    whole = view_for(ViewConfig(), motion)
+    assert (whole.shape, whole.dtype) == ((2, 1, 32), "float32")
+    assert whole.mean == pytest.approx(exact.mean((0, 2, 3)).tolist())
+    assert whole.std == pytest.approx(exact.std((0, 2, 3), correction=0).tolist())
+    by_hand = view_for(ViewConfig(size=20, mean=[1.0, 2.0], std=[3.0, 4.0]), motion)
+    assert by_hand == View((2, 1, 20), (1.0, 2.0), (3.0, 4.0), "float32")
+    recipe = {"_target_": "mentee.networks.PlainCNN", "in_channels": 2, "num_classes": 10, "widths": [2]}
+    build_network(recipe, "mentee.network", motion, by_hand)
+
+
 @pytest.mark.parametrize("given", [{"mean": [0.5]}, {"std": [0.5]}])
 def test_a_mean_without_std_is_an_error(splits: Splits, given: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="give both, or neither"):
