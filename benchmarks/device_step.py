@@ -55,6 +55,7 @@ class TorchMentee:
 
         torch.set_num_threads(1)
         stored = MenteeCheckpoint.load(checkpoint)
+        self.loss = stored.loss
         network = freeze_batch_norm(stored.network(), {probe.mentee for probe in stored.probes})
         self.student = ProbedMentee(network, stored.probes, stored.head).eval()
         self.optimizer: torch.optim.AdamW
@@ -91,6 +92,7 @@ class TorchMentee:
             {name: feeds[f"mentor_{name}"] for name in outputs.activations},
             feeds["supervised"],
             *(feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")),
+            spec=self.loss,
         )
         self.optimizer.zero_grad()
         terms.loss.sum().backward()  # type: ignore[no-untyped-call]

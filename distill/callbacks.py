@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from distill.module import Distillation, require_finite_weights
-from objective.loss import Terms
+from objective.loss import LossSpec, Terms
 
 
 class History(pl.Callback):
@@ -29,7 +29,8 @@ class History(pl.Callback):
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._sums = {"train": Tally(), "val": Tally()}
+        assert isinstance(pl_module, Distillation)
+        self._sums = {"train": Tally(pl_module.loss), "val": Tally(pl_module.loss)}
         self._milliseconds = []
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -69,7 +70,8 @@ class History(pl.Callback):
 class Tally:
     """Means over an epoch, summed where the tensors live so that no step waits for the device."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: LossSpec) -> None:
+        self._spec = spec
         self._terms: list[Tensor] = []
         self._names: list[str] = []
         self._weights: list[Tensor] = []  # samples in each batch
@@ -77,8 +79,9 @@ class Tally:
 
     def add(self, outputs: dict[str, Any]) -> None:
         terms: Terms = outputs["terms"]
-        self._names = ["loss", "ce", *(f"rmse_{name}" for name in terms.rmse), "kl"]
-        self._terms.append(torch.cat([terms.loss, terms.ce, *terms.rmse.values(), terms.kl]).detach())
+        named = terms.named(self._spec)
+        self._names = list(named)
+        self._terms.append(torch.cat(list(named.values())).detach())
         labels: Tensor = outputs["labels"]
         right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
         self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))

@@ -42,8 +42,8 @@ def results_table(result: RunResult) -> Table:
 
 def draw_run(result: RunResult, folder: Path) -> list[Picture]:
     matrices = {"mentor": result.mentor.confusion_KK, "mentee": result.mentee.confusion_KK}
-    draw_terms(result.history, folder / "terms.png")
-    draw_probes(result.history, folder / "probes.png")
+    draw_terms(result.history, folder / "terms.png", result.checkpoint.loss)
+    draw_probes(result.history, folder / "probes.png", result.checkpoint.loss)
     draw_accuracy({"mentee": result.history}, folder / "accuracy.png", result.mentor.accuracy)
     draw_knobs(result.history, folder / "knobs.png")
     draw_confusions(matrices, result.splits.classes, folder / "confusion.png")

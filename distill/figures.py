@@ -8,15 +8,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from objective.loss_spec import LossSpec
+
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
 DPI = 110
+DEFAULT = LossSpec()
 
 
-def draw_terms(history: Rows, path: Path) -> None:
-    """Each term of the loss by epoch, training solid and validation dashed, on a logarithmic scale."""
+def draw_terms(history: Rows, path: Path, spec: LossSpec = DEFAULT) -> None:
+    """The loss, its label and its softmax term by epoch, training solid and validation dashed, on a logarithmic scale."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for i, name in enumerate(["loss", "ce", "kl"]):
+    for i, name in enumerate(["loss", *spec.term_names(())]):
         plot_both(axes, history, name, name, f"C{i}")
     axes.set(
         xlabel="epoch", ylabel="mean over the epoch", yscale="log", title="Loss and its terms (dashed: validation)"
@@ -25,14 +28,16 @@ def draw_terms(history: Rows, path: Path) -> None:
     save(figure, path)
 
 
-def draw_probes(history: Rows, path: Path) -> None:
-    """RMSE of each probe by epoch."""
+def draw_probes(history: Rows, path: Path, spec: LossSpec = DEFAULT) -> None:
+    """Distance to the mentor at each probe by epoch."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    probes = [name.removeprefix("train_") for name in history[0] if name.startswith("train_rmse_")]
+    prefix = f"{spec.probe}_"
+    probes = [name.removeprefix("train_") for name in history[0] if name.startswith(f"train_{prefix}")]
     for i, name in enumerate(probes):
-        plot_both(axes, history, name, name.removeprefix("rmse_"), f"C{i}")
-    axes.set(xlabel="epoch", ylabel="RMSE to the mentor", title="Probes (dashed: validation)", ylim=(0, None))
+        plot_both(axes, history, name, name.removeprefix(prefix), f"C{i}")
+    distance = f"{spec.probe.upper()} to the mentor"
+    axes.set(xlabel="epoch", ylabel=distance, title="Probes (dashed: validation)", ylim=(0, None))
     if probes:
         axes.legend()
     save(figure, path)

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from objective.loss import mentee_loss
+from objective.loss import LossSpec, mentee_loss
+from objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from objective.probes import Probe, ProbedMentee
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
 KNOBS = ("alpha", "beta", "gamma", "temperature")
 PREFIX = "student.mentee."
+DEFAULT = LossSpec()
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,13 @@ class Port:
 
 
 class TrainingGraph(nn.Module):
-    """forward(*inputs in the order of `ports`) -> loss, ce, rmse_<probe> each, kl, logits, embedding."""
+    """forward(*inputs in the order of `ports`) -> loss, the terms of `loss` in its order, logits, embedding."""
 
-    def __init__(self, student: ProbedMentee) -> None:
+    def __init__(self, student: ProbedMentee, loss: LossSpec = DEFAULT) -> None:
         super().__init__()
         self.student = student
+        self.loss = loss
+        loss.check_probes({probe.name: probe.adapter.shape for probe in student.probes})
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         x, labels_B, labelled_B, mentor_logits_BK, *rest = inputs
@@ -57,8 +61,9 @@ class TrainingGraph(nn.Module):
             beta,
             gamma,
             temperature,
+            spec=self.loss,
         )
-        return terms.loss, terms.ce, *terms.rmse.values(), terms.kl, outputs.logits, outputs.embedding
+        return *terms.named(self.loss).values(), outputs.logits, outputs.embedding
 
 
 def input_ports(shape: Sequence[int], classes: int, probes: Sequence[Probe]) -> list[Port]:
@@ -81,12 +86,17 @@ def input_ports(shape: Sequence[int], classes: int, probes: Sequence[Probe]) -> 
     ]
 
 
-def output_ports(classes: int, embedding: int, probes: Sequence[Probe]) -> list[Port]:
+def output_ports(classes: int, embedding: int, probes: Sequence[Probe], loss: LossSpec = DEFAULT) -> list[Port]:
+    ce, *compared, softmax = loss.term_names([probe.name for probe in probes])
+    total = f"alpha*ce + beta*sum({loss.probe}) + gamma*{'temperature^2*' if loss.temperature_power else ''}{softmax}"
     return [
-        Port("loss", "float32", (1,), "alpha*ce + beta*sum(rmse) + gamma*temperature^2*kl"),
-        Port("ce", "float32", (1,), "cross-entropy of the labelled samples"),
-        *(Port(f"rmse_{p.name}", "float32", (1,), f"root mean square difference at {p.mentee}") for p in probes),
-        Port("kl", "float32", (1,), "KL(mentor softmax || mentee softmax) at the temperature, supervised samples"),
+        Port("loss", "float32", (1,), total),
+        Port(ce, "float32", (1,), "cross-entropy of the labelled samples"),
+        *(
+            Port(name, "float32", (1,), f"{PROBE_METRICS[loss.probe]} at {probe.mentee}")
+            for name, probe in zip(compared, probes, strict=True)
+        ),
+        Port(softmax, "float32", (1,), f"{SOFTMAX_LOSSES[softmax]} at the temperature, supervised samples"),
         Port("logits", "float32", ("batch", classes), "one a class"),
         Port("embedding", "float32", ("batch", embedding), "what the head was given"),
     ]

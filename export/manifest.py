@@ -15,7 +15,6 @@ from export.prepare import Prepared
 from export.schema import ExportSettings
 
 FORMAT = "mentee-bundle/1"
-FORMULA = "alpha*CE(labels) + beta*sum_p RMSE(mentee_p, mentor_p) + gamma*T^2*KL(mentor softmax || mentee softmax)"
 NO_ID = "0" * 64
 
 
@@ -48,12 +47,17 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
                 "name": probe.name,
                 "mentee": probe.mentee,
                 "mentor": probe.mentor,
-                "adapter": "slice",
+                "adapter": probe.adapter.kind,
                 "shape": list(probe.adapter.shape),
             }
             for probe in checkpoint.probes
         ],
-        "loss": {"formula": FORMULA, **asdict(settings.loss), "schedule": "constant"},
+        "loss": {
+            "formula": checkpoint.loss.formula(),
+            **asdict(checkpoint.loss),
+            **asdict(settings.loss),
+            "schedule": "constant",
+        },
         "optimizer": {"name": "AdamW", **asdict(settings.optimizer), "schedule": "constant"},
         "trainable": prepared.trainable,
         "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],

@@ -61,9 +61,9 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     return Prepared(
         checkpoint=checkpoint,
         network=network,
-        graph=TrainingGraph(student),
+        graph=TrainingGraph(student, checkpoint.loss),
         inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
-        outputs=output_ports(classes, embedding, checkpoint.probes),
+        outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
         trainable=trainable,
         pack=supervision_pack(replayed, mentor, checkpoint.view),
         golden=class_balanced(splits.val, settings.golden_per_class, classes, "validation split"),

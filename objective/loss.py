@@ -3,54 +3,48 @@
     L = α · CE(labels) + β · Σ_p RMSE(mentee_p, mentor_p) + γ · T² · KL(mentor softmax ‖ mentee softmax)
 
 Venkatesan & Li, "Diving deeper into mentee networks", arXiv 1604.08220, eq. 1-3; the tempered softmax term is
-Hinton et al., arXiv 1503.02531. Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
+Hinton et al., arXiv 1503.02531. A `LossSpec` puts another metric in RMSE's place, or another softmax loss in that of
+T² · KL. Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
 """
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn import functional as F
 
-RMSE_EPSILON = 1e-12  # inside the root, whose gradient is infinite at 0: mentee equal to mentor would give NaN
+from objective import probe_metrics, softmax_losses
+from objective.loss_spec import LossSpec as LossSpec
+from objective.masked import masked_mean
+
+PROBE_METRICS = {
+    "rmse": probe_metrics.probe_rmse,
+    "l1": probe_metrics.l1,
+    "l2": probe_metrics.l2,
+    "cosine": probe_metrics.cosine,
+    "attention": probe_metrics.attention_transfer,
+    "similarity": probe_metrics.similarity_preserving,
+}
 
 
 class Terms(NamedTuple):
-    """The loss and what it is made of, all of shape [1]: `loss = α·ce + β·Σ rmse + γ·T²·kl`."""
+    """The loss and what it is made of, all of shape [1]: `loss = α·ce + β·Σ probes + γ·T²·softmax`, T² as the spec says."""
 
     loss: Tensor
     ce: Tensor
-    rmse: dict[str, Tensor]
-    kl: Tensor
+    probes: dict[str, Tensor]  # by the probe's name
+    softmax: Tensor
 
-
-def masked_mean(value_B: Tensor, weight_B: Tensor) -> Tensor:
-    """[B], [B] -> [1]: the mean of the samples that count, and 0 where none does."""
-    mean: Tensor = (value_B * weight_B).sum(0, keepdim=True) / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
-    return mean
+    def named(self, spec: LossSpec) -> dict[str, Tensor]:
+        """`loss`, then each term by its public name."""
+        values = (self.ce, *self.probes.values(), self.softmax)
+        return {"loss": self.loss} | dict(zip(spec.term_names(self.probes), values, strict=True))
 
 
 def cross_entropy(logits_BK: Tensor, labels_B: Tensor, labelled_B: Tensor) -> Tensor:
     """Mean of −log softmax(logits)[label] over the labelled samples, [1]. A label that does not count may be −1."""
     picked_B1 = F.log_softmax(logits_BK, dim=1).gather(1, labels_B.clamp(min=0).unsqueeze(1))
     return masked_mean(-picked_B1.squeeze(1), labelled_B)
-
-
-def probe_rmse(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
-    """sqrt(mean (mentee − mentor)²), one mean over samples, channels and space, the root outside it; [1].
-
-    `mentee` and `mentor` are [B, ...] of one shape. Equal activations give exactly 0 with a finite gradient.
-    """
-    mean_square = masked_mean((mentee - mentor).square().flatten(1).mean(1), supervised_B)
-    return (mean_square + RMSE_EPSILON).sqrt() - math.sqrt(RMSE_EPSILON)
-
-
-def softmax_kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor, temperature: Tensor) -> Tensor:
-    """KL(softmax(mentor/T) ‖ softmax(mentee/T)) summed over classes, mean over supervised samples ("batchmean"); [1]."""
-    mentor_log_BK = F.log_softmax(mentor_BK / temperature, dim=1)
-    mentee_log_BK = F.log_softmax(mentee_BK / temperature, dim=1)
-    return masked_mean((mentor_log_BK.exp() * (mentor_log_BK - mentee_log_BK)).sum(1), supervised_B)
 
 
 def mentee_loss(
@@ -65,6 +59,8 @@ def mentee_loss(
     beta: Tensor,
     gamma: Tensor,
     temperature: Tensor,
+    *,
+    spec: LossSpec = LossSpec(),  # noqa: B008 (frozen)
 ) -> Terms:
     """The formula above.
 
@@ -75,9 +71,21 @@ def mentee_loss(
     graph keeps them as inputs.
     """
     ce = cross_entropy(logits_BK, labels_B, labelled_B)
-    rmse = {name: probe_rmse(activations[name], mentor_activations[name], supervised_B) for name in activations}
-    kl = softmax_kl(logits_BK, mentor_logits_BK, supervised_B, temperature)
-    loss = alpha * ce + gamma * temperature.square() * kl
-    for term in rmse.values():
+    metric = PROBE_METRICS[spec.probe]
+    probes = {name: metric(activations[name], mentor_activations[name], supervised_B) for name in activations}
+    sides = (softmax_losses.z_scores(side) if spec.standardise else side for side in (logits_BK, mentor_logits_BK))
+    mentee_BK, mentor_BK = (side_BK / temperature for side_BK in sides)
+    match spec.softmax:
+        case "prob_rmse":
+            softmax = softmax_losses.softmax_rmse(mentee_BK, mentor_BK, supervised_B)
+        case "dkd":
+            target_B = labels_B.where(labelled_B > 0, mentor_BK.argmax(1))
+            softmax = softmax_losses.decoupled(mentee_BK, mentor_BK, target_B, supervised_B)
+        case "dist":
+            softmax = softmax_losses.dist(mentee_BK, mentor_BK, supervised_B)
+        case _:
+            softmax = softmax_losses.softmax_kl(mentee_BK, mentor_BK, supervised_B)
+    loss = alpha * ce + gamma * (temperature.square() if spec.temperature_power else 1) * softmax
+    for term in probes.values():
         loss = loss + beta * term
-    return Terms(loss, ce, rmse, kl)
+    return Terms(loss, ce, probes, softmax)

@@ -148,11 +148,25 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
         (lambda content: content["loss"].update(alpha="1"), "loss.alpha is '1'"),
         (lambda content: content["loss"].update(gamma=10**400), "loss.gamma is 1000"),
         (lambda content: content["optimizer"].update(learning_rate=0), "must be above 0"),
+        (lambda content: content["loss"].update(probe="l1"), "outputs differ.*'l1_early', 'l1_late', 'rmse_early'"),
+        (lambda content: content["loss"].update(softmax=["kl"]), "loss.softmax is a list, expected a str"),
     ],
 )
 def test_manifest_mistakes_are_named(altered: Path, edit: Callable[[dict[str, Any]], None], match: str) -> None:
     edit_manifest(altered, edit)
     refused(altered, match)
+
+
+def test_a_manifest_from_before_the_choice_of_a_loss_means_rmse_and_kl(altered: Path) -> None:
+    from mentee_device import Learner
+
+    def forget(content: dict[str, Any]) -> None:
+        for name in ("probe", "softmax", "standardise"):
+            del content["loss"][name]
+
+    edit_manifest(altered, forget)
+    with Bundle.open(altered) as bundle, Learner(bundle) as learner:
+        assert list(learner.learn_batch(bundle.golden())) == ["loss", "ce", "rmse_early", "rmse_late", "kl"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"format": NaN}', "\xff\xfe"])

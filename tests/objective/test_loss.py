@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from objective.loss import Terms, cross_entropy, masked_mean, mentee_loss, probe_rmse, softmax_kl
+from objective.loss import LossSpec, Terms, cross_entropy, mentee_loss
+from objective.masked import masked_mean
+from objective.probe_metrics import probe_rmse
+from objective.softmax_losses import softmax_kl
 
 B, K = 5, 4
 KNOBS = {"alpha": 0.7, "beta": 1.3, "gamma": 0.4, "temperature": 3.0}
@@ -81,7 +84,7 @@ def by_loops(given: dict[str, Any]) -> dict[str, float]:
 
 
 def flat(terms: Terms) -> dict[str, float]:
-    named = {"loss": terms.loss, "ce": terms.ce, "kl": terms.kl} | terms.rmse
+    named = {"loss": terms.loss, "ce": terms.ce, "kl": terms.softmax} | terms.probes
     return {name: float(value.detach()) for name, value in named.items()}
 
 
@@ -90,7 +93,7 @@ def test_every_term_equals_loops_over_the_samples_that_count(masks: tuple[list[f
     given = batch(*masks)
     terms = mentee_loss(**given)
     assert flat(terms) == pytest.approx(by_loops(given), rel=1e-9, abs=5e-6)  # the root's epsilon costs 1e-6 a probe
-    assert all(value.shape == (1,) for value in (terms.loss, terms.ce, terms.kl, *terms.rmse.values()))
+    assert all(value.shape == (1,) for value in (terms.loss, terms.ce, terms.softmax, *terms.probes.values()))
 
 
 def test_terms_of_a_batch_worked_out_by_hand() -> None:
@@ -136,7 +139,7 @@ def test_cross_entropy_and_kl_equal_torch_on_a_full_batch() -> None:
         reduction="batchmean",
         log_target=True,
     )
-    torch.testing.assert_close(terms.kl[0], reference)
+    torch.testing.assert_close(terms.softmax[0], reference)
     only_kl = mentee_loss(**given | {name: torch.zeros(1, dtype=torch.float64) for name in ("alpha", "beta")})
     torch.testing.assert_close(only_kl.loss[0], KNOBS["gamma"] * 9.0 * reference)  # T² = 9
 
@@ -225,8 +228,8 @@ def test_knobs_are_differentiable_inputs_not_constants() -> None:
     terms = mentee_loss(**given)
     alpha, beta, gamma = torch.autograd.grad(terms.loss.sum(), knobs)
     torch.testing.assert_close(alpha, terms.ce)
-    torch.testing.assert_close(beta, sum(terms.rmse.values()))
-    torch.testing.assert_close(gamma, 9.0 * terms.kl)
+    torch.testing.assert_close(beta, sum(terms.probes.values()))
+    torch.testing.assert_close(gamma, 9.0 * terms.softmax)
 
 
 def test_gradients_equal_finite_differences() -> None:
@@ -241,12 +244,78 @@ def test_gradients_equal_finite_differences() -> None:
     weight_B = given["supervised_B"]
     assert torch.autograd.gradcheck(lambda x: probe_rmse(x, given["mentor_activations"]["early"], weight_B), (early,))
     mentor_BK, temperature = given["mentor_logits_BK"], given["temperature"].requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, t: softmax_kl(x, mentor_BK, weight_B, t), (logits, temperature))
+    assert torch.autograd.gradcheck(lambda x, t: softmax_kl(x / t, mentor_BK / t, weight_B), (logits, temperature))
     assert torch.autograd.gradcheck(lambda x: cross_entropy(x, given["labels_B"], given["labelled_B"]), (logits,))
 
 
 def test_without_probes_the_loss_is_labels_and_softmax() -> None:
     given = batch([1] * B, [1] * B) | {"activations": {}, "mentor_activations": {}}
     terms = mentee_loss(**given)
-    assert terms.rmse == {}
-    torch.testing.assert_close(terms.loss, KNOBS["alpha"] * terms.ce + KNOBS["gamma"] * 9 * terms.kl)
+    assert terms.probes == {}
+    torch.testing.assert_close(terms.loss, KNOBS["alpha"] * terms.ce + KNOBS["gamma"] * 9 * terms.softmax)
+
+
+SPECS = [
+    LossSpec("l1", "prob_rmse"),
+    LossSpec("l2", "dkd", True),
+    LossSpec("cosine", "dist"),
+    LossSpec("attention"),
+    LossSpec("similarity", "kl", True),
+]
+
+
+def maps(given: dict[str, Any]) -> dict[str, Any]:
+    """With both probes comparing maps, as attention asks for."""
+    return given | {
+        kind: {"early": given[kind]["early"], "late": given[kind]["late"].reshape(B, 3, 2)}
+        for kind in ("activations", "mentor_activations")
+    }
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+@pytest.mark.parametrize("masks", [MASKS["mixed"], MASKS["neither"]], ids=["mixed", "neither"])
+def test_the_loss_is_its_terms_under_their_public_names(masks: tuple[list[float], list[float]], spec: LossSpec) -> None:
+    given = maps(batch(*masks))
+    named = mentee_loss(**given, spec=spec).named(spec)
+    assert list(named) == ["loss", "ce", f"{spec.probe}_early", f"{spec.probe}_late", spec.softmax]
+    t_squared = 1 if spec.softmax == "prob_rmse" else 9
+    loss, ce, early, late, softmax = (float(value) for value in named.values())
+    assert loss == pytest.approx(0.7 * ce + 1.3 * (early + late) + 0.4 * t_squared * softmax, rel=1e-12)
+    assert (early > 0 and late > 0 and softmax > 0) if any(masks[1]) else (loss, early, late, softmax) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("spec", [LossSpec("rmse", name, True) for name in ("kl", "prob_rmse", "dkd", "dist")], ids=str)
+def test_standardised_logits_have_no_shift_and_no_scale(spec: LossSpec) -> None:
+    given = batch(*MASKS["mixed"])
+    scale_B1, shift_B1 = torch.linspace(0.2, 40, B).unsqueeze(1), torch.linspace(-7, 300, B).unsqueeze(1)
+    for side in ("logits_BK", "mentor_logits_BK"):
+        other = given | {side: given[side] * scale_B1 + shift_B1}
+        torch.testing.assert_close(mentee_loss(**other, spec=spec).softmax, mentee_loss(**given, spec=spec).softmax)
+        assert float(mentee_loss(**other).softmax) != pytest.approx(float(mentee_loss(**given).softmax), rel=0.1)
+
+
+def test_standardised_logits_by_hand() -> None:
+    """(1, 3) has mean 2 and standard deviation 1, (0, 8) mean 4 and 4: both are (−1, 1), and the divergence is 0."""
+    given = batch([1] * B, [1] * B) | {"activations": {}, "mentor_activations": {}, "labels_B": torch.zeros(B).long()}
+    given |= {
+        "logits_BK": torch.tensor([[1.0, 3.0]] * B).double(),
+        "mentor_logits_BK": torch.tensor([[0.0, 8.0]] * B).double(),
+    }
+    assert float(mentee_loss(**given, spec=LossSpec(standardise=True)).softmax) == pytest.approx(0, abs=1e-12)
+    given["mentor_logits_BK"] = given["mentor_logits_BK"].flip(1)
+    p = math.exp(1 / 3) / (math.exp(1 / 3) + math.exp(-1 / 3))  # T = 3
+    expected = p * math.log(p / (1 - p)) + (1 - p) * math.log((1 - p) / p)
+    assert float(mentee_loss(**given, spec=LossSpec(standardise=True)).softmax) == pytest.approx(expected)
+
+
+def test_the_target_of_dkd_is_the_label_or_else_the_mentors_choice() -> None:
+    spec = LossSpec("rmse", "dkd")
+    given = batch([1, 0, 1, 0, 0], [1] * B)
+    chosen_B = given["mentor_logits_BK"].argmax(1)
+    labels_B = torch.where(given["labelled_B"] > 0, (chosen_B + 1) % K, -1)
+    both_B = torch.where(given["labelled_B"] > 0, labels_B, chosen_B)
+    found = mentee_loss(**given | {"labels_B": labels_B}, spec=spec).softmax
+    told = mentee_loss(**given | {"labels_B": both_B, "labelled_B": torch.ones(B)}, spec=spec).softmax
+    assert torch.equal(found, told)
+    obeyed = mentee_loss(**given | {"labels_B": chosen_B, "labelled_B": torch.ones(B)}, spec=spec).softmax
+    assert abs(float(obeyed - found)) > 1e-3

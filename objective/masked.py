@@ -1,0 +1,15 @@
+"""Samples count by weight: 1, 0 for not at all, or anything between and above. Axes: B batch."""
+
+from torch import Tensor
+
+
+def shares(weight_B: Tensor) -> Tensor:
+    """[B] -> [B]: each sample's part of the whole, and 0 for all of them where none counts."""
+    share_B: Tensor = weight_B / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
+    return share_B
+
+
+def masked_mean(value_B: Tensor, weight_B: Tensor) -> Tensor:
+    """[B], [B] -> [1]: the mean of the samples that count, and 0 where none does."""
+    mean: Tensor = (value_B * weight_B).sum(0, keepdim=True) / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
+    return mean
