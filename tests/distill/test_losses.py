@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from configs.compose import compose
 from data.errors import UserError
 from distill.check import check_distill
 from distill.command import draw_run
@@ -81,6 +82,18 @@ def test_a_wrong_name_is_answered_before_anything_starts(
 ) -> None:
     with pytest.raises(UserError, match=message):
         check_distill(make_config(tmp_path, loss=loss))
+
+
+def test_the_command_line_and_an_experiment_file_choose_it(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nloss: {softmax: dist, standardise: true}\n"
+    )
+    given = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine", "loss.probe=attention", "run_dir=here"]
+    config = compose("distill", DistillConfig, given)
+    assert config.loss == LossConfig("attention", "dist", True)
+    check_distill(config)
+    assert LossSpec(**vars(LossConfig())) == LossSpec()
 
 
 def test_attention_at_a_vector_is_an_error_before_the_first_step(
