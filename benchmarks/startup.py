@@ -12,7 +12,7 @@ COMMANDS = {
     "import torch (for scale)": ["-c", "import torch"],
     "python -m distill --help": ["-m", "distill", "--help"],
     "python -m distill schedul=obedient": ["-m", "distill", "schedul=obedient"],
-    "python -m distill mentee.network.width=8": ["-m", "distill", "mentee.network.width=8"],
+    "python -m distill mentee.network.widht=8": ["-m", "distill", "mentee.network.widht=8"],
     "python -m export checkpiont=x": ["-m", "export", "checkpiont=x"],
 }
 

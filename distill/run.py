@@ -25,6 +25,7 @@ from distill.record import RunRecord, settings
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
+from mentee.cost import widest_within
 from mentee.networks import parameter_count
 from mentor.mentor import Mentor
 from objective.loss_spec import LossSpec
@@ -64,6 +65,9 @@ def distill(
     torch.manual_seed(config.seed)
     view = view_for(config.mentee.view, splits)
     recipe = complete(config.mentee.network, "mentee.network", splits, view)
+    recipe, cost = widest_within(recipe, config.mentee.budget, view.shape, "mentee.network")
+    if cost is not None:
+        machine.console.print(f"mentee.budget: width {recipe['width']:g}, {cost}", highlight=False, soft_wrap=True)
     network = build_network(recipe, "mentee.network", splits, view)
     examples = splits.train.images[:2]
     head = config.mentee.head or find_head(network, view(examples))

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any
 
 from data.augmentation import Augmentation
+from mentee.budget import Budget
 
 
 class Optimizer(Enum):
@@ -78,6 +79,7 @@ class MenteeConfig:
     head: str | None = (
         None  # module path of the layer whose input is the embedding; null: the linear layer that makes the logits
     )
+    budget: Budget = field(default_factory=Budget)  # where it has a limit, the network's `width` is searched for
 
 
 @dataclass

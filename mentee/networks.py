@@ -213,7 +213,7 @@ def convolution(
 
 def scaled_widths(widths: Sequence[int], width: float) -> list[int]:
     """Each of `widths` times `width`, rounded half up, at least 1."""
-    if not 0 < width < math.inf:
+    if not isinstance(width, int | float) or not 0 < width < math.inf:
         raise UserError(f"width={width}; expected a factor on the widths {list(widths)}, finite and above 0")
     return [max(1, math.floor(size * width + 0.5)) for size in widths]
 

@@ -16,8 +16,8 @@ TYPOS = [
     (["trainer.epochs=many"], "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
     (["trainer.optimizer=adam"], "trainer.optimizer: Invalid value 'adam', expected one of [adamw, sgd]"),
     (
-        ["mentee.network.width=[3]"],
-        "mentee.network: 'mentee.networks.PlainCNN' has no option 'width'; did you mean 'wi",
+        ["mentee.network.widhts=[3]"],
+        "mentee.network: 'mentee.networks.PlainCNN' has no option 'widhts'; did you mean 'wi",
     ),
     (
         ["data.labels_pr_class=3"],
@@ -46,8 +46,8 @@ IN_A_FILE = [
     ("mentor: {fit: {epoch: 3}}", "no setting 'mentor.fit.epoch'; did you mean 'epochs'?"),
     ("trainer: {epochs: many}", "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
     (
-        "mentee: {network: {width: [3]}}",
-        "mentee.network: 'mentee.networks.PlainCNN' has no option 'width'; did you mean",
+        "mentee: {network: {widhts: [3]}}",
+        "mentee.network: 'mentee.networks.PlainCNN' has no option 'widhts'; did you mean",
     ),
     ("schedule: {alfa: 1}", "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
     ("traner: {epochs: 3}", "no setting 'traner'; did you mean 'trainer'?"),
@@ -101,7 +101,7 @@ print(code, sorted(heavy), file=sys.stderr)
 
 
 @pytest.mark.parametrize(
-    ("given", "code"), [("--help", "0"), ("trainer.epoch=3", "2"), ("mentee.network.width=1", "2")]
+    ("given", "code"), [("--help", "0"), ("trainer.epoch=3", "2"), ("mentee.network.widhts=1", "2")]
 )
 def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: str, tmp_path: Path) -> None:
     started = time.perf_counter()

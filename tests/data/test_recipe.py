@@ -59,11 +59,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_mistyped_option_names_the_one_that_was_meant_and_all_there_are() -> None:
     with pytest.raises(
-        UserError, match=r"^mentee\.network: 'mentee\.networks\.PlainCNN' has no option 'width'"
+        UserError, match=r"^mentee\.network: 'mentee\.networks\.PlainCNN' has no option 'widhts'"
     ) as error:
-        check_recipe(CNN | {"width": [4]}, "mentee.network")
+        check_recipe(CNN | {"widhts": [4]}, "mentee.network")
     assert "did you mean 'widths'?" in str(error.value)
-    assert "(it has batch_norm, in_channels, num_classes, widths)" in str(error.value)
+    assert "(it has batch_norm, in_channels, num_classes, pool, width, widths)" in str(error.value)
 
 
 def test_names_that_stand_beside_the_recipe_are_suggested_too() -> None:

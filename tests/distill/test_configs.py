@@ -111,7 +111,7 @@ def test_a_typo_in_an_experiment_file_does_not_compose(tmp_path: Path, text: str
 
 
 @pytest.mark.parametrize(
-    "text", ["schedule: {alfa: [[0, 1]]}", "data: {labels_pr_class: 3}", "mentee: {network: {width: [3]}}"]
+    "text", ["schedule: {alfa: [[0, 1]]}", "data: {labels_pr_class: 3}", "mentee: {network: {widhts: [3]}}"]
 )
 def test_a_typo_in_an_open_part_of_an_experiment_file_does_not_bind(tmp_path: Path, text: str) -> None:
     config = composed(*experiment(tmp_path, text))
@@ -152,6 +152,6 @@ def test_mentor_and_mentee_are_checked_like_the_rest() -> None:
     for part in ("mentor", "mentee"):
         own = getattr(config, part)
         with pytest.raises(UserError, match=rf"{part}\.network: .*did you mean 'widths'"):
-            check_distill(replace(config, **{part: replace(own, network=own.network | {"width": [3]})}))
+            check_distill(replace(config, **{part: replace(own, network=own.network | {"widhts": [3]})}))
         with pytest.raises(UserError, match=rf"{part}\.network\._target_ is None"):
             check_distill(replace(config, **{part: replace(own, network={})}))

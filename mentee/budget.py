@@ -1,0 +1,98 @@
+"""What a network may cost, and the largest value of a knob at which it costs no more.
+
+Without torch: a configuration is checked before torch is imported. `mentee.cost` measures.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from data.errors import UserError
+from data.recipe import Recipe, signature_imported, signature_in_source, split_target
+
+PER_UNIT = 100  # points of the knob's grid between 0 and 1
+MOST = 16  # a budget that leaves room for more is a mistake, and its search would fill the memory
+
+
+@dataclass(frozen=True)
+class Cost:
+    parameters: int
+    macs: int  # multiply-accumulates of one sample's forward
+    bytes: int  # of the parameters in float32
+    activation_bytes: int  # what autograd keeps for the backward of one batch
+
+    def __str__(self) -> str:
+        return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in asdict(self).items())
+
+
+@dataclass
+class Budget:
+    """Limits of a `Cost`; null is none. `activation_bytes` is of a training step on `batch` samples."""
+
+    parameters: int | None = None
+    macs: int | None = None
+    bytes: int | None = None
+    activation_bytes: int | None = None
+    batch: int = 8
+
+    def limits(self) -> dict[str, int]:
+        return {name: limit for name, limit in asdict(self).items() if name != "batch" and limit is not None}
+
+    def exceeded(self, cost: Cost) -> list[str]:
+        """A phrase for each limit that `cost` is above."""
+        spent = asdict(cost)
+        return [
+            f"{name} {spent[name]:,}, {spent[name] - limit:,} above the limit of {limit:,}"
+            for name, limit in self.limits().items()
+            if spent[name] > limit
+        ]
+
+    def check(self, where: str) -> None:
+        """Raises `UserError` for a limit that makes no sense."""
+        for name, value in (self.limits() | {"batch": self.batch}).items():
+            if value < 1:
+                raise UserError(f"{where}.{name}={value}; expected 1 or more{'' if name == 'batch' else ', or null'}")
+
+
+def require_knob(recipe: Recipe, where: str) -> None:
+    """Raises `UserError` unless the network has a `width` that is left open."""
+    target = split_target(recipe, where)
+    known, _, open_ended = signature_in_source(*target) or signature_imported(*target, where)
+    if "width" not in known and not open_ended:
+        raise UserError(
+            f"mentee.budget is searched by an option 'width', which {recipe['_target_']} does not have; give it one, a factor "
+            "on its layers' widths, or set no limit"
+        )
+    if "width" in recipe:
+        raise UserError(
+            f"{where}.width={recipe['width']}, but mentee.budget is there to choose it; give one of the two"
+        )
+
+
+def widest(cost: Callable[[float], Cost], budget: Budget) -> tuple[float, Cost]:
+    """The largest multiple of 0.01 within the budget, below 16, and its cost: bisection over costs that do not fall as the
+    knob rises. What is returned fits and 0.01 more does not, also where that assumption fails.
+
+    Raises `UserError` where 0.01 is above the budget, and where 16 is not.
+    """
+    fits, fails = 1, PER_UNIT  # of the grid; the upper end is doubled, so that no trial costs far more than the budget
+    found = cost(fits / PER_UNIT)
+    if exceeded := budget.exceeded(found):
+        raise UserError(
+            f"no network fits mentee.budget: the narrowest, width {fits / PER_UNIT:g}, has {' and '.join(exceeded)}; raise the "
+            "limit, or take fewer layers"
+        )
+    while not budget.exceeded(tried := cost(fails / PER_UNIT)):
+        if fails >= MOST * PER_UNIT:
+            raise UserError(
+                f"mentee.budget leaves room for width {MOST} ({tried}), the most that is tried; set a limit that binds, or list "
+                "larger widths"
+            )
+        fits, found, fails = fails, tried, 2 * fails
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        tried = cost(middle / PER_UNIT)
+        if budget.exceeded(tried):
+            fails = middle
+        else:
+            fits, found = middle, tried
+    return fits / PER_UNIT, found
