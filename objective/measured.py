@@ -28,13 +28,22 @@ MOST_LAYERS = 16  # of one net that are compared
 
 
 def candidates(model: nn.Module, example: Tensor) -> list[Stage]:
-    """The steps that `auto` would pair, and of the other layers as many, evenly spread, as make `MOST_LAYERS` in all."""
+    """The steps that `auto` would pair, and of the other layers as many, evenly spread, as make `MOST_LAYERS` in all.
+
+    Not a convolution's or a norm's own output: what is behind a ReLU on one side cannot be matched before one.
+    """
     named = {step.path for step in steps(model, example)}
     found = layers(model, example)
-    others = [layer.path for layer in found if layer.path not in named]
+    others = [
+        layer.path for layer in found if layer.path not in named and not is_linear(model.get_submodule(layer.path))
+    ]
     room = min(len(others), max(0, MOST_LAYERS - len(named)))
     named |= {others[i * len(others) // room] for i in range(room)}
     return [layer for layer in found if layer.path in named]
+
+
+def is_linear(module: nn.Module) -> bool:
+    return not any(module.children()) and any(True for _ in module.parameters())
 
 
 def measure_stages(

@@ -1,15 +1,27 @@
 """probes=auto: the stage ends of known architectures, by name, and how two nets' stages are matched."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.vgg import cfgs, make_layers
+from torchvision.models.vision_transformer import VisionTransformer
 
 from data.errors import UserError
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
-from objective.mapping import match_stages, stages
+from objective.mapping import match_stages, stages, steps
 from objective.probes import find_probes
+
+
+def vgg11() -> nn.Module:
+    """Without its classifier of 120 million weights."""
+    features = make_layers(cfgs["A"])
+    return nn.Sequential(
+        OrderedDict(features=features, pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), head=nn.Linear(512, 4))
+    )
 
 
 def paths(model: nn.Module, example: Tensor) -> list[str]:
@@ -31,7 +43,7 @@ def paths(model: nn.Module, example: Tensor) -> list[str]:
     ],
 )
 def test_stage_ends_of_torchvision_nets(name: str, expected: list[str]) -> None:
-    net = getattr(torchvision.models, name)(num_classes=4)
+    net = vgg11() if name == "vgg11" else getattr(torchvision.models, name)(num_classes=4)
     assert paths(net, torch.randn(1, 3, 64, 64)) == expected
 
 
@@ -92,7 +104,7 @@ def test_the_digits_nets_pair_as_by_hand() -> None:
 
 
 def test_families_pair_by_how_far_the_input_has_shrunk_and_every_pair_gets_an_adapter() -> None:
-    mentor, mentee = torchvision.models.vgg11(num_classes=4), torchvision.models.mobilenet_v2(num_classes=4)
+    mentor, mentee = vgg11(), torchvision.models.mobilenet_v2(num_classes=4)
     big, small = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 32, 32)
     matches = match_stages(mentor, big, mentee, small)
     assert [(match.name, match.mentor.shrunk, match.mentee.shrunk) for match in matches] == [
@@ -100,6 +112,47 @@ def test_families_pair_by_how_far_the_input_has_shrunk_and_every_pair_gets_an_ad
     ]
     pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
     assert len(find_probes(pairs, mentor, big, mentee, small)) == 4
+
+
+def pair_paths(mentor: nn.Module, mentee: nn.Module, x: Tensor) -> list[tuple[str, str]]:
+    matches = match_stages(mentor, x, mentee, x)
+    pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
+    assert len(find_probes(pairs, mentor, x, mentee, x)) == len(matches)
+    return [(match.mentor.path, match.mentee.path) for match in matches]
+
+
+def test_a_residual_mentor_and_a_plain_mentee_pair_by_resolution() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    assert pair_paths(torchvision.models.resnet18(num_classes=4), PlainCNN(3, 4, widths=(4, 4, 4, 4)), x) == [
+        ("relu", "features.1"),
+        ("layer1", "features.2"),
+        ("layer2", "features"),
+    ]
+
+
+def test_a_transformers_blocks_pair_by_depth_with_a_plain_mentees_stages() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    mentor = VisionTransformer(32, 8, 2, 2, 8, 16, num_classes=4)
+    blocks = [f"encoder.layers.encoder_layer_{i}" for i in range(2)]
+    assert [step.path for step in steps(mentor, x)] == blocks
+    assert pair_paths(mentor, PlainCNN(3, 4, widths=(4, 4, 4)), x) == list(
+        zip(blocks, ("features.1", "features"), strict=True)
+    )
+    assert pair_paths(PlainCNN(3, 4, widths=(4, 4)), mentor, x) == list(
+        zip(("features.0", "features"), blocks, strict=True)
+    )
+    (first, last) = match_stages(mentor, x, PlainCNN(3, 4, widths=(4, 4, 4)), x)
+    assert first.reason == "by depth: step 1 of 2 and 2 of 3; the resolutions do not say"
+    assert last.reason == "by depth: step 2 of 2 and 3 of 3; the resolutions do not say"
+
+
+def test_signals_pair_by_their_length() -> None:
+    def net(*strides: int) -> nn.Module:
+        convs = [nn.Sequential(nn.Conv2d(2, 2, (1, 3), (1, stride), (0, 1)), nn.ReLU()) for stride in strides]
+        return nn.Sequential(*convs, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+
+    x = torch.randn(2, 2, 1, 32)
+    assert pair_paths(net(1, 2, 1, 2), net(2, 2), x) == [("2", "0"), ("3", "1")]
 
 
 def test_a_mentor_that_shrinks_at_once_pairs_its_last_stage() -> None:
