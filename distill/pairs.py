@@ -46,8 +46,8 @@ class ChosenProbe:
 def choose_probes(
     group: Mapping[str, Any], mentor: FoundMentor, mentee: nn.Module, view: View, train: Split, machine: Machine
 ) -> list[ChosenProbe]:
-    """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table of
-    them. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
+    """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table
+    where some were searched for. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
     options = read_probes(group)
     images = some_images(train, IMAGES)
     teaching, learning = mentor.view(images[:2]), view(images[:2])
@@ -68,7 +68,7 @@ def choose_probes(
     probes = find_probes(pairs, mentor.network, teaching, mentee, learning)
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
     chosen = [ChosenProbe(probe, *why.get(probe.name, ("by hand", None))) for probe in probes]
-    if chosen:
+    if matches:
         probe_table(chosen).print(machine.console)
     return chosen
 
