@@ -6,15 +6,18 @@ Imports neither torch nor Lightning, so that `--help` and a typo are answered at
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_origin
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
@@ -22,12 +25,21 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from data.errors import UserError, did_you_mean
 
 INTERRUPTED = 130
+FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
+MISTAKES = (
+    UserError,
+    HydraException,
+    OmegaConfBaseException,
+    OSError,
+    YAMLError,
+)  # OSError: what cannot be written or read
 
 
 def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: Callable[[Any], object]) -> None:
     """Composes `configs/<config_name>.yaml` with the command line's overrides, and calls `check` and `act` with `schema`.
 
-    Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C.
+    Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C. In a
+    sweep a run that fails leaves `failed.txt` in its folder and the others go on; 2 at the end.
     """
     if "" not in sys.path:
         sys.path.append(
@@ -37,33 +49,61 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
+    failures: list[str] = []
+
+    def job(composed: DictConfig) -> object:
+        config: Any = OmegaConf.to_object(composed)
+        require_known(config, schema)
+        if hasattr(config, "run_dir"):
+            config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
+        check(config)
+        return act(config)
+
     @hydra.main(config_path="pkg://configs", config_name=config_name, version_base="1.3")
     def main(composed: DictConfig) -> object:
         with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
-            config: Any = OmegaConf.to_object(composed)
-            require_known(config, schema)
-            if hasattr(config, "run_dir"):
-                config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
-            check(config)
-            return act(config)
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                folder = Path(HydraConfig.get().runtime.output_dir)
+                return or_note_why_not(lambda: job(composed), schema, folder, failures)
+            return job(composed)
 
     with mistakes_in_one_line(schema):
         main()
+    if failures:
+        sys.exit(2)
 
 
 @contextmanager
 def mistakes_in_one_line(schema: type) -> Iterator[None]:
     try:
         yield
-    except UserError as error:
-        fail(str(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(explain(error, schema))
-    except (OSError, YAMLError) as error:  # a folder that cannot be written, a YAML file that cannot be read
-        fail(str(error))
+    except MISTAKES as error:
+        print(f"error: {in_one_line(error, schema)}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failures: list[str]) -> object:
+    """What ends one run of a sweep is printed and written into its folder, and a sweeper is told NaN; Ctrl-C ends them all."""
+    note = folder / FAILED
+    note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
+    try:
+        return job()
+    except MISTAKES as error:
+        failures.append(in_one_line(error, schema))
+        print(f"error: {failures[-1]}", file=sys.stderr)
+    except Exception as error:
+        failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        traceback.print_exc()
+    note.write_text(f"{failures[-1]}\n")
+    return float("nan")
+
+
+def in_one_line(error: Exception, schema: type) -> str:
+    message = explain(error, schema) if isinstance(error, HydraException | OmegaConfBaseException) else str(error)
+    return " ".join(message.split())
 
 
 def open_nodes(schema: type, path: str = "") -> list[str]:
@@ -81,11 +121,6 @@ def open_nodes(schema: type, path: str = "") -> list[str]:
 def opened(argument: str, nodes: list[str]) -> str:
     """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
     return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
-
-
-def fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
 
 
 def explain(error: Exception, schema: type) -> str:

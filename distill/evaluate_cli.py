@@ -1,5 +1,7 @@
-"""`mentee-evaluate checkpoint=runs/…/mentee.safetensors`: a finished mentee and its mentor on one split."""
+"""`mentee-evaluate checkpoint=runs/…/mentee.safetensors`: finished mentees and their mentor on one split."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from configs.cli import run_cli
@@ -21,6 +23,20 @@ def check(config: EvaluateConfig) -> None:
         raise UserError(f"batch={config.batch}; expected 1 or more")
     if config.data:
         check_data(config.data)
+    for name in ("checkpoint", "against"):
+        given = getattr(config, name)
+        each = given if isinstance(given, list) else [] if given is None else [given]
+        if not all(isinstance(one, str) and one.strip() for one in each) or len(set(each)) < len(each):
+            raise UserError(f"{name}={given}; expected a path or [path, path, …], none of them twice")
+    if not paths_of(config.checkpoint):
+        raise UserError("checkpoint=[] names no mentee; give the mentee.safetensors of one run or more")
+
+
+def paths_of(given: str | Sequence[str] | None) -> list[Path]:
+    """Of one path, of several, or of none."""
+    if given is None:
+        return []
+    return [Path(given)] if isinstance(given, str) else [Path(one) for one in given]
 
 
 def act(config: Any) -> None:

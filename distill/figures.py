@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from distill.comparison import Difference, Spread
 from objective.loss_spec import LossSpec
 
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
@@ -86,6 +87,27 @@ def draw_confusions(matrices: Mapping[str, Tensor], classes: Sequence[str], path
             axes.set_yticks(range(len(classes)), classes)
         accuracy = matrix_KK.diagonal().sum() / matrix_KK.sum().clamp(min=1)
         axes.set(xlabel="predicted", ylabel="true", title=f"{name} ({accuracy:.1%})")
+    save(figure, path)
+
+
+def draw_comparison(accuracies: Mapping[str, Sequence[float]], gains: Mapping[str, Difference], path: Path) -> None:
+    """Accuracies (0 to 1) of each arm's runs with mean ± std; beside it, where there are any, the paired gains in points."""
+    columns = 2 if gains else 1
+    figure = Figure(figsize=(5.5 * columns, 1.2 + 0.5 * len(accuracies)), layout="constrained")
+    left, *right = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
+    for row, (label, values) in enumerate(accuracies.items()):
+        spread = Spread.of([100 * value for value in values])
+        left.plot([100 * value for value in values], [row] * len(values), "o", color=f"C{row}", alpha=0.35)
+        left.errorbar(spread.mean, row, xerr=spread.std, fmt="|", color=f"C{row}", markersize=14, capsize=4)
+        for axes in right if label in gains else []:
+            gain = gains[label]
+            half = 100 * (gain.high - gain.mean) if gain.high is not None else None
+            axes.errorbar(100 * gain.mean, row, xerr=half, fmt="o", color=f"C{row}", capsize=4)
+    left.set_yticks(range(len(accuracies)), list(accuracies))
+    left.set(xlabel="test accuracy, % (mean ± std)", ylim=(len(accuracies) - 0.5, -0.5))
+    for axes in right:
+        axes.axvline(0, color="0.5", linestyle=":")
+        axes.set(xlabel="paired difference to the lone mentee, points (95 % interval)")
     save(figure, path)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -24,7 +25,7 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
     assert "arning" not in done.stderr
     here = folder / "here"
     assert {path.name for path in here.iterdir()} == {
-        *("mentee.safetensors", "history.json", "last.ckpt", "report", "hydra")
+        *("mentee.safetensors", "history.json", "run.json", "probes.json", "last.ckpt", "report", "hydra")
     }
     checkpoint = MenteeCheckpoint.load(here / "mentee.safetensors")
     assert [probe.name for probe in checkpoint.probes] == ["early", "middle"]
@@ -43,7 +44,7 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
 
 def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path) -> None:
     path = finished[0] / "here" / "mentee.safetensors"
-    done = run("distill.evaluate_cli", f"checkpoint={path}", "split=val", cwd=tmp_path)
+    done = run("distill.evaluate_cli", f"checkpoint={path}", "split=val", "out=found", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     from data.load import load_data
 
@@ -53,24 +54,59 @@ def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path
         right = checkpoint.network()(checkpoint.view(val.images)).argmax(1) == val.labels
     assert f"{float(right.double().mean()):.2%}" in done.stdout
     assert "val split, 97 samples" in done.stdout
-    assert list(tmp_path.iterdir()) == []
-    assert mistake("distill.evaluate_cli", [f"checkpoint={path}", "split=tset"], tmp_path).startswith(
-        "split=tset; expec"
-    )
+    assert [found.name for found in tmp_path.iterdir()] == ["found"]
+    found = json.loads((tmp_path / "found" / "evaluation.json").read_text())
+    (one,) = found["runs"]
+    assert one["scores"]["accuracy"] == pytest.approx(float(right.double().mean()))
+    assert set(one["scores"]) == {"accuracy", "top5", "ece", "agreement", "kl", "cka_early", "cka_middle"}
+    assert sum(map(sum, one["confusion"])) == 97
+    assert "Confusion: the mentee" in done.stdout
+    assert (tmp_path / "found" / "evaluation.html").is_file()
 
 
-def test_a_sweep_makes_a_run_folder_for_each_job(finished: Finished, tmp_path: Path) -> None:
-    cache = finished[0] / ".cache"
-    done = run("distill", "-m", *TINY, f"cache_dir={cache}", "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["checkpoint=a", "split=tset"], "split=tset; expected one of train, val, test"),
+        (["checkpoint=[a,a]"], "checkpoint=['a', 'a']; expected a path or [path, path, …], none of them twice"),
+        (["checkpoint=[]"], "checkpoint=[] names no mentee"),
+        (["checkpoint=a", "against=['']"], "against=['']; expected a path"),
+        (["checkpoint=3"], "checkpoint=3; expected a path"),
+        ([], "checkpoint is not set; give it as checkpoint=…"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said_in_one_line(given: list[str], message: str, tmp_path: Path) -> None:
+    assert mistake("distill.evaluate_cli", given, tmp_path).startswith(message)
+
+
+def test_a_sweep_makes_a_run_folder_for_each_job_and_ends_in_one_comparison(finished: Finished, tmp_path: Path) -> None:
+    given = [*TINY, f"cache_dir={finished[0] / '.cache'}", "hydra.sweep.dir=sweep"]
+    done = run("distill", "-m", *given, "seed=-1,1,2", "schedule=piecewise,alone", cwd=tmp_path)
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert said == 2 * ["error: seed=-1; expected 0 or more, below 2^40"]  # and the four others went on
     assert not any(line.startswith("mentor: epoch") for line in done.stderr.splitlines())  # the run before kept it
-    found = sorted((tmp_path / "sweep").rglob("mentee.safetensors"))
-    assert len(found) == len({path.parent for path in found}) == 2
-    one, two = (load_file(path) for path in found)
-    assert not torch.equal(one["head.weight"], two["head.weight"])
-    assert all((path.parent / "report" / "report.html").is_file() for path in found)
+    nets = {path.parent.name: load_file(path) for path in (tmp_path / "sweep").rglob("mentee.safetensors")}
+    assert set(nets) == {"2", "3", "4", "5"}
+    assert all((tmp_path / "sweep" / job / "report" / "report.html").is_file() for job in nets)
+    assert not torch.equal(nets["2"]["head.weight"], nets["4"]["head.weight"])
     again = load_file(finished[0] / "here" / "mentee.safetensors")  # seed 1 by itself
-    assert any(all(torch.equal(net[key], again[key]) for key in again) for net in (one, two))
+    assert all(torch.equal(nets["2"][key], again[key]) for key in again)
+
+    content = json.loads((tmp_path / "sweep" / "comparison.json").read_text())
+    assert [run["overrides"]["schedule"] for run in content["failed"]] == ["piecewise", "alone"]
+    arms = {arm["label"]: arm for arm in content["arms"]}
+    assert set(arms) == {"schedule=piecewise", "schedule=alone"}
+    under, lone = ([run["accuracy"] for run in arms[f"schedule={name}"]["runs"]] for name in ("piecewise", "alone"))
+    checkpoints = [MenteeCheckpoint.load(tmp_path / "sweep" / job / "mentee.safetensors") for job in ("2", "4")]
+    assert under == [checkpoint.accuracy["test"]["accuracy"] for checkpoint in checkpoints]
+    paired = arms["schedule=piecewise"]["against"]["paired"]["accuracy"]
+    assert paired["mean"] == pytest.approx((under[0] - lone[0] + under[1] - lone[1]) / 2)
+    assert paired["n"] == 2
+    assert "test − lone, points" in done.stdout
+    assert done.stdout.count("FAILED") == 2
+    assert done.stdout.splitlines()[-1] == "comparison  sweep/comparison.html"
+    assert (tmp_path / "sweep" / "comparison.png").is_file()
 
 
 def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""What Hydra calls when a sweep's runs are through. Imports no torch: Hydra makes it for `--help` as well."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from configs.cli import mistakes_in_one_line
+from distill.schema import DistillConfig
+
+
+class CompareRuns(Callback):
+    """Ends `python -m distill -m …` in one comparison (`distill.sweep`)."""
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        from distill.sweep import compare_sweep
+
+        try:
+            with mistakes_in_one_line(DistillConfig):
+                compare_sweep(Path(config.hydra.sweep.dir))
+        except Exception:  # which Hydra would make a warning of
+            traceback.print_exc()
+            sys.exit(1)

@@ -1,0 +1,210 @@
+"""One comparison of all runs of a sweep: mean ± std over the seeds of each combination of the other overrides, and what it
+gains over the lone mentee of the same combination."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from rich.console import Console
+
+from configs.cli import FAILED
+from data.errors import UserError
+from distill.command import shown
+from distill.comparison import Difference, Scored, Spread, Unit, differences, pairs_by_seed, spreads, unit_of
+from distill.figures import draw_comparison
+from distill.record import NAME, RunRecord
+from distill.report import Picture, Table, write_report
+from distill.run import write_json
+
+COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
+MENTOR_ONLY = ("schedule", "probes", "keep_answers")  # settings that do not reach a lone mentee
+
+
+@dataclass(frozen=True)
+class SweptRun:
+    folder: Path
+    overrides: dict[str, str]
+    record: RunRecord | None  # None: it failed
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """All finished runs of one combination of overrides; they differ by their seeds."""
+
+    label: str
+    overrides: dict[str, str]  # without the seed
+    runs: Sequence[Scored]
+
+    @property
+    def lone(self) -> bool:
+        return all(run.record.lone for run in self.runs)
+
+    @property
+    def val_accuracy(self) -> Spread | None:
+        found = [run.record.val_accuracy for run in self.runs]
+        return Spread.of([value for value in found if value is not None]) if None not in found else None
+
+
+@dataclass(frozen=True)
+class Gain:
+    """An arm against the lone mentee; `problem` says why its runs are no pairs."""
+
+    control: str
+    found: dict[str, Difference] = field(default_factory=dict)
+    problem: str = ""
+
+
+def compare_sweep(folder: Path) -> None:
+    """Reads what the sweep's runs left, prints the comparison and leaves it as `comparison.json`, `.html` and `.png`."""
+    runs = read_sweep(folder)
+    arms = arms_of(runs)
+    if not arms:
+        return  # each failure was printed as it happened
+    gains = {arm.label: gain for arm in arms if (gain := gain_of(arm, arms)) is not None}
+    table = comparison_table(runs, arms, gains)
+    table.print(Console(width=None if sys.stdout.isatty() else 140))
+    write_json(folder / "comparison.json", as_json(runs, arms, gains))
+    draw_comparison(
+        {arm.label: [run.scores["accuracy"] for run in arm.runs] for arm in arms},
+        {label: gain.found["accuracy"] for label, gain in gains.items() if gain.found},
+        folder / "comparison.png",
+    )
+    picture = Picture("Test accuracy, a point for each seed, and paired differences", folder / "comparison.png")
+    write_report(folder / "comparison.html", f"Sweep {folder.name}", [table, picture])
+    Console(highlight=False).print(f"comparison  {shown(folder.absolute() / 'comparison.html')}", soft_wrap=True)
+
+
+def read_sweep(folder: Path) -> list[SweptRun]:
+    """Every run folder under `folder`, in the order of the jobs (10 after 9)."""
+    found = []
+    for path in sorted(folder.rglob("hydra/overrides.yaml"), key=lambda path: (len(str(path)), path)):
+        run, overrides = path.parents[1], parsed(yaml.safe_load(path.read_text()) or [])
+        if (run / FAILED).is_file():
+            found.append(SweptRun(run, overrides, None, (run / FAILED).read_text().strip()))
+        elif not (run / NAME).is_file():
+            found.append(SweptRun(run, overrides, None, "it did not come to its end"))
+        else:
+            found.append(SweptRun(run, overrides, RunRecord.load(run)))
+    return found
+
+
+def parsed(overrides: Sequence[str]) -> dict[str, str]:
+    """`["++data.val=100", "seed=1"]` -> {"data.val": "100", "seed": "1"}."""
+    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in overrides)}
+
+
+def arms_of(runs: Sequence[SweptRun]) -> list[Arm]:
+    varying = varying_keys(runs)
+    groups: dict[tuple[tuple[str, str], ...], list[SweptRun]] = {}
+    for run in runs:
+        if run.record is not None:
+            groups.setdefault(tuple(sorted(without_seed(run).items())), []).append(run)
+    arms = []
+    for members in groups.values():
+        overrides = without_seed(members[0])
+        label = " ".join(f"{key}={overrides[key]}" for key in varying if key in overrides) or "every run"
+        scored = [Scored(str(run.folder), run.record, run.record.scores) for run in members if run.record is not None]
+        arms.append(Arm(label, overrides, sorted(scored, key=lambda run: run.record.seed)))
+    return arms
+
+
+def varying_keys(runs: Sequence[SweptRun]) -> list[str]:
+    keys = dict.fromkeys(key for run in runs for key in without_seed(run))
+    return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
+
+
+def without_seed(run: SweptRun) -> dict[str, str]:
+    return {key: value for key, value in run.overrides.items() if key != "seed"}
+
+
+def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
+    """Over the lone mentee whose settings are the arm's but for the mentor; of several the one that shares most of them."""
+    controls = [
+        other for other in arms if other.lone and reaching_lone(other.overrides) == reaching_lone(arm.overrides)
+    ]
+    if arm.lone or not controls:
+        return None
+    control = max(controls, key=lambda other: len(other.overrides.items() & arm.overrides.items()))
+    try:
+        return Gain(control.label, differences(pairs_by_seed(arm.runs, control.runs)))
+    except UserError as error:
+        return Gain(control.label, problem=str(error))
+
+
+def reaching_lone(overrides: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in overrides.items() if key.partition(".")[0] not in MENTOR_ONLY}
+
+
+def comparison_table(runs: Sequence[SweptRun], arms: Sequence[Arm], gains: dict[str, Gain]) -> Table:
+    rows = []
+    for arm in arms:
+        found = spreads([run.scores for run in arm.runs])
+        val = [arm.val_accuracy.shown(plain("accuracy")) if arm.val_accuracy is not None else ""]
+        cells = [found[name].shown(plain(name)) if name in found else "" for name in COLUMNS]
+        gain = gains.get(arm.label)
+        difference = [gain.found["accuracy"].shown(plain("accuracy")) if gain is not None and gain.found else ""]
+        rows.append([arm.label, str(len(arm.runs)), *val, *cells, *difference])
+    header = ["run", "n", "val %", *COLUMNS.values()]
+    notes = [
+        "mean ± std over n seeds, last step, test split where not said otherwise; choose by the validation accuracy"
+    ]
+    if gains:
+        header.append("test − lone, points")
+        controls = ", ".join(dict.fromkeys(gain.control for gain in gains.values()))
+        notes.append(
+            f"lone mentee: {controls}; points, paired by seed, in brackets the 95 % confidence interval (Student's t)"
+        )
+    notes += [f"{label}: {gain.problem}" for label, gain in gains.items() if gain.problem]
+    same = [
+        f"{key}={value}"
+        for key, value in runs[0].overrides.items()
+        if all(run.overrides.get(key) == value for run in runs)
+    ]
+    notes += [f"the same in every run: {' '.join(same)}"] if same else []
+    failed = [run for run in runs if run.record is None]
+    notes += [f"FAILED {overrides_of(run)} ({shown(run.folder.absolute())}): {run.failure}" for run in failed]
+    return Table("Comparison", header, [row[: len(header)] for row in rows], notes)
+
+
+def plain(score: str) -> Unit:
+    return replace(unit_of(score), sign="")  # it stands in the column's head
+
+
+def overrides_of(run: SweptRun) -> str:
+    return " ".join(f"{key}={value}" for key, value in run.overrides.items())
+
+
+def as_json(runs: Sequence[SweptRun], arms: Sequence[Arm], gains: dict[str, Gain]) -> dict[str, Any]:
+    return {
+        "arms": [
+            {
+                "label": arm.label,
+                "overrides": arm.overrides,
+                "lone": arm.lone,
+                "runs": [
+                    {"folder": run.name, "seed": run.record.seed, "val_accuracy": run.record.val_accuracy, **run.scores}
+                    for run in arm.runs
+                ],
+                "val_accuracy": asdict(arm.val_accuracy) if arm.val_accuracy is not None else None,
+                "mean": {name: asdict(found) for name, found in spreads([run.scores for run in arm.runs]).items()},
+                "against": gain_json(gains.get(arm.label)),
+            }
+            for arm in arms
+        ],
+        "failed": [
+            {"folder": str(run.folder), "overrides": run.overrides, "error": run.failure}
+            for run in runs
+            if run.record is None
+        ],
+    }
+
+
+def gain_json(gain: Gain | None) -> dict[str, Any] | None:
+    if gain is None:
+        return None
+    paired = {name: asdict(difference) for name, difference in gain.found.items()}
+    return {"label": gain.control, "paired": paired, "problem": gain.problem or None}

@@ -1,0 +1,134 @@
+"""The comparison of a sweep, on run folders written by hand."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from distill.sweep import compare_sweep
+from tests.distill.test_comparison import RECORD
+
+Accuracies = dict[tuple[str, int], float]
+
+
+def leave(folder: Path, overrides: list[str], accuracy: float | None, failure: str = "", **changes: Any) -> None:
+    """As a run does: what it was given, and what it reached or why it ended."""
+    (folder / "hydra").mkdir(parents=True)
+    (folder / "hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    if failure:
+        (folder / "failed.txt").write_text(failure + "\n")
+    if accuracy is not None:
+        record = replace(RECORD, val_accuracy=accuracy - 0.1, scores={"accuracy": accuracy, "kl": 1.0}, **changes)
+        (folder / "run.json").write_text(json.dumps(asdict(record)))
+
+
+def compared(folder: Path) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    compare_sweep(folder)
+    content = json.loads((folder / "comparison.json").read_text())
+    return {arm["label"]: arm for arm in content["arms"]}, content["failed"]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Three seeds under the mentor and alone, in an order of jobs that mixes them; two more runs fail."""
+    accuracies: Accuracies = {("constant", 1): 0.91, ("constant", 2): 0.95, ("constant", 3): 0.83}
+    accuracies |= {("alone", 1): 0.90, ("alone", 2): 0.93, ("alone", 3): 0.80}
+    jobs = sorted(accuracies, key=lambda job: job[1])
+    for number, (schedule, seed) in enumerate(jobs):
+        overrides = ["trainer.epochs=1", f"seed={seed}", f"schedule={schedule}"]
+        lone = schedule == "alone"
+        leave(tmp_path / str(number), overrides, accuracies[schedule, seed], seed=seed, lone=lone)
+    leave(tmp_path / "6", ["trainer.epochs=1", "seed=4", "schedule=constant"], 0.1, "the loss is nan", seed=4)
+    leave(tmp_path / "10", ["trainer.epochs=1", "seed=4", "schedule=alone"], None)
+    return tmp_path
+
+
+def test_means_and_paired_intervals_are_those_by_hand(sweep: Path) -> None:
+    arms, _ = compared(sweep)
+    assert list(arms) == ["schedule=constant", "schedule=alone"]
+    under = arms["schedule=constant"]
+    assert [run["seed"] for run in under["runs"]] == [1, 2, 3]
+    assert under["mean"]["accuracy"]["mean"] == pytest.approx((0.91 + 0.95 + 0.83) / 3)
+    assert under["mean"]["accuracy"]["std"] == pytest.approx(0.0611010, abs=1e-6)
+    assert under["val_accuracy"]["mean"] == pytest.approx((0.91 + 0.95 + 0.83) / 3 - 0.1)
+    assert under["against"]["label"] == "schedule=alone"
+    paired = under["against"]["paired"]["accuracy"]
+    half = 4.30265 * 0.01 / 3**0.5  # differences .01, .02, .03; t(.975; 2) of the printed tables
+    found = (paired["mean"], paired["std"], paired["low"], paired["high"], paired["n"])
+    assert found == pytest.approx((0.02, 0.01, 0.02 - half, 0.02 + half, 3), abs=1e-7)
+    assert arms["schedule=alone"]["lone"] is True
+    assert arms["schedule=alone"]["against"] is None
+
+
+def test_a_failed_run_is_listed_and_does_not_count(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, failed = compared(sweep)
+    assert [(Path(run["folder"]).name, run["error"]) for run in failed] == [
+        ("6", "the loss is nan"),
+        ("10", "it did not come to its end"),
+    ]
+    printed = capsys.readouterr().out
+    assert "FAILED trainer.epochs=1 seed=4 schedule=constant" in printed
+    assert "the same in every run: trainer.epochs=1" in printed
+    assert "89.67 ± 6.11" in printed
+    assert "+2.00 [-0.48, +4.48]" in printed
+
+
+def test_the_report_and_the_plot_are_left(sweep: Path) -> None:
+    compared(sweep)
+    assert (sweep / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    page = (sweep / "comparison.html").read_text()
+    assert "<td>schedule=constant</td>" in page
+    assert "data:image/png;base64," in page
+
+
+def test_each_combination_is_compared_with_the_lone_mentee_of_the_same(tmp_path: Path) -> None:
+    number = 0
+    for labels in (10, 100):
+        for schedule, gain in (("constant", labels / 1000), ("alone", 0.0)):
+            for seed in (1, 2):
+                overrides = [f"data.labels_per_class={labels}", f"schedule={schedule}", "probes=none", f"seed={seed}"]
+                changes = {"seed": seed, "lone": schedule == "alone", "labelled": str(labels)}
+                leave(tmp_path / str(number), overrides, 0.5 + gain, **changes)
+                number += 1
+    arms, _ = compared(tmp_path)
+    assert len(arms) == 4
+    for labels in (10, 100):
+        against = arms[f"data.labels_per_class={labels} schedule=constant"]["against"]
+        assert against["label"] == f"data.labels_per_class={labels} schedule=alone"
+        assert against["paired"]["accuracy"]["mean"] == pytest.approx(labels / 1000)
+
+
+def test_one_lone_mentee_serves_all_probes_and_weights_of_the_mentor(tmp_path: Path) -> None:
+    arms_given = {"schedule.beta=1 probes=auto": False, "schedule.beta=2 probes=auto": False, "schedule.beta=0": True}
+    for number, (overrides, lone) in enumerate(arms_given.items()):
+        leave(tmp_path / str(number), [*overrides.split(), "seed=1"], 0.6, lone=lone)
+    arms, _ = compared(tmp_path)
+    assert [arm["against"] and arm["against"]["label"] for arm in arms.values()] == ["schedule.beta=0"] * 2 + [None]
+
+
+def test_runs_of_other_steps_are_told_and_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(tmp_path / "0", ["schedule=constant", "seed=1"], 0.9, steps=300)
+    leave(tmp_path / "1", ["schedule=alone", "seed=1"], 0.8, steps=200, lone=True)
+    arms, _ = compared(tmp_path)
+    against = arms["schedule=constant"]["against"]
+    assert against["paired"] == {}
+    assert "are no pair, for the steps (300 and 200) differ" in against["problem"]
+    assert against["problem"] in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_lone_mentee_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        leave(tmp_path / str(seed), [f"seed={seed}"], 0.9, seed=seed)
+    arms, _ = compared(tmp_path)
+    assert list(arms) == ["every run"]
+    assert arms["every run"]["against"] is None
+    assert arms["every run"]["mean"]["accuracy"]["n"] == 2
+
+
+def test_where_every_run_failed_nothing_is_written(tmp_path: Path) -> None:
+    leave(tmp_path / "0", ["seed=1"], None, "no data")
+    compare_sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"0"}
