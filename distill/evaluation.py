@@ -35,7 +35,9 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(logits_of: Callable[[Tensor], Tensor], split: Split, classes: int, batch: int = 256) -> Evaluation:
     """`logits_of` maps source images [B, C, H, W] to logits [B, K]; unlabelled samples of the split do not count."""
-    return judged(torch.cat([logits_of(part.image_BCHW).float().cpu() for part in in_order(split, batch)]), split, classes)
+    return judged(
+        torch.cat([logits_of(part.image_BCHW).float().cpu() for part in in_order(split, batch)]), split, classes
+    )
 
 
 def judged(logits_NK: Tensor, split: Split, classes: int) -> Evaluation:
