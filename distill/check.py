@@ -66,6 +66,8 @@ def check_fit(config: FitConfig, where: str) -> None:
             raise UserError(f"{where}.{name}={getattr(config, name)}; expected a finite number of at least 0")
     config.augment.check(f"{where}.augment")
     if not 0 < config.labelled_share < 1:
-        raise UserError(f"{where}.labelled_share={config.labelled_share}; expected a fraction of the batch, above 0, below 1")
+        raise UserError(
+            f"{where}.labelled_share={config.labelled_share}; expected a fraction of the batch, above 0, below 1"
+        )
     if not 0 <= config.warmup < 1:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")

@@ -14,7 +14,7 @@ from data.load import load_data
 from data.recipe import build
 from data.splits import Splits
 from distill.answers import kept_answers
-from distill.evaluation import Evaluation, evaluate, scores
+from distill.evaluation import Evaluation, evaluate, judged, scores
 from distill.fit import Machine, fit
 from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation
@@ -27,6 +27,7 @@ from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.cost import widest_within
 from mentee.networks import parameter_count
+from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from objective.loss_spec import LossSpec
 from objective.probes import ProbedMentee
@@ -52,7 +53,8 @@ class RunResult:
 def distill(
     config: DistillConfig, machine: Machine, title: str = "mentee", mentor: FoundMentor | None = None
 ) -> RunResult:
-    """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its run folder.
+    """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its
+    run folder.
 
     `mentor` saves finding it again where several runs share one. Raises `UserError` before the first step for all that can
     be known by then, and for a loss that is not finite.
@@ -75,7 +77,9 @@ def distill(
     probes = [one.probe for one in chosen]
 
     teacher = Mentor(found.network, found.view, probes)
-    module = Distillation(ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher, spec)
+    module = Distillation(
+        ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher, spec
+    )
     if schedule.supervised():
         module.kept = kept_answers(config, teacher, splits, machine)
     history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
@@ -83,7 +87,8 @@ def distill(
     network.eval().cpu()
     teacher.to(torch.device("cpu"))
     mentee_seen = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
-    mentor_seen = evaluate(lambda image: teacher.answer(image).logits, splits.test, len(splits.classes))
+    known = AnswerCache(Mentor(found.network, found.view), splits.test, folder=Path(config.cache_dir) / "answers")
+    mentor_seen = judged(known.view(0).logits, splits.test, len(splits.classes))
     val = history[-1].get("val_accuracy", float("nan"))
     checkpoint = MenteeCheckpoint(
         recipe=recipe,
