@@ -24,6 +24,9 @@ class PlainCNN(nn.Module):
     pool="after": a block puts out what is after ReLU and before its pool. pool="before": the pool stands between
     convolution and BatchNorm, as where the authors of arXiv 1604.08220 tap (pool, BatchNorm, ReLU), and a block puts out the
     pooled map; BatchNorm and ReLU then see a quarter of the values.
+
+    flatten=28, the height and width of the input, gives the head every place of the last map instead of its mean: better
+    with few labels and things that are always in the middle.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class PlainCNN(nn.Module):
         batch_norm: bool = True,
         pool: str = "after",
         width: float = 1.0,
+        flatten: int | None = None,
     ) -> None:
         super().__init__()
         if pool not in ("after", "before"):
@@ -49,11 +53,16 @@ class PlainCNN(nn.Module):
             conv = convolution(channels, out_channels, 3, batch_norm, then=within)
             self.features.append(Block(*entering, *conv, nn.ReLU()))
             channels = out_channels
-        self.head = nn.Linear(channels, num_classes)
+        self.flatten = flatten is not None
+        places = (flatten >> (len(scaled) - 1)) ** 2 if flatten is not None else 1
+        if places < 1:
+            raise UserError(f"PlainCNN halves an input of {flatten} {len(scaled) - 1} times; expected fewer widths")
+        self.head = nn.Linear(channels * places, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, K]."""
-        return self.head(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+        map_BCHW = self.features(x)
+        return self.head(map_BCHW.flatten(1) if self.flatten else map_BCHW.mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class ResidualCNN(nn.Module):
