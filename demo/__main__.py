@@ -40,6 +40,7 @@ def run(given: Any) -> int:
     from demo.table import demo_table, write_demo_report
     from distill.fit import Machine
     from distill.mentors import find_mentor
+    from distill.run import make_schedule
     from distill.schema import DistillConfig
     from mentee.networks import parameter_count
 
@@ -58,7 +59,8 @@ def run(given: Any) -> int:
     outcomes = [run_seed(config, found, people, out / f"seed{config.seed}", python, machine) for config in configs]
     mentor_accuracy = judged(found.network, found.view, people, classes)
     table = demo_table(outcomes, mentor_accuracy, parameter_count(found.network))
-    report = write_demo_report(out / "report", table, outcomes, splits.classes, found.val_accuracy)
+    schedule = make_schedule(configs[0])
+    report = write_demo_report(out / "report", table, outcomes, splits.classes, found.val_accuracy, schedule)
     table.print(Console(width=None if sys.stdout.isatty() else 120))
     Console(highlight=False).print(f"report  {report}", soft_wrap=True)
     return 0

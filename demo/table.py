@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from demo.seed import LEARNING, Outcome
 from distill.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms, save
 from distill.report import Picture, Table, write_report
+from distill.schedules import Schedule
 
 ROWS = {
     "alone": "mentee alone",
@@ -78,7 +79,12 @@ def size(parameters: int) -> list[str]:
 
 
 def write_demo_report(
-    folder: Path, table: Table, outcomes: Sequence[Outcome], classes: Sequence[str], mentor_val_accuracy: float
+    folder: Path,
+    table: Table,
+    outcomes: Sequence[Outcome],
+    classes: Sequence[str],
+    mentor_val_accuracy: float,
+    schedule: Schedule,
 ) -> Path:
     first = outcomes[0]
     supervised = first.histories["supervised"]
@@ -87,7 +93,7 @@ def write_demo_report(
     draw_accuracy(curves, folder / "accuracy.png", mentor_val_accuracy)
     draw_terms(supervised, folder / "terms.png")
     draw_probes(supervised, folder / "probes.png")
-    draw_knobs(supervised, folder / "knobs.png")
+    draw_knobs(schedule, len(supervised), folder / "knobs.png")
     draw_confusions(
         {name: torch.tensor(matrix) for name, matrix in first.confusion.items()}, classes, folder / "confusion.png"
     )

@@ -13,10 +13,12 @@ from distill.schema import DistillConfig
 
 def run_command(config: DistillConfig) -> float:
     """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
-    result = distill(config, Machine(config.accelerator, config.threads))
+    machine, report = Machine(config.accelerator, config.threads), Path(config.run_dir) / "report"
+    result = distill(
+        config, machine, on_start=lambda schedule: draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
+    )
     table = results_table(result)
     table.print(Console())
-    report = Path(config.run_dir) / "report"
     pictures = draw_run(result, report)
     write_report(report / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
     Console(highlight=False).print(
@@ -43,13 +45,16 @@ def results_table(result: RunResult) -> Table:
 def draw_run(result: RunResult, folder: Path) -> list[Picture]:
     matrices = {"mentor": result.mentor.confusion_KK, "mentee": result.mentee.confusion_KK}
     draw_terms(result.history, folder / "terms.png", result.checkpoint.loss)
-    draw_probes(result.history, folder / "probes.png", result.checkpoint.loss)
     draw_accuracy({"mentee": result.history}, folder / "accuracy.png", result.mentor.accuracy)
-    draw_knobs(result.history, folder / "knobs.png")
+    draw_knobs(result.schedule, len(result.history), folder / "knobs.png")
     draw_confusions(matrices, result.splits.classes, folder / "confusion.png")
+    compared = []
+    if result.checkpoint.probes:
+        draw_probes(result.history, folder / "probes.png", result.checkpoint.loss)
+        compared.append(Picture("Distance to the mentor at each probe", folder / "probes.png"))
     return [
         Picture("Loss and its terms", folder / "terms.png"),
-        Picture("Distance to the mentor at each probe", folder / "probes.png"),
+        *compared,
         Picture("Accuracy", folder / "accuracy.png"),
         Picture("Obedience", folder / "knobs.png"),
         Picture("Confusion on the test split, mentor and mentee", folder / "confusion.png"),

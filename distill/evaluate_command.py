@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from distill.schema import EvaluateConfig
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor.restore import restore_mentor
+from objective.probes import Probe
 
 PRINTED = 12  # classes up to which a confusion matrix is readable on a terminal
 
@@ -51,14 +52,14 @@ class Judge:
         self.console = console
         self.mentors: dict[str, tuple[Mentor, Evaluation]] = {}
 
-    def judge(self, path: Path, checkpoint: MenteeCheckpoint) -> Judged:
+    def judge(self, path: Path, checkpoint: MenteeCheckpoint, probes: Sequence[Probe]) -> Judged:
         network, view = checkpoint.network(), checkpoint.view
         mentee = evaluate(lambda image: network(view(image)), self.split, self.classes, self.batch)
         asked = self.ask(checkpoint)
         if asked is None:
             return Judged(path, mentee, scores(mentee), None)
         mentor, seen = asked
-        cka = probe_cka((network, view), (mentor.network, mentor.view), checkpoint.probes, self.split, self.batch)
+        cka = probe_cka((network, view), (mentor.network, mentor.view), probes, self.split, self.batch)
         return Judged(path, mentee, scores(mentee, seen) | cka, seen)
 
     def ask(self, checkpoint: MenteeCheckpoint) -> tuple[Mentor, Evaluation] | None:
@@ -86,8 +87,10 @@ def run_command(config: EvaluateConfig) -> None:
         pairs_by_seed(scored(paths, {}), scored(against, {}))  # refused before anything is evaluated
     splits, split = the_split(checkpoints, config)
     judge = Judge(splits, split, config.batch, console)
-    runs = [judge.judge(path, checkpoints[path]) for path in paths]
-    controls = [judge.judge(path, checkpoints[path]) for path in against]
+    probes = {path: probes_for(checkpoint, checkpoints.values()) for path, checkpoint in checkpoints.items()}
+    runs, controls = (
+        [judge.judge(path, checkpoints[path], probes[path]) for path in side] for side in (paths, against)
+    )
     found = {run.path: run.scores for run in (*runs, *controls)}
     paired = differences(pairs_by_seed(scored(paths, found), scored(against, found))) if against else {}
     title = f"{splits.name}, {config.split} split, {runs[0].mentee.samples} samples"
@@ -107,6 +110,12 @@ def run_command(config: EvaluateConfig) -> None:
     picture = Picture(f"Confusion on the {config.split} split", out / "confusion.png")
     write_report(out / "evaluation.html", f"Evaluation on {title}", [*tables, picture])
     Console(highlight=False).print(f"report  {shown(out / 'evaluation.html')}", soft_wrap=True)
+
+
+def probes_for(checkpoint: MenteeCheckpoint, others: Iterable[MenteeCheckpoint]) -> Sequence[Probe]:
+    """Its own; a lone mentee has none, and is compared at the layers of another of its network and mentor."""
+    alike = (other for other in others if (other.recipe, other.mentor) == (checkpoint.recipe, checkpoint.mentor))
+    return checkpoint.probes or next((other.probes for other in alike if other.probes), ())
 
 
 def the_split(checkpoints: dict[Path, MenteeCheckpoint], config: EvaluateConfig) -> tuple[Splits, Split]:

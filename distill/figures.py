@@ -1,6 +1,7 @@
 """Pictures of a run, drawn without a display. Axes of matrices: K classes."""
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from distill.comparison import Difference, Spread
+from distill.schedules import SYMBOLS, Schedule
 from objective.loss_spec import LossSpec
 
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
@@ -59,14 +61,18 @@ def draw_accuracy(curves: Mapping[str, Rows], path: Path, mentor: float | None =
     save(figure, path)
 
 
-def draw_knobs(history: Rows, path: Path) -> None:
-    """α, β, γ and the temperature as they were at each epoch's end."""
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    axes = figure.subplots()
-    for name, label in (("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("temperature", "T")):
-        axes.plot([row["epoch"] + 1 for row in history], [row[name] for row in history], label=label)
-    axes.set(xlabel="epoch", title="Obedience: the weights over time")
-    axes.legend(ncols=4)
+def draw_knobs(schedule: Schedule, epochs: int, path: Path) -> None:
+    """α, β, γ, and below them the temperature, at every moment of a run of so many epochs: known before it begins."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    weights, temperature = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    for i, (name, label) in enumerate(SYMBOLS.items()):
+        points = getattr(schedule, name)
+        curve = [(0.0, points[0][1]), *points, (1.0, points[-1][1])]
+        axes = temperature if name == "temperature" else weights
+        axes.plot([epochs * x for x, _ in curve], [value for _, value in curve], f"C{i}", label=label)
+    weights.set(title="Obedience: the weights over time", ylim=(0, None))
+    weights.legend(ncols=3)
+    temperature.set(xlabel="epoch", ylabel="T", ylim=(0, None))
     save(figure, path)
 
 
@@ -112,10 +118,11 @@ def draw_comparison(accuracies: Mapping[str, Sequence[float]], gains: Mapping[st
 
 
 def plot_both(axes, history: Rows, name: str, label: str, color: str) -> None:  # type: ignore[no-untyped-def]
+    """A term is exactly 0 where there was nothing to compare with (a stage without the mentor): a gap in the curve."""
     epochs = [row["epoch"] + 1 for row in history]
-    axes.plot(epochs, [row[f"train_{name}"] for row in history], color, label=label)
+    axes.plot(epochs, [row[f"train_{name}"] or nan for row in history], color, label=label)
     if f"val_{name}" in history[0]:
-        axes.plot(epochs, [row[f"val_{name}"] for row in history], color, linestyle="--", alpha=0.7)
+        axes.plot(epochs, [row[f"val_{name}"] or nan for row in history], color, linestyle="--", alpha=0.7)
 
 
 def save(figure: Figure, path: Path) -> None:

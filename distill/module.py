@@ -62,8 +62,12 @@ class Distillation(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def position(self) -> float:
-        """Fraction of the run that is done: 0 at the first step, 1 at the last."""
+        """Of the step to come, as a fraction of the run: 0 at the first step, 1 at the last."""
         return self.global_step / max(1, self.total_steps() - 1)
+
+    def last_position(self) -> float:
+        """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
+        return max(0, self.global_step - 1) / max(1, self.total_steps() - 1)
 
     def total_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)
@@ -77,7 +81,7 @@ class Distillation(pl.LightningModule):
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        terms, outputs = self.terms(batch, self.schedule.at(self.position()))
+        terms, outputs = self.terms(batch, self.schedule.at(self.last_position()))
         return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
     def ask(self, batch: Batch | Drawn) -> Answers | None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,17 @@ class RunResult:
 
 
 def distill(
-    config: DistillConfig, machine: Machine, title: str = "mentee", mentor: FoundMentor | None = None
+    config: DistillConfig,
+    machine: Machine,
+    title: str = "mentee",
+    mentor: FoundMentor | None = None,
+    on_start: Callable[[Schedule], None] | None = None,
 ) -> RunResult:
     """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its
     run folder.
 
-    `mentor` saves finding it again where several runs share one. Raises `UserError` before the first step for all that can
-    be known by then, and for a loss that is not finite.
+    `mentor` saves finding it again where several runs share one; `on_start` is called once nothing but the steps can fail
+    any more. Raises `UserError` before the first step for all that can be known by then, and for a loss that is not finite.
     """
     run_dir = Path(config.run_dir)
     schedule, spec = make_schedule(config), LossSpec(**asdict(config.loss))
@@ -73,7 +77,7 @@ def distill(
     network = build_network(recipe, "mentee.network", splits, view)
     examples = splits.train.images[:2]
     head = config.mentee.head or find_head(network, view(examples))
-    chosen = choose_probes(config.probes, found, network, view, splits.train, machine)
+    chosen = choose_probes(config.probes, found, network, view, splits.train, machine) if schedule.supervised() else []
     probes = [one.probe for one in chosen]
 
     teacher = Mentor(found.network, found.view, probes)
@@ -82,6 +86,9 @@ def distill(
     )
     if schedule.supervised():
         module.kept = kept_answers(config, teacher, splits, machine)
+    machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
+    if on_start is not None:
+        on_start(schedule)
     history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
 
     network.eval().cpu()
@@ -151,16 +158,18 @@ def record_of(result: RunResult, config: DistillConfig) -> RunRecord:
 
 
 def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:
-    """Without the unlabelled samples where no mentor will answer for them: they would take the labelled ones' place in the
-    batches. Raises `UserError` where none is left."""
+    """Without the unlabelled samples where no mentor will ever answer for them: they would take the labelled ones' place in
+    the batches. Raises `UserError` where none has a label and the mentor is silent for a part of the run."""
     labelled = splits.train.labels >= 0
-    if schedule.supervised() or bool(labelled.all()):
-        return splits
-    if not bool(labelled.any()):
+    span = schedule.unsupervised_span()
+    if span is not None and not bool(labelled.any()):
+        when = "throughout" if span == (0, 1) else f"from {span[0]:.0%} to {span[1]:.0%} of the run"
         raise UserError(
-            "no training sample has a label, and the schedule has β = γ = 0 throughout, so nothing would be learnt; give "
+            f"no training sample has a label, and the schedule has β = γ = 0 {when}, so nothing would be learnt; give "
             "labels (data.labels_per_class), or a schedule under the mentor"
         )
+    if schedule.supervised() or bool(labelled.all()):
+        return splits
     count = int((~labelled).sum())
     machine.console.print(
         f"{count:,} unlabelled samples are left out: β = γ = 0, nobody answers for them", highlight=False

@@ -3,19 +3,25 @@
 Position is the fraction of the run, 0 at the first step and 1 at the last, so a schedule does not change its meaning
 with the number of epochs. Each knob is piecewise linear between its points and flat outside them.
 
-The named schedules are those of arXiv 1604.08220 (section 3). The paper gives *effective rates* (learning rate times
-weight); with its base rate of .01 and the learning rate held, weight = effective rate / .01, which is what stands here.
-Under Adam a factor common to all three acts as none, so there only their ratios matter; SGD honours the rates.
+Obedient, adamant, independent and gullible are those of arXiv 1604.08220 (section 3). The paper gives *effective rates*
+(learning rate times weight); with its base rate of .01 and the learning rate held, weight = effective rate / .01, which
+is what stands here. Under Adam a factor common to all three acts as none, so there only their ratios matter; SGD honours
+the rates. A stage ends in a step: the first training step at or after that fraction of the run is the next stage's.
+
+Where a `temperature` is taken it is a number, or a curve like the others: `[[0, 8], [1, 2]]`.
 """
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 from data.errors import UserError
 
 Point = tuple[float, float]  # (fraction of the run, value)
+Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
+SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,26 @@ class Schedule:
         """Whether the mentor is ever listened to."""
         return any(value > 0 for _, value in (*self.beta, *self.gamma))
 
+    def summary(self) -> str:
+        """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
+        moments = [vars(self.at(position)) for position in (0, 0.5, 1)]
+        curves = [
+            f"{symbol} {' → '.join(f'{knobs[name]:.3g}' for knobs in moments)}" for name, symbol in SYMBOLS.items()
+        ]
+        return f"{', '.join(curves)} (first step, half way, last step)"
+
+    def unsupervised_span(self) -> tuple[float, float] | None:
+        """The first stretch of the run with β = γ = 0, as two fractions of it; None where there is none."""
+        borders = sorted({0.0, 1.0, *(position for position, _ in (*self.beta, *self.gamma))})
+        found: tuple[float, float] | None = None
+        for start, end in pairwise(borders):
+            knobs = self.at((start + end) / 2)  # not negative and straight between borders: 0 there is 0 throughout
+            if knobs.beta == 0 and knobs.gamma == 0:
+                found = (found[0] if found else start, end)
+            elif found:
+                break
+        return found
+
     def at(self, position: float) -> Knobs:
         return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in fields(self)})
 
@@ -71,23 +97,18 @@ def piecewise(
     alpha: Sequence[Sequence[float]],
     beta: Sequence[Sequence[float]],
     gamma: Sequence[Sequence[float]],
-    temperature: Sequence[Sequence[float]],
+    temperature: Temperature,
 ) -> Schedule:
     """The user's own curves, each a list of [fraction of the run, value]."""
-    curves = {}
-    for name, points in (("alpha", alpha), ("beta", beta), ("gamma", gamma), ("temperature", temperature)):
-        try:
-            curves[name] = tuple((float(x), float(y)) for x, y in points)
-        except (TypeError, ValueError):
-            raise UserError(f"schedule.{name} = {points}: expected a list of pairs [fraction, value]") from None
-    return Schedule(**curves)
+    curves = {name: curve(name, points) for name, points in (("alpha", alpha), ("beta", beta), ("gamma", gamma))}
+    return Schedule(**curves, temperature=temperatures(temperature))
 
 
-def constant(alpha: float, beta: float, gamma: float, temperature: float) -> Schedule:
-    return Schedule(((0, alpha),), ((0, beta),), ((0, gamma),), ((0, temperature),))
+def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:
+    return Schedule(((0, alpha),), ((0, beta),), ((0, gamma),), temperatures(temperature))
 
 
-def obedient(representation: float, convergence: float, temperature: float) -> Schedule:
+def obedient(representation: float, convergence: float, temperature: Temperature) -> Schedule:
     """First the mentor, then the labels: αη .005→.02 by R, →.015 by C; βη .04→.005 by C; γη .01→0 by R.
 
     `representation` (R) and `convergence` (C) are fractions of the run, R ≤ C.
@@ -96,7 +117,7 @@ def obedient(representation: float, convergence: float, temperature: float) -> S
     return effective(((0, 0.005), (r, 0.02), (c, 0.015)), ((0, 0.04), (c, 0.005)), ((0, 0.01), (r, 0)), temperature)
 
 
-def adamant(representation: float, convergence: float, temperature: float) -> Schedule:
+def adamant(representation: float, convergence: float, temperature: Temperature) -> Schedule:
     """Labels first, the mentor a hint: αη .04→.007 by R, then η (.01→.005 by C); βη .01→.002 by C; γη .005→0 by R."""
     r, c = ordered(representation, convergence)
     then = r + 1e-6  # the step from .007 to η
@@ -110,9 +131,58 @@ def independent(representation: float) -> Schedule:
     return effective(((0, 0.005), (representation, 0.02)), ((0, 0),), ((0, 0),), 1.0)
 
 
-def effective(alpha: Sequence[Point], beta: Sequence[Point], gamma: Sequence[Point], temperature: float) -> Schedule:
+def gullible(stage: float, beta: float, temperature: Temperature) -> Schedule:
+    """First the mentor's layers alone (α 0, γ 0, β constant), no label at all; then, from `stage` on, the labels alone (α 1).
+
+    arXiv 1604.08220 has a supervised stage follow without saying that the mentor stays. Here it goes, so that what the
+    first stage is worth is seen by itself: against `alone`, which is the second one from random weights.
+    """
+    at = border("stage", stage)
+    return Schedule(stepped(at, 0, 1), stepped(at, beta, 0), ((0, 0),), temperatures(temperature))
+
+
+def two_stage(hint: float, beta: float, gamma: float, gamma_end: float, temperature: Temperature) -> Schedule:
+    """FitNets (arXiv 1412.6550, section 2): up to `hint` the probes alone, β; then α 1 with γ falling to `gamma_end` at the
+    run's end, β 0. One probe in the middle with `adapter: regressor` is theirs.
+
+    The softmax term of theirs, λ · H(mentor, mentee) at τ, has no factor T², so their λ is γ · T² here. Their stages have
+    an optimiser each; here moments and the learning rate's curve go on across the border.
+    """
+    at = border("hint", hint)
+    return Schedule(
+        stepped(at, 0, 1), stepped(at, beta, 0), (*stepped(at, 0, gamma), (1, gamma_end)), temperatures(temperature)
+    )
+
+
+def stepped(position: float, before: float, after: float) -> tuple[Point, ...]:
+    return ((0, before), (position, before), (position, after))
+
+
+def effective(
+    alpha: Sequence[Point], beta: Sequence[Point], gamma: Sequence[Point], temperature: Temperature
+) -> Schedule:
     curves = [tuple((x, rate / BASE_RATE) for x, rate in points) for points in (alpha, beta, gamma)]
-    return Schedule(curves[0], curves[1], curves[2], ((0, temperature),))
+    return Schedule(curves[0], curves[1], curves[2], temperatures(temperature))
+
+
+def temperatures(given: Temperature) -> tuple[Point, ...]:
+    return ((0, given),) if isinstance(given, float | int) else curve("temperature", given)
+
+
+def curve(name: str, points: Sequence[Sequence[float]]) -> tuple[Point, ...]:
+    try:
+        return tuple((float(x), float(y)) for x, y in points)
+    except (TypeError, ValueError):
+        number = "a number or " if name == "temperature" else ""
+        raise UserError(f"schedule.{name} = {points}: expected {number}a list of pairs [fraction, value]") from None
+
+
+def border(name: str, position: float) -> float:
+    if not isinstance(position, float | int) or not 0 < position < 1:
+        raise UserError(
+            f"schedule.{name} = {position}; expected a fraction of the run, above 0 and below 1: where the second stage begins"
+        )
+    return position
 
 
 def ordered(representation: float, convergence: float) -> tuple[float, float]:

@@ -115,5 +115,5 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
     )
     print(f"{given}: {time.perf_counter() - started:.1f} s")
     assert done.stderr.splitlines()[-1] == f"{code} []"
-    assert given != "--help" or "schedule: adamant, alone, constant, independent, obedient, piecewise" in done.stdout
+    assert given != "--help" or "schedule: adamant, alone, constant, gullible, independent, obedient" in done.stdout
     assert given != "--help" or list(tmp_path.iterdir()) == []

@@ -77,7 +77,8 @@ def test_several_runs_give_mean_and_std_and_a_paired_difference(
     checkpoint: MenteeCheckpoint, test_split: Split, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [saved(checkpoint, tmp_path / f"run{seed}", seed, 0.05) for seed in (1, 2, 3)]
-    lone = [saved(checkpoint, tmp_path / f"lone{seed}", seed, 0.8) for seed in (3, 1, 2)]
+    probeless = replace(checkpoint, probes=())  # as a lone run leaves it
+    lone = [saved(probeless, tmp_path / f"lone{seed}", seed, 0.8) for seed in (3, 1, 2)]
     run_command(EvaluateConfig(checkpoint=runs, against=lone, out=str(tmp_path / "out")))
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
 

@@ -263,4 +263,8 @@ def test_where_there_is_no_terminal_a_run_says_a_few_lines(
 ) -> None:
     fit = FitConfig(epochs=10, steps_per_epoch=1, batch=8)
     said = lines(machine, lambda m: distill(make_config(tmp_path, trainer=fit), m, title="mine", mentor=mentor))
-    assert [line.split(",")[0] for line in said] == [f"mine: epoch {epoch}/10" for epoch in (2, 4, 6, 8, 10)]
+    assert (
+        said[0]
+        == "mine: α 1 → 0.75 → 0.5, β 2 → 1.25 → 0.5, γ 0.5 → 0.75 → 1, T 4 → 3 → 2 (first step, half way, last step)"
+    )
+    assert [line.split(",")[0] for line in said[1:]] == [f"mine: epoch {epoch}/10" for epoch in (2, 4, 6, 8, 10)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
-from distill.schedules import Schedule, adamant, constant, independent, obedient, piecewise
+from distill.schedules import Schedule, adamant, constant, gullible, independent, obedient, piecewise, two_stage
 
 R, C = 0.25, 0.75
 BASE = 0.01  # weight = effective rate / base rate
@@ -97,6 +97,89 @@ def test_piecewise_interpolates_as_numpy_does() -> None:
 def test_two_points_at_one_position_are_a_step() -> None:
     schedule = piecewise([[0, 1], [0.5, 1], [0.5, 3], [1, 3]], [[0, 0]], [[0, 0]], [[0, 1]])
     assert [schedule.at(x).alpha for x in (0.0, 0.499999, 0.5, 0.75, 1.0)] == [1, 1, 3, 3, 3]
+
+
+def knobs_at(schedule: Schedule, position: float) -> tuple[float, ...]:
+    return tuple(vars(schedule.at(position)).values())
+
+
+def test_a_gullible_mentee_sees_no_label_until_the_stage_ends_and_no_mentor_after() -> None:
+    schedule = gullible(0.4, 4.0, 2.0)
+    for position in (0.0, 0.2, 0.4 - 1e-9):
+        assert knobs_at(schedule, position) == (0, 4, 0, 2)
+    for position in (0.4, 0.4 + 1e-9, 0.7, 1.0):
+        assert knobs_at(schedule, position) == (1, 0, 0, 2)
+
+
+def test_two_stages_are_the_hint_alone_then_labels_and_a_falling_softmax_term() -> None:
+    schedule = two_stage(0.25, 3.0, 0.8, 0.2, 3.0)
+    for position in (0.0, 0.1, 0.25 - 1e-9):
+        assert knobs_at(schedule, position) == (0, 3, 0, 3)
+    for position, gamma in ((0.25, 0.8), (0.5, 0.6), (0.625, 0.5), (1.0, 0.2)):
+        assert knobs_at(schedule, position) == pytest.approx((1, 0, gamma, 3))
+
+
+def test_the_summary_is_of_the_first_the_middle_and_the_last_step() -> None:
+    curves = "α 0 → 1 → 1, β 2.5 → 0 → 0, γ 0 → 0 → 0, T 8 → 5 → 2"
+    assert gullible(0.4, 2.5, [[0, 8], [1, 2]]).summary() == f"{curves} (first step, half way, last step)"
+
+
+def test_the_steps_of_each_stage_are_counted() -> None:
+    """Of 11 steps at 0, .1, … 1, those before .4 are the first stage's: four."""
+    schedule = gullible(0.4, 1.0, 1.0)
+    assert [schedule.at(step / 10).alpha for step in range(11)] == 4 * [0] + 7 * [1]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        constant(1, 1, 1, [[0, 8], [1, 2]]),
+        obedient(R, C, [[0, 8], [1, 2]]),
+        adamant(R, C, [[0, 8], [1, 2]]),
+        gullible(0.3, 1, [[0, 8], [1, 2]]),
+        two_stage(0.3, 1, 1, 0, [[0, 8], [1, 2]]),
+        piecewise([[0, 1]], [[0, 1]], [[0, 1]], [[0, 8], [1, 2]]),
+    ],
+    ids=["constant", "obedient", "adamant", "gullible", "two_stage", "piecewise"],
+)
+def test_the_temperature_may_be_a_curve(schedule: Schedule) -> None:
+    assert [schedule.at(position).temperature for position in (0, 0.25, 0.5, 1)] == [8, 6.5, 5, 2]
+
+
+def test_a_piecewise_temperature_may_be_a_number() -> None:
+    assert piecewise([[0, 1]], [[0, 1]], [[0, 1]], 3.0).temperature == ((0, 3.0),)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "span"),
+    [
+        (constant(1, 0, 0, 1), (0, 1)),
+        (independent(R), (0, 1)),
+        (constant(1, 0, 1e-6, 1), None),
+        (obedient(R, C, 4), None),  # β never falls to 0
+        (gullible(0.4, 4, 4), (0.4, 1)),
+        (gullible(0.4, 0, 4), (0, 1)),
+        (two_stage(0.4, 1, 1, 0, 4), None),  # γ is 0 at the last step alone
+        (two_stage(0.4, 1, 0, 0, 4), (0.4, 1)),
+        (piecewise([[0, 1]], [[0.2, 0], [0.5, 1], [0.6, 0]], [[0.1, 1], [0.3, 0], [0.8, 0], [1, 1]], 1), (0.6, 0.8)),
+    ],
+)
+def test_where_nobody_listens_to_the_mentor(schedule: Schedule, span: tuple[float, float] | None) -> None:
+    assert schedule.unsupervised_span() == span
+
+
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.2, 10, "half", None])
+def test_a_stage_ends_within_the_run(bad: Any) -> None:
+    with pytest.raises(UserError, match=r"schedule\.stage = .*; expected a fraction of the run, above 0 and below 1"):
+        gullible(bad, 1.0, 1.0)
+    with pytest.raises(UserError, match=r"schedule\.hint = .*; expected a fraction of the run, above 0 and below 1"):
+        two_stage(bad, 1.0, 1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("bad", ["hot", [8, 2], [[0, "hot"]], None])
+def test_a_temperature_is_a_number_or_a_curve(bad: Any) -> None:
+    with pytest.raises(UserError, match=r"schedule\.temperature = .*expected a number or a list of pairs"):
+        obedient(R, C, bad)
 
 
 FLAT = [[0, 1.0]]

@@ -132,7 +132,9 @@ def test_a_run_alone_is_the_same_loop_without_a_mentor_and_of_as_many_steps(
     for name in ("epoch", "step"):
         assert [row[name] for row in lone.history] == [row[name] for row in result.history]
     assert lone.history[-1]["step"] == 12
-    assert {row[name] for row in lone.history for name in ("train_rmse_early", "train_rmse_late", "train_kl")} == {0.0}
+    assert {row["train_kl"] for row in lone.history} == {0.0}
+    assert not any("rmse" in name for row in lone.history for name in row)  # no layer is compared with anything
+    assert lone.checkpoint.probes == ()
     assert (tmp_path / "alone" / "mentee.safetensors") == lone.checkpoint_path
 
 
