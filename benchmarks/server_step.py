@@ -23,6 +23,7 @@ from distill.module import Distillation
 from distill.schedules import Schedule, constant
 from distill.schema import FitConfig
 from mentee.networks import PlainCNN
+from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
 from objective.probes import ProbedMentee, find_probes
@@ -38,17 +39,21 @@ def main() -> None:
     batch = splits.train.__getitems__(range(64))
     pairs = {"early": ["stages.0", "features.0"], "middle": ["stages.1", "features.1"]}
 
-    def module(schedule: Schedule, probed: bool, mentored: bool) -> Distillation:
+    def module(schedule: Schedule, probed: bool, mentored: bool, kept: bool = False) -> Distillation:
         network, teacher = PlainCNN(1, 10), ResidualNet(1, 10, blocks=2)
         example = view(batch.image_BCHW[:2])
         probes = find_probes(pairs if probed else {}, teacher, example, network, example)
         mentor = Mentor(teacher, view, probes) if mentored else None
-        return Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
+        made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
+        if kept and mentor is not None:
+            made.kept = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation
+        return made
 
     steps = {
         "mentee alone": stepper(module(constant(1, 0, 0, 1), False, False), batch),
         "+ mentor's softmax": stepper(module(constant(1, 0, 1, 4), False, True), batch),
         "+ two probes": stepper(module(constant(1, 1, 1, 4), True, True), batch),
+        "both, answers kept": stepper(module(constant(1, 1, 1, 4), True, True, True), batch),
     }
     milliseconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
