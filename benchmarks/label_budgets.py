@@ -29,10 +29,15 @@ ARMS = {
     "KD": ["schedule.beta=[[0,0]]", "probes=none"],
     "both": [BETA],
     "both, β×5": ["schedule.beta=[[0,10],[1,0.5]]"],
+    "KD, α .2": ["schedule.beta=[[0,0]]", "schedule.alpha=[[0,0.2]]", "probes=none"],
 }
 VIEWS = {
     "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
     "fashion_mnist": ["rotate=5", "scale=0.08", "shift=0.07", "flip=true"],
+}
+STRONG = {
+    "mnist": ["rotate=20", "shear=15", "scale=0.2", "shift=0.1", "elastic=0.06"],
+    "fashion_mnist": ["rotate=10", "scale=0.15", "shift=0.1", "flip=true", "erase=0.3"],
 }
 UNLABELLED = ["data.keep_unlabelled=true"]
 NETWORK = ["mentee.network.widths=[16,32,32]", "mentee.network.pool=before", "mentee.network.flatten=28"]
@@ -50,6 +55,11 @@ def conditions(data: str) -> dict[str, list[str]]:
             *UNLABELLED,
             "keep_answers=false",
             "trainer.steps_per_epoch=500",
+        ],
+        "strongly augmented, rate 6e-3": [
+            *(f"trainer.augment.{setting}" for setting in STRONG[data]),
+            "trainer.augment.views=64",
+            "trainer.learning_rate=6e-3",
         ],
     }
 
@@ -74,7 +84,9 @@ def main() -> None:
         for p in given.labels if number in given.conditions else []:
             found = {}
             for arm in given.only:
-                if arm == "alone" and number > 1:  # nobody answers for unlabelled samples: the same as without them
+                if (
+                    arm == "alone" and UNLABELLED[0] in extra
+                ):  # nobody answers for unlabelled samples: the same as without them
                     continue
                 settings = [*shared, *extra, *ARMS[arm], f"data.labels_per_class={p}"]
                 folder = given.out / given.data / condition / str(p) / arm
