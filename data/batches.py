@@ -28,6 +28,10 @@ class Pool(Protocol):
 
     def stream(self, start: int) -> Iterator[tuple[int, int]]: ...
 
+    def passes(self, draws: int) -> int:
+        """How many passes the first `draws` of the stream reach into."""
+        ...
+
 
 class Shuffled:
     """Passes over the rows, each in an order of its own."""
@@ -43,6 +47,9 @@ class Shuffled:
         for number in count(first):
             yield from ((row, number) for row in self._order(number)[offset:])
             offset = 0
+
+    def passes(self, draws: int) -> int:
+        return -(-draws // len(self.rows))
 
     def _order(self, number: int) -> list[int]:
         order: list[int] = np.random.default_rng((self.seed[0], number, *self.seed[1:])).permutation(self.rows).tolist()
@@ -68,6 +75,10 @@ class ClassBalanced:
                 passes, place = divmod(number, len(self.classes[label]))
                 yield order(label, passes)[place], passes
             offset = 0
+
+    def passes(self, draws: int) -> int:
+        rounds = -(-draws // len(self.classes))
+        return -(-rounds // min(len(rows) for rows in self.classes))
 
     def _order(self, label: int, passes: int) -> list[int]:
         generator = np.random.default_rng((*self.seed, passes, 1, label))

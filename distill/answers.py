@@ -5,21 +5,23 @@ from pathlib import Path
 from data.augmentation import Augmentation
 from data.errors import UserError
 from data.splits import Split, Splits
-from distill.fit import Machine
+from distill.fit import Machine, epoch_batches
 from distill.schema import DistillConfig
 from mentor.cache import AnswerCache, answer_bytes
 from mentor.mentor import Mentor
 
 
 def kept_answers(config: DistillConfig, mentor: Mentor, splits: Splits, machine: Machine) -> dict[str, AnswerCache]:
-    """By "train" and "val", the caches that the run uses. `keep_answers` null keeps what is asked for at least once on
-    average and fits `keep_answers_mb`. A function of the configuration alone, so a resumed run decides as before.
+    """By "train" and "val", the caches that the run uses. `keep_answers` null keeps what takes no more asking that way than
+    at each step, and fits `keep_answers_mb`. A function of the configuration alone, so a resumed run decides as before.
 
     Raises `UserError` where `keep_answers=true` cannot be: each pass has a new view, or memory does not suffice.
     """
     how, fit = config.trainer.augment, config.trainer
-    steps = fit.epochs * (fit.steps_per_epoch or -(-len(splits.train) // fit.batch))
-    passes = -(-steps * fit.batch // len(splits.train))
+    batches = epoch_batches(splits.train, fit, config.seed)
+    steps = fit.epochs * len(batches)
+    # a few labelled samples among many others pass often, and a view is kept of the whole split
+    passes = max(pool.passes(steps * pool.per_batch) for pool in batches.pools)
     endless = how.active() and how.views is None
     views = min(how.views or 1, passes) if how.active() else 1
     if config.keep_answers and endless:
@@ -28,7 +30,7 @@ def kept_answers(config: DistillConfig, mentor: Mentor, splits: Splits, machine:
             "trainer.augment.views=8, or another number of views"
         )
     wanted = {
-        "train": not endless and (config.keep_answers or steps * fit.batch >= len(splits.train)),
+        "train": not endless and (config.keep_answers or steps * fit.batch >= views * len(splits.train)),
         "val": config.keep_answers or fit.epochs > 1,
     }
     kept: dict[str, AnswerCache] = {}

@@ -46,10 +46,7 @@ class Batches(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Drawn]:
         config, train = self.config, self.splits.train
-        pools = training_pools(
-            train.labels.numpy(), config.batch, self.seed, config.labelled_share, config.class_balance
-        )
-        batches = EpochBatches(pools, config.steps_per_epoch)
+        batches = epoch_batches(train, config, self.seed)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
@@ -59,6 +56,11 @@ class Batches(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return in_order(self.splits.val, 256)
+
+
+def epoch_batches(train: Split, config: FitConfig, seed: int) -> EpochBatches:
+    pools = training_pools(train.labels.numpy(), config.batch, seed, config.labelled_share, config.class_balance)
+    return EpochBatches(pools, config.steps_per_epoch)
 
 
 def in_order(split: Split, batch: int) -> DataLoader[Batch]:
@@ -117,6 +119,8 @@ def fit(
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+    # a network answers with other last bits in another layout, and one that is read from its file has this one
+    module.student.to(memory_format=torch.contiguous_format)
     return history.rows
 
 

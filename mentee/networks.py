@@ -54,10 +54,13 @@ class PlainCNN(nn.Module):
             self.features.append(Block(*entering, *conv, nn.ReLU()))
             channels = out_channels
         self.flatten = flatten is not None
-        places = (flatten >> (len(scaled) - 1)) ** 2 if flatten is not None else 1
-        if places < 1:
-            raise UserError(f"PlainCNN halves an input of {flatten} {len(scaled) - 1} times; expected fewer widths")
-        self.head = nn.Linear(channels * places, num_classes)
+        side = 1 if flatten is None else flatten >> (len(scaled) - 1)
+        if side < 1:
+            raise UserError(
+                f"PlainCNN has flatten={flatten} and halves its input {len(scaled) - 1} times, which leaves nothing; expected "
+                "the height and width of the input, or fewer widths"
+            )
+        self.head = nn.Linear(channels * side**2, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> logits [B, K]."""

@@ -1,5 +1,5 @@
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 import pytest
@@ -111,6 +111,14 @@ def test_balanced_classes_come_equally_often_and_all_of_each() -> None:
     for k in range(3):
         counts = [seen[int(row)] for row in np.flatnonzero(labels == k)]
         assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("draws", [1, 5, 6, 17, 60, 61])
+def test_the_passes_that_a_stream_reaches_into(draws: int) -> None:
+    labels = np.array([0] * 20 + [1] * 6 + [2] * 2)
+    for pool in (*training_pools(labels, 4, 1), *training_pools(labels, 4, 1, class_balance=True)):
+        walked = [number for _, number in islice(pool.stream(0), draws)]
+        assert pool.passes(draws) == max(walked) + 1
 
 
 def test_draws_become_batches_and_views() -> None:

@@ -12,10 +12,11 @@ from torch import nn
 from data.augmentation import Augmentation
 from data.batches import Draws
 from data.errors import UserError
+from data.load import load_data
 from data.splits import Splits
 from distill.answers import kept_answers
-from distill.fit import Machine
-from distill.mentors import FoundMentor
+from distill.fit import Machine, epoch_batches
+from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation, fastest_layout
 from distill.run import ALONE, distill
 from distill.schedules import constant
@@ -87,6 +88,46 @@ def test_what_is_kept(
 ) -> None:
     config = make_config(tmp_path, **changes)
     assert set(kept_answers(config, Mentor(mentor.network, mentor.view), digits_splits, machine)) == parts
+
+
+def test_views_that_few_labelled_samples_run_through_are_counted(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    """Ten labels among 890 others: the others come three times in these steps, the ten sixty times, in all eight views; and
+    a view is asked for of all 900."""
+    data = {"_target_": "data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
+    how = Augmentation(shift=0.1, views=8)
+    config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
+    splits, teacher = load_data(data), Mentor(mentor.network, mentor.view)
+    assert set(kept_answers(config, teacher, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
+    config.keep_answers = True
+    kept = kept_answers(config, teacher, splits, machine)["train"]
+    batches = epoch_batches(splits.train, config.trainer, config.seed)
+    seen: set[int] = set()
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        for draws in batches:
+            batch = Draws(splits.train, how, config.seed).__getitems__(draws)
+            kept.answer(batch.index_B, batch.view_B)
+            seen |= set(batch.view_B.tolist())
+    assert seen == set(kept.tables) == set(range(8))
+
+
+def test_the_network_is_left_in_the_layout_of_one_that_is_read(
+    make_config: MakeConfig, machine: Machine, tmp_path: Path
+) -> None:
+    network = {"_target_": "mentor.networks.ResidualNet", "widths": [8, 8]}
+    config = make_config(tmp_path, cache_dir=str(tmp_path / "fresh"))
+    config.mentor = replace(config.mentor, network=network)
+    splits = load_data(config.data, whole=True)
+    made, read = (find_mentor(config.mentor, splits, tmp_path / "fresh", machine) for _ in range(2))
+    assert fastest_layout(made.network) is torch.channels_last  # which it was trained in
+    assert made.origin != read.origin
+    images = splits.test.images[:50]
+    answers = [Mentor(one.network, one.view).answer(images).logits for one in (made, read)]
+    assert torch.equal(*answers)
+    for name, value in made.network.state_dict().items():
+        assert value.stride() == read.network.state_dict()[name].stride(), name
 
 
 def test_answers_that_cannot_be_kept(

@@ -174,3 +174,20 @@ def test_the_inside_of_a_block_is_no_stage_to_probe() -> None:
     assert [stage.path for stage in stages(PlainCNN(1, 10, pool="before"), x)] == ["features.0", "features"]
     assert [stage.path for stage in stages(ResidualCNN(1, 10), x)] == ["stages.0", "stages.1", "stages"]
     assert [stage.path for stage in stages(InvertedResidualCNN(1, 10), x)] == ["stages.0", "stages.1", "last"]
+
+
+def test_a_flattened_head_sees_every_place() -> None:
+    torch.manual_seed(0)
+    net = PlainCNN(2, 5, widths=(3, 4, 6), flatten=9).eval()  # 9, 4, 2
+    assert net.head.in_features == 6 * 2 * 2
+    x = torch.randn(3, 2, 9, 9)
+    with torch.no_grad():
+        map_BCHW = net.features(x)
+        expected = torch.einsum("bchw,kchw->bk", map_BCHW, net.head.weight.view(5, 6, 2, 2)) + net.head.bias
+        torch.testing.assert_close(net(x), expected)
+
+
+@pytest.mark.parametrize("flatten", [0, 3, -28])
+def test_an_input_that_pooling_leaves_nothing_of(flatten: int) -> None:
+    with pytest.raises(UserError, match=f"PlainCNN has flatten={flatten} and halves its input 2 times"):
+        PlainCNN(1, 10, widths=(3, 4, 6), flatten=flatten)
