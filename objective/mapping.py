@@ -70,6 +70,7 @@ def layers(model: nn.Module, example: Tensor) -> list[Stage]:
             hook.remove()
     parents = {ancestor for path, _ in named for ancestor in ancestors(path)}
     once = [(path, output) for path, output in order if runs[path] == 1 and not blocks & set(ancestors(path))]
+    once = [(path, output) for path, output in once if not passes_on_the_last_of_several(path, output, once)]
     return [
         Stage(
             path,
@@ -80,6 +81,12 @@ def layers(model: nn.Module, example: Tensor) -> list[Stage]:
         )
         for position, (path, output) in enumerate(once)
     ]
+
+
+def passes_on_the_last_of_several(path: str, output: Tensor, order: list[tuple[str, Tensor]]) -> bool:
+    """A container of several resolutions puts out what its last child does: the child's name says which one that is."""
+    within = [inner for name, inner in order if name.startswith(f"{path}.")]
+    return any(inner is output for inner in within) and any(inner.shape[2:] != output.shape[2:] for inner in within)
 
 
 def is_map(output: Tensor) -> bool:

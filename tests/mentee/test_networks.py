@@ -171,8 +171,8 @@ def test_half_the_width_is_the_network_of_half_the_widths(family: type[nn.Module
 
 def test_the_inside_of_a_block_is_no_stage_to_probe() -> None:
     x = torch.randn(2, 1, 16, 16)
-    assert [stage.path for stage in stages(PlainCNN(1, 10, pool="before"), x)] == ["features.0", "features"]
-    assert [stage.path for stage in stages(ResidualCNN(1, 10), x)] == ["stages.0", "stages.1", "stages"]
+    assert [stage.path for stage in stages(PlainCNN(1, 10, pool="before"), x)] == ["features.0", "features.2"]
+    assert [stage.path for stage in stages(ResidualCNN(1, 10), x)] == ["stages.0", "stages.1", "stages.2"]
     assert [stage.path for stage in stages(InvertedResidualCNN(1, 10), x)] == ["stages.0", "stages.1", "last"]
 
 

@@ -33,12 +33,12 @@ def paths(model: nn.Module, example: Tensor) -> list[str]:
     [
         # block ends as the architectures' papers and source draw them; in-place ReLU, so not the BatchNorm before it
         ("resnet18", ["relu", "layer1", "layer2", "layer3", "layer4"]),
-        ("vgg11", ["features.1", "features.4", "features.9", "features.14", "features.19", "features"]),
+        ("vgg11", ["features.1", "features.4", "features.9", "features.14", "features.19", "features.20"]),
         # the expansion convolution inside features.2 has features.1's resolution; it is no end of a block
-        ("mobilenet_v2", ["features.1", "features.3", "features.6", "features.13", "features"]),
+        ("mobilenet_v2", ["features.1", "features.3", "features.6", "features.13", "features.18"]),
         (
             "densenet121",
-            [*(f"features.{end}" for end in ("relu0", "denseblock1", "denseblock2", "denseblock3")), "features"],
+            [*(f"features.{end}" for end in ("relu0", "denseblock1", "denseblock2", "denseblock3")), "features.norm5"],
         ),
     ],
 )
@@ -75,7 +75,7 @@ def test_a_backbone_that_is_no_sequential_is_looked_into() -> None:
             logits: Tensor = self.head(self.backbone(x).mean((2, 3)))
             return logits
 
-    assert paths(Net(), torch.randn(1, 1, 32, 32)) == ["backbone.first", "backbone.second", "backbone"]
+    assert paths(Net(), torch.randn(1, 1, 32, 32)) == ["backbone.first", "backbone.second", "backbone.third"]
 
 
 def test_a_layer_that_runs_twice_is_no_stage_end_and_the_model_stays_as_it_was() -> None:
@@ -99,7 +99,7 @@ def test_the_digits_nets_pair_as_by_hand() -> None:
     matches = match_stages(ResidualNet(1, 10, blocks=2), x, PlainCNN(1, 10), x)
     assert [(match.mentor.path, match.mentee.path) for match in matches] == [
         ("stages.0", "features.0"),
-        ("stages", "features.1"),
+        ("stages.1", "features.1"),
     ]
 
 
@@ -126,7 +126,7 @@ def test_a_residual_mentor_and_a_plain_mentee_pair_by_resolution() -> None:
     assert pair_paths(torchvision.models.resnet18(num_classes=4), PlainCNN(3, 4, widths=(4, 4, 4, 4)), x) == [
         ("relu", "features.1"),
         ("layer1", "features.2"),
-        ("layer2", "features"),
+        ("layer2", "features.3"),
     ]
 
 
@@ -136,10 +136,10 @@ def test_a_transformers_blocks_pair_by_depth_with_a_plain_mentees_stages() -> No
     blocks = [f"encoder.layers.encoder_layer_{i}" for i in range(2)]
     assert [step.path for step in steps(mentor, x)] == blocks
     assert pair_paths(mentor, PlainCNN(3, 4, widths=(4, 4, 4)), x) == list(
-        zip(blocks, ("features.1", "features"), strict=True)
+        zip(blocks, ("features.1", "features.2"), strict=True)
     )
     assert pair_paths(PlainCNN(3, 4, widths=(4, 4)), mentor, x) == list(
-        zip(("features.0", "features"), blocks, strict=True)
+        zip(("features.0", "features.1"), blocks, strict=True)
     )
     (first, last) = match_stages(mentor, x, PlainCNN(3, 4, widths=(4, 4, 4)), x)
     assert first.reason == "by depth: step 1 of 2 and 2 of 3; the resolutions do not say"
