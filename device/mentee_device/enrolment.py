@@ -1,7 +1,9 @@
 """Classes by example: one to five samples make a class, without a step of training.
 
 A sample is compared by its embedding, centred on the base's mean and of length 1 (SimpleShot's CL2N, arXiv 1911.04623;
-on such vectors nearest by cosine is nearest by L2). Axes: N samples, M enrolled ones, D embedding, K the bundle's
+on such vectors nearest by cosine is nearest by L2). Of a class that the bundle knows, its mean in the bundle stands beside
+the enrolled samples as if it were one more: much against a single sample, little against five. That is MAP adaptation of a
+mean with a relevance factor of 1 (Reynolds, Quatieri, Dunn 2000, section 3.4). Axes: N samples, D embedding, K the bundle's
 classes, C all classes (the bundle's, then the new ones), P points.
 """
 
@@ -88,14 +90,15 @@ class Enrolment:
             self.remove(next(iter(samples)))
 
     def remove(self, number: int) -> None:
-        """Forgets one sample; a class without any is as it was before enrolment: base mean, or gone. Raises SampleError."""
+        """Forgets one sample; without any a class is as before enrolment: its base mean, or gone. Raises SampleError."""
         for name, samples in self._samples.items():
             if number in samples:
                 del samples[number]
-                if not samples:
-                    return self.remove_class(name)
-                self._sums[name] = np.sum([*samples.values()], axis=0, dtype=np.float64)  # subtracting would leave dust
-                return None
+                if samples:  # a new sum: subtracting would leave dust
+                    self._sums[name] = np.sum([*samples.values()], axis=0, dtype=np.float64)
+                else:
+                    self.remove_class(name)
+                return
         raise SampleError(f"no enrolled sample {number}: nothing was removed")
 
     def remove_class(self, name: str) -> None:
@@ -107,14 +110,16 @@ class Enrolment:
         del self._samples[name], self._sums[name]
 
     def means_CD(self) -> NDArray[np.float64]:
-        """Per class the mean of its enrolled samples, of length ≤ 1; of a class without any, the base's."""
-        base = dict(zip(self.base_classes, self._base_KD, strict=True))
-        return np.stack(
-            [
-                self._sums[name] / len(self._samples[name]) if name in self._samples else base[name]
-                for name in self.classes
-            ]
-        )
+        """Per class the mean of its samples, of length ≤ 1; one of the bundle's classes has its base mean among them."""
+        K, D = self._base_KD.shape
+        sums_CD = np.concatenate([self._base_KD, np.zeros((len(self.classes) - K, D))])
+        counts_C1 = np.ones((len(self.classes), 1))
+        counts_C1[K:] = 0
+        for index, name in enumerate(self.classes):
+            if name in self._samples:
+                sums_CD[index] += self._sums[name]
+                counts_C1[index] += len(self._samples[name])
+        return np.asarray(sums_CD / counts_C1)
 
     def recognise(
         self,
@@ -123,10 +128,10 @@ class Enrolment:
         *,
         neighbours: int = 0,
         floor: float = -1.0,
-        softmax_share: float = 0.5,
+        softmax_share: float = 0.3,
     ) -> Recognised:
-        """The class of the nearest mean, or with `neighbours` = k > 0 of the k nearest samples (a class that has none is
-        there with its base mean), each voting with its similarity.
+        """The class of the nearest mean, or with `neighbours` = k > 0 of the k nearest samples and base means, each voting
+        with its similarity.
 
         p(c) = Σ over the class's points of softmax(SHARPNESS · cosine). `softmax_NK`, the mentee's own answer, has a say
         of `softmax_share` on *which* of the bundle's classes it is, none on whether it is one of them or a new one.
@@ -162,12 +167,12 @@ class Enrolment:
         probability_NC[:, :K] = (1 - share) * probability_NC[:, :K] + share * known_N1 * softmax_NK
 
     def _points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        classes, points, belongs = self.classes, [], []
-        for index, name in enumerate(classes):
-            of_class = [*self._samples[name].values()] if name in self._samples else [_length_one(self._base_KD)[index]]
-            points.extend(of_class)
-            belongs.extend([index] * len(of_class))
-        return np.stack(points).astype(np.float64), np.array(belongs)
+        points, belongs = [_length_one(self._base_KD)], [*range(len(self._base_KD))]
+        for index, name in enumerate(self.classes):
+            for unit_D in self._samples.get(name, {}).values():
+                points.append(unit_D[None].astype(np.float64))
+                belongs.append(index)
+        return np.concatenate(points), np.array(belongs)
 
     def _unit(self, embedding_ND: NDArray[np.float64]) -> NDArray[np.float64]:
         return _length_one(embedding_ND - self._centre_D)

@@ -48,7 +48,7 @@ def test_nearest_class_mean_by_loops(pack: tuple[Array, Array]) -> None:
     assert enrolment.counts() == {"mine": 4, "b": 2}
 
     base = [unit(pack, pack[0][pack[1] == k]).mean(axis=0) for k in range(3)]
-    means = [base[0], unit(pack, known).mean(axis=0), base[2], unit(pack, new).mean(axis=0)]
+    means = [base[0], (base[1] + unit(pack, known).sum(axis=0)) / 3, base[2], unit(pack, new).mean(axis=0)]
     np.testing.assert_allclose(enrolment.means_CD(), means, atol=1e-7)
     found = enrolment.recognise(queries)
     for row, query in enumerate(unit(pack, queries)):
@@ -68,9 +68,11 @@ def test_k_nearest_equals_scikit_learns(pack: tuple[Array, Array], neighbours: i
     for number, (name, point) in enumerate(zip(names, points, strict=True)):
         enrolment.add(name, point[None], [number])
     queries = random.normal(size=(40, D)) * 3
+    base = [unit(pack, pack[0][pack[1] == k]).mean(axis=0) for k in range(3)]
+    everything = np.concatenate([unit(pack, points), [mean / math.sqrt(mean @ mean) for mean in base]])
     nearest = KNeighborsClassifier(
-        min(neighbours, 12), weights=lambda distance: np.exp(SHARPNESS * (1 - distance**2 / 2))
-    ).fit(unit(pack, points), names)
+        min(neighbours, 15), weights=lambda distance: np.exp(SHARPNESS * (1 - distance**2 / 2))
+    ).fit(everything, [*names, *CLASSES])
     found = enrolment.recognise(queries, neighbours=neighbours)
     np.testing.assert_allclose(found.probability_NC, nearest.predict_proba(unit(pack, queries)), atol=1e-5)
     assert [enrolment.classes[index] for index in found.classes] == nearest.predict(unit(pack, queries)).tolist()
