@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from mentee_device.database import StateError
 from mentee_device.samples import SampleError
-from mentee_device.state import StateError
 
 
 @dataclass(frozen=True)

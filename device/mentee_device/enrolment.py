@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from mentee_device.database import StateError
 from mentee_device.samples import SampleError
-from mentee_device.state import StateError
 
 MOST_PER_CLASS = 50  # enrolled samples that are kept of a class: what bounds memory and the time of a comparison
 SHARPNESS = 20.0  # of the softmax over cosines; only how sure an answer sounds depends on it
