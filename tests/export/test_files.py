@@ -12,8 +12,9 @@ import pytest
 
 from data.errors import UserError
 from export.bundle import export_bundle
-from export.files import file_table, whole_or_nothing, zip_folder
-from export.schema import AdamW, ExportSettings, Loss
+from export.files import file_table, recover, whole_or_nothing, zip_folder
+from export.optimizer_spec import Optimizer
+from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import seeded
 
@@ -21,7 +22,7 @@ SETTINGS = ExportSettings(
     supervision_per_class=6,
     golden_per_class=8,
     loss=Loss(1.0, 0.5, 0.7, 4.0),
-    optimizer=AdamW(learning_rate=0.003),
+    optimizer=Optimizer(learning_rate=0.003),
     overwrite=True,
 )  # bundle_folder's, so that the two can be compared
 
@@ -137,6 +138,60 @@ def test_killed_in_the_middle_there_is_no_half_bundle_and_the_next_export_works(
     assert not older or contents(path) == {"sub/a": b"old"}
     put(path, "new")
     assert contents(path) == {"sub/a": b"new"}
+
+
+RENAMED = """
+import os, signal, sys
+from pathlib import Path
+from export.files import whole_or_nothing
+left = int(sys.argv[2])
+def count(event, arguments):
+    global left
+    if event == "os.rename":
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+sys.addaudithook(count)
+with whole_or_nothing(Path(sys.argv[1])) as staging:
+    (staging / "sub").mkdir()
+    (staging / "sub" / "a").write_text("new")
+"""
+
+
+@pytest.mark.parametrize(("renames", "content"), [(0, "old"), (1, "old"), (2, "new")])
+def test_killed_between_two_renames_one_whole_bundle_and_its_own_zip_come_back(
+    tmp_path: Path, renames: int, content: str
+) -> None:
+    """`renames` of the three happened: the older bundle aside, the new one to its name, the zip to its name."""
+    path = tmp_path / "bundle"
+    put(path, "old")
+    command = [sys.executable, "-c", RENAMED, str(path), str(renames)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) > 2
+    recover(path)
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.zip"]
+    assert (path / "sub" / "a").read_text() == content
+    with zipfile.ZipFile(tmp_path / "bundle.zip") as archive:
+        assert archive.read("sub/a").decode() == content
+
+
+def test_a_first_export_that_was_killed_before_its_zip_got_its_name_is_ended(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    assert subprocess.run([sys.executable, "-c", RENAMED, str(path), "1"], check=False).returncode == -signal.SIGKILL
+    recover(path)
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.zip"]
+
+
+def test_two_exports_at_a_time_do_not_write_one_bundle(tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "inside\n"
+        with pytest.raises(UserError, match=rf"process {child.pid} is writing '.*bundle'; wait for it"):
+            put(path, "new")
+        child.kill()
+    put(path, "new")
+    assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.zip"]
 
 
 def test_the_same_folder_gives_the_same_zip_whenever_it_was_written(tmp_path: Path) -> None:
