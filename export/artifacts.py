@@ -1,4 +1,4 @@
-"""ONNX Runtime Training's artifacts: the gradient graph, torch's AdamW, the checkpoint."""
+"""ONNX Runtime Training's artifacts: the gradient graph, the optimizer, the checkpoint."""
 
 import contextlib
 import logging
@@ -12,13 +12,24 @@ import onnx
 
 from data.errors import UserError
 from export.graph import IR_VERSION
-from export.schema import AdamW
+from export.optimizer import mark_groups, optimizer_model
+from export.optimizer_spec import Optimizer, assign
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
 
 
-def write_artifacts(forward: onnx.ModelProto, trainable: Sequence[str], optimizer: AdamW, folder: Path) -> None:
-    """Writes the four files of `FILES` into `folder`, which must exist."""
+def write_artifacts(
+    forward: onnx.ModelProto, trainable: Sequence[str], optimizer: Optimizer, folder: Path, running: Sequence[str] = ()
+) -> None:
+    """Writes the four files of `FILES` into `folder`, which must exist.
+
+    `running` names running statistics: they live in the checkpoint, and the training graph updates them. What is in neither
+    list is a constant of the graphs. Raises `UserError` for an operator without a gradient, and for an optimizer's group without
+    a parameter.
+    """
+    groups = assign(optimizer, trainable)
+    forward = copied(forward)
+    mark_groups(forward, optimizer, groups)
     logging.getLogger("torch.utils.cpp_extension").setLevel(
         logging.ERROR
     )  # imported by onnxruntime.training, looks for CUDA
@@ -29,19 +40,17 @@ def write_artifacts(forward: onnx.ModelProto, trainable: Sequence[str], optimize
             artifacts.generate_artifacts(
                 forward,
                 requires_grad=list(trainable),
-                frozen_params=[],
+                frozen_params=list(running),
                 loss=None,  # the graph's first output is the loss
-                optimizer=artifacts.OptimType.AdamW,
                 artifact_directory=str(folder),
             )
     except RuntimeError as error:
         raise UserError(undifferentiable(forward, str(error))) from None
-    for name in FILES[:3]:
+    for name in FILES[:2]:
         model = onnx.load(folder / name)
         model.ir_version = min(model.ir_version, IR_VERSION)
-        if name == "optimizer_model.onnx":
-            set_adamw(model, optimizer)
         onnx.save(model, folder / name)
+    onnx.save(optimizer_model(optimizer, groups), folder / FILES[2])
 
 
 def undifferentiable(forward: onnx.ModelProto, message: str) -> str:
@@ -56,31 +65,10 @@ def undifferentiable(forward: onnx.ModelProto, message: str) -> str:
     )
 
 
-def set_adamw(model: onnx.ModelProto, optimizer: AdamW) -> None:
-    """Sets every AdamW node of an optimizer model; its weight-decay mode becomes torch's (decay before the step)."""
-    values = {
-        "adam_mode": 0,
-        "alpha": optimizer.betas[0],
-        "beta": optimizer.betas[1],
-        "epsilon": optimizer.epsilon,
-        "weight_decay": optimizer.weight_decay,
-        "correct_bias": 1,
-    }
-    (flag,) = model.graph.output
-    for node in adamw_nodes(model):
-        # the runtime numbers these by a counter of the process: the same mentee would give other bytes each time
-        node.name = "adamw"
-        node.output[:] = ["updated_flag" if name == flag.name else name for name in node.output]
-        del node.attribute[:]
-        node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in values.items())
-    flag.name = "updated_flag"
-
-
-def adamw_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    every = (node for graph in (model.graph, *model.functions) for node in graph.node)
-    nodes = [node for node in every if node.op_type == "AdamWOptimizer"]
-    assert nodes, "an optimizer model without AdamWOptimizer"
-    return nodes
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    return made
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from data.errors import UserError
 from data.splits import Split
 from data.view import View
 from export.artifacts import silenced, write_artifacts
+from export.batch_norm import running_statistics
+from export.dropout import add_masks
 from export.files import file_table, whole_or_nothing, write_json
 from export.graph import cut_inference, export_graph
 from export.manifest import describe, write_manifest
@@ -52,7 +54,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
             forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs)
         onnx.save(cut_inference(forward), inference)
-        write_artifacts(forward, prepared.trainable, settings.optimizer, training)
+        add_masks(forward)
+        write_artifacts(forward, prepared.trainable, settings.optimizer, training, running_statistics(prepared.network))
         golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors())
         write_tensors(staging / "golden.safetensors", golden)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
+from export.dropout import without_dropout
 from objective.loss import LossSpec, mentee_loss
 from objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from objective.probes import Probe, ProbedMentee
@@ -201,5 +202,6 @@ def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:
     inferred = onnx.shape_inference.infer_shapes(model)
     cut: onnx.ModelProto = onnx.utils.Extractor(inferred).extract_model(["input"], ["logits", "embedding"])
     cut.ir_version = min(cut.ir_version, IR_VERSION)
+    without_dropout(cut)
     del cut.graph.value_info[:]
     return cut

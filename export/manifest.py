@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 
+from export.batch_norm import running_statistics, smallest_map
 from export.graph import IR_VERSION, OPSET, Port
 from export.prepare import Prepared
 from export.schema import ExportSettings
@@ -26,7 +28,7 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
     return {
         "format": FORMAT,
         "id": NO_ID,
-        "classes": list(checkpoint.classes),
+        "classes": list(prepared.classes),
         "preprocessing": {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(checkpoint.view).items()
         },
@@ -58,17 +60,30 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
             **asdict(settings.loss),
             "schedule": "constant",
         },
-        "optimizer": {"name": "AdamW", **asdict(settings.optimizer), "schedule": "constant"},
+        "optimizer": asdict(settings.optimizer),
         "trainable": prepared.trainable,
         "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
         "parameters": {
             "count": sum(parameter.numel() for parameter in parameters),
             "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
         },
-        "batch_norm": "frozen",
+        **choices_json(prepared, settings),
         "supervision": {"file": "supervision.safetensors", "samples": len(prepared.pack.labels_N)},
         "golden": {"file": "golden.safetensors", "samples": len(prepared.golden)},
         "made_with": made_with(),
+    }
+
+
+def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]:
+    """What was chosen about BatchNorm, Dropout and classes; without the optional keys where there is nothing to say."""
+    example = torch.zeros(2, *prepared.checkpoint.view.shape)
+    smallest, plan = smallest_map(prepared.network, example), prepared.plan
+    return {
+        "batch_norm": settings.batch_norm,
+        **({} if smallest is None else {"batch_norm_smallest_map": smallest}),
+        **({"running_statistics": names} if (names := running_statistics(prepared.network)) else {}),
+        "dropout": settings.dropout,
+        **({} if plan is None else {"class_changes": {"kept": plan.kept, "new": plan.new, "dropped": plan.dropped}}),
     }
 
 

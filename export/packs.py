@@ -3,6 +3,7 @@
 Axes: N samples, K classes.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +29,17 @@ class SupervisionPack:
         return {"input": self.pixels, "labels": self.labels_N, "mentor_logits": self.mentor_logits_NK, **activations}
 
 
-def class_balanced(split: Split, per_class: int, classes: int, where: str, seed: int = 0) -> Split:
+def class_balanced(
+    split: Split, per_class: int, classes: int, where: str, seed: int = 0, untaught: Collection[int] = ()
+) -> Split:
     """`per_class` random samples of every class, in the order of the split; fewer where a class has fewer.
 
-    Raises `UserError` where a class has none: a pack without it would teach or guard the mentee to forget that class.
+    Raises `UserError` where a class has none and is not among the `untaught`, which are new to the mentee: a pack without
+    it would teach or guard the mentee to forget that class.
     """
     random = torch.Generator().manual_seed(seed)
     picked = []
-    for label in range(classes):
+    for label in (label for label in range(classes) if label not in untaught):
         members = torch.nonzero(split.labels == label).flatten()
         if not len(members):
             raise UserError(

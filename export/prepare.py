@@ -1,5 +1,6 @@
 """All that a bundle is made of, as tensors and modules, before anything is written."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -8,10 +9,14 @@ from torch import nn
 from data.errors import UserError
 from data.load import load_data
 from data.splits import Split
-from export.freeze import freeze_batch_norm, largest_difference
+from export.batch_norm import with_batch_norm
+from export.classes import ClassPlan
+from export.dropout import keep_dropout
+from export.freeze import largest_difference
 from export.graph import Port, TrainingGraph, input_ports, output_ports
 from export.packs import SupervisionPack, class_balanced, supervision_pack
 from export.schema import ExportSettings
+from export.trainable import choose_trainable, parameters_of_norms
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from objective.probes import ProbedMentee
@@ -22,6 +27,8 @@ FOLD_BOUND = 1e-4  # relative difference of the logits that holding BatchNorm ma
 @dataclass(frozen=True)
 class Prepared:
     checkpoint: MenteeCheckpoint
+    classes: tuple[str, ...]  # of the bundle, in its order
+    plan: ClassPlan | None  # where they are not the checkpoint's
     network: nn.Module  # the mentee as it will be on the device
     graph: TrainingGraph
     inputs: list[Port]
@@ -34,10 +41,9 @@ class Prepared:
 
 def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of."""
-    network = frozen_network(checkpoint)
+    plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
+    network = device_network(checkpoint, settings, plan)
     trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-    if not trainable:
-        raise UserError("every parameter of the mentee is frozen, so nothing would train on the device; unfreeze some")
     splits = load_data(checkpoint.data, whole=True)
     classes = len(splits.classes)
     if splits.classes != checkpoint.classes:
@@ -48,7 +54,13 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
         raise UserError("the checkpoint names no mentor, so there is nobody to supervise learning on the device")
     mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
     budget = load_data(checkpoint.data).train  # with the run's label budget: what had no label there has none here
-    replayed = replay_samples(budget, splits.train, settings.supervision_per_class, classes)
+    whole, val, test = splits.train, splits.val, splits.test
+    names, untaught = checkpoint.classes, list[int]()
+    if plan is not None:
+        names, untaught, classes = plan.after, plan.untaught, len(plan.after)
+        budget, whole, val, test = plan.split(budget), plan.unheld(whole, budget), plan.split(val), plan.split(test)
+    replayed = replay_samples(budget, whole, settings.supervision_per_class, classes, untaught)
+    pack = supervision_pack(replayed, mentor, checkpoint.view)
     student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
     with torch.no_grad():
         embedded = student(checkpoint.view(splits.train.images[:2])).embedding
@@ -60,21 +72,39 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     embedding = embedded.shape[1]
     return Prepared(
         checkpoint=checkpoint,
+        classes=names,
+        plan=plan,
         network=network,
         graph=TrainingGraph(student, checkpoint.loss),
         inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
         outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
         trainable=trainable,
-        pack=supervision_pack(replayed, mentor, checkpoint.view),
-        golden=class_balanced(splits.val, settings.golden_per_class, classes, "validation split"),
-        test=splits.test,
+        pack=pack if plan is None else plan.pack(pack),
+        golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
+        test=test,
     )
 
 
-def frozen_network(checkpoint: MenteeCheckpoint) -> nn.Module:
-    """The mentee as it will be on the device. Raises `UserError` where holding BatchNorm changed what it computes."""
+def device_network(checkpoint: MenteeCheckpoint, settings: ExportSettings, plan: ClassPlan | None = None) -> nn.Module:
+    """The mentee as it will be on the device: its BatchNorm, its Dropout, its head, and what of it trains.
+
+    Raises `UserError` where holding BatchNorm changed what it computes, and for a choice that does not fit the network.
+    """
     network = checkpoint.network()
-    frozen = freeze_batch_norm(network, {probe.mentee for probe in checkpoint.probes})
+    made = frozen_network(checkpoint, settings.batch_norm)
+    if plan is not None:
+        plan.head(made, checkpoint.head)
+    if settings.dropout == "on":
+        keep_dropout(made)
+    example = torch.zeros(2, *checkpoint.view.shape)
+    choose_trainable(made, settings.trainable, checkpoint.head, example, sorted(parameters_of_norms(network)))
+    return made
+
+
+def frozen_network(checkpoint: MenteeCheckpoint, batch_norm: str = "frozen") -> nn.Module:
+    """With BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
+    network = checkpoint.network()
+    frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in checkpoint.probes})
     example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
     difference = largest_difference(network, frozen, example)
     if not difference <= FOLD_BOUND:
@@ -101,11 +131,11 @@ def require_same_probes(
             )
 
 
-def replay_samples(budget: Split, whole: Split, per_class: int, classes: int) -> Split:
+def replay_samples(budget: Split, whole: Split, per_class: int, classes: int, untaught: Collection[int] = ()) -> Split:
     """`per_class` labelled samples of every class out of the run's label budget; where it has fewer, others from the whole
     training split stand in, without their label, for the mentor to answer."""
-    pack = class_balanced(budget, per_class, classes, "training split")
-    lacking = per_class * classes - len(pack)
+    pack = class_balanced(budget, per_class, classes, "training split", untaught=untaught)
+    lacking = per_class * (classes - len(untaught)) - len(pack)
     if lacking <= 0:
         return pack
     labelled = set(budget.positions[budget.labels >= 0].tolist())
