@@ -132,7 +132,8 @@ def on_the_device(
     for arm, options in ON_DEVICE.items():
         what = arm.replace("_", " ")
         console.print(f"seed {seed}: {what}, {LEARNING['steps']} steps in its own process", highlight=False)
-        state = states / f"{arm}.sqlite"
+        state = states / arm
+        device(python, "settings", bundle, state=state, set="golden_drop=1")  # shows also what the guard would refuse
         learned = device(python, "learn", bundle, state=state, data=learn, seed=seed, **{**LEARNING, **options})
         milliseconds[arm] = learned["ms_per_step"]
         accuracy[arm] = {

@@ -1,28 +1,41 @@
 """The device's side of mentor-mentee distillation; see the README next to this package's pyproject.toml.
 
->>> with Bundle.open("mentee.zip") as bundle, Learner(bundle, state="owner.sqlite") as learner:
-...     learner.learn(Samples(photos, labels), steps=40)
-...     learner.save()
+>>> with Bundle.open("mentee.zip") as bundle, Owner(bundle, "me") as owner:
+...     owner.add(Samples(photos, labels))
+...     print(owner.learn(Budget(steps=40)).why)
 """
 
+from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
+from mentee_device.database import StateError
 from mentee_device.learner import Learned, Learner, LearningError, Prediction
 from mentee_device.manifest import BundleError, Manifest
+from mentee_device.owner import Answers, Owner, Update
+from mentee_device.run import Progress
 from mentee_device.runtime import RuntimeMissing
 from mentee_device.samples import SampleError, Samples, Supervision
-from mentee_device.state import StateError
+from mentee_device.settings import SettingError, Settings
+from mentee_device.snapshot import Snapshot
 
 __all__ = [
+    "Answers",
+    "Budget",
     "Bundle",
     "BundleError",
     "Learned",
     "Learner",
     "LearningError",
     "Manifest",
+    "Owner",
     "Prediction",
+    "Progress",
     "RuntimeMissing",
     "SampleError",
     "Samples",
+    "SettingError",
+    "Settings",
+    "Snapshot",
     "StateError",
     "Supervision",
+    "Update",
 ]

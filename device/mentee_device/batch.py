@@ -31,18 +31,30 @@ def unanswered(manifest: Manifest, input: NDArray[Any]) -> Feeds:
 
 
 def mixed(
-    manifest: Manifest, samples: Samples, replay: Supervision | None, owner_weight: float, knobs: dict[str, float]
+    manifest: Manifest,
+    samples: Samples,
+    replay: Supervision | None,
+    owner_weight: float,
+    knobs: dict[str, float],
+    weights: NDArray[np.float32] | None = None,
 ) -> Feeds:
     """The owner's samples, then the replayed ones with the mentor's answers; `knobs` over the bundle's defaults.
 
-    `labelled` is 1 for an owner's label, 1/owner_weight for a replayed one and 0 where there is none: the graph takes
-    weighted means. Raises SampleError for samples that do not fit the bundle and knobs out of range.
+    `labelled` is 1 for an owner's label (or its share `weights` [B], where it was guessed), 1/owner_weight for a replayed
+    one and 0 where there is none: the graph takes weighted means. Raises SampleError for samples that do not fit the
+    bundle, knobs and weights out of range.
     """
     if not 0 < owner_weight < float("inf"):
         raise SampleError(f"owner_weight is {owner_weight}, expected a finite number above 0")
     owner = unanswered(manifest, samples.input)
     owner["labels"] = check_labels(samples.labels, len(samples.input), manifest, unlabelled=True)
     owner["labelled"] = (owner["labels"] >= 0).astype(np.float32)
+    if weights is not None:
+        if weights.shape != (len(samples),) or not np.isfinite(weights).all() or (weights < 0).any():
+            raise SampleError(
+                f"weights {weights.shape} do not fit {len(samples)} samples: expected finite ones of at least 0"
+            )
+        owner["labelled"] *= weights
     owner.update(_knobs(manifest, knobs))
     if replay is None:
         return owner

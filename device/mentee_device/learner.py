@@ -1,4 +1,4 @@
-"""The mentee on its owner's device: predict, learn under the mentor's recorded answers, judge, save, go back.
+"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` keeps what it learns.
 
 Axes: N samples, B of one batch, K classes, D embedding.
 """
@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +19,7 @@ from mentee_device.batch import mixed, unanswered
 from mentee_device.bundle import Bundle
 from mentee_device.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.session import TrainingSession, resume
-from mentee_device.state import Personal, State, StateError
+from mentee_device.snapshot import Snapshot
 
 EVALUATION_BATCH = 64  # bounds memory; accuracy does not depend on it
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -26,6 +27,12 @@ Progress = Callable[[int, int, dict[str, float]], None]
 
 class LearningError(RuntimeError):
     """A step that was refused; parameters, moments and step count are as before it."""
+
+
+def check_learning_rate(value: float) -> None:
+    """Raises LearningError for one that AdamW cannot take."""
+    if not 0 < value < 1e6:
+        raise LearningError(f"learning rate {value} is not above 0 and finite")
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one `learn`: the terms of its first and last batch, and milliseconds per step without saving."""
+    """Of one `learn`: the terms of its first and last batch, and milliseconds per step."""
 
     first: dict[str, float]
     last: dict[str, float]
@@ -46,36 +53,29 @@ class Learned:
 
 
 class Learner:
-    """A bundle's mentee and, where `state` names a file, what it has learned from its owner.
+    """A bundle's mentee, at its base until it learns or is given a snapshot.
 
-    An existing file is resumed exactly: parameters, moments, learning rate, step and random state. A missing one is
-    created by the first `save`. The same `threads` gives the same bits. Raises BundleError, StateError, RuntimeMissing.
+    The same `threads` gives the same bits. Raises BundleError, RuntimeMissing.
     """
 
-    def __init__(self, bundle: Bundle, state: str | os.PathLike[str] | None = None, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self._manifest = bundle.manifest
-        self._threads = threads
-        self._state = State(state, bundle.manifest.id) if state is not None else None
+        self.threads = threads
         self._supervision: Supervision | None = None
         self.step = 0
         self._random = np.random.default_rng(0)
         self._session: TrainingSession
-        personal = self._state.read() if self._state is not None else None
-        if personal is None:
-            self.reset()
-        else:
-            self._restore(personal)
+        self.reset()
 
     @property
     def learning_rate(self) -> float:
-        """AdamW's step size, float32; saved with the state."""
+        """AdamW's step size, float32; part of a snapshot."""
         return self._session.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if not 0 < value < 1e6:
-            raise LearningError(f"learning rate {value} is not above 0 and finite")
+        check_learning_rate(value)
         self._session.learning_rate = value
 
     @property
@@ -88,6 +88,15 @@ class Learner:
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
         return self._session.parameters()
+
+    def export_inference(self, path: str | os.PathLike[str]) -> None:
+        """Writes inference.onnx as it would be now, for any ONNX Runtime: `input` to `logits` and `embedding`, with the
+        current parameters and running statistics. The file is as personal as they are. Raises LearningError."""
+        target = Path(path)
+        try:
+            self._session.export_inference(target)
+        except OSError as error:
+            raise LearningError(f"{target} cannot be written ({error}): choose another place") from error
 
     def predict(self, input: NDArray[Any]) -> Prediction:
         """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
@@ -117,6 +126,7 @@ class Learner:
         replay: Supervision | None = None,
         *,
         owner_weight: float = 1.0,
+        weights: NDArray[np.float32] | None = None,
         alpha: float | None = None,
         beta: float | None = None,
         gamma: float | None = None,
@@ -126,15 +136,22 @@ class Learner:
         ce, rmse_<probe> and kl.
 
         The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
-        replayed one; the mentor's terms are means over `replay`. A knob left out is the bundle's default. Raises
-        SampleError, and LearningError when no term has a sample or the loss or a gradient is not finite.
+        replayed one, times its `weights` [B] where given; the mentor's terms are means over `replay`. A knob left out is
+        the bundle's default. Raises SampleError, and LearningError when no term has a sample or the loss or a gradient is
+        not finite.
         """
         knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
         given = {name: value for name, value in knobs.items() if value is not None}
-        feeds = mixed(self._manifest, samples, replay, owner_weight, given)
+        feeds = mixed(self._manifest, samples, replay, owner_weight, given, weights)
         if not feeds["labelled"].any() and not feeds["supervised"].any():  # AdamW would still decay the weights
             raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
-        outputs = self._session.forward_backward(feeds)
+        values = len(feeds["input"]) * self._manifest.smallest_map
+        if values == 1:
+            raise LearningError(
+                "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
+                "no variance; learn from at least two samples at a time, replayed ones included"
+            )
+        outputs = self._session.forward_backward(feeds, self.step)
         terms = {name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")}
         if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
             self._session.discard()
@@ -156,81 +173,77 @@ class Learner:
         progress: Progress | None = None,
         *,
         owner_weight: float = 4.0,
-        save_every: int = 0,
-        **knobs: float,
+        **knobs: Any,
     ) -> Learned:
         """`steps` calls of `learn_batch`, each on `batch` of the owner's labelled samples and `replay_batch` replayed.
 
         Every batch is drawn without replacement, smaller where there are fewer samples; unlabelled ones of the owner
-        carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, `save`,
-        and 10 more equal 20. `save_every` > 0 saves after that many steps. `progress(done, steps, terms)` after each.
+        carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, a
+        snapshot, and 10 more equal 20. `progress(done, steps, terms)` after each.
         """
         if steps < 1 or batch < 1 or replay_batch < 0:
             raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
         labels_N = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
         preprocess(samples.input, self._manifest)  # a bad sample must be refused before the first step, not at its draw
         labelled = np.flatnonzero(labels_N >= 0)
-        replay = self.supervision if replay_batch else None
         if seed is not None:
-            self._random = np.random.default_rng(seed)
+            self.seed(seed)
         terms: list[dict[str, float]] = []
         milliseconds: list[float] = []
         for done in range(1, steps + 1):
             start = time.perf_counter()
-            rows = self._random.choice(labelled, min(batch, len(labelled)), replace=False)
-            again = None
-            if replay is not None:
-                again = replay.take(self._random.choice(len(replay), min(replay_batch, len(replay)), replace=False))
-            terms = [*terms[:1], self.learn_batch(samples.take(rows), again, owner_weight=owner_weight, **knobs)]
+            rows = self.draw(labelled, batch)
+            replay = self.draw_replay(replay_batch)
+            terms = [*terms[:1], self.learn_batch(samples.take(rows), replay, owner_weight=owner_weight, **knobs)]
             milliseconds.append(1000 * (time.perf_counter() - start))
-            if save_every and done % save_every == 0:
-                self.save(f"step {self.step}, loss {terms[-1]['loss']:.6g}")
             if progress is not None:
                 progress(done, steps, terms[-1])
         return Learned(terms[0], terms[-1], milliseconds)
 
-    def save(self, line: str = "") -> None:
-        """Writes all that an exact resume needs into the state file, in one transaction, with a line for its log."""
-        if self._state is None:
-            raise StateError("this learner has no state file: construct it with one to save")
+    def seed(self, seed: int) -> None:
+        """Restarts the random state that batches are drawn with."""
+        self._random = np.random.default_rng(seed)
+
+    def draw(self, rows: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
+        """`batch` of `rows` without replacement, all of them where there are fewer."""
+        return self._random.choice(rows, min(batch, len(rows)), replace=False)
+
+    def draw_replay(self, batch: int) -> Supervision | None:
+        """`batch` samples of the bundle's supervision, drawn likewise; None for 0."""
+        if not batch:
+            return None
+        return self.supervision.take(self.draw(np.arange(len(self.supervision)), batch))
+
+    def snapshot(self) -> Snapshot:
+        """All that an exact resume needs. Raises LearningError where the temporary folder takes no checkpoint."""
         random = json.loads(json.dumps(self._random.bit_generator.state))
         try:
             checkpoint = self._session.dump()
         except (OSError, RuntimeError) as error:
-            raise StateError(f"the checkpoint cannot be written to the temporary folder ({error})") from error
-        personal = Personal(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
-        self._state.write(personal, line or f"step {self.step}")
+            raise LearningError(f"the checkpoint cannot be written to the temporary folder ({error})") from error
+        return Snapshot(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
 
-    def roll_back(self) -> None:
-        """Back to the last save, or to the base where there is none. Raises StateError."""
-        personal = self._state.read() if self._state is not None else None
-        if personal is None:
-            self.reset()
-        else:
-            self._restore(personal)
+    def restore(self, snapshot: Snapshot) -> None:
+        """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
+        random = np.random.default_rng()
+        try:
+            random.bit_generator.state = snapshot.random
+        except (TypeError, ValueError, KeyError) as error:
+            raise LearningError(f"the snapshot's random state is not numpy's ({error})") from error
+        self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
+        self._session.learning_rate = snapshot.learning_rate
+        self._random = random
+        self.step = snapshot.step
 
     def reset(self) -> None:
-        """Back to the bundle's own parameters, learning rate, step 0 and seed 0, in memory: `save` makes it last."""
-        self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self._threads)
+        """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
+        self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
         self._session.learning_rate = self._manifest.learning_rate
         self._random = np.random.default_rng(0)
         self.step = 0
 
-    def _restore(self, personal: Personal) -> None:
-        random = np.random.default_rng()
-        try:
-            random.bit_generator.state = personal.random
-        except (TypeError, ValueError, KeyError) as error:
-            raise StateError(
-                f"the state's random state is not numpy's ({error}): restore a copy of the state"
-            ) from error
-        self._session = resume(self.bundle, personal.checkpoint, self._threads)
-        self._session.learning_rate = personal.learning_rate
-        self._random = random
-        self.step = personal.step
-
     def close(self) -> None:
-        """Releases the runtime's memory; the bundle and the state file stay as they are."""
+        """Releases the runtime's memory; the bundle stays as it is."""
         del self._session
 
     def __enter__(self) -> "Learner":

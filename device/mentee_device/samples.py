@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from mentee_device.manifest import BundleError, Manifest
 
 UNLABELLED = -1
+MARGIN = 0.01  # of the range of pixels: what resampling a preprocessed image may overshoot
 
 
 class SampleError(ValueError):
@@ -58,7 +59,8 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
 
     A bundle of uint8: raw uint8 becomes `(x/255 − mean)/std`, and float32 was preprocessed already and passes as it is.
     A bundle of float32: raw float32 becomes `(x − mean)/std`; here nothing would tell a preprocessed sample from a raw one.
-    Refused: any other dtype, another shape than the manifest's, and NaN or Inf, before or after.
+    Refused: any other dtype, another shape than the manifest's, NaN or Inf, before or after, and float32 for a bundle of
+    uint8 that no pixel 0 … 255 could have become.
     """
     rules = manifest.preprocessing
     expected = f"[N, {', '.join(map(str, rules.shape))}]"
@@ -83,6 +85,15 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     if input.dtype != np.float32:
         raise SampleError(f"input has dtype {input.dtype}, expected uint8 (raw) or float32 (preprocessed already)")
     _require_finite(input, "has")
+    pixels = input * std + mean  # 0 … 1 where it was made of pixels
+    far = (np.abs(pixels - 0.5) > 0.5 + MARGIN).reshape(len(input), -1).any(axis=1)
+    if far.any():
+        row = int(np.flatnonzero(far)[0])
+        raise SampleError(
+            f"input is float32 and sample {row} has {input[row].min():.4g} to {input[row].max():.4g}: preprocessed pixels of "
+            f"this bundle lie between {float(((0 - mean) / std).min()):.4g} and {float(((1 - mean) / std).max()):.4g}; give "
+            "raw uint8, or preprocess first"
+        )
     return np.ascontiguousarray(input)
 
 

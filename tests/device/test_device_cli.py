@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Bundle
-from mentee_device.state import State
 from program import ENVIRONMENT, ROOT, command
 
 FORBIDDEN = ("torch", "onnx", "onnxscript", "objective", "mentor", "mentee", "distill", "export", "data", "configs")
@@ -46,7 +45,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 def learned(
     python: Path | str, script: str, bundle_folder: Path, data_file: Path, tmp_path: Path, environment: dict[str, str]
 ) -> dict[str, Any]:
-    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", tmp_path / "s.sqlite"]
+    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", tmp_path / "me"]
     finished = subprocess.run(
         [python, "-W", "error", "-c", script, *map(str, arguments), "--steps", "5", "--json"],
         env=environment,
@@ -89,34 +88,45 @@ def test_leaves_torch_alone_where_there_is_one(bundle_folder: Path, data_file: P
 
 
 def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
-    state = tmp_path / "owner.sqlite"
+    state = tmp_path / "me"
     every = ("--bundle", bundle_folder, "--json")
-    assert run("learn", *every, "--data", data_file, "--state", state, "--steps", 3, "--alpha", 0.5).returncode == 0
+    rails = ("--set", "golden_drop=0.5", "--set", "confidence_floor=0.999")
+    assert json.loads(run("settings", *every, "--state", state, *rails).stdout)["golden_drop"] == 0.5
+    done = run("learn", *every, "--data", data_file, "--state", state, "--steps", 3, "--alpha", "[[0, 1], [1, 0.5]]")
+    assert json.loads(done.stdout)["status"] == "kept"
     told = json.loads(run("info", *every, "--state", state).stdout)
     assert told["state_step"] == 3
+    assert told["samples_by_source"] == {"owner": 11, "none": 1}
+    assert len(told["last_event"]) == 1
     assert told["knobs"] == {"alpha": 1.0, "beta": 0.5, "gamma": 0.7, "temperature": 4.0}
     predicted = json.loads(run("predict", *every, "--data", data_file, "--state", state).stdout)
     assert len(predicted["classes"]) == len(predicted["probability"]) == 12
+    assert set(predicted["classes"]) == {"don't know"}
     assert json.loads(run("evaluate", *every, "--state", state).stdout)["step"] == 3
     assert json.loads(run("reset", *every, "--state", state).stdout)["forgotten_steps"] == 3
     assert "step  0" in run("evaluate", "--bundle", bundle_folder, "--state", state).stdout
+    assert json.loads(run("rollback", *every, "--state", state, "--to", 1).stdout)["step"] == 3
+    assert json.loads(run("add", *every, "--state", state, "--data", data_file).stdout)["samples"] == 12
+    gone = json.loads(run("forget", *every, "--state", state, "--all").stdout)
+    assert (gone["samples_forgotten"], gone["versions_forgotten"], gone["current"]) == (12, [1], 0)
+    assert "forgotten, from v0, step 3, 11 samples" in run("versions", *every[:2], "--state", state).stdout
+    events = [entry["event"] for entry in json.loads(run("log", *every, "--state", state).stdout)["log"]]
+    assert events == ["settings", "samples", "run", "kept", "rollback", "rollback", "samples", "forget"]
 
 
 @pytest.fixture
 def mistakes(tmp_path: Path, bundle_folder: Path, data_file: Path) -> dict[str, tuple[object, ...]]:
-    files = {
-        name: tmp_path / name for name in ("text.npz", "array.npy", "half.npz", "cut.npz", "new.sqlite", "nan.npz")
-    }
+    files = {name: tmp_path / name for name in ("text.npz", "array.npy", "half.npz", "cut.npz", "new", "nan.npz")}
     files["text.npz"].write_text("hello")
     np.save(files["array.npy"], np.zeros(3))
     np.savez(files["half.npz"], input=np.zeros((2, 1, 8, 8), np.uint8))
     files["cut.npz"].write_bytes(data_file.read_bytes()[:300])
     np.savez(files["nan.npz"], input=np.full((2, 1, 8, 8), np.nan, np.float32), labels=np.zeros(2, int))
-    learn = ("learn", "--bundle", bundle_folder, "--state", files["new.sqlite"], "--data")
+    learn = ("learn", "--bundle", bundle_folder, "--state", files["new"], "--data")
     return {
         "no bundle": ("info", "--bundle", tmp_path / "nothing"),
         "not a bundle": ("info", "--bundle", files["text.npz"]),
-        "no state": ("evaluate", "--bundle", bundle_folder, "--state", files["new.sqlite"]),
+        "no state": ("evaluate", "--bundle", bundle_folder, "--state", files["new"]),
         "not a state": ("info", "--bundle", bundle_folder, "--state", files["text.npz"]),
         "no data": (*learn, tmp_path / "nothing.npz"),
         "not an archive": (*learn, files["text.npz"]),
@@ -125,7 +135,9 @@ def mistakes(tmp_path: Path, bundle_folder: Path, data_file: Path) -> dict[str, 
         "truncated": (*learn, files["cut.npz"]),
         "NaN": (*learn, files["nan.npz"]),
         "bad knob": (*learn, data_file, "--temperature", 0),
-        "blow-up": (*learn, data_file, "--alpha", 1e38),
+        "nothing to learn from": ("learn", "--bundle", bundle_folder, "--state", files["new"]),
+        "bad curve": (*learn, data_file, "--beta", "[[0.5, 1], [0, 1]]"),
+        "joules of unknown power": (*learn, data_file, "--joules", 5),
         "bad rate": (*learn, data_file, "--learning-rate", "nan"),
         "bad number": (*learn, data_file, "--steps", 0),
         "unknown flag": ("info", "--bundle", bundle_folder, "--frobnicate"),
@@ -147,7 +159,9 @@ def mistakes(tmp_path: Path, bundle_folder: Path, data_file: Path) -> dict[str, 
         "truncated",
         "NaN",
         "bad knob",
-        "blow-up",
+        "nothing to learn from",
+        "bad curve",
+        "joules of unknown power",
         "bad rate",
         "bad number",
         "unknown flag",
@@ -162,11 +176,20 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert finished.stderr.startswith("error: ")
     assert finished.stderr.count("\n") == 1
     assert finished.stdout == ""
-    assert not (tmp_path / "new.sqlite").exists()
+    assert not (tmp_path / "new").exists()
 
 
-def test_ctrl_c_keeps_the_last_save(bundle_folder: Path, bundle: Bundle, data_file: Path, tmp_path: Path) -> None:
-    path = tmp_path / "owner.sqlite"
+def test_a_step_that_blows_up_drops_the_run(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
+    finished = run("learn", *every, "--data", data_file, "--alpha", 1e38)
+    assert finished.returncode == 2
+    assert "lower the knobs" in finished.stderr
+    told = json.loads(run("info", *every).stdout)
+    assert (told["state_step"], told["current"], told["unfinished_run"], told["samples"]) == (0, 0, None, 12)
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "me"
     arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", path, "--steps", 10**6]
     with subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *map(str, arguments), "--save-every", "10"],
@@ -176,13 +199,16 @@ def test_ctrl_c_keeps_the_last_save(bundle_folder: Path, bundle: Bundle, data_fi
         text=True,
     ) as process:
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not path.exists():
+        while time.monotonic() < deadline and not (path / "state.sqlite").exists():
             time.sleep(0.01)
+        time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert "interrupted" in told
-    personal = State(path, bundle.manifest.id).read()
-    assert personal is not None
-    assert personal.step % 10 == 0
+    refused = run("learn", *arguments[1:])
+    assert "is unfinished: learn --resume, or --discard" in refused.stderr
+    again = ("--bundle", bundle_folder, "--state", path)
+    assert json.loads(run("info", *again, "--json").stdout)["unfinished_run"] == 1
+    assert run("learn", *again, "--discard", "--steps", 2).returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mentee_device import Bundle, BundleError, Learner, SampleError, Samples
+from mentee_device import Bundle, BundleError, Budget, Learner, Owner, SampleError, Samples
 from mentee_device.samples import preprocess
 from safetensors.torch import load_file, save_file
 from sealing import edit_manifest, reseal
@@ -107,15 +107,15 @@ def test_the_device_learns_on_raw_samples_beside_the_replay(
 ) -> None:
     raw, labels = motion(30)
     owner = Samples(raw[:, :, None], labels)
-    with Learner(Bundle.open(made[1]), tmp_path / "me.sqlite") as learner:
-        learner.learning_rate = 0.02
-        before = learner.evaluate(owner.input, owner.labels)
-        learned = learner.learn(owner, 40, seed=0, beta=0.0)
+    with Owner(Bundle.open(made[1]), tmp_path / "me") as me:
+        me.set(golden_drop=1.0)
+        before = me.evaluate(owner.input, owner.labels)
+        me.add(owner)
+        learned = me.learn(Budget(steps=40), learning_rate=0.02, seed=0, knobs={"beta": 0.0})
         assert learned.last["ce"] < 0.7 * learned.first["ce"]
-        assert learner.evaluate(owner.input, owner.labels) > max(before, 0.6)
-        learner.save()
-        personal = learner.predict(owner.input).logits
-    with Learner(Bundle.open(made[1]), tmp_path / "me.sqlite") as again:
+        assert me.evaluate(owner.input, owner.labels) > max(before, 0.6)
+        personal = me.predict(owner.input).logits
+    with Owner(Bundle.open(made[1]), tmp_path / "me") as again:
         np.testing.assert_array_equal(again.predict(owner.input).logits, personal)
 
 

@@ -1,0 +1,146 @@
+"""An SQLite file that is opened only after it was checked, created whole, and copied whole.
+
+WAL with synchronous = FULL: what was committed is on disk before COMMIT returns (https://sqlite.org/wal.html). A file that
+is not what it should be raises `Damaged` before anything was written to it; the store decides what to do then.
+"""
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+APPLICATION = 0x4D4E5445  # PRAGMA application_id, "MNTE": tells a state from any other SQLite file
+MAGIC, HEADER_BYTES = b"SQLite format 3\0", 512
+SIDES = ("", "-wal", "-shm")
+
+
+class StateError(ValueError):
+    """A state that cannot be used, or not with this bundle or key; one line. What it held is still there."""
+
+
+class Damaged(StateError):
+    """A file whose content is not what was written; it has not been changed."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A checked connection to an existing file, in autocommit. Raises Damaged, StateError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}") from error
+    if len(head) < HEADER_BYTES or not head.startswith(MAGIC):  # SQLite takes a file cut that short for a new one
+        raise Damaged(f"{path} is not a state file, or is cut off: restore a copy of it or delete it")
+    connection: sqlite3.Connection | None = None
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=rw"  # rw: never creates a file
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        _check(connection, path)
+        _settle(connection)
+        return connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise translated(error, path) from error
+        raise
+
+
+def translated(error: sqlite3.Error, path: Path) -> StateError:
+    """SQLite's own words in one line that says what to do."""
+    if isinstance(error, sqlite3.OperationalError) or not isinstance(error, sqlite3.DatabaseError):
+        return StateError(f"{path} cannot be used ({error}): is there space, is it writable, does nobody else use it?")
+    return Damaged(f"{path} is damaged ({error}): restore a copy of it or delete it")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()  # a truncated file opens without it
+    if verdict != "ok":
+        raise Damaged(f"{path} is damaged ({verdict}): restore a copy of it or delete it")
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION:
+        raise StateError(f"{path} is an SQLite file of another program: give another path for the state")
+
+
+def _settle(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
+    connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, not only unlinked
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connection], None]) -> None:
+    """A new file that appears whole: tables and `fill` in one transaction, synced, then renamed. Raises StateError."""
+    try:
+        with _beside(path) as name:
+            with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.executescript(
+                    f"BEGIN; {schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
+                )
+                fill(connection)
+                connection.execute("COMMIT")
+            os.replace(name, path)
+        sync_folder(path.parent)
+    except (sqlite3.Error, OSError) as error:
+        raise StateError(f"cannot create {path}: {error}") from error
+
+
+def copy(connection: sqlite3.Connection, path: Path) -> None:
+    """All that is committed, compacted, as one file at `path`; the copy there before is replaced at the end."""
+    with _beside(path) as name:
+        connection.execute("VACUUM INTO ?", (name,))
+        _sync_file(name)
+        os.replace(name, path)
+    sync_folder(path.parent)
+
+
+def put_back(backup: Path, path: Path) -> None:
+    """The file at `path` becomes a copy of `backup`, whole or not at all."""
+    with _beside(path) as name:
+        Path(name).write_bytes(backup.read_bytes())
+        _sync_file(name)
+        os.replace(name, path)
+    sync_folder(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a damaged file and its write-ahead log; where it lies now."""
+    number = 1
+    while (aside := path.with_name(f"damaged-{number}.sqlite")).exists():
+        number += 1
+    for side in SIDES:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(f"{path}{side}", f"{aside}{side}")
+    sync_folder(path.parent)
+    return aside
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[str]:
+    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".new", dir=path.parent)  # 0600
+    os.close(handle)
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _sync_file(name: str) -> None:
+    with open(name, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in it last."""
+    if os.name != "posix":
+        return  # elsewhere a folder cannot be opened, and a rename is ordered by the file system
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

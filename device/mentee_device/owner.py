@@ -1,0 +1,412 @@
+"""One owner's mentee: it answers, keeps samples, learns as a transaction that the guard decides, and can go back.
+
+Everything that lasts lies in one folder (store.py) and moves together; the parameters that answer are always those of the
+current version. Axes: N samples, K classes, D embedding.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device import forgetting, judging
+from mentee_device.budget import Budget
+from mentee_device.bundle import Bundle
+from mentee_device.curves import Curve
+from mentee_device.database import Damaged, StateError
+from mentee_device.guard import answer
+from mentee_device.kept import SOURCES, About, Kept
+from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.samples import SampleError, Samples, check_labels, preprocess
+from mentee_device.settings import Settings, read_settings, write_settings
+from mentee_device.store import Entry, Store
+from mentee_device.versions import BASE, Version, Versions
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`classes` [N] int64, −1 for "don't know", their `probability` [N], and what they come from: `logits` [N, K] and
+    `embedding` [N, D]."""
+
+    classes: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of a run: version `number` was `kept` and is current, `dropped`, or is `paused`; `why` says for what
+    reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
+    `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving."""
+
+    number: int
+    status: str
+    why: str
+    steps: int
+    golden_base: float | None
+    golden_before: float | None
+    golden_after: float | None
+    first: dict[str, float]
+    last: dict[str, float]
+    milliseconds: Sequence[float]
+
+
+class Owner:
+    """The mentee of `bundle` as this owner's `folder` has it; the folder is made where there is none.
+
+    `key`: 32 bytes that encrypt samples, parameters and what other parts keep. One process at a time. `notes` says what was
+    mended on opening. Not for several threads at once, except `pause`. Raises BundleError, StateError, RuntimeMissing.
+    """
+
+    def __init__(
+        self, bundle: Bundle, folder: str | os.PathLike[str], key: bytes | None = None, threads: int = 1
+    ) -> None:
+        self.bundle = bundle
+        self.learner = Learner(bundle, threads)
+        self.store = Store(folder, bundle.manifest.id, key)
+        try:
+            self.versions = Versions(self.store)
+            self.kept = Kept(self.store, bundle.manifest)
+            self.settings = read_settings(self.store)
+            self._golden = judging.Golden(bundle, self.store, threads)
+            self._stop = threading.Event()
+            self._running = False
+            self._go_to_current()
+        except BaseException:
+            self.store.close()
+            raise
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found damaged or unfinished on opening, and what was done; it is in the log as well."""
+        return self.store.notes
+
+    # answering
+
+    def predict(self, input: NDArray[Any]) -> Answers:
+        """`input` [N, C, H, W] as `preprocess` takes it, behind the rails of the settings. Raises SampleError."""
+        self._require_rest()
+        found = self.learner.predict(input)
+        blocked = [self.bundle.manifest.classes.index(name) for name in self.settings.blocked]
+        return Answers(*answer(found.logits, blocked, self.settings.confidence_floor), found.logits, found.embedding)
+
+    def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
+        """The share of samples whose highest logit is their label's, no rails. Raises SampleError."""
+        self._require_rest()
+        return self.learner.evaluate(input, labels)
+
+    def evaluate_golden(self) -> float:
+        """`evaluate` on the bundle's golden set."""
+        self._require_rest()
+        return self.learner.evaluate_golden()
+
+    # samples
+
+    def add(
+        self,
+        samples: Samples,
+        source: str = "owner",
+        weight: float = 1.0,
+        mentor_logits_NK: NDArray[Any] | None = None,
+    ) -> list[int]:
+        """Keeps samples, all or none; their numbers. Raises SampleError for any that does not fit.
+
+        `source` of the labels: owner, mentor, near_miss, stream or pseudo; an unlabelled one's is none. The same sample
+        twice is one. Where a bound is reached others go (kept.py), which the log says.
+        """
+        manifest = self.bundle.manifest
+        if source not in SOURCES:
+            raise SampleError(f"no source {source!r} of labels; there are {', '.join(SOURCES)}")
+        if not 0 < weight < float("inf"):
+            raise SampleError(f"weight is {weight}, expected a finite number above 0")
+        labels = check_labels(samples.labels, len(samples.input), manifest, unlabelled=True)
+        preprocess(samples.input, manifest)
+        if mentor_logits_NK is not None and (
+            mentor_logits_NK.shape != (len(samples), len(manifest.classes)) or not np.isfinite(mentor_logits_NK).all()
+        ):
+            raise SampleError(
+                f"mentor's logits have shape {list(mentor_logits_NK.shape)}, expected finite "
+                f"{[len(samples), len(manifest.classes)]}"
+            )
+        with self.store.transaction():
+            numbers = self.kept.add(Samples(samples.input, labels), source, weight, mentor_logits_NK)
+            gone = self.kept.make_room(self.settings.most_samples, self.settings.most_sample_bytes)
+            evicted = f"; {len(gone)} others had to go" if gone else ""
+            self.store.record(
+                "samples", f"{len(numbers)} samples came, labels by {source}{evicted}", came=numbers, went=gone
+            )
+        return numbers
+
+    def unlearnt(self) -> list[int]:
+        """Numbers of the kept labelled samples that no run has drawn from yet, oldest first."""
+        seen = {number for version in self.versions.all() for number in version.learned}
+        return [one.number for one in self.kept.all() if one.label >= 0 and one.number not in seen]
+
+    # learning
+
+    def learn(
+        self,
+        budget: Budget | None = None,
+        samples: Sequence[int] | None = None,
+        *,
+        batch: int = 8,
+        replay_batch: int = 8,
+        owner_weight: float = 4.0,
+        knobs: Mapping[str, Curve] | None = None,
+        learning_rate: float | None = None,
+        seed: int | None = None,
+        once: bool = False,
+        save_every: int = 20,
+        watch: Watcher | None = None,
+    ) -> Update:
+        """One run on the kept labelled samples (or those numbered), 40 steps by default, and the guard's verdict.
+
+        For the arguments see `Plan`. Until the verdict the current version stays what it was, also through a crash; an
+        unfinished run is saved every `save_every` steps, waits in `paused` and goes on with `resume`, bit for bit as if
+        nothing had happened where the budget is in steps or samples. `watch(Progress)` after each step may call `pause`
+        or change the settings. Raises LearningError, SampleError, StateError, BundleError; nothing is changed then.
+        """
+        self._require_rest()
+        if self.paused is not None:
+            raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
+        if samples is None:
+            samples = [one.number for one in self.kept.all() if one.label >= 0]
+        plan = Plan(
+            tuple(samples), budget or Budget(steps=40), batch, replay_batch, owner_weight, knobs or {}, once, save_every
+        )
+        self._golden.require()
+        if learning_rate is not None:
+            check_learning_rate(learning_rate)
+        try:
+            if seed is not None:
+                self.learner.seed(seed)
+            if learning_rate is not None:
+                self.learner.learning_rate = learning_rate
+            run = self._run(plan, Done())
+            with self.store.transaction():
+                start = self.learner.snapshot()
+                number = self.versions.begin(plan.as_json(), plan.samples, self.versions.current, start)
+                self.store.record("run", f"v{number} begins on {len(plan.samples)} samples", version=number)
+            return self._go(number, run, watch)
+        except BaseException:
+            self._go_to_current()
+            raise
+
+    @property
+    def paused(self) -> Version | None:
+        """The unfinished run, of a `pause` or of a process that ended; None where there is none."""
+        return None if self._running else self.versions.candidate()
+
+    def pause(self) -> None:
+        """Ends the present run after its step, to be resumed; from any thread or signal handler."""
+        self._stop.set()
+
+    def resume(self, watch: Watcher | None = None) -> Update:
+        """Goes on with the unfinished run from its last save. Raises LearningError where there is none."""
+        self._require_rest()
+        version = self._require_paused()
+        plan = Plan.from_json(version.plan)
+        kept = {one.number for one in self.kept.all()}
+        plan = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
+        try:
+            self.learner.restore(self.versions.snapshot(version.number))
+            return self._go(version.number, self._run(plan, Done(**version.progress)), watch)
+        except Damaged as damage:
+            self._drop(version.number, str(damage))
+            raise
+        except BaseException:
+            self._go_to_current()
+            raise
+
+    def discard(self, why: str = "discarded by the owner") -> None:
+        """Drops the unfinished run. Raises LearningError where there is none."""
+        self._require_rest()
+        self._drop(self._require_paused().number, why)
+
+    def stream(self, samples: Samples, every: int = 32, source: str = "owner", **options: Any) -> list[Update]:
+        """One pass: keeps `samples` as they come, and learns each time `every` labelled ones have not been learnt from,
+        each of them in one step only. `options` as in `learn`. What is left over waits for the next call."""
+        if every < 1:
+            raise LearningError(f"every is {every}, expected at least 1")
+        updates = []
+        for start in range(0, len(samples), every):
+            self.add(samples.take(np.arange(start, min(start + every, len(samples)))), source)
+            waiting = self.unlearnt()
+            while len(waiting) >= every:
+                updates.append(self.learn(Budget(samples=every), waiting[:every], once=True, **options))
+                if updates[-1].status == "paused":
+                    return updates
+                waiting = waiting[every:]
+        return updates
+
+    # going back
+
+    def roll_back(self, version: int | None = None) -> int:
+        """Makes a kept version current, by default the newest intact one that the current grew from; its number.
+
+        0 is the base. An unfinished run is dropped. Raises StateError where that version's checkpoint is gone.
+        """
+        self._require_rest()
+        current = self.versions.current
+        if version is None:
+            version = self.versions.newest_intact([one.number for one in self.versions.lineage(current)[1:]])
+        elif version != BASE:
+            self.versions.snapshot(version)  # before anything changes
+        with self.store.transaction():
+            if self.paused is not None:
+                self._drop(self.paused.number, f"the owner went back to v{version}")
+            self.versions.make_current(version)
+            self.store.record("rollback", f"back from v{current} to v{version}", before=current, after=version)
+        self._go_to_current()
+        return version
+
+    def reset(self) -> None:
+        """Makes the base current; samples, older versions and the log stay."""
+        self.roll_back(BASE)
+
+    def forget(
+        self,
+        samples: Collection[int] | None = None,
+        matching: Callable[[About], bool] | None = None,
+        watch: Watcher | None = None,
+    ) -> "forgetting.Forgotten":
+        """Removes samples, by number or by what is known of them, and what they taught: see forgetting.py."""
+        self._require_rest()
+        return forgetting.forget(self, samples, matching, watch)
+
+    # looking
+
+    def log(self, last: int | None = None) -> list[Entry]:
+        """What was learnt when, and why it was kept or dropped; oldest first, all or the `last` ones."""
+        return self.store.log(last)
+
+    def set(self, **changes: Any) -> Settings:
+        """Changes settings at any time, also while a run goes on: its next step knows. Raises SettingError."""
+        self.settings = write_settings(self.store, self.bundle.manifest, **changes)
+        return self.settings
+
+    def close(self) -> None:
+        """Frees the runtime's memory and lets another process in."""
+        self.store.close()
+        self.learner.close()
+
+    def __enter__(self) -> "Owner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # within a run
+
+    def _run(self, plan: Plan, done: Done) -> Run:
+        samples, weights = self.kept.read(plan.samples)
+        return Run(self.learner, plan, samples, weights, done)
+
+    def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
+        self._stop.clear()
+        self._running = True
+        saved = self.learner.step
+        try:
+            while run.fraction < 1 and not self._stop.is_set():
+                started = time.perf_counter()
+                try:
+                    terms = run.step(self.settings.knobs())
+                except (LearningError, SampleError) as error:
+                    self._drop(number, str(error))
+                    raise
+                if run.done.steps % run.plan.save_every == 0 and run.fraction < 1:
+                    run.spend(time.perf_counter() - started)
+                    started = time.perf_counter()
+                    self.versions.save(number, self.learner.snapshot(), asdict(run.done))
+                    saved = self.learner.step
+                run.spend(time.perf_counter() - started)
+                if watch is not None:
+                    watch(Progress(run.done, run.fraction, terms, saved))
+            if run.fraction < 1:
+                return self._pause(number, run)
+            return self._settle(number, run)
+        finally:
+            self._running = False
+
+    def _pause(self, number: int, run: Run) -> Update:
+        with self.store.transaction():
+            self.versions.save(number, self.learner.snapshot(), asdict(run.done))
+            self.store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
+        self._go_to_current()
+        return self._update(number, "paused", "", run, None)
+
+    def _settle(self, number: int, run: Run) -> Update:
+        current = self.versions.current
+        verdict = self._golden.judge(self.learner, self.settings.limits())
+        golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.update.accuracy:.4f}"
+        with self.store.transaction():
+            self.versions.save(number, self.learner.snapshot(), asdict(run.done))
+            if verdict.reasons:
+                why = "; ".join(verdict.reasons)
+                self.versions.settle(number, "dropped", why, verdict.as_json())
+                line = f"v{number} was dropped after {run.done.steps} steps, v{current} stays: {why}"
+                self.store.record("dropped", line, version=number, **verdict.as_json())
+            else:
+                why = golden
+                self.versions.settle(number, "kept", why, verdict.as_json())
+                self.versions.make_current(number)
+                self.versions.prune(self.settings.most_versions)
+                line = f"v{number} is current after {run.done.steps} steps on {len(run.plan.samples)} samples: {why}"
+                self.store.record("kept", line, version=number, **verdict.as_json())
+        self.store.try_back_up()
+        if verdict.reasons:
+            self._go_to_current()
+        return self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
+
+    def _update(
+        self, number: int, status: str, why: str, run: Run, verdict: "judging.Verdict | None", before: int = BASE
+    ) -> Update:
+        base = verdict.base.accuracy if verdict else None
+        stood = self.versions.get(before).verdict.get("update", {}).get("accuracy") if before != BASE else base
+        after = verdict.update.accuracy if verdict else None
+        return Update(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
+
+    def _drop(self, number: int, why: str) -> None:
+        with self.store.transaction():
+            self.versions.settle(number, "dropped", why)
+            self.store.record("dropped", f"v{number} was dropped: {why}", version=number)
+
+    def _go_to_current(self) -> None:
+        """The learner becomes the current version, or where that is damaged the newest intact one before it."""
+        current = self.versions.current
+        if current == BASE:
+            self.learner.reset()
+            return
+        try:
+            snapshot = self.versions.snapshot(current)
+        except StateError as damage:
+            before = self.versions.newest_intact([one.number for one in self.versions.lineage(current)[1:]])
+            with self.store.transaction():
+                self.versions.settle(current, "damaged", str(damage))
+                self.versions.make_current(before)
+                line = f"{damage}: went back to v{before}" + (", the base" if before == BASE else "")
+                self.store.record("recovery", line, before=current, after=before)
+            self.store.notes.append(line)
+            self._go_to_current()
+            return
+        self.learner.restore(snapshot)
+
+    def _require_rest(self) -> None:
+        if self._running:
+            raise LearningError("a run is going on: pause it first")
+
+    def _require_paused(self) -> Version:
+        version = self.paused
+        if version is None:
+            raise LearningError("no run is unfinished: there is nothing to resume or discard")
+        return version

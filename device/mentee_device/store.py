@@ -1,0 +1,283 @@
+"""One owner's folder: a database whose tables move together, its backup, and the lock that keeps a second process out.
+
+Whatever happened to the files, `Store` either comes back to the last good state and says in `notes` and in the log what it
+did, or refuses in one line and leaves everything as it was. Order is by number; a clock is only shown.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mentee_device import database, tables
+from mentee_device.database import Damaged, StateError, translated
+from mentee_device.lock import Lock, StateLocked
+from mentee_device.seal import Seal
+from mentee_device.tables import BACKUP, DATABASE, FORMAT, LOCK, SCHEMA
+
+KEY_WORDS = b"mentee-device"
+BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
+SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
+CLOCK = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the log; `time` is what the clock said (UTC)."""
+
+    number: int
+    time: str
+    event: str
+    line: str
+    details: dict[str, Any]
+
+
+class Store:
+    """The state in `folder` for `bundle` (its id), made where there is none. Raises StateError: see the top."""
+
+    def __init__(self, folder: str | os.PathLike[str], bundle: str, key: bytes | None = None) -> None:
+        self.folder = Path(folder)
+        self.bundle = bundle
+        self.seal = Seal(key)
+        self.notes: list[str] = []
+        self._depth = 0
+        if not self.folder.absolute().parent.is_dir():  # said now, not after an hour of learning
+            raise StateError(f"no folder {self.folder.parent} for the state {self.folder.name}: make it first")
+        try:
+            moved = self._migrated()
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = Lock(self.folder / LOCK)
+            for unfinished in self.folder.glob("*.new"):
+                unfinished.unlink()
+        except StateLocked as error:
+            raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
+        except OSError as error:
+            raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
+        try:
+            self._connection = self._open()
+            try:
+                self._require_ours()
+                self._backed_up = self.revision if (self.folder / BACKUP).exists() else 0
+                for line in (moved, *self.notes):
+                    if line:
+                        self.record("recovery" if line is not moved else "migration", line)
+                if moved:
+                    self.notes.append(moved)
+                if self.setting(SCRUB):  # killed between forgetting and wiping
+                    self.scrub()
+            except BaseException:
+                self._connection.close()
+                raise
+        except BaseException:
+            self._lock.release()
+            raise
+
+    # opening
+
+    def _migrated(self) -> str | None:
+        if not self.folder.is_dir():
+            return tables.migrate(self.folder, self.seal.close(KEY_WORDS, "key"))
+        return None
+
+    def _open(self) -> sqlite3.Connection:
+        path, backup = self.folder / DATABASE, self.folder / BACKUP
+        if not path.exists() and not backup.exists():
+            self._refuse_strangers()
+            database.create(path, SCHEMA, FORMAT, self._fill)
+        try:
+            if not path.exists():
+                raise Damaged(f"{path} is gone")
+            connection = database.connect(path)
+            tables.upgrade(connection, path)
+            self._require_tables(connection, path)
+            return connection
+        except Damaged as damage:
+            if not backup.exists():
+                raise
+            database.connect(backup).close()  # a damaged backup replaces nothing
+            aside = database.set_aside(path) if path.exists() else None
+            database.put_back(backup, path)
+            connection = database.connect(path)
+            tables.upgrade(connection, path)
+            kept = f"; the damaged file is kept as {aside.name}" if aside else ""
+            (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
+            self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{kept}")
+            return connection
+
+    def _require_tables(self, connection: sqlite3.Connection, path: Path) -> None:
+        wanted = {line.split()[2] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
+        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        rows = connection.execute("SELECT count(*) FROM state").fetchone() if "state" in found else (0,)
+        if wanted - found or rows != (1,):
+            connection.close()
+            raise Damaged(f"{path} lacks {sorted(wanted - found) or 'its first row'}: restore a copy or delete it")
+
+    def _refuse_strangers(self) -> None:
+        found = sorted(name for name in os.listdir(self.folder) if name != LOCK and not name.endswith(".new"))
+        if found:
+            raise StateError(
+                f"{self.folder} holds {found[0]!r} but no state: give an empty or new folder, or restore {DATABASE}"
+            )
+
+    def _fill(self, connection: sqlite3.Connection) -> None:
+        check = self.seal.close(KEY_WORDS, "key")
+        connection.execute("INSERT INTO state VALUES (1, ?, 0, 0, ?)", (self.bundle, check))
+
+    def _require_ours(self) -> None:
+        bundle, check = self._connection.execute("SELECT bundle, key_check FROM state").fetchone()
+        if self.seal.keyed == (check == KEY_WORDS):
+            wanted = "was made without a key" if self.seal.keyed else "is encrypted: its key is needed"
+            raise StateError(f"{self.folder} {wanted}")
+        try:
+            self.seal.open(check, "key")
+        except StateError as error:
+            raise StateError(f"{self.folder} is encrypted under another key") from error
+        if bundle != self.bundle:
+            raise StateError(
+                f"{self.folder} belongs to bundle {bundle[:12]}…, this one is {self.bundle[:12]}…: "
+                "use the bundle it was learned on, or start a new state"
+            )
+
+    # writing and reading
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside it, or nothing; one inside another joins it. Raises StateError."""
+        if self._depth:
+            yield self._connection
+            return
+        self._depth = 1
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield self._connection
+            self._connection.execute("UPDATE state SET revision = revision + 1")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, self.folder / DATABASE) from error
+            raise
+        finally:
+            self._depth = 0
+        if self.revision - self._backed_up >= BACKUP_EVERY:
+            self.try_back_up()
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What a SELECT gives. Raises StateError."""
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise translated(error, self.folder / DATABASE) from error
+
+    @property
+    def revision(self) -> int:
+        """How many transactions have been committed."""
+        return int(self.rows("SELECT revision FROM state")[0][0])
+
+    def record(self, event: str, line: str, **details: Any) -> None:
+        """Appends to the log; `line` is for a person, and holds nothing of a sample's content."""
+        with self.transaction() as connection:
+            now = time.strftime(CLOCK, time.gmtime())
+            last = connection.execute("SELECT time FROM log ORDER BY number DESC LIMIT 1").fetchone()
+            if last and now < last[0]:
+                line += f" (the clock went back, from {last[0]}: the order of this log is that of its numbers)"
+            connection.execute(
+                "INSERT INTO log (time, event, line, details) VALUES (?, ?, ?, ?)",
+                (now, event, line, json.dumps(details)),
+            )
+
+    def log(self, last: int | None = None) -> list[Entry]:
+        """Oldest first, all or only the `last` ones."""
+        rows = self.rows("SELECT * FROM log ORDER BY number DESC LIMIT ?", -1 if last is None else last)
+        return [
+            Entry(number, when, event, line, json.loads(details))
+            for number, when, event, line, details in reversed(rows)
+        ]
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """The JSON value kept under `name`."""
+        rows = self.rows("SELECT value FROM settings WHERE name = ?", name)
+        return json.loads(rows[0][0]) if rows else default
+
+    def set(self, name: str, value: Any) -> None:
+        """Keeps a JSON value; None removes it."""
+        with self.transaction() as connection:
+            if value is None:
+                connection.execute("DELETE FROM settings WHERE name = ?", (name,))
+            else:
+                connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
+
+    def put(self, name: str, value: bytes) -> None:
+        """Keeps bytes of another part of the program under `name`, sealed like samples are."""
+        with self.transaction() as connection:
+            sealed = self.seal.close(value, f"blob {name}")
+            connection.execute(
+                "INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (name, sealed, hashlib.sha256(sealed).hexdigest())
+            )
+
+    def get(self, name: str) -> bytes | None:
+        """What was `put` last, or None. Raises Damaged where it is no longer that."""
+        rows = self.rows("SELECT value, digest FROM blobs WHERE name = ?", name)
+        if not rows:
+            return None
+        if hashlib.sha256(rows[0][0]).hexdigest() != rows[0][1]:
+            raise Damaged(f"{self.folder}: {name!r} is damaged: delete it, and make it again")
+        return self.seal.open(rows[0][0], f"blob {name}")
+
+    def delete(self, name: str) -> None:
+        """Removes what was `put` under `name`, if anything was."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM blobs WHERE name = ?", (name,))
+
+    # copies
+
+    def back_up(self) -> None:
+        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup is kept then."""
+        try:
+            database.copy(self._connection, self.folder / BACKUP)
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"{self.folder / BACKUP} cannot be written ({error}): is there space?") from error
+        self._backed_up = self.revision
+
+    def try_back_up(self) -> None:
+        """`back_up`, but a full disk is no error: what was committed is safe all the same."""
+        with contextlib.suppress(StateError):
+            self.back_up()
+
+    def scrub(self) -> None:
+        """Leaves no copy of what was deleted: neither in the log of writes, nor in the backup, nor in damaged files."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise translated(error, self.folder / DATABASE) from error
+        (self.folder / BACKUP).unlink(missing_ok=True)
+        for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
+            old.unlink(missing_ok=True)
+        self.set(SCRUB, None)
+        self.back_up()
+
+    def close(self) -> None:
+        """Renews the backup where something changed, and lets the next process in."""
+        try:
+            if self.revision != self._backed_up:
+                self.try_back_up()
+        finally:
+            self._connection.close()
+            self._lock.release()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
