@@ -79,6 +79,9 @@ class Manifest:
     learning_rate: float
     parameters: int
     accuracy: dict[str, float]
+    batch_norm: str = "frozen"
+    smallest_map: int = 0  # values a channel of one sample where BatchNorm uses the batch's statistics; 0 for nowhere
+    dropout: str = "off"
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -160,6 +163,9 @@ def parse(raw: dict[str, Any]) -> Manifest:
         learning_rate=_number(optimizer, "learning_rate", "optimizer"),
         parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
         accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
+        batch_norm=_choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
+        smallest_map=_whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map"),
+        dropout=_choice(raw, "dropout", ("off", "on")),
     )
     _check_references(manifest)
     return manifest
@@ -272,6 +278,16 @@ def _shape(raw: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
     if not 0 < math.prod(sizes) <= MAX_ELEMENTS:
         raise BundleError(f"manifest.json: {where}.{key} is {str(sizes)[:70]}, expected 1 to {MAX_ELEMENTS} numbers")
     return sizes
+
+
+def _choice(raw: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
+    """The first of `known` where the manifest has no such key."""
+    value = raw.get(key, known[0])
+    if value not in known:
+        raise BundleError(
+            f"manifest.json: {key} is {repr(value)[:70]}, this program knows {', '.join(known)}: update the program"
+        )
+    return str(value)
 
 
 def _whole(value: Any, where: str) -> int:

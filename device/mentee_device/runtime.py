@@ -56,6 +56,11 @@ def _bare_training_package() -> Iterator[None]:
             del sys.modules[name]
 
 
+def seed(number: int) -> None:
+    """Seeds what the graphs draw at random. One number's draws must not be the next one's: the runtime counts up from it."""
+    importlib.import_module("onnxruntime").set_seed(1 + number * 1_000_003)
+
+
 def session_options(threads: int) -> Any:
     """Options for training, eval and optimizer sessions that run on `threads` threads and print nothing."""
     options = importlib.import_module("onnxruntime").SessionOptions()

@@ -51,6 +51,10 @@ class TrainingSession:
                         f"graphs.{name}.{kind} of the manifest are {list(stated)}, the graph has {list(real)}"
                     )
         self._parameters = [self._checkpoint.parameters[name] for name, _ in self._checkpoint.parameters]
+        # what learns without a gradient: BatchNorm's running statistics, which a pass of the training graph moves
+        self._running = [parameter for parameter in self._parameters if not parameter.requires_grad]
+        self._before: list[NDArray[np.float32]] = []
+        self._dropout = graphs.dropout == "on"
         self._training, self._evaluation = graphs.training, graphs.evaluation
 
     def forward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -60,8 +64,12 @@ class TrainingSession:
             zip(self._evaluation.outputs, self._module(*map(feeds.__getitem__, self._evaluation.inputs)), strict=True)
         )
 
-    def forward_backward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name of the training graph; leaves gradients behind for `apply` or `discard`."""
+    def forward_backward(self, feeds: dict[str, NDArray[Any]], step: int = 0) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name of the training graph; leaves gradients behind for `apply` or `discard`. `step` is what Dropout's
+        masks depend on, so that a state that is resumed draws those it would have drawn."""
+        self._before = [np.array(parameter.data) for parameter in self._running]
+        if self._dropout:
+            runtime.seed(step)
         self._module.train()
         return dict(
             zip(self._training.outputs, self._module(*map(feeds.__getitem__, self._training.inputs)), strict=True)
@@ -78,7 +86,10 @@ class TrainingSession:
         self._module.lazy_reset_grad()
 
     def discard(self) -> None:
-        """Forgets the gradients at hand: the next `forward_backward` overwrites them instead of adding."""
+        """Forgets the gradients at hand: the next `forward_backward` overwrites them instead of adding. Running statistics
+        are as before it."""
+        for parameter, value in zip(self._running, self._before, strict=True):
+            parameter.data = value
         self._module.lazy_reset_grad()
 
     @property
@@ -91,8 +102,19 @@ class TrainingSession:
         self._optimizer.set_learning_rate(value)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
-        """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
+        """Copies of the trainable parameters and of running statistics by name; what is frozen is constants of the graphs."""
         return {parameter.name: np.array(parameter.data) for parameter in self._parameters}
+
+    def export_inference(self, path: Path) -> None:
+        """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            self._module.export_model_for_inferencing(str(partial), ["logits", "embedding"])
+            os.replace(partial, path)
+        except RuntimeError as error:
+            raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
+        finally:
+            partial.unlink(missing_ok=True)
 
     def dump(self) -> bytes:
         """A checkpoint of parameters and moments; the same state gives the same bytes."""
