@@ -1,4 +1,4 @@
-"""`mentee-device info|add|learn|predict|evaluate|versions|log|rollback|reset|forget|settings`: a mentee's life at its owner's.
+"""`mentee-device info|add|learn|predict|evaluate|…`: a mentee's life at its owner's, see commands.py, quick_commands.py.
 
 Exit codes: 0 done, 2 a mistake that one `error:` line explains, 130 interrupted (the state is as last saved).
 """
@@ -9,14 +9,15 @@ import importlib.util
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mentee_device import commands
+from mentee_device import commands, quick_commands
 from mentee_device.bundle import Bundle
 from mentee_device.database import StateError
 from mentee_device.kept import SOURCES
+from mentee_device.labels import GUESSED
 from mentee_device.learner import LearningError
 from mentee_device.manifest import KNOBS, BundleError
 from mentee_device.run import Progress, Watcher
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, `sys.argv` by default; the exit code, see the top of the file."""
     given = _parser().parse_args(arguments)
     given.say = lambda note: print(f"note: {note}", file=sys.stderr)
-    more = {"watch": _watcher()} if given.run in (commands.learn, commands.forget) else {}
+    more = {"watch": _watcher()} if given.run in (commands.learn, commands.forget, quick_commands.undo) else {}
     started = time.perf_counter()
     try:
         with Bundle.open(given.bundle) as bundle:
@@ -78,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         (commands.reset, True, None),
         (commands.forget, True, None),
         (commands.settings, True, None),
+        (quick_commands.enrol, True, False),
+        (quick_commands.recognise, True, True),
+        (quick_commands.watch, True, False),
+        (quick_commands.guess, True, False),
+        (quick_commands.undo, True, None),
     ):
         command = subparsers.add_parser(run.__name__, parents=[every], help=run.__doc__, description=run.__doc__)
         command.add_argument("--state", required=state, metavar="FOLDER", help="the owner's folder")
@@ -96,7 +102,34 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--label", metavar="CLASS", help="all of this class")
     forget.add_argument("--all", action="store_true")
     made["settings"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
+    _quick_options(made)
     return parser
+
+
+def _quick_options(made: Mapping[str, argparse.ArgumentParser]) -> None:
+    made["enrol"].add_argument("--name", metavar="CLASS", help="of the samples in --data, the bundle's or a new one")
+    made["enrol"].add_argument("--remove", metavar="CLASS", help="all enrolled samples of it")
+    made["recognise"].add_argument("--neighbours", type=_at_least(0), default=0, help="0: nearest class mean (default)")
+    made["recognise"].add_argument("--floor", type=float, default=-1.0, help="least cosine, below it: don't know")
+    watch = made["watch"]
+    watch.add_argument("--start", action="store_true", help="observe anew what is normal")
+    watch.add_argument("--samples", type=_at_least(2), help="to observe (default 200 where no --seconds are given)")
+    watch.add_argument("--seconds", type=float, help="to observe")
+    watch.add_argument("--percentile", type=float, help="of normal samples that are not to be flagged (default 99)")
+    watch.add_argument("--capacity", type=_at_least(2), help="embeddings that are kept (default 256)")
+    watch.add_argument("--neighbours", type=_at_least(1), help="distance to the k-th nearest (default 1)")
+    watch.add_argument("--freeze", action="store_true", help="end observing now")
+    watch.add_argument("--resume", action="store_true", help="observe for one more period")
+    watch.add_argument("--stop", action="store_true", help="forget what was observed")
+    guess = made["guess"]
+    guess.add_argument("--threshold", type=float, default=0.95, help="of the mentee's own labels; above 1: none")
+    guess.add_argument("--adaptive", action="store_true", help="a lower threshold for classes it is seldom sure of")
+    guess.add_argument("--mentor-threshold", type=float, default=0.0, help="of the mentor's answers")
+    guess.add_argument("--pause", type=float, metavar="SECONDS", help="at most, between two frames of one stream")
+    guess.add_argument("--window", type=int, default=5, help="frames that vote in a stream (default 5)")
+    guess.add_argument("--near", type=float, default=0.35, help="probability of a near-miss before a hit")
+    made["undo"].add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers; default: all guesses")
+    made["undo"].add_argument("--source", choices=GUESSED, help="guesses from there only")
 
 
 def _learn_options(command: argparse.ArgumentParser) -> None:

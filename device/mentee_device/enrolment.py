@@ -27,9 +27,10 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Recognised:
-    """Of N samples: `classes` int64, an index of `Enrolment.classes` or −1 for "don't know", `probability_NC`, and
-    `similarity` float32, the cosine to the nearest point, which the floor is held against."""
+    """Of N samples: `classes` int64, indices of `names` or −1 for "don't know", `probability_NC`, and `similarity` float32,
+    the cosine to the nearest point, which the floor is held against."""
 
+    names: tuple[str, ...]
     classes: NDArray[np.int64]
     probability_NC: NDArray[np.float64]
     similarity: NDArray[np.float32]
@@ -66,6 +67,10 @@ class Enrolment:
         """Enrolled samples by class, enrolled classes only."""
         return {name: len(samples) for name, samples in self._samples.items()}
 
+    def numbers(self) -> set[int]:
+        """Ids of all enrolled samples."""
+        return {number for samples in self._samples.values() for number in samples}
+
     def add(self, name: str, embedding_ND: NDArray[Any], ids: Sequence[int]) -> None:
         """Enrols samples of class `name`, of the bundle or new; `ids` name them for `remove`. The mean moves exactly.
 
@@ -74,8 +79,7 @@ class Enrolment:
         if not name or name != name.strip() or not name.isprintable() or len(name) > 100:
             raise SampleError(f"class name {name!r}: expected 1 to 100 printable characters without space around them")
         unit_ND = self._unit(_finite(embedding_ND, len(self._centre_D))).astype(np.float32)
-        taken = {number for samples in self._samples.values() for number in samples}
-        if len(ids) != len(unit_ND) or len(set(ids)) != len(ids) or taken & set(ids):
+        if len(ids) != len(unit_ND) or len(set(ids)) != len(ids) or self.numbers() & set(ids):
             raise SampleError(
                 f"ids {list(ids)[:5]} for {len(unit_ND)} samples: expected one each, none of them used before"
             )
@@ -155,9 +159,8 @@ class Enrolment:
         if softmax_NK is not None:
             self._blend(probability_NC, softmax_NK, softmax_share)
         similarity_N = cosine_NP.max(axis=1).astype(np.float32)
-        return Recognised(
-            np.where(similarity_N < floor, UNKNOWN, probability_NC.argmax(axis=1)), probability_NC, similarity_N
-        )
+        best_N = np.where(similarity_N < floor, UNKNOWN, probability_NC.argmax(axis=1))
+        return Recognised(self.classes, best_N, probability_NC, similarity_N)
 
     def _blend(self, probability_NC: NDArray[np.float64], softmax_NK: NDArray[Any], share: float) -> None:
         K = len(self.base_classes)

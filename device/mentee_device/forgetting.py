@@ -40,8 +40,9 @@ def forget(
     watch: Watcher | None,
     unlabel: bool = False,
 ) -> Forgotten:
-    """Those numbered and those that match; with `unlabel` they stay, without their labels. Deletion is done when this returns or raises later than StateError's "no
-    sample"; a replay that was cut off waits in `Owner.paused`. Raises StateError."""
+    """Those numbered and those that match; with `unlabel` they stay, and lose their labels alone. Deletion is done when
+    this returns or raises later than StateError's "no sample"; a replay that was cut off waits in `Owner.paused`. Raises
+    StateError."""
     gone = _chosen(owner, samples, matching)
     versions, store = owner.versions, owner.store
     tainted = _tainted(versions.all(), gone)

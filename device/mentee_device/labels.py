@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mentee_device.samples import UNLABELLED, SampleError
 
-OWNER, MENTOR, PSEUDO, TEMPORAL = "owner", "mentor", "pseudo", "temporal"
-GUESSED = (MENTOR, PSEUDO, TEMPORAL)
+OWNER, MENTOR, NEAR_MISS, STREAM, PSEUDO = "owner", "mentor", "near_miss", "stream", "pseudo"
+GUESSED = (MENTOR, NEAR_MISS, STREAM, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
 
@@ -156,7 +156,7 @@ def near_misses(
         p = probability_NK[frame, label]
         rows[frame] = near <= p < threshold and (probability_NK[frame] > p).sum() <= 1
         found[frame] = label
-    return known._with(rows, found, probability_NK[np.arange(len(known)), found], TEMPORAL)
+    return known._with(rows, found, probability_NK[np.arange(len(known)), found], NEAR_MISS)
 
 
 def agreed(known: Guesses, window: int = 5) -> Guesses:
@@ -180,7 +180,7 @@ def agreed(known: Guesses, window: int = 5) -> Guesses:
         if seen[winner] * 2 > window and winner != known.labels[frame] and known.source[frame] != OWNER:
             rows[frame], label_N[frame] = True, winner
             confidence_N[frame] = known.confidence[around][votes == winner].mean()
-    return known._with(rows, label_N, confidence_N, TEMPORAL, known.labels)
+    return known._with(rows, label_N, confidence_N, STREAM, known.labels)
 
 
 def probabilities(logits_NK: NDArray[Any], samples: int) -> NDArray[np.float64]:

@@ -15,19 +15,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device import forgetting, judging
+from mentee_device import forgetting, guessing, judging
+from mentee_device.anomaly import Judged, Watch
 from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
 from mentee_device.curves import Curve
 from mentee_device.database import Damaged, StateError
-from mentee_device.guard import answer
+from mentee_device.enrolling import Enrolled
+from mentee_device.enrolment import Recognised
+from mentee_device.guard import DONT_KNOW, answer, softmax
 from mentee_device.kept import SOURCES, About, Kept
+from mentee_device.labels import GUESSED, Mentor
 from mentee_device.learner import Learner, LearningError, check_learning_rate
 from mentee_device.run import Done, Plan, Progress, Run, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import Settings, read_settings, write_settings
 from mentee_device.store import Entry, Store
 from mentee_device.versions import BASE, Version, Versions
+from mentee_device.watching import Watching
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ class Owner:
             self.versions = Versions(self.store)
             self.kept = Kept(self.store, bundle.manifest)
             self.settings = read_settings(self.store)
+            self.enrolled = Enrolled(self)
+            self.watching = Watching(self)
             self._golden = judging.Golden(bundle, self.store, threads)
             self._stop = threading.Event()
             self._running = False
@@ -282,6 +289,78 @@ class Owner:
         self._require_rest()
         return forgetting.forget(self, samples, matching, watch)
 
+    # labels where there are none
+
+    def guess(
+        self,
+        mentor: Mentor | None = None,
+        *,
+        threshold: float | None = 0.95,
+        adaptive: bool = False,
+        mentor_threshold: float = 0.0,
+        pause: float | None = None,
+        window: int = 5,
+        near: float = 0.35,
+    ) -> list[guessing.Guess]:
+        """Labels for kept samples that have none, each marked as a guess, at a quarter of a label's weight; the new ones.
+
+        First the mentor's: recorded with the sample, or `mentor(input)` -> logits [N, K] where it does not raise OSError.
+        Then the mentee's own above `threshold` (None: not at all), `adaptive` by class. Then, where `pause` says how many
+        seconds may lie between two frames of one stream, what their neighbours say: labels.py. Raises SampleError.
+        """
+        self._require_rest()
+        return guessing.guess(self, mentor, threshold, adaptive, mentor_threshold, pause, window, near)
+
+    def guesses(self) -> list[guessing.Guess]:
+        """All guesses that stand, and what they were guessed from."""
+        return guessing.guesses(self)
+
+    def undo_guesses(
+        self,
+        samples: Collection[int] | None = None,
+        sources: Collection[str] = GUESSED,
+        watch: Watcher | None = None,
+    ) -> "forgetting.Forgotten":
+        """Takes guessed labels back, all or those of these samples and sources, and what they taught, as `forget` does;
+        the samples stay, unlabelled. Raises SampleError for one that has no guessed label."""
+        self._require_rest()
+        return guessing.undo(self, samples, sources, watch)
+
+    # without learning
+
+    def enrol(self, name: str, input: NDArray[Any]) -> list[int]:
+        """Enrols samples [N, C, H, W] of a class, of the bundle's or a new one, for `recognise`; their numbers, for
+        `enrolled.remove`. No step of training. Raises SampleError."""
+        self._require_rest()
+        return self.enrolled.add(name, input)
+
+    def recognise(self, input: NDArray[Any], neighbours: int = 0, floor: float = -1.0) -> Recognised:
+        """Among the bundle's and the enrolled classes, by embedding and the mentee's own answer: `Enrolment.recognise`,
+        behind the rails of the settings. Raises SampleError."""
+        self._require_rest()
+        found = self.learner.predict(input)
+        near = self.enrolled.enrolment().recognise(
+            found.embedding, softmax(found.logits), neighbours=neighbours, floor=floor
+        )
+        blocked = [near.names.index(name) for name in self.settings.blocked]
+        with np.errstate(divide="ignore"):
+            class_N, _ = answer(np.log(near.probability_NC), blocked, self.settings.confidence_floor)
+        return replace(near, classes=np.where(near.classes == DONT_KNOW, DONT_KNOW, class_N))
+
+    def observe(self, input: NDArray[Any], watch: Watch | None = None, now: float | None = None) -> int:
+        """Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by
+        default the clock's. `watching` has freeze, resume and stop. Raises SampleError."""
+        self._require_rest()
+        preprocess(input, self.bundle.manifest)
+        if watch is not None:
+            self.watching.start(watch)
+        return self.watching.observe(input, now)
+
+    def anomaly(self, input: NDArray[Any]) -> Judged:
+        """Which samples deviate from what was observed, by their distance to it. Raises SampleError."""
+        self._require_rest()
+        return self.watching.judge(input)
+
     # looking
 
     def log(self, last: int | None = None) -> list[Entry]:
@@ -297,6 +376,7 @@ class Owner:
         """Frees the runtime's memory and lets another process in."""
         self.store.close()
         self.learner.close()
+        self.watching.close()
 
     def __enter__(self) -> "Owner":
         return self

@@ -6,9 +6,10 @@ from mentee_device import SampleError
 from mentee_device.labels import (
     GUESS_WEIGHT,
     MENTOR,
+    NEAR_MISS,
     OWNER,
     PSEUDO,
-    TEMPORAL,
+    STREAM,
     adaptive_thresholds,
     agreed,
     ask,
@@ -113,7 +114,7 @@ def test_agreement_in_a_stream(given: list[int], window: int, expected: list[int
     guesses = agreed(pseudo(owners(nobody(len(given))), p_NK, 0.5), window)
     assert guesses.labels.tolist() == expected
     changed = np.array(expected, int) != np.array(given, int)
-    assert guesses.source[changed].tolist() == [TEMPORAL] * changed.sum()
+    assert guesses.source[changed].tolist() == [STREAM] * changed.sum()
     np.testing.assert_array_equal(guesses.before[changed], np.array(given, int)[changed])
 
 
@@ -139,7 +140,7 @@ def test_the_owners_label_votes_and_stays() -> None:
     assert agreed(known).labels.tolist() == [1, 1, 2, 1, 1]
     guesses = agreed(owners(stream(1, 1, -1, 1, 1)))
     assert guesses.labels.tolist() == [1] * 5
-    assert guesses.source.tolist() == [OWNER, OWNER, TEMPORAL, OWNER, OWNER]
+    assert guesses.source.tolist() == [OWNER, OWNER, STREAM, OWNER, OWNER]
 
 
 def test_a_near_miss_before_a_hit_counts_as_one() -> None:
@@ -156,7 +157,7 @@ def test_a_near_miss_before_a_hit_counts_as_one() -> None:
     )
     guesses = near_misses(owners(nobody(7)), p_NK)
     assert guesses.labels.tolist() == [1, -1, -1, -1, -1, -1, -1]
-    assert guesses.source[0] == TEMPORAL
+    assert guesses.source[0] == NEAR_MISS
     assert guesses.confidence[0] == pytest.approx(0.45)
     assert near_misses(owners(nobody(7)), p_NK, classes=[0, 2]).guessed.sum() == 0
     assert near_misses(owners(nobody(7)), p_NK, near=0.2).labels.tolist() == [1, -1, -1, -1, 1, -1, -1]
@@ -175,8 +176,8 @@ def test_undoing_leaves_the_owners_labels_alone() -> None:
     p_NK = np.array([[0.99, 0.01]] * 2 + [[0.01, 0.99]] + [[0.99, 0.01]] * 2)
     known = owners(stream(-1, 0, -1, -1, -1))
     guesses = agreed(pseudo(known, p_NK))
-    assert guesses.source.tolist() == [PSEUDO, OWNER, TEMPORAL, PSEUDO, PSEUDO]
-    one = guesses.undo([TEMPORAL])
+    assert guesses.source.tolist() == [PSEUDO, OWNER, STREAM, PSEUDO, PSEUDO]
+    one = guesses.undo([STREAM])
     assert one.labels.tolist() == [0, 0, -1, 0, 0]
     everything = guesses.undo()
     for name, value in vars(known).items():
