@@ -48,6 +48,9 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
         if any(ends_outside(layer, batch_norm, path) for path in tapped):
             continue
         before, after = network.get_submodule(layer), network.get_submodule(batch_norm)
+        affine = "weight" in dict(after.named_parameters())
+        if isinstance(before, nn.Linear) and not affine:  # torch's fuse_linear_bn_eval fails; a ChannelAffine then
+            continue
         fuse = fuse_linear_bn_eval if isinstance(before, nn.Linear) else fuse_conv_bn_eval
         folded: Any = fuse(before, after)  # type: ignore[arg-type,type-var]
         if folded.bias is not None:

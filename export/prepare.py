@@ -16,7 +16,7 @@ from export.freeze import largest_difference
 from export.graph import Port, TrainingGraph, input_ports, output_ports
 from export.packs import SupervisionPack, class_balanced, supervision_pack
 from export.schema import ExportSettings
-from export.trainable import choose_trainable, parameters_of_norms
+from export.trainable import choose_trainable
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from objective.probes import ProbedMentee
@@ -90,14 +90,13 @@ def device_network(checkpoint: MenteeCheckpoint, settings: ExportSettings, plan:
 
     Raises `UserError` where holding BatchNorm changed what it computes, and for a choice that does not fit the network.
     """
-    network = checkpoint.network()
     made = frozen_network(checkpoint, settings.batch_norm)
     if plan is not None:
         plan.head(made, checkpoint.head)
     if settings.dropout == "on":
         keep_dropout(made)
     example = torch.zeros(2, *checkpoint.view.shape)
-    choose_trainable(made, settings.trainable, checkpoint.head, example, sorted(parameters_of_norms(network)))
+    choose_trainable(made, settings.trainable, checkpoint.head, example)
     return made
 
 

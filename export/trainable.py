@@ -23,13 +23,10 @@ from export.freeze import ChannelAffine
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, ChannelAffine, HeldBatchNorm, BatchStatistics)
 
 
-def choose_trainable(
-    network: nn.Module, wanted: str | Sequence[str], head: str, example: Tensor, norms: Sequence[str] = ()
-) -> list[str]:
+def choose_trainable(network: nn.Module, wanted: str | Sequence[str], head: str, example: Tensor) -> list[str]:
     """Freezes, in place, every parameter that is not `wanted`; the names of those that are left, in the network's order.
 
-    `norms` names parameters of norms that can no longer be told by their module's type, `example` [B, C, H, W] is run once for
-    the order of the layers. What the network has frozen itself stays frozen; the γ and β of BatchNorm in the way
+    `example` [B, C, H, W] is run once for the order of the layers. What the network has frozen itself stays frozen; the γ and β of BatchNorm in the way
     `affine_only` always train. Raises `UserError` for a choice that matches nothing, and where nothing is left to train.
     """
     choices = [wanted] if isinstance(wanted, str) else list(wanted)
@@ -38,7 +35,7 @@ def choose_trainable(
         raise UserError("every parameter of the mentee is frozen, so nothing would train on the device; unfreeze some")
     picked = held_affines(network)
     for choice in choices:
-        matched = matching(network, choice, head, example, norms)
+        matched = matching(network, choice, head, example)
         if not matched & own:
             raise UserError(
                 f"trainable={choice}: the network holds all of {', '.join(sorted(matched)[:4])} frozen (requires_grad is "
@@ -50,7 +47,7 @@ def choose_trainable(
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
-def matching(network: nn.Module, choice: str, head: str, example: Tensor, norms: Sequence[str] = ()) -> set[str]:
+def matching(network: nn.Module, choice: str, head: str, example: Tensor) -> set[str]:
     """Names of the parameters that one choice means, at least one. Raises `UserError` where it means none."""
     names = [name for name, _ in network.named_parameters()]
     if choice == "all":
@@ -60,14 +57,14 @@ def matching(network: nn.Module, choice: str, head: str, example: Tensor, norms:
     if choice == "bias":
         found = {name for name in names if re.search(r"(^|[._])bias$", name)}
     elif choice == "norm":
-        found = {name for name in names if name in norms} | parameters_of_norms(network)
+        found = parameters_of_norms(network)
         if not found:
             raise UserError(
                 "trainable=norm: the mentee as exported has no norm of its own left; batch_norm=frozen folds BatchNorm into the "
                 "layers before it: take batch_norm=affine_only or batch"
             )
     elif last := re.fullmatch(r"last:(\d+)", choice):
-        layers = layers_as_run(network, example, norms)
+        layers = layers_as_run(network, example)
         if not 0 < int(last[1]) <= len(layers):
             raise UserError(
                 f"trainable={choice}: the mentee has {len(layers)} layers with parameters; expected 1 to that"
@@ -87,7 +84,7 @@ def hint(choice: str, names: Sequence[str]) -> str:
     return meant or f"; it has {', '.join(names[:6])}{' …' if len(names) > 6 else ''}"
 
 
-def layers_as_run(network: nn.Module, example: Tensor, norms: Sequence[str] = ()) -> list[list[str]]:
+def layers_as_run(network: nn.Module, example: Tensor) -> list[list[str]]:
     """Parameter names, a list a layer, in the order in which layers start to run.
 
     A layer is a module with parameters of its own, with those of modules inside it that do not run as modules; a norm
@@ -112,9 +109,9 @@ def layers_as_run(network: nn.Module, example: Tensor, norms: Sequence[str] = ()
         while path not in layers:
             path = path.rpartition(".")[0]
         layers[path].append(name)
-    kinds, merged = parameters_of_norms(network) | set(norms), list[list[str]]()
+    norms, merged = parameters_of_norms(network), list[list[str]]()
     for names in filter(None, layers.values()):
-        if merged and kinds.issuperset(names):
+        if merged and norms.issuperset(names):
             merged[-1] += names
         else:
             merged.append(names)

@@ -11,6 +11,8 @@ import onnxruntime
 import pytest
 import torch
 from mentee_device import Bundle, Learner, LearningError, Samples
+from mentee_device.batch import mixed
+from mentee_device.samples import preprocess
 from torch import nn
 
 from data.errors import UserError
@@ -158,7 +160,7 @@ def test_one_sample_has_no_variance_on_a_map_of_one_value(exported: Any, small: 
     _, bundle = exported({"batch_norm": "batch"}, small)
     golden = bundle.golden()
     with Learner(bundle) as learner:
-        with pytest.raises(LearningError, match="a batch of one sample: .* learn from at least two samples at a time"):
+        with pytest.raises(LearningError, match=r"a batch of one sample: .* learn from at least two samples at a time"):
             learner.learn_batch(golden.take(np.arange(1)))
         learner.learn_batch(golden.take(np.arange(2)))
         assert learner.step == 1
@@ -175,8 +177,6 @@ def test_dropout_drops_its_share_while_learning_alone_and_a_resumed_session_draw
     with Learner(bundle) as learner:
         session = learner._session
         predicted = learner.predict(golden.input)
-        from mentee_device.batch import mixed
-
         for step in range(40):
             feeds = mixed(bundle.manifest, golden.take(np.array([step])), None, 1.0, {})
             outputs = session.forward_backward(feeds, step)
@@ -194,21 +194,9 @@ def test_dropout_drops_its_share_while_learning_alone_and_a_resumed_session_draw
             kept, seen = kept + int((mask > 1).sum()), seen + len(mask)
         np.testing.assert_array_equal(learner.predict(golden.input).logits, predicted.logits)  # none while predicting
     assert abs(kept / seen - 0.5) < 5 * 0.5 / np.sqrt(seen)
-    with onnx_session(bundle) as logits:
-        np.testing.assert_allclose(logits(golden.input, bundle), predicted.logits, atol=1e-5)
-
-
-class onnx_session:  # noqa: N801 (a context, as it reads above)
-    def __init__(self, bundle: Bundle) -> None:
-        self.session = onnxruntime.InferenceSession(bundle.path("inference.onnx"))
-
-    def __enter__(self) -> Callable[[Any, Bundle], Any]:
-        from mentee_device.samples import preprocess
-
-        return lambda raw, bundle: self.session.run(["logits"], {"input": preprocess(raw, bundle.manifest)})[0]
-
-    def __exit__(self, *_: object) -> None:
-        del self.session
+    session = onnxruntime.InferenceSession(bundle.path("inference.onnx"))
+    (shipped,) = session.run(["logits"], {"input": preprocess(golden.input, bundle.manifest)})
+    np.testing.assert_allclose(shipped, predicted.logits, atol=1e-5)
 
 
 def test_dropout_on_is_refused_where_there_is_none(exported: Any) -> None:

@@ -91,6 +91,7 @@ CASES = {
     "BatchNorm before conv": (nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)), IMAGE, 1),
     "a ReLU in between": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), IMAGE, 1),
     "no affine, folded": (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), IMAGE, 0),
+    "no affine, after linear": (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, affine=False)), (6,), 1),
     "no affine, alone": (nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Flatten()), IMAGE, 1),
     "after an addition": (AfterAdd(), IMAGE, 1),
     "the layer feeds two": (FeedsTwo(), IMAGE, 1),
