@@ -58,7 +58,7 @@ def translated(error: sqlite3.Error, path: Path) -> StateError:
 def _check(connection: sqlite3.Connection, path: Path) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()  # a truncated file opens without it
     if verdict != "ok":
-        raise Damaged(f"{path} is damaged ({verdict}): restore a copy of it or delete it")
+        raise Damaged(f"{path} is damaged ({' '.join(verdict.split())}): restore a copy of it or delete it")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION:
         raise StateError(f"{path} is an SQLite file of another program: give another path for the state")

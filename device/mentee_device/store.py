@@ -20,9 +20,8 @@ from mentee_device import database, tables
 from mentee_device.database import Damaged, StateError, translated
 from mentee_device.lock import Lock, StateLocked
 from mentee_device.seal import Seal
-from mentee_device.tables import BACKUP, DATABASE, FORMAT, LOCK, SCHEMA
+from mentee_device.tables import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
 
-KEY_WORDS = b"mentee-device"
 BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
@@ -40,16 +39,20 @@ class Entry:
 
 
 class Store:
-    """The state in `folder` for `bundle` (its id), made where there is none. Raises StateError: see the top."""
+    """The state in `folder` for `bundle` (its id), made where there is none; None takes the bundle that a state is there
+    for. Raises StateError: see the top."""
 
-    def __init__(self, folder: str | os.PathLike[str], bundle: str, key: bytes | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], bundle: str | None, key: bytes | None = None) -> None:
         self.folder = Path(folder)
-        self.bundle = bundle
+        self._wanted = bundle
+        self.bundle = bundle or ""
         self.seal = Seal(key)
         self.notes: list[str] = []
         self._depth = 0
         if not self.folder.absolute().parent.is_dir():  # said now, not after an hour of learning
             raise StateError(f"no folder {self.folder.parent} for the state {self.folder.name}: make it first")
+        if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
+            raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
             moved = self._migrated()
             self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -83,7 +86,7 @@ class Store:
 
     def _migrated(self) -> str | None:
         if not self.folder.is_dir():
-            return tables.migrate(self.folder, self.seal.close(KEY_WORDS, "key"))
+            return tables.migrate(self.folder, self.seal)
         return None
 
     def _open(self) -> sqlite3.Connection:
@@ -139,7 +142,9 @@ class Store:
             self.seal.open(check, "key")
         except StateError as error:
             raise StateError(f"{self.folder} is encrypted under another key") from error
-        if bundle != self.bundle:
+        if self._wanted is None:
+            self.bundle = bundle
+        elif bundle != self.bundle:
             raise StateError(
                 f"{self.folder} belongs to bundle {bundle[:12]}…, this one is {self.bundle[:12]}…: "
                 "use the bundle it was learned on, or start a new state"

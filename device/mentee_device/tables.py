@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mentee_device import database
 from mentee_device.database import Damaged, StateError, sync_folder, translated
+from mentee_device.seal import Seal
 
 FORMAT = 2  # PRAGMA user_version
 DATABASE, BACKUP, LOCK = "state.sqlite", "backup.sqlite", "lock"
@@ -36,6 +37,7 @@ CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE blobs (name TEXT PRIMARY KEY, value BLOB NOT NULL, digest TEXT NOT NULL);
 """
 MIGRATING = ".migrating"  # beside a file of format 1, while its folder is made
+KEY_WORDS = b"mentee-device"  # sealed in the first row, to tell a wrong key
 OLD = "format-1.sqlite"  # that file, kept in its folder
 
 
@@ -46,30 +48,37 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
         raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
 
 
-def migrate(place: Path, key_check: bytes) -> str | None:
+def migrate(place: Path, seal: Seal) -> str | None:
     """A single file of format 1 at `place` becomes a folder there; what was done, or None where there was no such file.
 
-    The folder is made whole beside the file; then two renames. A crash between them is finished by the next call.
+    The folder is made whole beside the file; then two renames. A crash between them is finished by the next call. Under a
+    key the old file, which is not encrypted, is deleted.
     """
     folder = place.with_name(place.name + MIGRATING)
     if not place.exists() and (folder / OLD).is_file():
-        os.replace(folder, place)
-        sync_folder(place.parent)
+        _finish(folder, place, seal)
         return "an interrupted move of a state of format 1 into a folder was finished"
     if not place.is_file():
         return None
     row, log = _read_format_1(place)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    database.create(folder / DATABASE, SCHEMA, FORMAT, lambda connection: _fill(connection, row, log, key_check))
+    database.create(folder / DATABASE, SCHEMA, FORMAT, lambda connection: _fill(connection, row, log, seal))
     sync_folder(folder)
     os.replace(place, folder / OLD)
     for side in ("-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}{side}")
+    _finish(folder, place, seal)
+    left = "deleted" if seal.keyed else f"kept in it as {OLD}"
+    return f"a state of format 1 at step {row[1]} became this folder; the old file is {left}"
+
+
+def _finish(folder: Path, place: Path, seal: Seal) -> None:
+    if seal.keyed:
+        (folder / OLD).unlink()
     os.replace(folder, place)
     sync_folder(place.parent)
-    return f"a state of format 1 at step {row[1]} became this folder; the old file is kept in it as {OLD}"
 
 
 def _read_format_1(place: Path) -> tuple[tuple[str, int, float, str, bytes, str], list[tuple[str, str]]]:
@@ -101,10 +110,11 @@ def _fill(
     connection: sqlite3.Connection,
     row: tuple[str, int, float, str, bytes, str],
     log: list[tuple[str, str]],
-    key_check: bytes,
+    seal: Seal,
 ) -> None:
-    bundle, step, learning_rate, random, checkpoint, digest = row
-    connection.execute("INSERT INTO state VALUES (1, ?, 1, 1, ?)", (bundle, key_check))
+    bundle, step, learning_rate, random, plain, digest = row
+    checkpoint = seal.close(plain, "version 1")
+    connection.execute("INSERT INTO state VALUES (1, ?, 1, 1, ?)", (bundle, seal.close(KEY_WORDS, "key")))
     connection.execute(
         "INSERT INTO versions VALUES (1, 'v1', 0, 'kept', ?, ?, ?, ?, ?, ?, ?, '[]', '{}', '{}', '{}', ?)",
         (log[-1][0] if log else "", bundle, step, learning_rate, random, checkpoint, digest, "came from format 1"),

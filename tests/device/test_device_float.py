@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mentee_device import Bundle, BundleError, Budget, Learner, Owner, SampleError, Samples
+from mentee_device import Budget, Bundle, BundleError, Learner, Owner, SampleError, Samples
 from mentee_device.samples import preprocess
 from safetensors.torch import load_file, save_file
 from sealing import edit_manifest, reseal
