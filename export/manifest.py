@@ -68,10 +68,22 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
             "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
         },
         **choices_json(prepared, settings),
-        "supervision": {"file": "supervision.safetensors", "samples": len(prepared.pack.labels_N)},
+        "supervision": {
+            "file": "supervision.safetensors",
+            "samples": len(prepared.pack.labels_N),
+            "bytes_per_sample": prepared.pack.bytes_per_sample,
+            "rule": settings.replay_rule,
+        },
         "golden": {"file": "golden.safetensors", "samples": len(prepared.golden)},
+        "settings": settings_json(settings),
         "made_with": made_with(),
     }
+
+
+def settings_json(settings: ExportSettings) -> dict[str, Any]:
+    """What the same checkpoint has to be exported with for the same bundle; no path of the maker's, no key."""
+    elsewhere = ("checkpoint", "bundle", "overwrite", "sign_key")
+    return {name: value for name, value in asdict(settings).items() if name not in elsewhere}
 
 
 def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]:

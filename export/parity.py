@@ -2,10 +2,10 @@
 
 The reference is torch in float64 with the very same module. What is compared:
 
-* every output of the training graph, the eval graph and inference.onnx, on batches of 1 and of N, with samples that are labelled,
-  supervised, both and neither, under knobs that change from batch to batch;
-* every parameter's gradient on the same (`differences` in steps.py says how); what torch's own float32 differs by stands beside it,
-  and where that is more than half the bound twice it is allowed instead;
+* every output of the training graph, the eval graph and inference.onnx, on batches of 1 and of N, with samples that are
+  labelled, supervised, both and neither, under knobs that change from batch to batch;
+* every parameter's gradient on the same (`differences` in steps.py says how); what torch's own float32 differs by stands beside
+  it, and twice that is allowed where it is more than the bound;
 * with nothing to learn from, that loss and gradients are exactly 0;
 * 20 steps of the optimizer, teacher-forced (steps.py); two free runs are recorded beside it, and judge nothing.
 """

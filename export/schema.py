@@ -21,6 +21,7 @@ class Loss:
 
 BATCH_NORM = ("frozen", "batch", "affine_only")
 DROPOUT = ("off", "on")
+REWRITE = ("auto", "off")  # what has no gradient on the device: an exact equal instead, or an error
 
 
 REPLAY_RULES = ("random", "herding", "k_centre")  # how the samples of a class are chosen
@@ -44,6 +45,7 @@ class ExportSettings:
     sign_key: str | None = None  # file of an Ed25519 private key, PEM; see `python -m export keygen`
     batch_norm: str = "frozen"  # see BATCH_NORM
     dropout: str = "off"  # see DROPOUT
+    rewrite: str = "auto"  # see REWRITE
     trainable: Any = "all"  # all, head, last:<n>, bias, norm or a glob on parameters' names; or a list of these
     classes: list[str] | None = None  # another list of classes than the checkpoint's, in this order
 
@@ -53,7 +55,7 @@ def check_export(settings: ExportSettings) -> None:
     for name in ("supervision_per_class", "golden_per_class"):
         if getattr(settings, name) < 1:
             raise UserError(f"{name}={getattr(settings, name)}; expected 1 or more samples of each class")
-    for name, known in (("batch_norm", BATCH_NORM), ("dropout", DROPOUT)):
+    for name, known in (("batch_norm", BATCH_NORM), ("dropout", DROPOUT), ("rewrite", REWRITE)):
         if (value := getattr(settings, name)) not in known:
             raise UserError(f"{name}={value}{did_you_mean(str(value), known)}; expected one of {', '.join(known)}")
     if settings.replay_rule not in REPLAY_RULES:

@@ -15,7 +15,8 @@ from data.load import load_data
 from data.recipe import build
 from data.view import View, normalisation
 from export.bundle import export_bundle
-from export.schema import AdamW, ExportSettings, Loss
+from export.optimizer_spec import Optimizer
+from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import find_probes
 from objective.taps import find_head
@@ -64,7 +65,7 @@ def bundle_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPat
         supervision_per_class=6,
         golden_per_class=8,
         loss=Loss(1.0, 0.5, 0.7, 4.0),
-        optimizer=AdamW(learning_rate=0.003),
+        optimizer=Optimizer(learning_rate=0.003),
     )
     with seeded(0):
         return export_bundle(checkpoint, folder, settings).path

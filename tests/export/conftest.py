@@ -13,9 +13,10 @@ from torch import nn
 from export.artifacts import write_artifacts
 from export.bundle import parity_samples
 from export.graph import TrainingGraph, cut_inference, export_graph
+from export.optimizer_spec import Optimizer
 from export.parity import measure
 from export.prepare import Prepared, prepare
-from export.schema import AdamW, ExportSettings
+from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 
 
@@ -46,7 +47,7 @@ def one_thread() -> None:
 
 
 def take_apart(checkpoint: MenteeCheckpoint, folder: Path, graph: type[TrainingGraph] = TrainingGraph) -> Parts:
-    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, optimizer=AdamW(learning_rate=0.003))
+    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, optimizer=Optimizer(learning_rate=0.003))
     prepared = prepare(checkpoint, settings)
     prepared = replace(prepared, graph=graph(prepared.graph.student))
     forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs)

@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from data.errors import UserError
 from export.artifacts import write_artifacts
 from export.bundle import export_bundle
+from export.feeds import Feed
 from export.graph import Port, TrainingGraph, export_graph, input_ports, output_ports
-from export.parity import Feed, compare_gradients, double
-from export.schema import AdamW, ExportSettings
+from export.optimizer_spec import Optimizer
+from export.schema import ExportSettings
+from export.steps import differences
+from export.twin import Runtime, Twin
 from mentee.checkpoint import MenteeCheckpoint
 from objective.loss import LossSpec
 from objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
@@ -74,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     choice = Port("choice", "float32", (len(SPECS),), "a weight for each loss")
     first, *_, logits, embedding = output_ports(CLASSES, 12, probes)
     forward = export_graph(graph, [*input_ports(SHAPE, CLASSES, probes), choice], [first, logits, embedding])
-    write_artifacts(forward, [name for name, _ in network.named_parameters()], AdamW(), folder)
+    write_artifacts(forward, [name for name, _ in network.named_parameters()], Optimizer(), folder)
     return graph, folder
 
 
@@ -106,7 +109,10 @@ def test_the_runtime_differentiates_it_as_torch_does(made: Made, spec: LossSpec,
     graph, folder = made
     for batch in (1, 7):
         given = feed(batch, spec, knob)
-        errors = compare_gradients(double(graph), folder, [given])
+        twin, runtime = Twin(graph), Runtime(folder)
+        twin.backward(given)
+        runtime(given, learning=True)
+        errors = differences(runtime.gradients(twin.parameters), twin.take_gradients())
         assert max(errors.values()) < 5e-6, errors
         parameters = list(graph.student.mentee.parameters())
         gradients = torch.autograd.grad(graph(*given)[0].sum(), parameters, allow_unused=True)

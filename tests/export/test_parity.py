@@ -1,10 +1,10 @@
 """What is shipped trains as torch does, and what does not is caught."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 
 from data.errors import UserError
-from export.artifacts import adamw_nodes
-from export.bundle import export_bundle
+from export.artifacts import write_artifacts
+from export.bundle import export_bundle, parity_samples
 from export.graph import TrainingGraph
-from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, largest, relative, require_parity, worse
-from export.schema import AdamW, ExportSettings
+from export.optimizer import optimizer_model
+from export.optimizer_spec import Group, Optimizer, Schedule, assign
+from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, relative, require_parity
+from export.schema import ExportSettings
+from export.steps import apart, differences, forced_steps, worse
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import Adapter
 from tests.conftest import seeded, with_statistics
@@ -29,11 +32,9 @@ from tests.export.mentees import Chequered
 def test_a_bundle_states_numbers_within_its_bounds(bundle_folder: Path) -> None:
     report = json.loads((bundle_folder / "parity.json").read_text())
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
-    assert report["bounds"] == {
-        "outputs": OUTPUT_BOUND,
-        "gradients": GRADIENT_BOUND,
-        "parameters_after_steps": STEPS_BOUND,
-    }
+    assert report["bounds"] == {"outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND, "steps": STEPS_BOUND}
+    assert report["masks"] == ["mixed", "labelled", "supervised", "neither"]
+    assert report["batches"] == [1, 8]
     assert max(OUTPUT_BOUND, GRADIENT_BOUND) <= 1e-5
     assert STEPS_BOUND <= 1e-4
     assert set(report["outputs"]) == {"loss", "ce", "rmse_early", "rmse_late", "kl", "logits", "embedding"}
@@ -41,8 +42,10 @@ def test_a_bundle_states_numbers_within_its_bounds(bundle_folder: Path) -> None:
     numbers = [*report["outputs"].values(), *report["inference"].values(), *report["gradients"].values()]
     assert all(0 <= number <= 1e-5 for number in numbers)
     assert max(numbers) > 0  # float32 against float64: exactly nothing would be a comparison of a thing with itself
-    assert 0 < report["parameters_after_steps"]["largest_difference"] <= 1e-4
-    assert report["parameters_after_steps"]["steps"] == 20
+    assert 0 < report["steps"]["largest_difference"] <= 1e-4
+    assert set(report["steps"]["parameters"]) == set(manifest["trainable"])
+    assert report["steps"]["steps"] == 20
+    assert report["neither"] == {"loss": 0, "gradients": 0}
     require_parity(report)
 
 
@@ -70,33 +73,104 @@ def test_the_weights_of_another_mentee_are_caught(
         require_parity(parts.measure(inference=other.folder / "inference.onnx"))
 
 
-def test_another_loss_is_caught_in_outputs_gradients_and_steps(
+def test_another_loss_is_caught_in_outputs_and_gradients(
     parts: Parts, checkpoint: MenteeCheckpoint, dismantled: TakeApart
 ) -> None:
     report = parts.measure(training=dismantled(checkpoint, graph=Swapped).folder / "ort-training")
     assert report["outputs"]["loss"] > OUTPUT_BOUND
     assert report["outputs"]["ce"] <= OUTPUT_BOUND  # the terms are right, their weights are not
     assert min(report["gradients"].values()) > GRADIENT_BOUND
-    assert report["parameters_after_steps"]["largest_difference"] > STEPS_BOUND
+    assert report["steps"]["largest_difference"] <= STEPS_BOUND  # the optimizer is torch's, on the gradient it is given
     with pytest.raises(UserError, match=r"output 'loss' by"):
         require_parity(report)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "rate"), [("adam_mode", 1, 3e-3), ("weight_decay", 0.0, 1e-4), ("alpha", 0.95, 1e-4)]
-)
-def test_an_optimizer_that_is_not_torchs_is_caught_at_any_learning_rate(
-    parts: Parts, tmp_path: Path, name: str, value: Any, rate: float
-) -> None:
-    folder = copytree(parts.folder / "ort-training", tmp_path / "tampered")
-    model = onnx.load(folder / "optimizer_model.onnx")
-    (node,) = adamw_nodes(model)
-    (attribute,) = (attribute for attribute in node.attribute if attribute.name == name)
-    attribute.CopyFrom(onnx.helper.make_attribute(name, value))
-    onnx.save(model, folder / "optimizer_model.onnx")
-    report = parts.measure(training=folder, optimizer=AdamW(learning_rate=rate))
+def attribute(name: str, value: float) -> Callable[[onnx.GraphProto], None]:
+    """Sets `name` of every update node and clipping node, in branches as well."""
+
+    def tamper(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            for number, found in enumerate(node.attribute):
+                if found.HasField("g"):
+                    tamper(found.g)
+                elif found.name == name:
+                    node.attribute[number].CopyFrom(onnx.helper.make_attribute(name, value))
+
+    return tamper
+
+
+def constant(name: str, factor: float) -> Callable[[onnx.GraphProto], None]:
+    def tamper(graph: onnx.GraphProto) -> None:
+        (tensor,) = (tensor for tensor in graph.initializer if tensor.name == name)
+        value = onnx.numpy_helper.to_array(tensor) * np.float32(factor)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(value, np.float32), name))
+
+    return tamper
+
+
+def unscheduled(graph: onnx.GraphProto) -> None:
+    for node in graph.node:
+        node.input[:] = ["base_rate" if name == "scheduled_rate" else name for name in node.input]
+
+
+ADAMW = Optimizer(learning_rate=1e-5)
+SGD = Optimizer("sgd", 0.1, momentum=0.9, weight_decay=1e-3)
+BIASES = [Group("*.bias", 0.5, 0.0)]
+COSINE = Schedule("cosine", steps=10_000)
+TAMPERED: dict[str, tuple[Optimizer, Callable[[onnx.GraphProto], None]]] = {
+    "Hugging Face's AdamW": (ADAMW, attribute("adam_mode", 1)),
+    "beta1": (ADAMW, attribute("alpha", 0.91)),
+    "beta2": (ADAMW, attribute("beta", 0.998)),
+    "epsilon": (ADAMW, attribute("epsilon", 1.1e-8)),
+    "a larger epsilon": (replace(ADAMW, epsilon=1e-4), attribute("epsilon", 1.01e-4)),
+    "weight decay": (replace(ADAMW, weight_decay=1e-4), attribute("weight_decay", 1.1e-4)),
+    "momentum": (SGD, constant("forgotten", 1.01)),
+    "SGD's weight decay": (SGD, constant("minus_decay_0", 1.01)),
+    "Nesterov's": (replace(SGD, nesterov=True), constant("momentum_rate_0_factor", 1.01)),
+    "clipping": (replace(SGD, clip_norm=1.0), attribute("max_norm", 1.01)),
+    "AdamW's clipping": (replace(ADAMW, clip_norm=0.1), attribute("max_norm", 0.101)),
+    "a group's rate": (replace(ADAMW, groups=BIASES), constant("rate_0_factor", 1.01)),
+    "a group's rank": (replace(ADAMW, groups=BIASES), attribute("weight_decay", 0.01)),
+    "warm-up": (replace(ADAMW, schedule=Schedule(warm_up=5)), constant("warm_up", 1.2)),
+    "a long cosine": (replace(ADAMW, schedule=COSINE), constant("length", 1.01)),
+    "no schedule": (replace(ADAMW, schedule=COSINE), unscheduled),
+    "steps' length": (replace(SGD, schedule=Schedule("step", every=500)), constant("every", 1.2)),
+    "steps' factor": (replace(SGD, schedule=Schedule("step", every=500)), constant("fall_factor", 1.01)),
+}
+
+
+@pytest.mark.parametrize("what", TAMPERED)
+def test_an_optimizer_that_is_not_torchs_is_caught(parts: Parts, tmp_path: Path, what: str) -> None:
+    optimizer, tamper = TAMPERED[what]
+    if optimizer.groups:
+        write_artifacts(parts.forward, parts.prepared.trainable, optimizer, tmp_path)
+    else:
+        copytree(parts.folder / "ort-training", tmp_path, dirs_exist_ok=True)
+    model = optimizer_model(optimizer, assign(optimizer, parts.prepared.trainable))
+    onnx.save(model, tmp_path / "optimizer_model.onnx")
+    samples = parity_samples(parts.prepared)
+    sound = forced_steps(parts.prepared.graph, tmp_path, samples, optimizer, 2)
+    assert sound["largest_difference"] <= STEPS_BOUND / 2
+    assert max(sound["gradients"].values()) <= GRADIENT_BOUND
+    assert (0 < sound["clipped"] < 20) == (optimizer.clip_norm is not None)
+    tamper(model.graph)
+    onnx.save(model, tmp_path / "optimizer_model.onnx")
+    report = forced_steps(parts.prepared.graph, tmp_path, samples, optimizer, 2)
     assert max(report["gradients"].values()) <= GRADIENT_BOUND
-    with pytest.raises(UserError, match=r"differs in parameters after 20 steps by \S+ \(at most 1e-04\)$"):
+    assert report["largest_difference"] > 2 * STEPS_BOUND
+
+
+def test_the_gate_names_the_step_and_the_parameter(bundle_folder: Path) -> None:
+    report = json.loads((bundle_folder / "parity.json").read_text())
+    report["steps"]["parameters"]["head.bias"] = 2e-4
+    with pytest.raises(UserError, match=r"differs in a step of 'head\.bias' by 2\.0e-04 \(at most 1e-04\)$"):
+        require_parity(report)
+
+
+def test_a_gradient_where_nothing_counts_is_caught(bundle_folder: Path) -> None:
+    report = json.loads((bundle_folder / "parity.json").read_text())
+    report["neither"]["gradients"] = 1e-9
+    with pytest.raises(UserError, match="gradients with nothing to learn from by"):
         require_parity(report)
 
 
@@ -136,8 +210,9 @@ def test_a_number_that_is_none_never_passes_for_agreement() -> None:
     nan = float("nan")
     assert all(np.isnan(worse(*pair)) for pair in ((0.0, nan), (nan, 0.0), (nan, nan)))
     assert worse(0.0, 2.0) == worse(2.0, 0.0) == 2.0
-    expected = {"first": np.zeros(2), "second": np.zeros(2)}
-    assert np.isnan(largest({"first": np.zeros(2), "second": np.array([0.0, nan])}, expected))
+    expected = {"first": torch.zeros(2), "second": torch.zeros(2)}
+    assert np.isnan(apart({"first": torch.zeros(2), "second": torch.tensor([0.0, nan])}, expected))
+    assert np.isnan(differences({"only": torch.tensor([nan])}, {"only": torch.ones(1)})["only"])
     assert np.isnan(relative(np.array([nan, 1.0]), torch.ones(2)))
     assert relative(np.ones((2, 1)), torch.ones(2)) == float("inf")  # another shape than the manifest states
 

@@ -13,8 +13,8 @@ from data.recipe import build
 from export.artifacts import write_artifacts
 from export.freeze import BATCH_NORMS, freeze_batch_norm, largest_difference
 from export.graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
+from export.optimizer_spec import Optimizer
 from export.parity import Samples, measure, require_parity
-from export.schema import AdamW
 from objective.probes import Adapter, Probe, ProbedMentee
 from objective.taps import layer_shapes
 from tests.conftest import seeded
@@ -94,7 +94,7 @@ def test_the_runtime_trains_every_family_as_torch_does(name: str, batch_norm: bo
     forward = export_graph(graph, inputs, outputs)
     onnx.save(cut_inference(forward), tmp_path / "inference.onnx")
     (tmp_path / "ort-training").mkdir()
-    write_artifacts(forward, [name for name, _ in frozen.named_parameters()], AdamW(), tmp_path / "ort-training")
-    report = measure(graph, tmp_path / "ort-training", tmp_path / "inference.onnx", samples, outputs, AdamW())
+    write_artifacts(forward, [name for name, _ in frozen.named_parameters()], Optimizer(), tmp_path / "ort-training")
+    report = measure(graph, tmp_path / "ort-training", tmp_path / "inference.onnx", samples, outputs, Optimizer())
     require_parity(report)
     assert set(report["gradients"]) == {name for name, _ in frozen.named_parameters()}

@@ -1,0 +1,64 @@
+"""What the proof feeds to torch and to ONNX Runtime alike: real samples under every mixture of masks, with knobs that change.
+
+Axes: N samples, B of one batch, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Feed = list[Tensor]  # in the order of the training graph's inputs, so that the knobs are the last four
+MASKS = ("mixed", "labelled", "supervised", "neither")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real samples to compare on, in the training graph's spaces; N of each."""
+
+    input: Tensor  # float32 [N, C, H, W], preprocessed
+    mentor_logits_NK: Tensor
+    mentor_activations: list[Tensor]  # in the order of the probes
+
+
+def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0) -> list[Feed]:
+    """A batch for each of `masks`, out of `MASKS`, and knobs of its own for each.
+
+    The labels are random ones: a mentee that is sure of the true class has the gradient p − 1 ≈ 0, which float32 knows to
+    1e-5 at best, in torch as in any runtime, and that would be all the comparison saw.
+    """
+    random = torch.Generator().manual_seed(seed)
+    feeds = []
+    for mask in masks:
+        picked = torch.randint(len(samples.input), (batch,), generator=random)
+        labelled, supervised = (torch.randint(2, (batch,), generator=random).float() for _ in range(2))
+        if mask == "mixed":
+            labelled[0], supervised[-1] = 1, 1  # or a batch of one would now and then have neither
+        else:
+            labelled.fill_(mask == "labelled")
+            supervised.fill_(mask == "supervised")
+        labels = torch.randint(samples.mentor_logits_NK.shape[1], (batch,), generator=random)
+        labels = torch.where(labelled > 0, labels, -1)
+        alpha, beta, gamma = (0.1 + 2 * torch.rand(1, generator=random) for _ in range(3))
+        temperature = 1 + 4 * torch.rand(1, generator=random)
+        activations = [activation[picked] for activation in samples.mentor_activations]
+        head = [samples.input[picked], labels, labelled, samples.mentor_logits_NK[picked]]
+        feeds.append([*head, *activations, supervised, alpha, beta, gamma, temperature])
+    return feeds
+
+
+def scaled(feed: Feed, factor: float) -> Feed:
+    """The same batch with α, β and γ times `factor`, and with them the loss and every gradient: it is linear in them."""
+    *before, alpha, beta, gamma, temperature = feed
+    return [*before, alpha * factor, beta * factor, gamma * factor, temperature]
+
+
+def as_double(feed: Feed) -> Feed:
+    return [value.double() if value.is_floating_point() else value for value in feed]
+
+
+def as_numpy(feed: Feed) -> list[NDArray[Any]]:
+    return [value.numpy() for value in feed]
