@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
@@ -15,14 +16,23 @@ from data.splits import Split
 from data.view import View
 from export.artifacts import silenced, write_artifacts
 from export.batch_norm import running_statistics
+from export.costs import costs_json
 from export.dropout import add_masks
-from export.files import file_table, whole_or_nothing, write_json
+from export.files import file_table, recover, whole_or_nothing, write_json
 from export.graph import cut_inference, export_graph
 from export.manifest import describe, write_manifest
 from export.parity import Samples, measure, require_parity
 from export.prepare import Prepared, prepare
+from export.quantize import KIND, quantize
+from export.reading import require_schema
+from export.reference import FILE as REFERENCE
+from export.reference import record
 from export.schema import ExportSettings
+from export.signature import private_key, sign
+from export.weights import make_nominal, share_weights
 from mentee.checkpoint import MenteeCheckpoint
+
+CALIBRATION = 256  # samples of the supervision pack that int8 activations are scaled on
 
 
 @dataclass(frozen=True)
@@ -38,40 +48,83 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
     Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
     """
-    if not path.name or (path.exists() and settings.overwrite and not replaceable(path)):
-        raise UserError(f"'{path}' is no bundle, so it is not replaced by one; choose another bundle=…")
-    if path.exists() and not settings.overwrite:
-        raise UserError(
-            f"'{path}' exists; choose another bundle=…, or overwrite=true to replace it once the new one is whole"
-        )
-    if path.with_name(path.name + ".zip").exists() and not settings.overwrite:
-        raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
+    key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
+    recover(path)
+    require_free(path, settings.overwrite)
     prepared = prepare(checkpoint, settings)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
         training, inference = staging / "ort-training", staging / "inference.onnx"
-        training.mkdir()
-        with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
-            forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs)
-        onnx.save(cut_inference(forward), inference)
-        add_masks(forward)
-        write_artifacts(forward, prepared.trainable, settings.optimizer, training, running_statistics(prepared.network))
+        forward = write_graphs(prepared, settings, staging)
         golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors())
         write_tensors(staging / "golden.safetensors", golden)
-        parity = measure(
-            prepared.graph, training, inference, parity_samples(prepared), prepared.outputs, settings.optimizer
-        )
+        samples = parity_samples(prepared)
+        parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
         require_parity(parity)
         write_json(staging / "parity.json", parity)
+        kept = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        (staging / REFERENCE).write_bytes(save_arrays(kept))
         manifest = describe(prepared, settings, staging)
         manifest["base"] = {
             "test": accuracy_of(inference, prepared.test, view),
             "golden": accuracy_of(inference, prepared.golden, view),
         }
+        if settings.int8:
+            manifest["variants"] = {"int8": int8_variant(inference, prepared)}
+        if settings.nominal_checkpoint:
+            weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
+            manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
+            share_weights(inference, weights)
+        else:
+            share_weights(inference, training / "checkpoint")
         manifest["files"] = file_table(staging)
+        manifest["costs"] = costs_json(prepared.network, manifest)
         manifest = write_manifest(staging / "manifest.json", manifest)
+        require_schema(manifest)
+        if key is not None:
+            sign(staging, key)
     return Exported(path, manifest, parity)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Raises `UserError` unless a bundle may take the name `path`."""
+    if not path.name or (path.exists() and overwrite and not replaceable(path)):
+        raise UserError(f"'{path}' is no bundle, so it is not replaced by one; choose another bundle=…")
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"'{path}' exists; choose another bundle=…, or overwrite=true to replace it once the new one is whole"
+        )
+    if path.with_name(path.name + ".zip").exists() and not overwrite:
+        raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
+
+
+def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> onnx.ModelProto:
+    """inference.onnx and ort-training/; the forward graph that they are made of."""
+    (folder / "ort-training").mkdir()
+    with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
+        forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs, settings.rewrite)
+    onnx.save(cut_inference(forward), folder / "inference.onnx")
+    add_masks(forward)
+    running = running_statistics(prepared.network)
+    write_artifacts(forward, prepared.trainable, settings.optimizer, folder / "ort-training", running)
+    return forward
+
+
+def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:
+    """What the manifest says of `inference.int8.onnx`, or why there is none."""
+    target, view = inference.with_name("inference.int8.onnx"), prepared.checkpoint.view
+    samples = view(prepared.pack.pixels[:CALIBRATION])
+    if (reason := quantize(inference, target, samples)) is not None:
+        return {"omitted": reason}
+    return {
+        "file": target.name,
+        "bytes": target.stat().st_size,
+        "quantisation": KIND,
+        "calibration_samples": len(samples),
+        "test": accuracy_of(target, prepared.test, view),
+        "golden": accuracy_of(target, prepared.golden, view),
+    }
 
 
 def replaceable(path: Path) -> bool:

@@ -5,6 +5,8 @@ from pathlib import Path
 from rich.console import Console
 
 from export.bundle import Exported, export_bundle
+from export.costs import Costs
+from export.inspection import variant_line
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 
@@ -25,8 +27,22 @@ def summary(exported: Exported) -> str:
             f"bundle      {exported.path}  ({size:,} bytes, {manifest['parameters']['count']:,} parameters; zip beside it)",
             f"accuracy    {base['accuracy']:.2%} of {base['samples']} test samples, through inference.onnx",
             f"parity      gradients {max(parity['gradients'].values()):.1e} relative, "
-            f"parameters after {parity['parameters_after_steps']['steps']} steps "
-            f"{parity['parameters_after_steps']['largest_difference']:.1e}, against torch in float64",
-            f"packs       {manifest['supervision']['samples']} supervised samples, {manifest['golden']['samples']} golden",
+            f"{parity['steps']['steps']} optimizer steps "
+            f"{parity['steps']['largest_difference']:.1e}, against torch in float64",
+            f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
+            *class_lines(manifest.get("class_changes")),
+            *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
+            f"packs       {manifest['supervision']['samples']} supervised samples of "
+            f"{manifest['supervision']['bytes_per_sample']:,} bytes, {manifest['golden']['samples']} golden",
         ]
     )
+
+
+def class_lines(changes: dict[str, list[str]] | None) -> list[str]:
+    """A misspelt class is a new one: it must be seen."""
+    if changes is None:
+        return []
+    said = [f"{len(changes['kept'])} kept"] + [
+        f"{kind}: {', '.join(changes[kind])}" for kind in ("new", "dropped") if changes[kind]
+    ]
+    return [f"classes     {'; '.join(said)}"]

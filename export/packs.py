@@ -28,6 +28,10 @@ class SupervisionPack:
         activations = {f"mentor_{name}": value for name, value in self.mentor_activations.items()}
         return {"input": self.pixels, "labels": self.labels_N, "mentor_logits": self.mentor_logits_NK, **activations}
 
+    @property
+    def bytes_per_sample(self) -> int:
+        return sum(tensor[0].numel() * tensor.element_size() for tensor in self.tensors().values())
+
 
 def class_balanced(
     split: Split, per_class: int, classes: int, where: str, seed: int = 0, untaught: Collection[int] = ()

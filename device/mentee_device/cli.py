@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mentee_device import commands, quick_commands
+from mentee_device import commands, quick_commands, state_commands
 from mentee_device.bundle import Bundle
 from mentee_device.database import StateError
 from mentee_device.kept import SOURCES
@@ -25,6 +25,7 @@ from mentee_device.runtime import RuntimeMissing
 from mentee_device.samples import SampleError
 from mentee_device.settings import SettingError
 
+WATCHED = (commands.learn, commands.forget, quick_commands.undo, state_commands.update)
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
 
 
@@ -32,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, `sys.argv` by default; the exit code, see the top of the file."""
     given = _parser().parse_args(arguments)
     given.say = lambda note: print(f"note: {note}", file=sys.stderr)
-    more = {"watch": _watcher()} if given.run in (commands.learn, commands.forget, quick_commands.undo) else {}
+    more = {"watch": _watcher()} if given.run in WATCHED else {}
     started = time.perf_counter()
     try:
-        with Bundle.open(given.bundle) as bundle:
+        with Bundle.open(given.bundle, given.key) as bundle:
             result: dict[str, Any] = given.run(given, bundle, **more)
     except MISTAKES as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     every = _Parser(add_help=False)
     every.add_argument("--bundle", required=True, help="folder or zip made by mentee-export")
+    every.add_argument("--key", metavar="PEM", help="public key that must have signed the bundle")
     every.add_argument("--json", action="store_true", help="print one JSON object")
     every.add_argument("--threads", type=_at_least(1), default=1, help="of ONNX Runtime (default 1)")
     every.add_argument("--key-file", metavar="FILE", help="32 bytes that the state is encrypted with")
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         (quick_commands.watch, True, False),
         (quick_commands.guess, True, False),
         (quick_commands.undo, True, None),
+        (state_commands.update, True, None),
     ):
         command = subparsers.add_parser(run.__name__, parents=[every], help=run.__doc__, description=run.__doc__)
         command.add_argument("--state", required=state, metavar="FOLDER", help="the owner's folder")
@@ -103,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--all", action="store_true")
     made["settings"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     _quick_options(made)
+    made["update"].add_argument("--steps", type=_at_least(1), help="of the replay (default: as many as were learnt)")
     return parser
 
 

@@ -82,6 +82,8 @@ class Manifest:
     batch_norm: str = "frozen"
     smallest_map: int = 0  # values a channel of one sample where BatchNorm uses the batch's statistics; 0 for nowhere
     dropout: str = "off"
+    weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
+    head: str = ""  # module path of the classifier
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -127,8 +129,8 @@ def check_path(path: str) -> None:
     odd = any(ord(char) < 32 or char in '\\:*?"<>|' for char in path)
     if odd or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
         raise BundleError(f"path {path!r} leaves the bundle's folder or is not a plain relative path with '/': refused")
-    if path == "manifest.json":
-        raise BundleError("manifest.json lists itself in `files`: a file cannot hold its own sha256")
+    if path in ("manifest.json", "manifest.sig"):
+        raise BundleError(f"manifest.json lists itself in `files`, or its signature ({path!r}): neither can hold its own sha256")
 
 
 def parse(raw: dict[str, Any]) -> Manifest:
@@ -166,6 +168,8 @@ def parse(raw: dict[str, Any]) -> Manifest:
         batch_norm=_choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
         smallest_map=_whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map"),
         dropout=_choice(raw, "dropout", ("off", "on")),
+        weights=_weights(_get(raw, "checkpoint", dict)),
+        head=_get(_get(raw, "embedding", dict), "layer", str, "embedding"),
     )
     _check_references(manifest)
     return manifest
@@ -177,6 +181,7 @@ def _check_references(manifest: Manifest) -> None:
         manifest.checkpoint,
         manifest.supervision,
         manifest.golden,
+        *([manifest.weights] if manifest.weights is not None else []),
     ):
         if file not in manifest.files:
             raise BundleError(
@@ -199,6 +204,10 @@ def _check_references(manifest: Manifest) -> None:
                 raise BundleError(f"manifest.json: graphs.{name}.{kind} differ from what this format has: {different}")
     if manifest.knobs.temperature <= 0 or manifest.learning_rate <= 0:
         raise BundleError("manifest.json: loss.temperature and optimizer.learning_rate must be above 0")
+
+
+def _weights(checkpoint: dict[str, Any]) -> str | None:
+    return _get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
 
 
 def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:

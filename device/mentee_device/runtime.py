@@ -15,6 +15,9 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 PACKAGE = "onnxruntime.training"
 FATAL = (
     4  # ONNX Runtime's own scale; below it, it prints "Error merging shape info" for each [1] knob of a healthy graph
@@ -59,6 +62,11 @@ def _bare_training_package() -> Iterator[None]:
 def seed(number: int) -> None:
     """Seeds what the graphs draw at random. One number's draws must not be the next one's: the runtime counts up from it."""
     importlib.import_module("onnxruntime").set_seed(1 + number * 1_000_003)
+
+
+def tensor(values: NDArray[np.float32]) -> Any:
+    """An OrtValue over the memory of `values`."""
+    return importlib.import_module("onnxruntime").OrtValue.ortvalue_from_numpy(values)
 
 
 def session_options(threads: int) -> Any:

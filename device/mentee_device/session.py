@@ -7,7 +7,7 @@ computes, then either `apply` moves the parameters or `discard` forgets the grad
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class TrainingSession:
                 str(bundle.path(graphs.evaluation.file)),
                 session_options=options,
             )
+            if graphs.weights is not None and checkpoint == bundle.path(graphs.checkpoint):
+                self._fill(bundle.path(graphs.weights))
             self._optimizer = api.Optimizer(str(bundle.path(graphs.optimizer.file)), self._module)
         except RuntimeError as error:  # ONNX Runtime raises nothing more precise
             raise BundleError(f"ONNX Runtime cannot open the bundle: {_first_line(error)}") from error
@@ -56,6 +58,15 @@ class TrainingSession:
         self._before: list[NDArray[np.float32]] = []
         self._dropout = graphs.dropout == "on"
         self._training, self._evaluation = graphs.training, graphs.evaluation
+
+    def _fill(self, weights: Path) -> None:
+        """A nominal checkpoint from `weights`, little-endian float32 in the order of the training graph's parameters."""
+        flat = np.fromfile(weights, "<f4").astype(np.float32)
+        expected = self._module.get_parameters_size(trainable_only=False)
+        if len(flat) != expected:
+            raise BundleError(f"{weights.name!r} holds {len(flat)} parameters, expected {expected}: make the bundle again")
+        buffer = runtime.tensor(flat)  # named: ONNX Runtime reads it without keeping it alive
+        self._module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)
 
     def forward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Outputs by name of the eval graph; changes nothing."""
@@ -105,6 +116,14 @@ class TrainingSession:
         """Copies of the trainable parameters and of running statistics by name; what is frozen is constants of the graphs."""
         return {parameter.name: np.array(parameter.data) for parameter in self._parameters}
 
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Other values for those named; moments stay. Raises KeyError, ValueError for another name or shape."""
+        known = {parameter.name: parameter for parameter in self._parameters}
+        for name, value in values.items():
+            if value.shape != np.shape(known[name].data):
+                raise ValueError(f"{name} has shape {list(np.shape(known[name].data))}, not {list(value.shape)}")
+            known[name].data = np.ascontiguousarray(value, np.float32)
+
     def export_inference(self, path: Path) -> None:
         """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -128,6 +147,17 @@ def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
     with _private_file() as path:
         path.write_bytes(checkpoint)
         return TrainingSession(bundle, path, threads)
+
+
+def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
+    """The trainable parameters in the bytes of `TrainingSession.dump`; needs no bundle. Raises BundleError."""
+    with _private_file() as path:
+        path.write_bytes(checkpoint)
+        try:
+            state = runtime.load().CheckpointState.load_checkpoint(str(path))
+        except RuntimeError as error:
+            raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
+        return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
 
 
 @contextlib.contextmanager

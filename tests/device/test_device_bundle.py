@@ -25,6 +25,7 @@ FILES = [
     "supervision.safetensors",
     "golden.safetensors",
     "parity.json",
+    "reference.safetensors",
 ]
 
 

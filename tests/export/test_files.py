@@ -250,6 +250,6 @@ def test_two_exports_of_one_checkpoint_differ_in_no_byte(
     one, two = contents(bundle_folder), contents(path)
     assert one.keys() == two.keys()
     graphs = [name for name in one if name.endswith((".onnx", "checkpoint", ".safetensors"))]
-    assert len(graphs) == 7
+    assert len(graphs) == 8
     assert [name for name in graphs if one[name] != two[name]] == []
     assert sorted(os.listdir(tmp_path)) == ["bundle", "bundle.zip"]

@@ -38,7 +38,7 @@ def test_the_wheel_holds_every_module_and_yaml_of_the_packages_and_nothing_else(
     expected = {
         path.relative_to(ROOT).as_posix()
         for name in packages
-        for suffix in ("py", "yaml")
+        for suffix in ("py", "yaml", "json")
         for path in (ROOT / name).rglob(f"*.{suffix}")
     }
     with zipfile.ZipFile(wheel) as archive:

@@ -1,0 +1,74 @@
+"""The weights of a bundle, stored once: inference.onnx reads them out of the file that device learning starts from.
+
+ONNX calls that external data: a tensor names a file beside the graph, an offset and a length. Any ONNX Runtime follows it when
+it is given the graph's path. The checkpoint of ONNX Runtime Training keeps every parameter as one run of little-endian
+float32, so inference.onnx can point into it, and nothing of the training API is needed for that.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.artifacts import silenced
+
+SMALLEST = 1024  # bytes; below it a pointer saves nothing
+ALIGNMENT = 4  # of a float32, wherever a runtime maps the file
+PARAMETERS = "parameters.bin"
+
+
+def share_weights(graph: Path, weights: Path) -> None:
+    """Drops from `graph` every large tensor that `weights`, a file in the graph's folder or below it, holds as well."""
+    model, stored = onnx.load(graph), weights.read_bytes()
+    for tensor in model.graph.initializer:
+        data = onnx.numpy_helper.to_array(tensor).tobytes()
+        offset = find_aligned(stored, data) if len(data) >= SMALLEST else -1
+        if offset < 0:
+            continue
+        for field in ("raw_data", "float_data"):
+            tensor.ClearField(field)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        location = weights.relative_to(graph.parent).as_posix()
+        for key, value in (("location", location), ("offset", offset), ("length", len(data))):
+            tensor.external_data.add(key=key, value=str(value))
+    graph.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def find_aligned(stored: bytes, data: bytes) -> int:
+    offset = stored.find(data)
+    while offset >= 0 and offset % ALIGNMENT:
+        offset = stored.find(data, offset + 1)
+    return offset
+
+
+def make_nominal(forward: onnx.ModelProto, trainable: Sequence[str], running: Sequence[str], folder: Path) -> Path:
+    """Moves the weights out of `folder`/checkpoint into `folder`/parameters.bin, whose path is returned.
+
+    That is little-endian float32, one parameter after the other as `Module.copy_buffer_to_parameters(…, False)` takes them, in
+    Python and on the web. The checkpoint keeps names and shapes: 0.4 KB.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from onnxruntime.training.api import CheckpointState, Module
+    from onnxruntime.training.onnxblock import save_checkpoint
+
+    checkpoint = folder / "checkpoint"
+    with silenced():
+        state = CheckpointState.load_checkpoint(str(checkpoint))
+        module = Module(str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"))
+        parameters = module.get_contiguous_parameters(trainable_only=False).numpy()
+        (folder / PARAMETERS).write_bytes(parameters.astype("<f4").tobytes())
+        tensors = {tensor.name: tensor for tensor in forward.graph.initializer}
+        kept = ([tensors[name] for name in names] for names in (trainable, running))
+        save_checkpoint(tuple(kept), checkpoint, nominal_checkpoint=True)
+    return folder / PARAMETERS
+
+
+def fill_nominal(module: Any, weights: Path) -> None:
+    """Gives a `Module` on a nominal checkpoint its parameters, out of `parameters.bin`."""
+    import onnxruntime
+
+    buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.fromfile(weights, "<f4").astype(np.float32))
+    module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)
