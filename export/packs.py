@@ -12,6 +12,7 @@ from torch import Tensor
 from data.errors import UserError
 from data.splits import Split
 from data.view import View
+from export.replay import Embed, choose
 from mentor.mentor import Mentor
 
 
@@ -34,9 +35,17 @@ class SupervisionPack:
 
 
 def class_balanced(
-    split: Split, per_class: int, classes: int, where: str, seed: int = 0, untaught: Collection[int] = ()
+    split: Split,
+    per_class: int,
+    classes: int,
+    where: str,
+    seed: int = 0,
+    untaught: Collection[int] = (),
+    rule: str = "random",
+    embed: Embed | None = None,
 ) -> Split:
-    """`per_class` random samples of every class, in the order of the split; fewer where a class has fewer.
+    """`per_class` samples of every class, in the order of the split; fewer where a class has fewer. `rule` chooses them, on
+    what `embed` makes of a class's images where it is not random.
 
     Raises `UserError` where a class has none and is not among the `untaught`, which are new to the mentee: a pack without
     it would teach or guard the mentee to forget that class.
@@ -49,7 +58,10 @@ def class_balanced(
             raise UserError(
                 f"the {where} has no sample of class {label}; expected at least one of every class: use more data"
             )
-        picked.append(members[torch.randperm(len(members), generator=random)[:per_class]])
+        if rule == "random" or embed is None:
+            picked.append(members[torch.randperm(len(members), generator=random)[:per_class]])
+        else:
+            picked.append(members[choose(rule, embed(split.images[members]), per_class)])
     return split.subset(torch.cat(picked).sort().values)
 
 

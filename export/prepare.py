@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -9,12 +10,14 @@ from torch import nn
 from data.errors import UserError
 from data.load import load_data
 from data.splits import Split
+from data.view import View
 from export.batch_norm import with_batch_norm
 from export.classes import ClassPlan
 from export.dropout import keep_dropout
 from export.freeze import largest_difference
 from export.graph import Port, TrainingGraph, input_ports, output_ports
 from export.packs import SupervisionPack, class_balanced, supervision_pack
+from export.replay import Embed, fitting, sample_bytes
 from export.schema import ExportSettings
 from export.trainable import choose_trainable
 from mentee.checkpoint import MenteeCheckpoint
@@ -59,9 +62,11 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     if plan is not None:
         names, untaught, classes = plan.after, plan.untaught, len(plan.after)
         budget, whole, val, test = plan.split(budget), plan.unheld(whole, budget), plan.split(val), plan.split(test)
-    replayed = replay_samples(budget, whole, settings.supervision_per_class, classes, untaught)
-    pack = supervision_pack(replayed, mentor, checkpoint.view)
     student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
+    embed = partial(embeddings, student, checkpoint.view)
+    per_class = replayed_per_class(checkpoint, settings, classes, len(untaught))
+    replayed = replay_samples(budget, whole, per_class, classes, untaught, settings.replay_rule, embed)
+    pack = supervision_pack(replayed, mentor, checkpoint.view)
     with torch.no_grad():
         embedded = student(checkpoint.view(splits.train.images[:2])).embedding
     if embedded.dim() != 2:
@@ -130,10 +135,32 @@ def require_same_probes(
             )
 
 
-def replay_samples(budget: Split, whole: Split, per_class: int, classes: int, untaught: Collection[int] = ()) -> Split:
-    """`per_class` labelled samples of every class out of the run's label budget; where it has fewer, others from the whole
-    training split stand in, without their label, for the mentor to answer."""
-    pack = class_balanced(budget, per_class, classes, "training split", untaught=untaught)
+def embeddings(student: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat([student(view(part)).embedding for part in images.split(256)])
+
+
+def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:
+    """Raises `UserError` for a budget in MB that is too small."""
+    if settings.supervision_mb is None:
+        return settings.supervision_per_class
+    view, shapes = checkpoint.view, [probe.adapter.shape for probe in checkpoint.probes]
+    sample = sample_bytes(view.shape, view.dtype, classes, shapes)
+    return fitting(settings.supervision_mb, sample, classes - untaught, 3 + len(shapes))
+
+
+def replay_samples(
+    budget: Split,
+    whole: Split,
+    per_class: int,
+    classes: int,
+    untaught: Collection[int] = (),
+    rule: str = "random",
+    embed: Embed | None = None,
+) -> Split:
+    """`per_class` labelled samples of every class out of the run's label budget, by `rule`; where it has fewer, random others
+    from the whole training split stand in, without their label, for the mentor to answer."""
+    pack = class_balanced(budget, per_class, classes, "training split", untaught=untaught, rule=rule, embed=embed)
     lacking = per_class * (classes - len(untaught)) - len(pack)
     if lacking <= 0:
         return pack

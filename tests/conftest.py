@@ -17,6 +17,7 @@ from data.view import View, normalisation
 from export.bundle import export_bundle
 from export.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss
+from export.signature import make_keys
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import find_probes
 from objective.taps import find_head
@@ -69,6 +70,25 @@ def bundle_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPat
     )
     with seeded(0):
         return export_bundle(checkpoint, folder, settings).path
+
+
+@pytest.fixture(scope="session")
+def sealed_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bundle_folder` with all that can be added: int8, a nominal checkpoint, and a signature by private.pem, which lies
+    beside it with public.pem. Shared, so never change it."""
+    folder = tmp_path_factory.mktemp("sealed")
+    make_keys(folder / "private.pem", folder / "public.pem")
+    settings = ExportSettings(
+        supervision_per_class=6,
+        golden_per_class=8,
+        loss=Loss(1.0, 0.5, 0.7, 4.0),
+        optimizer=Optimizer(learning_rate=0.003),
+        nominal_checkpoint=True,
+        int8=True,
+        sign_key=str(folder / "private.pem"),
+    )
+    with seeded(0):
+        return export_bundle(checkpoint, folder / "bundle", settings).path
 
 
 def with_statistics(network: nn.Module, ready: Tensor) -> nn.Module:

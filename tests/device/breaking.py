@@ -1,0 +1,103 @@
+"""Ways to break a manifest, each with the place that its reader must name. Read by the tests of both readers."""
+
+from collections.abc import Callable
+from typing import Any
+
+Edit = Callable[[dict[str, Any]], object]
+OUTSIDE = [
+    "../secret",
+    "/etc/passwd",
+    "a/../../b",
+    "a//b",
+    "./a",
+    "",
+    "a\\..\\b",
+    "C:/a",
+    "a\x00b",
+    "manifest.json",
+    "manifest.sig",
+]
+
+
+def put(*place: str | int, value: Any) -> Edit:
+    def edit(manifest: dict[str, Any]) -> None:
+        node: Any = manifest
+        for part in place[:-1]:
+            node = node[part]
+        node[place[-1]] = value
+
+    return edit
+
+
+def drop(*place: str | int) -> Edit:
+    def edit(manifest: dict[str, Any]) -> None:
+        node: Any = manifest
+        for part in place[:-1]:
+            node = node[part]
+        del node[place[-1]]
+
+    return edit
+
+
+def listed(path: str) -> Edit:
+    return lambda manifest: manifest["files"].update({path: {"sha256": "0" * 64, "bytes": 1}})
+
+
+BROKEN: dict[str, Edit] = {
+    "format 2": put("format", value="mentee-bundle/2"),
+    "no format": drop("format"),
+    "no id": drop("id"),
+    "id in capitals": put("id", value="A" * 64),
+    "files a list": put("files", value=[]),
+    "bytes below 0": put("files", "parity.json", "bytes", value=-1),
+    "bytes a bool": put("files", "parity.json", "bytes", value=True),
+    "bytes a text": put("files", "parity.json", "bytes", value="12"),
+    "no sha256": drop("files", "parity.json", "sha256"),
+    "no classes": drop("classes"),
+    "one class": put("classes", value=["a"]),
+    "a class twice": put("classes", value=["a", "a"]),
+    "a class a number": put("classes", value=["a", 1]),
+    "no preprocessing": drop("preprocessing"),
+    "std 0": put("preprocessing", "std", value=[0]),
+    "two means": put("preprocessing", "mean", value=[0.1, 0.2]),
+    "mean too large": put("preprocessing", "mean", value=[10**400]),
+    "no shape": put("preprocessing", "shape", value=[]),
+    "shape of 0": put("preprocessing", "shape", value=[1, 0, 8]),
+    "dtype int8": put("preprocessing", "dtype", value="int8"),
+    "graphs a list": put("graphs", value=[]),
+    "no eval graph": drop("graphs", "eval"),
+    "a graph not listed": put("graphs", "training", "file", value="x.onnx"),
+    "a graph's file a number": put("graphs", "training", "file", value=1),
+    "an input less": lambda manifest: manifest["graphs"]["training"]["inputs"].pop(),
+    "an output twice": lambda manifest: manifest["graphs"]["eval"]["outputs"].append(
+        manifest["graphs"]["eval"]["outputs"][0]
+    ),
+    "inputs of texts": put("graphs", "training", "inputs", value=["input"]),
+    "no checkpoint": drop("checkpoint"),
+    "checkpoint not listed": put("checkpoint", "file", value="elsewhere"),
+    "weights not listed": put("checkpoint", "parameters", value="elsewhere"),
+    "weights a number": put("checkpoint", "parameters", value=3),
+    "golden not listed": put("golden", "file", value="elsewhere"),
+    "no supervision": drop("supervision"),
+    "probes an object": put("probes", value={}),
+    "a probe a text": put("probes", 0, value="early"),
+    "a probe without a name": drop("probes", 0, "name"),
+    "a probe's shape of 0": put("probes", 0, "shape", value=[0]),
+    "another probe loss": put("loss", "probe", value="l1"),
+    "a softmax loss that is a list": put("loss", "softmax", value=["kl"]),
+    "no gamma": drop("loss", "gamma"),
+    "alpha a text": put("loss", "alpha", value="1"),
+    "alpha below 0": put("loss", "alpha", value=-1),
+    "gamma too large": put("loss", "gamma", value=10**400),
+    "temperature 0": put("loss", "temperature", value=0),
+    "learning rate 0": put("optimizer", "learning_rate", value=0),
+    "no learning rate": drop("optimizer", "learning_rate"),
+    "optimizer a text": put("optimizer", value="adamw"),
+    "no parameters": drop("parameters"),
+    "parameters below 0": put("parameters", "count", value=-1),
+    "another BatchNorm": put("batch_norm", value="folded"),
+    "base a list": put("base", value=[]),
+    "an accuracy that is a text": put("base", "test", "accuracy", value="90%"),
+    "embedding a text": put("embedding", value="head"),
+    **{f"path {path!r}": listed(path) for path in OUTSIDE},
+}
