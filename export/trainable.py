@@ -26,8 +26,9 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, ChannelAffine, HeldB
 def choose_trainable(network: nn.Module, wanted: str | Sequence[str], head: str, example: Tensor) -> list[str]:
     """Freezes, in place, every parameter that is not `wanted`; the names of those that are left, in the network's order.
 
-    `example` [B, C, H, W] is run once for the order of the layers. What the network has frozen itself stays frozen; the γ and β of BatchNorm in the way
-    `affine_only` always train. Raises `UserError` for a choice that matches nothing, and where nothing is left to train.
+    `example` [B, C, H, W] is run once for the order of the layers. What the network has frozen itself stays frozen; the γ and β
+    of BatchNorm in the way `affine_only` always train. Raises `UserError` for a choice that matches nothing, and where
+    nothing is left to train.
     """
     choices = [wanted] if isinstance(wanted, str) else list(wanted)
     own = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
