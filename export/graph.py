@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from export.dropout import without_dropout
+from export.rewrites import PREFIX, require_differentiable, rewrite
+from export.tracing import untraceable
 from objective.loss import LossSpec, mentee_loss
 from objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from objective.probes import Probe, ProbedMentee
@@ -22,7 +24,6 @@ from objective.probes import Probe, ProbedMentee
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
 KNOBS = ("alpha", "beta", "gamma", "temperature")
-PREFIX = "student.mentee."
 DEFAULT = LossSpec()
 
 
@@ -103,11 +104,22 @@ def output_ports(classes: int, embedding: int, probes: Sequence[Probe], loss: Lo
     ]
 
 
-def export_graph(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
+def export_graph(
+    graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port], rewriting: str = "auto"
+) -> onnx.ModelProto:
     """The forward graph with a free batch axis; its initializers bear the mentee's own parameter names.
 
-    Raises `UserError` where torch cannot trace the mentee, or where a parameter did not reach the graph.
+    Raises `UserError` where torch cannot trace the mentee, where a parameter did not reach the graph, and where an operator
+    has no gradient and no rewrite, or none may be made (rewriting="off").
     """
+    model = traced(graph, inputs, outputs)
+    parameters = [name for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad]
+    require_differentiable(rewrite(model, [PREFIX + name for name in parameters], allowed=rewriting == "auto"))
+    return tidied(model, parameters)
+
+
+def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
+    """As torch's exporter writes it. Raises `UserError` where it cannot."""
     example = tuple(example_input(port) for port in inputs)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
     axes = tuple({0: batch} if port.shape[0] == "batch" else None for port in inputs)
@@ -127,13 +139,11 @@ def export_graph(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence
                 dynamic_shapes=(axes,),
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise UserError(f"{type(graph.student.mentee).__name__} cannot be traced for export: {reason}") from None
+            raise UserError(untraceable(graph.student.mentee, error)) from None
     assert program is not None
-    return tidied(
-        program.model_proto,
-        [name for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad],
-    )
+    model = program.model_proto
+    drop_zero_biases(model.graph)
+    return model
 
 
 def example_input(port: Port) -> Tensor:
@@ -154,7 +164,6 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
     for node in model.graph.node:
         if node.op_type == "Shape" and node.input[0] in inputs and is_batch_axis(node):
             node.input[0] = "input"  # all have the batch axis; torch asks the last one, which inference.onnx lacks
-    drop_zero_biases(model.graph)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.value_info[:]  # shape inference makes them again; the exporter's may name renamed values

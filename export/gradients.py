@@ -1,0 +1,151 @@
+"""Which operators ONNX Runtime Training 1.19.2 differentiates on a CPU, and which nodes of a graph need it to.
+
+The table is what the runtime did when asked, operator by operator: tests/export/test_gradients.py asks again, and compares the
+gradients with central differences.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+OPERATORS = (
+    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Cos Div Dropout Erf Exp Expand Flatten "
+    "Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Identity LeakyRelu Log LogSoftmax MatMul "
+    "Max MaxPool Min Mul Neg Pad Pow Reciprocal ReduceL2 ReduceLogSumExp ReduceMean ReduceSum Relu "
+    "Reshape ScatterElements ScatterND Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Tanh Tile TopK "
+    "Transpose Trilu Unsqueeze Where"
+)
+DIFFERENTIABLE = frozenset(OPERATORS.split())
+
+Array = NDArray[Any]
+Shape = tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a graph says of its values: element types, shapes, and those that are constants."""
+
+    types: dict[str, int]
+    shapes: dict[str, Shape]
+    constants: dict[str, Array]
+    makers: dict[str, onnx.NodeProto]
+    users: dict[str, int]
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, trainable: Collection[str]) -> "Known":
+        graph = inferred(model)
+        values = [
+            value for value in (*graph.input, *graph.output, *graph.value_info) if value.type.HasField("tensor_type")
+        ]
+        types = {value.name: value.type.tensor_type.elem_type for value in values}
+        types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        shapes: dict[str, Shape] = {
+            value.name: tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim) for value in values
+        }
+        shapes |= {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+        constants = {
+            tensor.name: onnx.numpy_helper.to_array(tensor)
+            for tensor in model.graph.initializer
+            if tensor.name not in trainable
+        }
+        constants |= {node.output[0]: constant_value(node) for node in model.graph.node if node.op_type == "Constant"}
+        users: dict[str, int] = {value.name: 1 for value in graph.output}
+        for node in model.graph.node:
+            for name in node.input:
+                users[name] = users.get(name, 0) + 1
+        return cls(types, shapes, constants, {name: node for node in model.graph.node for name in node.output}, users)
+
+    def carries_gradient(self, name: str) -> bool:
+        floating = (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.DOUBLE,
+            onnx.TensorProto.FLOAT16,
+            onnx.TensorProto.UNDEFINED,
+        )
+        return bool(name) and self.types.get(name, onnx.TensorProto.UNDEFINED) in floating
+
+
+def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
+    """With the type of every value, also those that torch's exporter leaves out; large weights are not carried along."""
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = bare.graph
+    graph.name = "types"
+    graph.node.extend(model.graph.node)
+    graph.output.extend(model.graph.output)
+    graph.value_info.extend(model.graph.value_info)
+    graph.input.extend(model.graph.input)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) > 64:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        else:
+            graph.initializer.append(tensor)
+    return onnx.shape_inference.infer_shapes(bare).graph
+
+
+def constant_value(node: onnx.NodeProto) -> Array:
+    (attribute,) = node.attribute
+    if attribute.name == "value":
+        return onnx.numpy_helper.to_array(attribute.t)
+    value = onnx.helper.get_attribute_value(attribute)
+    return np.array(value, dtype=np.float32 if attribute.name.startswith("value_float") else np.int64)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def gradient_path(model: onnx.ModelProto, trainable: Collection[str], known: Known) -> tuple[list[int], set[str]]:
+    """Positions of the nodes between a trainable parameter and an output, and every value that a parameter reaches.
+
+    An integer or a truth value passes no gradient on.
+    """
+    reached = set(trainable)
+    nodes = list(model.graph.node)
+    for node in nodes:
+        if any(name in reached for name in differentiated(node)):
+            reached |= {name for name in node.output if known.carries_gradient(name)}
+    wanted = {value.name for value in model.graph.output}
+    on_path = []
+    for position in reversed(range(len(nodes))):
+        node = nodes[position]
+        if any(name in wanted for name in node.output):
+            wanted |= {name for name in differentiated(node) if known.carries_gradient(name)}
+            if any(name in reached for name in differentiated(node)) and any(name in reached for name in node.output):
+                on_path.append(position)
+    return on_path[::-1], reached
+
+
+def differentiated(node: onnx.NodeProto) -> list[str]:
+    """CastLike takes no more than the element type of its second input."""
+    return list(node.input[:1]) if node.op_type == "CastLike" else list(node.input)
+
+
+def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> str | None:
+    """Why the runtime cannot differentiate this node, or would do so wrongly; None where it can."""
+    given = attributes(node)
+    if node.op_type not in DIFFERENTIABLE or node.domain not in ("", "ai.onnx"):
+        return f"{node.op_type} has no gradient"
+    if node.op_type == "Transpose" and "perm" not in given:
+        return "Transpose has a gradient only with explicit axes"
+    if node.op_type == "Pad":
+        if given.get("mode", b"constant") != b"constant":
+            return f"Pad has a gradient only for constants, not for {bytes(given['mode']).decode()}"
+        if len(node.input) > 3 and node.input[3]:
+            return "Pad has a gradient only with all axes"
+    if node.op_type in ("Conv", "AveragePool", "MaxPool") and given.get("auto_pad", b"NOTSET") not in (
+        b"NOTSET",
+        b"VALID",
+    ):
+        return f"{node.op_type} gets a wrong gradient with automatic padding"
+    if node.op_type == "Split" and any(known.users.get(name, 0) == 0 for name in node.output):
+        return "Split gets a wrong gradient where one of its parts is not used"
+    if node.op_type == "ReduceSum" and given.get("noop_with_empty_axes") and len(node.input) < 2:
+        return "ReduceSum over no axes has no gradient"
+    if node.op_type == "Pow" and node.input[1] in reached:
+        return "Pow gives its exponent no gradient"
+    return None

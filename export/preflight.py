@@ -1,0 +1,169 @@
+"""What an export would meet, found out without writing anything: every operator that the device could not differentiate, the
+module it comes from, and what would be done about it; and what no export can be made of at all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import UserError
+from data.recipe import build
+from export.artifacts import silenced
+from export.batch_norm import with_batch_norm
+from export.graph import TrainingGraph, input_ports, output_ports, traced
+from export.preflight_schema import PreflightSettings
+from export.prepare import frozen_network
+from export.rewrites import PREFIX, Finding, advice, place, rewrite
+from mentee.checkpoint import MenteeCheckpoint
+from objective.probes import Probe, ProbedMentee
+from objective.taps import evaluating, find_head
+
+
+@dataclass(frozen=True)
+class Preflight:
+    network: str
+    parameters: int
+    trainable: int
+    head: str
+    embedding: int
+    findings: list[Finding]
+
+    @property
+    def trains(self) -> bool:
+        return all(finding.rewrite is not None for finding in self.findings)
+
+    def lines(self) -> list[str]:
+        """For a person, the findings in the order of the forward, equal ones of one module together."""
+        said = [
+            f"{self.network}: {self.parameters:,} parameters, {self.trainable:,} of them trainable; head '{self.head}', "
+            f"embedding of {self.embedding}"
+        ]
+        key = attrgetter("module", "op", "kind", "line", "obstacle", "rewrite", "refused")
+        for _, group in groupby(self.findings, key):
+            first, *others = group
+            times = f" ×{len(others) + 1}" if others else ""
+            said.append(f"{place(first)}{times} -> {first.rewrite or what_to_do(first)}")
+        left = sum(finding.rewrite is None for finding in self.findings)
+        rewritten = len(self.findings) - left
+        said.append(
+            f"{left} operators cannot be differentiated: it will not export"
+            if left
+            else f"it will export; {f'{rewritten} operators are rewritten' if rewritten else 'nothing needs a rewrite'}"
+        )
+        return said
+
+
+def what_to_do(finding: Finding) -> str:
+    refused = f" ({finding.refused})" if finding.refused else ""
+    return f"{finding.obstacle}{refused}: {advice(finding)}"
+
+
+def preflight(
+    network: nn.Module,
+    shape: Sequence[int],
+    head: str | None = None,
+    probes: Sequence[Probe] = (),
+    rewriting: str = "auto",
+) -> Preflight:
+    """`network` as it would be differentiated (BatchNorm held or not), `shape` of one sample.
+
+    Raises `UserError` for a network that no graph can be made of: see `require_exportable`, and what cannot be traced.
+    """
+    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    logits = require_exportable(network, example)
+    head = find_head(network, example) if head is None else head
+    student = ProbedMentee(network, probes, head).eval()
+    with torch.no_grad():
+        embedding = student(example).embedding
+    if embedding.dim() != 2:
+        raise UserError(
+            f"the head '{head}' is given {list(embedding.shape[1:])} a sample; an embedding is a vector: name the layer that is "
+            "given one, head=<module path>"
+        )
+    graph = TrainingGraph(student)
+    classes = logits.shape[1]
+    with silenced():
+        model = traced(
+            graph, input_ports(shape, classes, probes), output_ports(classes, embedding.shape[1], probes, graph.loss)
+        )
+    parameters = dict(network.named_parameters())
+    names = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    require_used(names, {tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer})
+    return Preflight(
+        type(network).__name__,
+        sum(parameter.numel() for parameter in parameters.values()),
+        sum(parameters[name].numel() for name in names),
+        head,
+        embedding.shape[1],
+        rewrite(model, [PREFIX + name for name in names], allowed=rewriting == "auto"),
+    )
+
+
+def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
+    """The logits of `example` [B, …]. Raises `UserError` for weights that are not float32, a parameter known by two names, a
+    network that does not run on `example`, and an output that is no logits."""
+    for kind, tensors in (("parameter", network.named_parameters()), ("buffer", network.named_buffers())):
+        for name, tensor in tensors:
+            if tensor.dtype != torch.float32 and (tensor.is_floating_point() or tensor.is_complex()):
+                raise UserError(
+                    f"{kind} '{name}' of {type(network).__name__} is {str(tensor.dtype).removeprefix('torch.')}; expected "
+                    "float32, the only type that the device learns in: call network.float()"
+                )
+    require_one_name(network)
+    try:
+        with evaluating(network), torch.no_grad():
+            logits = network(example)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a stranger's forward raises
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"{type(network).__name__} does not run on samples of shape {list(example.shape[1:])}: {reason}"
+        ) from None
+    if not isinstance(logits, Tensor):
+        raise UserError(
+            f"{type(network).__name__} puts out a {type(logits).__name__}; expected one tensor, logits [B, K]"
+        )
+    if logits.dtype != torch.float32 or logits.dim() != 2 or len(logits) != len(example):
+        raise UserError(
+            f"{type(network).__name__} puts out {str(logits.dtype).removeprefix('torch.')} of shape {list(logits.shape)} for "
+            f"{len(example)} samples; expected float32 logits [{len(example)}, K]"
+        )
+    return logits
+
+
+def require_one_name(network: nn.Module) -> None:
+    names: dict[int, str] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        first = names.setdefault(id(parameter), name)
+        if first != name:
+            raise UserError(
+                f"parameters '{first}' and '{name}' of {type(network).__name__} are one (tied weights); the device knows a "
+                "parameter by one name: copy the weights, or use the same module in both places under one name"
+            )
+
+
+def require_used(trainable: Sequence[str], stored: set[str]) -> None:
+    if lost := sorted(set(trainable) - stored):
+        raise UserError(
+            f"{len(lost)} of the mentee's parameters take no part in its logits, probes or embedding: {', '.join(lost[:4])}; "
+            "remove them from the network, or freeze them with requires_grad_(False)"
+        )
+
+
+def of_network(settings: PreflightSettings) -> Preflight:
+    """Of a bare network with fresh weights."""
+    network: nn.Module = build(settings.network, "network").eval()
+    assert settings.shape is not None
+    require_exportable(network, torch.randn(2, *settings.shape, generator=torch.Generator().manual_seed(0)))
+    return preflight(with_batch_norm(network, settings.batch_norm), settings.shape, settings.head, (), settings.rewrite)
+
+
+def of_checkpoint(settings: PreflightSettings) -> Preflight:
+    checkpoint = MenteeCheckpoint.load(Path(str(settings.checkpoint)))
+    network = frozen_network(checkpoint, settings.batch_norm)
+    return preflight(network, checkpoint.view.shape, checkpoint.head, checkpoint.probes, settings.rewrite)
