@@ -257,17 +257,21 @@ def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> 
     place = Path(given.state)
     if not new and not place.exists() and not place.with_name(place.name + MIGRATING).exists():
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
-    key = None
-    if given.key_file:
-        try:
-            key = Path(given.key_file).read_bytes()
-        except OSError as error:
-            raise StateError(f"{given.key_file} cannot be read: {error.strerror}") from error
-    owner = Owner(bundle, given.state, key, given.threads)
+    owner = Owner(bundle, given.state, read_key(given), given.threads)
     say: Callable[[str], None] = given.say
     for note in owner.notes:
         say(note)
     return owner
+
+
+def read_key(given: argparse.Namespace) -> bytes | None:
+    """Of --key-file. Raises StateError."""
+    if not given.key_file:
+        return None
+    try:
+        return Path(given.key_file).read_bytes()
+    except OSError as error:
+        raise StateError(f"{given.key_file} cannot be read: {error.strerror}") from error
 
 
 def read_samples(path: str, bundle: Bundle) -> Samples:

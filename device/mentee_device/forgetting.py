@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mentee_device import aside
 from mentee_device.budget import Budget
 from mentee_device.database import StateError
 from mentee_device.kept import About
@@ -60,6 +61,7 @@ def forget(
         else:
             store.set(SCRUB, True)
             owner.kept.delete(gone)
+            aside.delete(store, gone)
         for version in versions.all():
             if version.number in tainted and version.status in ("kept", "candidate", "dropped", "pruned"):
                 versions.settle(version.number, "forgotten", "learnt from samples that were forgotten")
@@ -86,7 +88,7 @@ def forget(
 
 
 def _chosen(owner: "Owner", samples: Collection[int] | None, matching: Callable[[About], bool] | None) -> set[int]:
-    kept = owner.kept.all()
+    kept = owner.kept.all() + aside.abouts(owner.store)
     known = {one.number for one in kept} | {number for version in owner.versions.all() for number in version.learned}
     unknown = sorted(set(samples or ()) - known)
     if unknown:

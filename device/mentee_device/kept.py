@@ -73,8 +73,8 @@ class Kept:
                 label = int(samples.labels[row])
                 said = source if label != UNLABELLED else "none"
                 logits = None if mentor_logits_NK is None else mentor_logits_NK[row]
-                content = _pack(samples.input[row], logits)
-                mark = self._store.seal.mark(_pack(samples.input[row], None))
+                content = pack(samples.input[row], logits)
+                mark = self._store.seal.mark(pack(samples.input[row], None))
                 known = connection.execute("SELECT number, about FROM samples WHERE mark = ?", (mark,)).fetchone()
                 if known is not None:
                     number = int(known[0])
@@ -120,7 +120,7 @@ class Kept:
                 broken.append(number)
                 continue
             _, label, weight = json.loads(self._store.seal.open(about, f"about {number}"))
-            inputs.append(_unpack(self._store.seal.open(content, f"sample {number}"))[0])
+            inputs.append(unpack(self._store.seal.open(content, f"sample {number}"))[0])
             labels.append(label)
             weights.append(weight)
         self._remove_broken(broken)
@@ -130,10 +130,36 @@ class Kept:
         stacked = np.stack(inputs) if inputs else np.zeros((0, *shape), self._manifest.preprocessing.dtype)
         return Samples(stacked, np.array(labels, np.int64)), np.array(weights, np.float32)
 
+    def content(self, number: int) -> tuple[NDArray[Any], NDArray[np.float32] | None] | None:
+        """The sample [C, H, W] and the mentor's logits [K], if they were kept; None where it is gone or damaged."""
+        rows = self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
+        if not rows or _digest(rows[0][0]) + _digest(rows[0][1]) != rows[0][2]:
+            return None
+        return unpack(self._store.seal.open(rows[0][1], f"sample {number}"))
+
+    def put(self, about: About, input: NDArray[Any], logits_K: NDArray[Any] | None) -> bool:
+        """Writes a sample under a number of its own, over what has it; false where the sample has another one already."""
+        content = pack(input, logits_K)
+        mark = self._store.seal.mark(pack(input, None))
+        label = json.dumps([about.source, about.label, about.weight]).encode()
+        with self._store.transaction() as connection:
+            known = connection.execute("SELECT number FROM samples WHERE mark = ?", (mark,)).fetchone()
+            if known is not None and known[0] != about.number:
+                return False
+            sealed_label = self._store.seal.close(label, f"about {about.number}")
+            sealed = self._store.seal.close(content, f"sample {about.number}")
+            digest = _digest(sealed_label) + _digest(sealed)
+            connection.execute(
+                "INSERT OR REPLACE INTO samples (number, time, mark, bytes, about, content, digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (about.number, about.time, mark, len(content), sealed_label, sealed, digest),
+            )
+        return True
+
     def mentor_logits(self, number: int) -> NDArray[np.float32] | None:
         """[K], where the mentor's answer was kept with the sample."""
         rows = self._store.rows("SELECT content FROM samples WHERE number = ?", number)
-        return _unpack(self._store.seal.open(rows[0][0], f"sample {number}"))[1] if rows else None
+        return unpack(self._store.seal.open(rows[0][0], f"sample {number}"))[1] if rows else None
 
     def delete(self, numbers: Collection[int]) -> None:
         """Removes rows; copies of them in other files stay until `Store.scrub`."""
@@ -173,14 +199,14 @@ def _trust(source: str) -> int:
     return {"none": 0, "owner": 2}.get(source, 1)
 
 
-def _pack(input: NDArray[Any], logits_K: NDArray[Any] | None) -> bytes:
+def pack(input: NDArray[Any], logits_K: NDArray[Any] | None) -> bytes:
     """One line of JSON, then the bytes of the input and of the mentor's logits as float32."""
     answer = b"" if logits_K is None else np.ascontiguousarray(logits_K, np.float32).tobytes()
     head = {"dtype": input.dtype.str, "shape": list(input.shape), "logits": len(answer) // 4}
     return json.dumps(head, sort_keys=True).encode() + b"\n" + np.ascontiguousarray(input).tobytes() + answer
 
 
-def _unpack(content: bytes) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+def unpack(content: bytes) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
     line, _, rest = content.partition(b"\n")
     head = json.loads(line)
     end = len(rest) - 4 * head["logits"]

@@ -6,7 +6,7 @@ Axes: N samples, B of one batch, K classes, D embedding.
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +88,10 @@ class Learner:
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
         return self._session.parameters()
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Other values for the parameters named; moments and step stay. Raises KeyError, ValueError for a misfit."""
+        self._session.set_parameters(values)
 
     def export_inference(self, path: str | os.PathLike[str]) -> None:
         """Writes inference.onnx as it would be now, for any ONNX Runtime: `input` to `logits` and `embedding`, with the

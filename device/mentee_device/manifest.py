@@ -13,6 +13,8 @@ from typing import Any
 
 FORMAT = "mentee-bundle/1"
 KNOBS = ("alpha", "beta", "gamma", "temperature")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "step")
 LARGEST = 3e38  # of float32, which everything becomes that a graph is fed
 MAX_ELEMENTS = 1 << 24  # of one sample's tensor: what a manifest may make a phone allocate for it
 
@@ -60,6 +62,16 @@ class Knobs:
 
 
 @dataclass(frozen=True)
+class Update:
+    """How a step is taken: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
+    by. All else of it, its schedule included, is in that graph."""
+
+    name: str = "adamw"
+    accumulate: int = 1
+    rate_scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The fields a device uses. `probes` maps a probe's name to the shape of one sample's mentor activation."""
 
@@ -84,6 +96,7 @@ class Manifest:
     dropout: str = "off"
     weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
+    update: Update = Update()
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -130,7 +143,9 @@ def check_path(path: str) -> None:
     if odd or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
         raise BundleError(f"path {path!r} leaves the bundle's folder or is not a plain relative path with '/': refused")
     if path in ("manifest.json", "manifest.sig"):
-        raise BundleError(f"manifest.json lists itself in `files`, or its signature ({path!r}): neither can hold its own sha256")
+        raise BundleError(
+            f"manifest.json lists itself in `files`, or its signature ({path!r}): neither can hold its own sha256"
+        )
 
 
 def parse(raw: dict[str, Any]) -> Manifest:
@@ -163,6 +178,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         knobs=Knobs(**{name: _number(loss, name, "loss") for name in KNOBS}),
         terms=_terms(loss, list(probes)),
         learning_rate=_number(optimizer, "learning_rate", "optimizer"),
+        update=_update(optimizer),
         parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
         accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
         batch_norm=_choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
@@ -208,6 +224,26 @@ def _check_references(manifest: Manifest) -> None:
 
 def _weights(checkpoint: dict[str, Any]) -> str | None:
     return _get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
+
+
+def _update(optimizer: dict[str, Any]) -> Update:
+    """Older manifests have neither `accumulate` nor `rate_scale`, and say "AdamW" and "constant"."""
+    name = _get(optimizer, "name", str, "optimizer").lower()
+    if name not in OPTIMIZERS:
+        raise BundleError(
+            f"manifest.json: optimizer.name is {name[:70]!r}, this program knows {', '.join(OPTIMIZERS)}: update it"
+        )
+    schedule = optimizer.get("schedule", "constant")
+    course = schedule.get("name") if isinstance(schedule, dict) else schedule
+    if course not in SCHEDULES:
+        raise BundleError(
+            f"manifest.json: optimizer.schedule is {str(course)[:70]!r}, this program knows {', '.join(SCHEDULES)}: update it"
+        )
+    accumulate = _whole(optimizer.get("accumulate", 1), "optimizer.accumulate")
+    scale = _number(optimizer, "rate_scale", "optimizer") if "rate_scale" in optimizer else 1.0
+    if accumulate < 1 or scale <= 0:
+        raise BundleError("manifest.json: optimizer.accumulate must be at least 1 and optimizer.rate_scale above 0")
+    return Update(name, accumulate, scale)
 
 
 def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:

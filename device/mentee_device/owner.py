@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device import forgetting, guessing, judging
+from mentee_device import base, forgetting, guessing, judging
 from mentee_device.anomaly import Judged, Watch
 from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
+from mentee_device.carry import Carried, carry
 from mentee_device.curves import Curve
 from mentee_device.database import Damaged, StateError
 from mentee_device.enrolling import Enrolled
@@ -74,22 +75,27 @@ class Owner:
     def __init__(
         self, bundle: Bundle, folder: str | os.PathLike[str], key: bytes | None = None, threads: int = 1
     ) -> None:
-        self.bundle = bundle
         self.learner = Learner(bundle, threads)
         self.store = Store(folder, bundle.manifest.id, key)
+        self._stop = threading.Event()
+        self._running = False
         try:
-            self.versions = Versions(self.store)
-            self.kept = Kept(self.store, bundle.manifest)
-            self.settings = read_settings(self.store)
-            self.enrolled = Enrolled(self)
-            self.watching = Watching(self)
-            self._golden = judging.Golden(bundle, self.store, threads)
-            self._stop = threading.Event()
-            self._running = False
-            self._go_to_current()
+            self._attach(bundle)
         except BaseException:
             self.store.close()
             raise
+
+    def _attach(self, bundle: Bundle) -> None:
+        """Everything that goes by the bundle; the learner is at its base."""
+        self.bundle = bundle
+        base.keep(self.store, base.Base.of(bundle.manifest, self.learner.parameters()))
+        self.versions = Versions(self.store)
+        self.kept = Kept(self.store, bundle.manifest)
+        self.settings = read_settings(self.store)
+        self.enrolled = Enrolled(self)
+        self.watching = Watching(self)
+        self._golden = judging.Golden(bundle, self.store, self.learner.threads)
+        self._go_to_current()
 
     @property
     def notes(self) -> list[str]:
@@ -360,6 +366,19 @@ class Owner:
         """Which samples deviate from what was observed, by their distance to it. Raises SampleError."""
         self._require_rest()
         return self.watching.judge(input)
+
+    # another base, another device
+
+    def move_to(self, bundle: Bundle, budget: Budget | None = None, watch: Watcher | None = None) -> Carried:
+        """An app update: from now on this is the mentee of `bundle`, and what was learnt is carried over where that helps:
+        see `carry`, and its `update` where the old bundle is gone. An unfinished run is dropped; its samples are not."""
+        self._require_rest()
+        carried = carry(self.store, bundle, self.learner.threads, budget, watch)
+        self.watching.close()
+        self.learner.close()
+        self.learner = Learner(bundle, self.learner.threads)
+        self._attach(bundle)
+        return carried
 
     # looking
 

@@ -58,13 +58,17 @@ class TrainingSession:
         self._before: list[NDArray[np.float32]] = []
         self._dropout = graphs.dropout == "on"
         self._training, self._evaluation = graphs.training, graphs.evaluation
+        self._rate_scale = graphs.update.rate_scale
+        self._accumulate, self._collected = graphs.update.accumulate, 0
 
     def _fill(self, weights: Path) -> None:
         """A nominal checkpoint from `weights`, little-endian float32 in the order of the training graph's parameters."""
         flat = np.fromfile(weights, "<f4").astype(np.float32)
         expected = self._module.get_parameters_size(trainable_only=False)
         if len(flat) != expected:
-            raise BundleError(f"{weights.name!r} holds {len(flat)} parameters, expected {expected}: make the bundle again")
+            raise BundleError(
+                f"{weights.name!r} holds {len(flat)} parameters, expected {expected}: make the bundle again"
+            )
         buffer = runtime.tensor(flat)  # named: ONNX Runtime reads it without keeping it alive
         self._module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)
 
@@ -76,15 +80,19 @@ class TrainingSession:
         )
 
     def forward_backward(self, feeds: dict[str, NDArray[Any]], step: int = 0) -> dict[str, NDArray[np.float32]]:
-        """Outputs by name of the training graph; leaves gradients behind for `apply` or `discard`. `step` is what Dropout's
+        """Outputs by name of the training graph; adds to the gradients that `apply` or `discard` end. `step` is what Dropout's
         masks depend on, so that a state that is resumed draws those it would have drawn."""
         self._before = [np.array(parameter.data) for parameter in self._running]
         if self._dropout:
             runtime.seed(step)
+        share = np.float32(
+            1 / self._accumulate
+        )  # the loss is linear in α, β, γ: this is the mean over the batches of a step
+        given = {name: value * share if name in ("alpha", "beta", "gamma") else value for name, value in feeds.items()}
         self._module.train()
-        return dict(
-            zip(self._training.outputs, self._module(*map(feeds.__getitem__, self._training.inputs)), strict=True)
-        )
+        outputs = self._module(*map(given.__getitem__, self._training.inputs))
+        named = dict(zip(self._training.outputs, outputs, strict=True))
+        return named if self._accumulate == 1 else named | {"loss": named["loss"] * np.float32(self._accumulate)}
 
     def gradients_usable(self) -> bool:
         """Whether every gradient is finite and small enough to square."""
@@ -92,25 +100,30 @@ class TrainingSession:
         return all(bool(np.abs(parameter.grad).max(initial=0) < LARGEST_GRADIENT) for parameter in trainable)
 
     def apply(self) -> None:
-        """One AdamW step with the gradients at hand."""
-        self._optimizer.step()
-        self._module.lazy_reset_grad()
+        """One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the
+        gradients for it. Those that are kept are in no `dump`."""
+        self._collected += 1
+        if self._collected == self._accumulate:
+            self._optimizer.step()
+            self._module.lazy_reset_grad()
+            self._collected = 0
 
     def discard(self) -> None:
-        """Forgets the gradients at hand: the next `forward_backward` overwrites them instead of adding. Running statistics
-        are as before it."""
+        """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
+        instead of adding. Running statistics are as before the last one."""
+        self._collected = 0
         for parameter, value in zip(self._running, self._before, strict=True):
             parameter.data = value
         self._module.lazy_reset_grad()
 
     @property
     def learning_rate(self) -> float:
-        """AdamW's; ONNX Runtime keeps it outside the checkpoint."""
-        return float(self._optimizer.get_learning_rate())
+        """What a schedule, which is in the optimizer graph, multiplies; ONNX Runtime keeps it outside the checkpoint."""
+        return float(self._optimizer.get_learning_rate()) * self._rate_scale
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._optimizer.set_learning_rate(value)
+        self._optimizer.set_learning_rate(value / self._rate_scale)
 
     def parameters(self) -> dict[str, NDArray[np.float32]]:
         """Copies of the trainable parameters and of running statistics by name; what is frozen is constants of the graphs."""
