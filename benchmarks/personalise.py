@@ -1,0 +1,142 @@
+"""Personalisation: what a new owner gains on the device and what everybody else loses by it, one owner left out at a time.
+
+    python -m benchmarks.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
+    python -m benchmarks.personalise runs/personalise/digits.npz [--owners theo …] [--labels 0 1 3 5] [--draws 0 1 2] [--arms …]
+
+For each owner: mentor and mentee are trained on the others and exported (personal_base.py, kept under --work); then each arm
+learns through the device program, in a process without torch (.venv/device where `make env` has made that), from k labels a
+class and the owner's unlabelled samples. What is there already is not run again. Ends in one table (mean ± std over owners and
+draws, each run against the untouched mentee on the same test samples) and one plot, in --work.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mentee_device import Samples
+from safetensors.numpy import load_file, save_file
+
+from benchmarks.personal_arms import Arm, draw_owner
+from benchmarks.personal_base import Base, make_base, owners_of
+from benchmarks.personal_figures import Run, plot, table
+
+ROOT = Path(__file__).parents[1]
+DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
+LEARNING = Arm(learning_rate=3e-3, shift=0.1, steps=120)
+GUESSING = replace(LEARNING, steps=30, guessed_steps=30, rounds=3)  # 120 steps as well; 90 where there is no label
+ARMS = {
+    "replay, own frozen logits; clusters": replace(GUESSING, replay="own", guesses="clusters"),
+    "replay, own frozen logits": replace(LEARNING, replay="own"),
+    "replay, own frozen logits; self-training": replace(GUESSING, replay="own", guesses="self"),
+    "replay, labels": replace(LEARNING, replay="labels"),
+    "replay, mentor's logits": replace(LEARNING, replay="logits"),
+    "replay, mentor's logits and layers": replace(LEARNING, replay="layers"),
+    "replay, own frozen logits; mentor's hard labels": replace(GUESSING, replay="own", guesses="mentor"),
+    "fine-tune all": LEARNING,
+    "nearest class mean": replace(LEARNING, steps=0, nearest_mean=True),
+    "head only": replace(LEARNING, trainable="head"),
+    "replay, labels; clusters": replace(GUESSING, replay="labels", guesses="clusters"),
+    "replay, mentor's logits; clusters": replace(GUESSING, replay="logits", guesses="clusters"),
+    "replay, own frozen logits; adapted mentor's hard labels": replace(
+        GUESSING, replay="own", guesses="adapted mentor"
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.personalise")
+    parser.add_argument("data", type=Path, help="npz with inputs, labels and an owner column")
+    parser.add_argument("--column", default="owners", help="the array that says whose each sample is")
+    parser.add_argument("--layout", default="NCL", help="of inputs, as data.layout")
+    parser.add_argument("--owners", nargs="+", help="all by default")
+    parser.add_argument("--labels", type=int, nargs="+", default=[0, 1, 3, 5], help="a class")
+    parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2], help="their seeds")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--work", type=Path, default=Path("runs/personalise"))
+    given, overrides = parser.parse_known_args()
+    owners = given.owners or owners_of(given.data, given.column).tolist()
+    bases = [make_base(given.data, owner, given.work, given.column, given.layout, tuple(overrides)) for owner in owners]
+    runs: list[Run] = []
+    for arm in given.arms:
+        labels = [k for k in given.labels if k or ARMS[arm].guesses not in ("", "adapted mentor")]
+        for base in bases if labels else []:
+            runs += run_arm(base, arm, labels, given.draws)
+    text = table(runs, given.labels, given.arms)
+    print(text)
+    (given.work / "table.md").write_text(text + "\n")
+    plot(runs, given.arms, given.work / "personalise.png")
+
+
+def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[Run]:
+    """What is kept of it, or else what a device process measures now."""
+    arm = ARMS[name]
+    asked = {"arm": asdict(arm), "labels": labels, "draws": draws}
+    kept = base.folder / "results" / f"{re.sub('[^a-z]+', '-', name)}-{'_'.join(map(str, labels))}.json"
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    if found.get("asked") != asked:
+        samples = with_adapted_mentor(base, labels, draws) if arm.guesses == "adapted mentor" else base.samples
+        found = {"asked": asked, **device_process(base.bundle_of(arm.trainable), samples, arm, labels, draws)}
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(found))
+        print(f"{base.owner}: {name}", file=sys.stderr, flush=True)
+    peak = found["peak_mib"]
+    return [
+        Run(base.owner, name, row["k"], row["draw"], row["before"], row["after"], row["seconds"], peak)
+        for row in found["rows"]
+    ]
+
+
+def device_process(bundle: Path, samples: Path, arm: Arm, labels: list[int], draws: list[int]) -> dict[str, Any]:
+    python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else Path(sys.executable)
+    lists = [",".join(map(str, numbers)) for numbers in (labels, draws)]
+    command = [
+        str(python),
+        "-m",
+        "benchmarks.personal_device",
+        str(bundle),
+        str(samples),
+        json.dumps(asdict(arm)),
+        *lists,
+    ]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "device")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-2000:])
+    found: dict[str, Any] = json.loads(done.stdout)
+    if found.pop("torch"):
+        raise RuntimeError("the device process imported torch")
+    return found
+
+
+def with_adapted_mentor(base: Base, labels: list[int], draws: list[int]) -> Path:
+    """`base.samples` with the logits of a mentor adapted on each draw's labels: made on the server, which sees them for it."""
+    from benchmarks.personal_mentor import adapted_logits
+
+    path = base.folder / "adapted.safetensors"
+    columns = load_file(path if path.is_file() else base.samples)
+    mine = Samples(columns["input"], columns["labels"])
+    for k in labels:
+        for draw in draws:
+            name = f"adapted_k{k}_draw{draw}"
+            if name not in columns:
+                labelled = draw_owner(mine, {}, k, draw).labelled
+                columns[name] = np.ascontiguousarray(adapted_logits(base, labelled, mine.input, draw))
+    save_file(columns, path)
+    return path
+
+
+if __name__ == "__main__":
+    main()
