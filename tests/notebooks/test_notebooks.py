@@ -14,8 +14,14 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 PLACE = re.compile(r"/(home|Users|root|tmp|work|mnt|opt|usr|var)/|[A-Z]:\\|\bcuda\b|https?://(localhost|\d)")
 
 
-def test_all_three_are_there() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_first_distillation", "02_which_layers_to_pair", "03_obedience"]
+def test_all_of_them_are_there() -> None:
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_first_distillation",
+        "02_which_layers_to_pair",
+        "03_obedience",
+        "04_export_and_read_a_bundle",
+        "05_one_owners_story",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
