@@ -49,6 +49,7 @@ def write_artifacts(
     for name in FILES[:2]:
         model = onnx.load(folder / name)
         model.ir_version = min(model.ir_version, IR_VERSION)
+        forget_unit_shapes(model.graph)
         onnx.save(model, folder / name)
     onnx.save(optimizer_model(optimizer, groups), folder / FILES[2])
 
@@ -63,6 +64,15 @@ def undifferentiable(forward: onnx.ModelProto, message: str) -> str:
         f"ONNX Runtime Training has no gradient for the operator {operator} (node '{name}'); replace that layer in the "
         "mentee: HardSwish is x * clip(x + 3, 0, 6) / 6, SiLU is x * sigmoid(x), a norm can be BatchNorm"
     )
+
+
+def forget_unit_shapes(graph: onnx.GraphProto) -> None:
+    """The gradient builder states [1] for what shape inference finds to be [], where a knob of [1] meets its own constants.
+    Python's build says so and goes on; the web's refuses the model, with a bare number."""
+    for value in graph.value_info:
+        kind = value.type.tensor_type
+        if kind.elem_type == onnx.TensorProto.FLOAT and [size.dim_value for size in kind.shape.dim] == [1]:
+            kind.ClearField("shape")
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -60,7 +60,7 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
             **asdict(settings.loss),
             "schedule": "constant",
         },
-        "optimizer": asdict(settings.optimizer),
+        "optimizer": {**asdict(settings.optimizer), "rate_scale": settings.optimizer.rate_scale},
         "trainable": prepared.trainable,
         "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
         "parameters": {

@@ -64,7 +64,8 @@ class Builder:
             clip = helper.make_node("InplaceClipGradNorm", ["gradients"], ["clipped"], domain=DOMAIN)
             clip.attribute.append(helper.make_attribute("max_norm", float(self.spec.clip_norm)))
             self.nodes.append(clip)
-        self.node("Squeeze", ["learning_rate"], "base_rate")  # a scalar: SGDOptimizerV2's output is stated as one
+        fed = self.node("Squeeze", ["learning_rate"], "fed_rate")  # a scalar: SGDOptimizerV2's output is stated as one
+        self.node("Mul", [fed, self.number("rate_scale", self.spec.rate_scale)], "base_rate")
         rate = self.scheduled("base_rate")
         updates: list[NodeProto] = []
         for number, (group, given) in enumerate(zip(self.groups, self.members(), strict=True)):

@@ -12,6 +12,7 @@ from data.errors import UserError, did_you_mean
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
+RUNTIME_RATE = 1e-3  # what ONNX Runtime feeds until a client sets another
 
 
 @dataclass
@@ -71,6 +72,11 @@ class Optimizer:
     clip_norm: float | None = None
     accumulate: int = 1
     schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def rate_scale(self) -> float:
+        """What the graph multiplies the rate that it is fed by: the web build has no way to feed another than its own."""
+        return self.learning_rate / RUNTIME_RATE
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from export.feeds import Samples, draw, scaled
 from export.graph import TrainingGraph
-from export.optimizer_spec import Optimizer, Schedule
+from export.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
 from export.twin import Runtime, TorchOptimizer, Twin
 
 STEPS = 20
@@ -93,8 +93,10 @@ def step_differences(
     stepper.step(gradients, 1.0)
     change = {name: parameter.detach() - before[name] for name, parameter in twin.parameters.items()}
     largest = max(float(value.abs().max()) for value in change.values())
-    rate = float(np.float32(1 / largest)) if largest > 0 else 1.0
-    runtime.step(rate)
+    scale = stepper.spec.rate_scale
+    fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
+    runtime.step(fed)
+    rate = fed * scale
     found = {}
     for name, value in runtime.values(list(before)).items():
         after = before[name] + rate * change[name]
@@ -186,7 +188,7 @@ def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Op
     runtime.open_optimizer(folder / "optimizer_model.onnx")
     for feed in feeds:
         runtime(feed, learning=True)
-        runtime.step(optimizer.learning_rate)
+        runtime.step(RUNTIME_RATE)
     expected = ends[torch.float64]
     seen = {
         name: torch.from_numpy(value).double().view_as(expected[name])

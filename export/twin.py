@@ -143,8 +143,9 @@ class Runtime:
         with silenced():
             self.optimizer: Any = Optimizer(str(path), self.module)
 
-    def step(self, rate: float) -> None:
-        self.optimizer.set_learning_rate(rate)
+    def step(self, fed_rate: float) -> None:
+        """`fed_rate` times the graph's `rate_scale` is the learning rate."""
+        self.optimizer.set_learning_rate(fed_rate)
         self.optimizer.step()
         self.forget_gradients()
 
