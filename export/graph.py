@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from export.dropout import without_dropout
+from export.gradients import constant_value
 from export.rewrites import PREFIX, require_differentiable, rewrite
 from export.tracing import untraceable
 from objective.loss import LossSpec, mentee_loss
@@ -203,7 +204,7 @@ def is_zero_bias(name: str, maker: Mapping[str, onnx.NodeProto]) -> bool:
     expand = maker[name]
     cast = maker.get(expand.input[0]) if expand.op_type == "Expand" else None
     zero = maker.get(cast.input[0]) if cast is not None and cast.op_type == "CastLike" else None
-    return zero is not None and zero.op_type == "Constant" and not onnx.numpy_helper.to_array(zero.attribute[0].t).any()
+    return zero is not None and zero.op_type == "Constant" and not constant_value(zero).any()
 
 
 def cut_inference(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -217,7 +217,7 @@ def extreme(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     return w("Squeeze", x, axes)
 
 
-def sum_of(before: Callable[[Writer, str], str], after: str | None = None) -> Rule:
+def sum_of(before: Callable[[Writer, str], str]) -> Rule:
     def rule(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
         axes = reduced_axes(node, known)
         if axes is None:
@@ -225,7 +225,7 @@ def sum_of(before: Callable[[Writer, str], str], after: str | None = None) -> Ru
         x = before(w, node.input[0])
         if axes:
             x = w("ReduceSum", x, axes, keepdims=int(number(node, "keepdims", 1)))
-        return w(after, x) if after else w("Identity", x)
+        return w("Identity", x)
 
     return rule
 
@@ -384,7 +384,6 @@ RULES: dict[str, tuple[Rule, str]] = {
     "ReduceMin": (extreme, "TopK of one along each axis"),
     "ReduceL1": (sum_of(lambda w, x: w("Abs", x)), "ReduceSum of |x|"),
     "ReduceSumSquare": (sum_of(lambda w, x: w("Mul", x, x)), "ReduceSum of x·x"),
-    "ReduceLogSum": (sum_of(lambda w, x: x, "Log"), "log of ReduceSum"),
     "ReduceSum": (sum_of(lambda w, x: x), "the value itself"),
     "CumSum": (cumulative_sum, "a product with a triangle of ones"),
     "GlobalMaxPool": (global_max_pool, "MaxPool over the whole map"),

@@ -15,6 +15,8 @@ from objective.adapters import Adapter, MenteeSide, Moments, with_moments
 from objective.pairing import parse_probes
 from objective.taps import Taps, evaluating, layer_shapes
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -78,7 +80,7 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
 class MenteeOutputs(NamedTuple):
     logits: Tensor  # [B, K]
     activations: dict[str, Tensor]  # probe name -> [B, *probe shape]
-    embedding: Tensor  # [B, D], what the head was given
+    embedding: Tensor  # [B, D], what the head was given; its mean over space, where the head is a convolution
 
 
 class ProbedMentee(nn.Module):
@@ -100,7 +102,10 @@ class ProbedMentee(nn.Module):
         """x: [B, C, H, W], preprocessed."""
         logits, outputs, inputs = self._taps(x)
         activations = {probe.name: self.adapters[probe.name](outputs[probe.mentee]) for probe in self.probes}
-        return MenteeOutputs(logits, activations, inputs[self.head])
+        embedding = inputs[self.head]
+        if isinstance(self.mentee.get_submodule(self.head), CONVOLUTIONS):
+            embedding = embedding.mean(tuple(range(2, embedding.dim())))
+        return MenteeOutputs(logits, activations, embedding)
 
     def learned_probes(self) -> list[Probe]:
         """The probes as they are after training: with the regressors' weights, which are fixed from then on."""

@@ -71,9 +71,10 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 
 
 def find_head(model: nn.Module, example: Tensor) -> str:
-    """Path of the `nn.Linear` whose output is the model's output: what it is given is the embedding.
+    """Path of the layer that is given the embedding: the `nn.Linear` whose output is the model's output; where there is none, the
+    last layer that has parameters, being a 1×1 convolution into as many channels as there are classes (SqueezeNet's head).
 
-    Raises `UserError` where no single linear layer makes the logits.
+    Raises `UserError` where no single layer makes the logits.
     """
     linears: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     with evaluating(model), torch.no_grad():
@@ -84,10 +85,28 @@ def find_head(model: nn.Module, example: Tensor) -> str:
                 continue
             if outputs[path].shape == logits.shape and torch.equal(outputs[path], logits):
                 return path
+        if (convolution := last_convolution(model)) is not None:
+            logits, outputs, _ = Taps(model, outputs=[convolution])(example)
+            if outputs[convolution].shape[:2] == logits.shape:
+                return convolution
     raise UserError(
         f"no linear layer of {type(model).__name__} puts out its logits, so its embedding is not known; name the layer "
         "whose input is the embedding: mentee.head=<module path>"
     )
+
+
+def last_convolution(model: nn.Module) -> str | None:
+    """The last layer with parameters, if it is a 1×1 convolution; layers stand in the order in which they were made."""
+    layers = [
+        (path, layer)
+        for path, layer in model.named_modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
+    path, layer = layers[-1] if layers else ("", model)
+    pointwise = (
+        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and set(layer.kernel_size) == {1} and layer.groups == 1
+    )
+    return path if pointwise else None
 
 
 def layer_shapes(model: nn.Module, example: Tensor, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:
