@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
+from mentee_device.base import preprocessing
 from mentee_device.database import Damaged
 from mentee_device.kept import About
 from mentee_device.manifest import Preprocessing
@@ -52,8 +53,7 @@ def get(store: Store, number: int) -> Aside | None:
         head = json.loads(line)
     except (Damaged, ValueError):
         return None
-    rules = {name: tuple(value) if isinstance(value, list) else value for name, value in head["preprocessing"].items()}
-    return Aside(**{**head, "preprocessing": Preprocessing(**rules), "content": rest})
+    return Aside(**{**head, "preprocessing": preprocessing(head["preprocessing"]), "content": rest})
 
 
 def abouts(store: Store) -> list[About]:

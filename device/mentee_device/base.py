@@ -4,6 +4,7 @@ so the state keeps what that needs: class names, preprocessing, and the paramete
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +53,14 @@ def read(store: Store) -> Base | None:
             return None
         line, _, rest = content.partition(b"\n")
         head = json.loads(line)
-        rules = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in head["preprocessing"].items()
-        }
-        base = Base(head["bundle"], tuple(head["classes"]), Preprocessing(**rules), head["head"], load(rest))
+        base = Base(
+            head["bundle"], tuple(head["classes"]), preprocessing(head["preprocessing"]), head["head"], load(rest)
+        )
     except (Damaged, SafetensorError, ValueError, KeyError, TypeError):
         return None
     return base if base.bundle == store.bundle else None
+
+
+def preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    """From the JSON of its fields."""
+    return Preprocessing(tuple(raw["shape"]), tuple(raw["mean"]), tuple(raw["std"]), raw["dtype"])

@@ -87,8 +87,11 @@ def _parser() -> argparse.ArgumentParser:
         (quick_commands.guess, True, False),
         (quick_commands.undo, True, None),
         (state_commands.update, True, None),
+        (state_commands.export_state, True, None),
+        (state_commands.import_state, True, None),
+        (state_commands.merge, True, None),
     ):
-        command = subparsers.add_parser(run.__name__, parents=[every], help=run.__doc__, description=run.__doc__)
+        command = subparsers.add_parser(run.__name__.replace("_", "-"), parents=[every], help=run.__doc__, description=run.__doc__)
         command.add_argument("--state", required=state, metavar="FOLDER", help="the owner's folder")
         if data is not None:
             command.add_argument("--data", required=data, metavar="NPZ", help="arrays `input` and `labels`")
@@ -106,6 +109,8 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--all", action="store_true")
     made["settings"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     _quick_options(made)
+    for name in ("export_state", "import_state", "merge"):
+        made[name].add_argument("file", metavar="FILE", help="the exported state")
     made["update"].add_argument("--steps", type=_at_least(1), help="of the replay (default: as many as were learnt)")
     return parser
 

@@ -137,6 +137,11 @@ class Kept:
             return None
         return unpack(self._store.seal.open(rows[0][1], f"sample {number}"))
 
+    def find(self, input: NDArray[Any]) -> int | None:
+        """The number of a sample [C, H, W] that is kept, or None."""
+        rows = self._store.rows("SELECT number FROM samples WHERE mark = ?", self._store.seal.mark(pack(input, None)))
+        return int(rows[0][0]) if rows else None
+
     def put(self, about: About, input: NDArray[Any], logits_K: NDArray[Any] | None) -> bool:
         """Writes a sample under a number of its own, over what has it; false where the sample has another one already."""
         content = pack(input, logits_K)

@@ -125,7 +125,8 @@ class Moving:
             rules = one.preprocessing if one else rules
         else:
             found = self._kept.content(item.about.number)
-        return None if found is None else (refit(found[0], rules, self._manifest.preprocessing), found[1])
+        made = None if found is None else refit(found[0], rules, self._manifest.preprocessing)
+        return None if found is None or made is None else (made, found[1])
 
     def _columns(self, logits_K: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
         """The mentor's logits [J], where it answered for every class of the new base."""
@@ -166,9 +167,9 @@ class Moving:
         tensors = load(content)
         self._store.delete(enrolling.EMBEDDED)
         self._store.delete(enrolling.SAMPLES)
-        if len(tensors["numbers"]):
-            tensors["input"] = refit(tensors["input"], self._old.preprocessing, self._manifest.preprocessing)
-            self._store.put(enrolling.SAMPLES, bytes(save(tensors)))
+        made = refit(tensors["input"], self._old.preprocessing, self._manifest.preprocessing)
+        if made is not None:  # none are left where they do not fit: `require_enrolled_fit`
+            self._store.put(enrolling.SAMPLES, bytes(save(tensors | {"input": made})))
 
     def _watch(self, embedding_size: int) -> None:
         """Of what was observed only embeddings are kept, which mean nothing under another base: the watch begins anew."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device import base, forgetting, guessing, judging
+from mentee_device import base, forgetting, guessing, judging, merging, transfer
 from mentee_device.anomaly import Judged, Watch
 from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
@@ -28,6 +28,7 @@ from mentee_device.guard import DONT_KNOW, answer, softmax
 from mentee_device.kept import SOURCES, About, Kept
 from mentee_device.labels import GUESSED, Mentor
 from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.merging import Merged
 from mentee_device.run import Done, Plan, Progress, Run, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import Settings, read_settings, write_settings
@@ -379,6 +380,17 @@ class Owner:
         self.learner = Learner(bundle, self.learner.threads)
         self._attach(bundle)
         return carried
+
+    def export_state(self, path: str | os.PathLike[str]) -> int:
+        """Writes the whole state to one file, encrypted where the state is, for `import_state` or `merge` on another of the
+        owner's devices; its bytes. Nothing else leaves the folder. Raises StateError."""
+        self._require_rest()
+        return transfer.export_state(self.store, path)
+
+    def merge(self, path: str | os.PathLike[str]) -> Merged:
+        """Takes in what another device of this owner exported: merging.py. Raises StateError, LearningError."""
+        self._require_rest()
+        return merging.merge(self, path)
 
     # looking
 

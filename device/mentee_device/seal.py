@@ -17,7 +17,7 @@ class Seal:
     """Seals and opens bytes under `key`; without one, bytes pass as they are. Raises StateError for an unfit key."""
 
     def __init__(self, key: bytes | None) -> None:
-        self.keyed = key is not None
+        self.key, self.keyed = key, key is not None
         self._cipher: Any = None
         self._mark = b""
         if key is None:

@@ -3,10 +3,10 @@
 import argparse
 from typing import Any
 
-from mentee_device import carry
+from mentee_device import carry, transfer
 from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
-from mentee_device.commands import Report, read_key
+from mentee_device.commands import Report, open_owner, read_key
 from mentee_device.run import Watcher
 from mentee_device.store import Store
 
@@ -20,3 +20,31 @@ def update(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = No
         found = carry.carry(store, bundle, given.threads, budget, watch)
     scores: dict[str, Any] = {name: vars(score) for name, score in found.scores.items()}
     return {"taken": found.taken, "current": found.number, "why": found.why, "scores": scores, "set_aside": found.aside}
+
+
+def export_state(given: argparse.Namespace, bundle: Bundle) -> Report:
+    """Writes the whole state to FILE, encrypted where the state is, for another device of the same owner."""
+    with open_owner(given, bundle) as owner:
+        return {"file": given.file, "bytes": owner.export_state(given.file)}
+
+
+def import_state(given: argparse.Namespace, bundle: Bundle) -> Report:
+    """Makes --state, a new or empty folder, what FILE holds: learning goes on there as it would have on the other device."""
+    transfer.import_state(given.file, given.state, bundle, read_key(given))
+    with open_owner(given, bundle) as owner:
+        return {"current": owner.versions.current, "step": owner.learner.step, "samples": len(owner.kept.all())}
+
+
+def merge(given: argparse.Namespace, bundle: Bundle) -> Report:
+    """Takes in what another device of this owner learnt and exported to FILE; the guard decides."""
+    with open_owner(given, bundle) as owner:
+        found = owner.merge(given.file)
+    scores: dict[str, Any] = {name: vars(score) for name, score in found.scores.items()}
+    return {
+        "taken": found.taken,
+        "current": found.number,
+        "why": found.why,
+        "scores": scores,
+        "samples_came": found.samples,
+        "relabelled": found.relabelled,
+    }

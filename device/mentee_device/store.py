@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ class Store:
             self._lock = Lock(self.folder / LOCK)
             for unfinished in self.folder.glob("*.new"):
                 unfinished.unlink()
+            shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
         except StateLocked as error:
             raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
         except OSError as error:
@@ -104,12 +106,12 @@ class Store:
         except Damaged as damage:
             if not backup.exists():
                 raise
-            database.connect(backup).close()  # a damaged backup replaces nothing
-            aside = database.set_aside(path) if path.exists() else None
+            database.require_sound(backup)  # a damaged backup replaces nothing
+            aside = database.set_aside(path)
             database.put_back(backup, path)
             connection = database.connect(path)
             tables.upgrade(connection, path)
-            kept = f"; the damaged file is kept as {aside.name}" if aside else ""
+            kept = f"; the damaged file is kept as {aside.name}" if aside.exists() else ""
             (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
             self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{kept}")
             return connection
@@ -257,6 +259,13 @@ class Store:
         """`back_up`, but a full disk is no error: what was committed is safe all the same."""
         with contextlib.suppress(StateError):
             self.back_up()
+
+    def copy_to(self, path: Path) -> None:
+        """All that is committed, as one SQLite file; what is encrypted stays so. Raises StateError."""
+        try:
+            database.copy(self._connection, path)
+        except (sqlite3.Error, OSError) as error:
+            raise StateError(f"{path} cannot be written ({error}): is there space?") from error
 
     def scrub(self) -> None:
         """Leaves no copy of what was deleted: neither in the log of writes, nor in the backup, nor in damaged files."""

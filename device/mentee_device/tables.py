@@ -38,6 +38,7 @@ CREATE TABLE blobs (name TEXT PRIMARY KEY, value BLOB NOT NULL, digest TEXT NOT 
 """
 MIGRATING = ".migrating"  # beside a file of format 1, while its folder is made
 KEY_WORDS = b"mentee-device"  # sealed in the first row, to tell a wrong key
+MERGING = "merging"  # in the folder, while another device's state is read
 OLD = "format-1.sqlite"  # that file, kept in its folder
 
 
