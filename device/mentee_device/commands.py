@@ -108,19 +108,19 @@ def learn(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = Non
     if given.learning_rate is not None:
         check_learning_rate(given.learning_rate)
     samples = read_samples(given.data, bundle) if given.data else None
-    fresh = not Path(given.state).exists()
     with open_owner(given, bundle, new=samples is not None) as owner:
         if given.discard:
             owner.discard()
         if given.resume == (owner.paused is None):
-            paused = (
-                f"v{owner.paused.number} is unfinished: learn --resume, or --discard" if owner.paused else "none is"
+            paused = f"run v{owner.paused.number}" if owner.paused else "no run"
+            raise LearningError(
+                f"{paused} is unfinished: " + ("learn --resume, or --discard" if owner.paused else "leave --resume out")
             )
-            raise LearningError(f"unfinished runs: {paused}")
         known = samples.take(np.flatnonzero(samples.labels >= 0)) if samples is not None else None
         judged = known if known is not None and len(known) else None
         before = owner.evaluate(judged.input, judged.labels) if judged else None
-        options |= {"learning_rate": given.learning_rate, "seed": given.seed if fresh else None, "watch": watch}
+        seed = given.seed if not owner.versions.all() else None
+        options |= {"learning_rate": given.learning_rate, "seed": seed, "watch": watch}
         if given.nice:
             be_nice(given.nice)
         if given.resume:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 APPLICATION = 0x4D4E5445  # PRAGMA application_id, "MNTE": tells a state from any other SQLite file
 MAGIC, HEADER_BYTES = b"SQLite format 3\0", 512
-SIDES = ("", "-wal", "-shm")
+SIDES = ("-wal", "-shm", "")  # the log first: left behind, it would be applied to the file that comes instead
 
 
 class StateError(ValueError):
@@ -26,6 +26,21 @@ class Damaged(StateError):
 
 def connect(path: Path) -> sqlite3.Connection:
     """A checked connection to an existing file, in autocommit. Raises Damaged, StateError."""
+    connection = _checked(path, "mode=rw")  # rw: never creates a file
+    try:
+        _settle(connection)
+        return connection
+    except sqlite3.Error as error:
+        connection.close()
+        raise translated(error, path) from error
+
+
+def require_sound(path: Path) -> None:
+    """Looks at a copy without changing it or making files beside it. Raises Damaged, StateError."""
+    _checked(path, "mode=ro&immutable=1").close()
+
+
+def _checked(path: Path, how: str) -> sqlite3.Connection:
     try:
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
@@ -35,10 +50,9 @@ def connect(path: Path) -> sqlite3.Connection:
         raise Damaged(f"{path} is not a state file, or is cut off: restore a copy of it or delete it")
     connection: sqlite3.Connection | None = None
     try:
-        uri = f"{path.absolute().as_uri()}?mode=rw"  # rw: never creates a file
+        uri = f"{path.absolute().as_uri()}?{how}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         _check(connection, path)
-        _settle(connection)
         return connection
     except BaseException as error:
         if connection is not None:
@@ -110,8 +124,9 @@ def put_back(backup: Path, path: Path) -> None:
 def set_aside(path: Path) -> Path:
     """Renames a damaged file and its write-ahead log; where it lies now."""
     number = 1
-    while (aside := path.with_name(f"damaged-{number}.sqlite")).exists():
+    while list(path.parent.glob(f"damaged-{number}.sqlite*")):
         number += 1
+    aside = path.with_name(f"damaged-{number}.sqlite")
     for side in SIDES:
         with contextlib.suppress(FileNotFoundError):
             os.replace(f"{path}{side}", f"{aside}{side}")

@@ -206,6 +206,21 @@ def test_a_damaged_database_is_set_aside_for_its_backup(bundle: Bundle, state: P
         assert (state / "state.sqlite").read_bytes() == left
 
 
+def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle, state: Path, tmp_path: Path) -> None:
+    """As a kill between two renames of a recovery leaves it."""
+    left = tmp_path / "left"
+    with Owner(bundle, state) as me:
+        good = me.learner.snapshot()
+        me.store.put("later", os.urandom(20_000))
+        shutil.copytree(state, left)
+    (left / "state.sqlite").unlink()
+    assert (left / "state.sqlite-wal").stat().st_size > 20_000
+    with Owner(bundle, left) as me:
+        assert me.learner.snapshot() == good
+        assert me.store.get("later") is None
+        assert "gone" in me.notes[0]
+
+
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
