@@ -137,7 +137,8 @@ def require_same_probes(
 
 def embeddings(student: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
-        return torch.cat([student(view(part)).embedding for part in images.split(256)])
+        parts = (images[start : start + 256] for start in range(0, len(images), 256))
+        return torch.cat([student(view(part)).embedding for part in parts])
 
 
 def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:

@@ -23,7 +23,7 @@ class Calibration:
     """What `quantize_static` reads, batch by batch: preprocessed samples [N, C, H, W]."""
 
     def __init__(self, samples: Tensor) -> None:
-        self.batches: Iterator[Tensor] = iter(samples.split(BATCH))
+        self.batches: Iterator[Tensor] = (samples[start : start + BATCH] for start in range(0, len(samples), BATCH))
 
     def get_next(self) -> dict[str, Any] | None:
         batch = next(self.batches, None)

@@ -61,7 +61,7 @@ def record(graph: TrainingGraph, samples: Samples, outputs: Sequence[str]) -> Ar
     for feed in feeds(drawn, samples):
         twin = Twin(graph)
         for name, value in zip(outputs, twin.evaluated(feed), strict=True):
-            seen.setdefault(f"outputs/{name}", []).append(value.numpy())
+            seen.setdefault(f"outputs/{name}", []).append(value.numpy().astype(np.float32))  # 6e-8, where 1e-5 is asked
         twin.backward(feed)
         for name, gradient in twin.take_gradients().items():
             seen.setdefault(f"gradients/{name}", []).append(fingerprint(gradient.numpy()))
