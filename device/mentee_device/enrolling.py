@@ -24,7 +24,7 @@ MOST_BYTES = 8 << 20  # of all enrolled samples together
 
 
 class Enrolled:
-    """What `owner` has enrolled: preprocessed samples by number, each with its class's name."""
+    """What `owner` has enrolled: samples by number, as `preprocess` takes them, each with its class's name."""
 
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
@@ -46,6 +46,8 @@ class Enrolled:
     def add(self, name: str, input: NDArray[Any]) -> list[int]:
         """Numbers of the new samples. Raises SampleError, and then nothing was enrolled."""
         ready = preprocess(input, self._owner.bundle.manifest)
+        if self._owner.bundle.manifest.preprocessing.dtype == "float32":
+            ready = input  # of raw float32: what is kept goes through `preprocess` again
         input_M, classes = self.samples()
         numbers = [*range(max(classes, default=0) + 1, max(classes, default=0) + 1 + len(ready))]
         enrolment = self.enrolment()

@@ -295,7 +295,11 @@ def test_samples_of_another_dtype_are_set_aside_and_enrolled_ones_stop_the_updat
         assert found.taken == "delta"
         assert len(found.aside) == 40
         assert me.kept.all() == []
-        me.add(Samples(mine.input.astype(np.float32), mine.labels))
+        raw = mine.input.astype(np.float32)
+        me.add(Samples(raw, mine.labels))
+        me.enrol("cat", raw[:1])
+        near = me.recognise(raw[:1], neighbours=1)
+        assert near.similarity == pytest.approx(1, abs=1e-5)  # its own: normalised once
         assert me.forget(matching=lambda _: True).samples == list(range(1, 81))
         assert aside.numbers(me.store) == []
 
