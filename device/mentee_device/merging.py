@@ -2,7 +2,8 @@
 
 What learning added to the base is averaged, each device's share weighed by how many samples it learnt from (as federated
 averaging weighs its clients, arXiv 1602.05629, algorithm 1). Moments begin anew: they belong to the path that led to one
-point, and the average is another point. Axes: N samples.
+point, and the average is another point. Nothing is averaged where one device went on from what the other has: it has all,
+and a file that was merged once brings nothing new. Axes: N samples.
 """
 
 import json
@@ -32,6 +33,8 @@ from mentee_device.versions import BASE, Version, Versions
 
 if TYPE_CHECKING:
     from mentee_device.owner import Owner
+
+HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Merge:
         self._kept = Kept(other, owner.bundle.manifest)
         self._versions = Versions(other)
         self._lineages = [versions.lineage(versions.current) for versions in (owner.versions, self._versions)]
+        self._ahead = False  # theirs grew from mine
         self._numbers: dict[int, int] = {}  # of their samples, by their number there
         self.scores: dict[str, Score] = {}
 
@@ -113,13 +117,14 @@ class _Merge:
         mine, theirs = self._lineages
         if not theirs:
             return "mine", None, "the other device has learnt nothing"
+        if _digest(self._other, theirs[0]) in _known(self._owner.store, mine):
+            return "mine", None, "this device has learnt all that the other has"
         try:
             snapshot = self._versions.snapshot(self._versions.current)
         except Damaged as damage:
             raise StateError(f"{self._name}: {damage}") from damage
         owner = self._owner
-        if mine and owner.versions.snapshot(owner.versions.current).checkpoint == snapshot.checkpoint:
-            return "mine", None, "both devices have learnt the same"
+        self._ahead = not mine or _digest(owner.store, mine[0]) in _known(self._other, theirs)
         with (
             Learner(owner.bundle, owner.learner.threads) as base,
             Learner(owner.bundle, owner.learner.threads) as learner,
@@ -127,21 +132,18 @@ class _Merge:
             judge, judged = Judge(base, owner.settings.limits()), self._judged()
             learner.restore(snapshot)
             self.scores = {"mine": judge.score(owner.learner, judged), "theirs": judge.score(learner, judged)}
-            if mine:
+            if not self._ahead:
                 mixed = self._mix(base, learner)
                 self.scores["merged"] = judge.score(learner, judged)
                 if not self.scores["merged"].reasons:
                     return "merged", mixed, self._words("merged", "the guard lets the average pass")
+        reason = "it went on from what this device has"
+        if not self._ahead:
+            reason = f"the guard refuses the average ({'; '.join(self.scores['merged'].reasons)})"
         against = self.scores["theirs"].reasons
-        better = not mine or self.scores["theirs"].rank > self.scores["mine"].rank
-        refused = (
-            f"the guard refuses the average ({'; '.join(self.scores['merged'].reasons)})"
-            if mine
-            else "here nothing was learnt"
-        )
-        if better and not against:
-            return "theirs", snapshot, self._words("theirs", refused)
-        return "mine", None, self._words("mine", refused + (f", and theirs ({'; '.join(against)})" if against else ""))
+        if not against and (self._ahead or self.scores["theirs"].rank > self.scores["mine"].rank):
+            return "theirs", snapshot, self._words("theirs", reason)
+        return "mine", None, self._words("mine", reason + (f", and theirs ({'; '.join(against)})" if against else ""))
 
     def _mix(self, base: Learner, learner: Learner) -> Snapshot:
         """The average, in `learner`, which comes with theirs."""
@@ -208,9 +210,12 @@ class _Merge:
         learned = {self._numbers[number] for version in theirs for number in version.learned if number in self._numbers}
         steps = sum(int(version.progress.get("steps", 0)) for version in theirs)
         plan = _plan(theirs, tuple(sorted(learned)))
-        number = versions.begin(plan.as_json(), learned, versions.current if taken == "merged" else BASE, snapshot)
+        on_mine = taken == "merged" or self._ahead
+        number = versions.begin(plan.as_json(), learned, versions.current if on_mine else BASE, snapshot)
         versions.save(number, snapshot, {"steps": steps, "seconds": 0.0, "samples": 0})
-        versions.settle(number, "kept", why, {"update": {"accuracy": self.scores[taken].golden}, "reasons": []})
+        accuracy = {"accuracy": self.scores[taken].golden}
+        verdict = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._other, theirs))}
+        versions.settle(number, "kept", why, verdict)
         versions.make_current(number)
         versions.prune(self._owner.settings.most_versions)
         return number
@@ -223,6 +228,16 @@ class _Merge:
             if origin not in known:
                 details: Mapping[str, str] = {"time": when, "event": event, "line": line, "file": self._name}
                 self._owner.store.record("elsewhere", f"on another device, {when}: {line}", merged=details)
+
+
+def _digest(store: Store, version: Version) -> str:
+    return str(store.rows("SELECT digest FROM versions WHERE number = ?", version.number)[0][0])
+
+
+def _known(store: Store, lineage: list[Version]) -> set[str]:
+    """Digests of the versions of a lineage, and of those that were merged into them."""
+    merged = {digest for version in lineage for digest in version.verdict.get(HOLDS, ())}
+    return merged | {_digest(store, version) for version in lineage}
 
 
 def _origin(entry: Entry) -> tuple[str, str, str]:

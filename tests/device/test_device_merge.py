@@ -91,7 +91,12 @@ def test_a_merge_averages_what_was_learnt_by_how_many_samples_taught_it(
         assert lines[-1].startswith("merged with tablet.state, v2 is current: merged is taken")
         moments = phone.learner.snapshot().checkpoint
         again = phone.merge(file)  # what is here already does not come twice
-        assert again.samples == []
+        assert (again.taken, again.number, again.samples) == ("mine", 2, [])
+        phone.export_state(tmp_path / "phone.state")
+        with Owner(bundle, tmp_path / "tablet") as tablet:  # and the other device follows, nothing is averaged again
+            followed = tablet.merge(tmp_path / "phone.state")
+            assert (followed.taken, tablet.learner.snapshot()) == ("theirs", phone.learner.snapshot())
+            assert tablet.merge(tmp_path / "phone.state").taken == "mine"
         assert sum(entry.event == "elsewhere" for entry in phone.log()) == 5
         phone.roll_back(2)
         assert phone.learner.snapshot().checkpoint == moments
@@ -131,7 +136,7 @@ def test_a_device_that_has_learnt_nothing_takes_the_others_mentee_whole(
         back = tmp_path / "phone.state"
         phone.export_state(back)
     with Owner(bundle, tmp_path / "tablet") as tablet:
-        assert tablet.merge(back).why == "both devices have learnt the same"
+        assert tablet.merge(back).why == "this device has learnt all that the other has"
         assert not [entry for entry in tablet.log() if entry.event == "elsewhere" and "samples came" in entry.line][1:]
 
 
