@@ -24,6 +24,7 @@ from objective.probes import Probe, ProbedMentee
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
+PORT = "port/"  # before the names of inputs and outputs while torch exports
 KNOBS = ("alpha", "beta", "gamma", "temperature")
 DEFAULT = LossSpec()
 
@@ -135,16 +136,27 @@ def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]
                 verbose=False,
                 optimize=False,  # True folds and renames weights, which then silently leave the training set
                 opset_version=OPSET,
-                input_names=[port.name for port in inputs],
-                output_names=[port.name for port in outputs],
+                input_names=[PORT + port.name for port in inputs],  # torch gives a Softplus a value named beta
+                output_names=[PORT + port.name for port in outputs],
                 dynamic_shapes=(axes,),
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise UserError(untraceable(graph.student.mentee, error)) from None
     assert program is not None
     model = program.model_proto
+    name_ports(model.graph, [port.name for port in (*inputs, *outputs)])
     drop_zero_biases(model.graph)
     return model
+
+
+def name_ports(graph: onnx.GraphProto, ports: Sequence[str]) -> None:
+    """The ports under their own names, and what the exporter happened to call the same under another."""
+    renamed = {name: f"inner/{name}" for name in ports} | {PORT + name: name for name in ports}
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
 
 
 def example_input(port: Port) -> Tensor:
