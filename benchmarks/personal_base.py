@@ -4,7 +4,7 @@ The owner is not in the file they are trained on, so neither weights nor the mea
 of everybody else's samples is held out to see what learning costs the others; the golden set comes from another tenth.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from benchmarks.personal_files import Base
 from configs.compose import compose
 from data.array_columns import as_images
 from data.load import load_data
@@ -44,46 +45,22 @@ RECIPE = [
 ]
 
 
-@dataclass(frozen=True)
-class Base:
-    """Files about one owner: `device.safetensors` has the owner's and everybody else's held-out samples and the mentor's
-    logits for the owner's."""
-
-    owner: str
-    folder: Path
-
-    def bundle_of(self, trainable: str) -> Path:
-        """Exported when first asked for."""
-        path = self.folder / f"bundle-{trainable}"
-        if not path.is_dir():
-            settings = ExportSettings(
-                str(self.checkpoint), str(path), supervision_per_class=REPLAY_PER_CLASS, trainable=trainable
-            )
-            export_bundle(MenteeCheckpoint.load(self.checkpoint), path, settings)
-        return path
-
-    @property
-    def samples(self) -> Path:
-        return self.folder / "device.safetensors"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.folder / "run" / "mentee.safetensors"
+def export(base: Base, trainable: str) -> None:
+    """The bundle in which `trainable` learns, as in export.trainable."""
+    settings = ExportSettings(
+        str(base.checkpoint),
+        str(base.bundle(trainable)),
+        supervision_per_class=REPLAY_PER_CLASS,
+        trainable=trainable,
+    )
+    export_bundle(MenteeCheckpoint.load(base.checkpoint), base.bundle(trainable), settings)
 
 
-def owners_of(data: Path, owners: str) -> NDArray[np.str_]:
-    with np.load(data) as arrays:
-        return np.unique(arrays[owners].astype(str))
-
-
-def make_base(
-    data: Path, owner: str, work: Path, owners: str = "owners", layout: str = "NCL", overrides: tuple[str, ...] = ()
-) -> Base:
-    """Trains and exports what is not yet under `work`/owner. `data` as `data=arrays` reads it, with `owners`."""
-    base = Base(owner, work / owner)
+def make_base(base: Base, data: Path, owners: str, layout: str, overrides: Sequence[str] = ()) -> None:
+    """Trains what is not there yet. `data` is a file as `data=arrays` reads it, `owners` its column of owners."""
     base.folder.mkdir(parents=True, exist_ok=True)
     with np.load(data) as arrays:
-        mine = arrays[owners].astype(str) == owner
+        mine = arrays[owners].astype(str) == base.owner
         inputs, labels = arrays["inputs"], arrays["labels"]
     others = base.folder / "others.npz"
     if not others.is_file():
@@ -95,8 +72,10 @@ def make_base(
             f"data.layout={layout}",
             f"run_dir='{base.folder / 'run'}'",
         ]
-        config = compose("distill", DistillConfig, [*where, f"cache_dir='{work / 'cache'}'", *RECIPE, *overrides])
-        distill(config, Machine("cpu", 1, Console(stderr=True)), title=owner)
+        config = compose(
+            "distill", DistillConfig, [*where, f"cache_dir='{base.folder.parent / 'cache'}'", *RECIPE, *overrides]
+        )
+        distill(config, Machine("cpu", 1, Console(stderr=True)), title=base.owner)
     if not base.samples.is_file():
         checkpoint = MenteeCheckpoint.load(base.checkpoint)
         test = load_data(checkpoint.data).test
@@ -110,7 +89,6 @@ def make_base(
             "others_labels": test.labels.numpy(),
         }
         save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, base.samples)
-    return base
 
 
 def mentor_of(checkpoint: MenteeCheckpoint) -> Mentor:

@@ -9,7 +9,8 @@ from mentee_device import Samples
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from benchmarks.personal_base import Base, answers
+from benchmarks.personal_base import answers
+from benchmarks.personal_files import Base
 from data.load import load_data
 from data.recipe import build
 from data.view import View

@@ -3,10 +3,10 @@
     python -m benchmarks.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
     python -m benchmarks.personalise runs/personalise/digits.npz [--owners theo …] [--labels 0 1 3 5] [--draws 0 1 2] [--arms …]
 
-For each owner: mentor and mentee are trained on the others and exported (personal_base.py, kept under --work); then each arm
-learns through the device program, in a process without torch (.venv/device where `make env` has made that), from k labels a
-class and the owner's unlabelled samples. What is there already is not run again. Ends in one table (mean ± std over owners and
-draws, each run against the untouched mentee on the same test samples) and one plot, in --work.
+For each owner: mentor and mentee are trained on the others and exported (personal_base.py); then each arm learns through the
+device program, in a process without torch (.venv/device where `make env` has made that), from k labels a class and the owner's
+unlabelled samples. What lies under --work is not made again; other overrides of the recipe want another folder. Ends in one
+table (mean ± std over owners and draws, each run against the untouched mentee on the same test samples) and one plot there.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from mentee_device import Samples
 from safetensors.numpy import load_file, save_file
 
 from benchmarks.personal_arms import Arm, draw_owner
-from benchmarks.personal_base import Base, make_base, owners_of
 from benchmarks.personal_figures import Run, plot, table
+from benchmarks.personal_files import Base
 
 ROOT = Path(__file__).parents[1]
 DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
@@ -61,8 +61,14 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--work", type=Path, default=Path("runs/personalise"))
     given, overrides = parser.parse_known_args()
-    owners = given.owners or owners_of(given.data, given.column).tolist()
-    bases = [make_base(given.data, owner, given.work, given.column, given.layout, tuple(overrides)) for owner in owners]
+    with np.load(given.data) as arrays:
+        owners = given.owners or np.unique(arrays[given.column].astype(str)).tolist()
+    bases = [Base(owner, given.work / owner) for owner in owners]
+    for base in bases:
+        if not (base.checkpoint.is_file() and base.samples.is_file()):
+            from benchmarks.personal_base import make_base  # imports torch, which a table of kept results does without
+
+            make_base(base, given.data, given.column, given.layout, overrides)
     runs: list[Run] = []
     for arm in given.arms:
         labels = [k for k in given.labels if k or ARMS[arm].guesses not in ("", "adapted mentor")]
@@ -82,7 +88,11 @@ def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     if found.get("asked") != asked:
         samples = with_adapted_mentor(base, labels, draws) if arm.guesses == "adapted mentor" else base.samples
-        found = {"asked": asked, **device_process(base.bundle_of(arm.trainable), samples, arm, labels, draws)}
+        if not base.bundle(arm.trainable).is_dir():
+            from benchmarks.personal_base import export
+
+            export(base, arm.trainable)
+        found = {"asked": asked, **device_process(base.bundle(arm.trainable), samples, arm, labels, draws)}
         kept.parent.mkdir(exist_ok=True)
         kept.write_text(json.dumps(found))
         print(f"{base.owner}: {name}", file=sys.stderr, flush=True)
@@ -123,19 +133,18 @@ def device_process(bundle: Path, samples: Path, arm: Arm, labels: list[int], dra
 
 def with_adapted_mentor(base: Base, labels: list[int], draws: list[int]) -> Path:
     """`base.samples` with the logits of a mentor adapted on each draw's labels: made on the server, which sees them for it."""
-    from benchmarks.personal_mentor import adapted_logits
-
-    path = base.folder / "adapted.safetensors"
-    columns = load_file(path if path.is_file() else base.samples)
+    columns = load_file(base.adapted if base.adapted.is_file() else base.samples)
     mine = Samples(columns["input"], columns["labels"])
     for k in labels:
         for draw in draws:
             name = f"adapted_k{k}_draw{draw}"
             if name not in columns:
+                from benchmarks.personal_mentor import adapted_logits
+
                 labelled = draw_owner(mine, {}, k, draw).labelled
                 columns[name] = np.ascontiguousarray(adapted_logits(base, labelled, mine.input, draw))
-    save_file(columns, path)
-    return path
+    save_file(columns, base.adapted)
+    return base.adapted
 
 
 if __name__ == "__main__":
