@@ -91,7 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         (state_commands.import_state, True, None),
         (state_commands.merge, True, None),
     ):
-        command = subparsers.add_parser(run.__name__.replace("_", "-"), parents=[every], help=run.__doc__, description=run.__doc__)
+        command = subparsers.add_parser(
+            run.__name__.replace("_", "-"), parents=[every], help=run.__doc__, description=run.__doc__
+        )
         command.add_argument("--state", required=state, metavar="FOLDER", help="the owner's folder")
         if data is not None:
             command.add_argument("--data", required=data, metavar="NPZ", help="arrays `input` and `labels`")
