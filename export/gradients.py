@@ -54,6 +54,10 @@ class Known:
             if tensor.name not in trainable
         }
         constants |= {node.output[0]: constant_value(node) for node in model.graph.node if node.op_type == "Constant"}
+        for node in model.graph.node:
+            if node.op_type == "Cast" and node.input[0] in constants:
+                to = onnx.helper.tensor_dtype_to_np_dtype(attributes(node)["to"])
+                constants[node.output[0]] = constants[node.input[0]].astype(to)
         users: dict[str, int] = {value.name: 1 for value in graph.output}
         for node in model.graph.node:
             for name in node.input:
@@ -144,8 +148,20 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return f"{node.op_type} gets a wrong gradient with automatic padding"
     if node.op_type == "Split" and any(known.users.get(name, 0) == 0 for name in node.output):
         return "Split gets a wrong gradient where one of its parts is not used"
+    if node.op_type == "Clip" and "hardtanh" in written_as(node) and is_zero(known, node.input[1:2]):
+        # not at all rare: a bias that is 0, under inputs that a ReLU has set to 0
+        return "Clip has a slope of 1 at exactly 0, where torch's ReLU6 has 0"
     if node.op_type == "ReduceSum" and given.get("noop_with_empty_axes") and len(node.input) < 2:
         return "ReduceSum over no axes has no gradient"
     if node.op_type == "Pow" and node.input[1] in reached:
         return "Pow gives its exponent no gradient"
     return None
+
+
+def written_as(node: onnx.NodeProto) -> str:
+    """The torch operators that it stands for, as the exporter notes them; "" where it does not."""
+    return next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.class_hierarchy"), "")
+
+
+def is_zero(known: Known, names: Collection[str]) -> bool:
+    return any(name in known.constants and not known.constants[name].any() for name in names)

@@ -72,6 +72,10 @@ def hard_swish(w: Writer, node: onnx.NodeProto, known: Known) -> str:
     return w("Mul", node.input[0], w("Div", w("Clip", w("Add", node.input[0], 3.0), 0.0, 6.0), 6.0))
 
 
+def relu_6(w: Writer, node: onnx.NodeProto, known: Known) -> str:
+    return w("Clip", w("Relu", node.input[0]), "", *node.input[2:3])
+
+
 def exponential_below(w: Writer, x: str, alpha: float, scale: float = 1.0) -> str:
     """max(x, 0) + alpha · (exp(min(x, 0) · scale) − 1)"""
     below = w("Min", x, 0.0)
@@ -366,6 +370,7 @@ def space_to_depth(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
 RULES: dict[str, tuple[Rule, str]] = {
     "HardSwish": (hard_swish, "x · clip(x + 3, 0, 6) / 6"),
     "HardSigmoid": (hard_sigmoid, "clip(α·x + β, 0, 1)"),
+    "Clip": (relu_6, "min(relu(x), 6)"),
     "Elu": (elu, "relu(x) + α·(exp(min(x, 0)) − 1)"),
     "Celu": (celu, "relu(x) + α·(exp(min(x, 0)/α) − 1)"),
     "Selu": (selu, "γ·(relu(x) + α·(exp(min(x, 0)) − 1))"),

@@ -48,7 +48,7 @@ def mb_conv() -> nn.Module:
 
 
 BLOCKS: dict[str, tuple[Callable[[], nn.Module], int, set[str]]] = {
-    "mobilenet_v2": (lambda: mobilenetv2.InvertedResidual(8, 8, 1, 2), 8, set()),
+    "mobilenet_v2": (lambda: mobilenetv2.InvertedResidual(8, 8, 1, 2), 8, {"Clip"}),
     "mobilenet_v3": (mobilenet_v3_block, 8, {"HardSwish", "HardSigmoid"}),
     "shufflenet_v2": (lambda: shufflenetv2.InvertedResidual(8, 8, 1), 8, {"SequenceAt"}),
     "efficientnet": (mb_conv, 8, set()),
