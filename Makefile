@@ -20,7 +20,7 @@ lint: env
 bench: env
 	$(BIN)/python -m benchmarks
 
-env: .venv/.ready .venv/device/.ready
+env: .venv/.ready .venv/device/.ready .venv/web.ready
 
 # torch and torchvision come from the index with plain pip, both the newest: a CPU-only torch does not fit its torchvision
 .venv/.ready: pyproject.toml constraints.txt device/pyproject.toml
@@ -36,5 +36,11 @@ env: .venv/.ready .venv/device/.ready
 	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/requirements.txt --editable ./device
 	touch $@
 
+# the web build of ONNX Runtime, to hold the Python one against in Node; without npm those tests are skipped, and say so
+.venv/web.ready: device/web/package-lock.json .venv/.ready
+	@if command -v npm > /dev/null && npm ci --prefix device/web --silent --no-audit --no-fund; then :; \
+	else echo "no npm, or it could not install onnxruntime-web: the tests in Node are skipped"; fi
+	touch $@
+
 clean:
-	rm -rf .venv .cache runs bundles build dist *.egg-info device/*.egg-info
+	rm -rf .venv device/web/node_modules .cache runs bundles build dist *.egg-info device/*.egg-info
