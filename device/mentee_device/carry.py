@@ -128,7 +128,10 @@ class _Comparison:
         """The winner, None for the new base as it is, and why: the rule stands in docs/device.md."""
         if not self._lineage:
             return None, "nothing had been learnt on the old base, so the new one is taken as it is"
-        labelled = [item.about for item in self._moving.items if item.fits and item.about.label >= 0]
+        tried = {number for version in self._versions.all() for number in version.learned}
+        undone = tried - self._learned  # dropped by the guard, or the owner went back: not to be learnt by another door
+        fitting = [item.about for item in self._moving.items if item.fits and item.about.label >= 0]
+        labelled = [one for one in fitting if one.number not in undone]
         held = candidates.hold_out(labelled, self._learned)
         unseen = bool(held) and not held & self._learned
         judged = held or {one.number for one in labelled}

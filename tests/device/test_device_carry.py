@@ -165,8 +165,11 @@ def test_replay_is_the_ordinary_run_on_the_new_base(
     bundle: Bundle, other: Bundle, mine: Samples, tmp_path: Path
 ) -> None:
     with taught(bundle, tmp_path / "me", mine) as me:
+        undone = me.add(Samples(255 - mine.input[:10], mine.labels[:10]))
+        me.learn(Budget(steps=1), undone)
+        me.roll_back(1)  # so these are not replayed either
         found = me.move_to(other, Budget(steps=40))
-        assert (found.taken, found.number, me.versions.current) == ("replay", 2, 2)
+        assert (found.taken, found.number, me.versions.current) == ("replay", 3, 3)
         assert found.scores["replay"].rank > max(found.scores["base"].rank, found.scores["delta"].rank)
         with Learner(other) as reference:
             reference.learn(mine, 40)
@@ -174,9 +177,9 @@ def test_replay_is_the_ordinary_run_on_the_new_base(
         told = me.log(1)[0]
         assert told.event == "update"
         assert "replay is taken (new base: golden 0." in told.line
-        assert [version.status for version in me.versions.all()] == ["superseded", "kept"]
+        assert [version.status for version in me.versions.all()] == ["superseded", "superseded", "kept"]
         after = me.learner.snapshot()
-        assert len(me.kept.all()) == 40
+        assert len(me.kept.all()) == 50
         with pytest.raises(StateError, match="no checkpoint any more \\(superseded\\)"):
             me.roll_back(1)
     with pytest.raises(StateError, match="belongs to bundle"):
@@ -184,7 +187,7 @@ def test_replay_is_the_ordinary_run_on_the_new_base(
     with Owner(other, tmp_path / "me") as again:
         assert again.learner.snapshot() == after
         forgotten = again.forget([1, 2])  # what it taught goes with it, as after any run
-        assert forgotten.versions == [1, 2]
+        assert forgotten.versions == [1, 2, 3]
         assert forgotten.replay is not None
 
 
