@@ -164,7 +164,7 @@ def nearest_mean(learner: Learner, labelled: Samples) -> Answer:
     mean of the classes is taken off (SimpleShot, arXiv 1911.04623)."""
     mean_KD = class_means(learner, everybody(learner))
     if len(labelled):
-        mean_KD = (mean_KD + class_means(learner, labelled)) / 2
+        mean_KD = (mean_KD + class_means(learner, labelled)) / np.float32(2)
     centre_D = mean_KD.mean(axis=0)
     unit_KD = unit(mean_KD - centre_D)
     return lambda input: (unit(learner.predict(input).embedding - centre_D) @ unit_KD.T).argmax(axis=1)
