@@ -130,11 +130,14 @@ def test_a_device_that_has_learnt_nothing_takes_the_others_mentee_whole(
     with taught(bundle, tmp_path / "tablet", mine, 3) as tablet:
         tablet.export_state(file)
         theirs = tablet.learner.snapshot()
-    with taught(bundle, tmp_path / "phone", part(mine, 0, 0), 0) as phone:
-        assert phone.merge(file).taken == "theirs"
+    taught(bundle, tmp_path / "phone", part(mine, 0, 0), 0).close()
+    every = ("--bundle", bundle.folder, "--state", tmp_path / "phone", "--json")
+    told = subprocess.run(command("merge", file, *every), env=ENVIRONMENT, capture_output=True, text=True)
+    assert json.loads(told.stdout)["taken"] == "theirs", told.stderr
+    with Owner(bundle, tmp_path / "phone") as phone:
         assert phone.learner.snapshot() == theirs
-        back = tmp_path / "phone.state"
-        phone.export_state(back)
+    back = tmp_path / "phone.state"
+    assert subprocess.run(command("export-state", back, *every), env=ENVIRONMENT, capture_output=True).returncode == 0
     with Owner(bundle, tmp_path / "tablet") as tablet:
         assert tablet.merge(back).why == "this device has learnt all that the other has"
         assert not [entry for entry in tablet.log() if entry.event == "elsewhere" and "samples came" in entry.line][1:]
