@@ -37,7 +37,7 @@ def table(runs: Sequence[Run], labels: Sequence[int], arms: Sequence[str]) -> st
         f"untouched: owner {spread([100 * run.before[0] for run in first], '.1f')} %, everybody else "
         f"{spread([100 * run.before[1] for run in first], '.1f')} %; points against it:",
         "",
-        "| labels a class | arm | owner, points | everybody else | owner then, % | owners hurt | runs hurt | s | MiB |",
+        "| labels a class | arm | owner, points | everybody else | owner then, % | owners hurt | runs hurt | CPU s | peak MiB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for k in labels:
