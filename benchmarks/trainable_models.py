@@ -21,10 +21,10 @@ from torchvision import models
 
 from data.errors import UserError
 from export.artifacts import silenced, write_artifacts
+from export.exportable import require_exportable
 from export.feeds import Samples, draw
 from export.freeze import freeze_batch_norm
 from export.graph import TrainingGraph, cut_inference, input_ports, output_ports, tidied, traced
-from export.preflight import require_exportable
 from export.rewrites import PREFIX, Finding, require_differentiable, rewrite
 from export.schema import ExportSettings
 from export.steps import differences

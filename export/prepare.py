@@ -14,6 +14,7 @@ from data.view import View
 from export.batch_norm import with_batch_norm
 from export.classes import ClassPlan
 from export.dropout import keep_dropout
+from export.exportable import require_exportable
 from export.freeze import largest_difference
 from export.graph import Port, TrainingGraph, input_ports, output_ports
 from export.packs import SupervisionPack, class_balanced, supervision_pack
@@ -108,8 +109,9 @@ def device_network(checkpoint: MenteeCheckpoint, settings: ExportSettings, plan:
 def frozen_network(checkpoint: MenteeCheckpoint, batch_norm: str = "frozen") -> nn.Module:
     """With BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
     network = checkpoint.network()
-    frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in checkpoint.probes})
     example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
+    require_exportable(network, example)
+    frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in checkpoint.probes})
     difference = largest_difference(network, frozen, example)
     if not difference <= FOLD_BOUND:
         raise UserError(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from export.preflight import preflight, require_exportable
+from export.exportable import require_exportable
+from export.preflight import preflight
 from export.preflight_command import main
 from mentee.checkpoint import MenteeCheckpoint
 
