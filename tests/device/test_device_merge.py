@@ -13,9 +13,11 @@ from program import ENVIRONMENT, command
 KEY = bytes(range(32))
 
 
-def taught(bundle: Bundle, folder: Path, samples: Samples, steps: int, key: bytes | None = None) -> Owner:
+def taught(
+    bundle: Bundle, folder: Path, samples: Samples, steps: int, key: bytes | None = None, drop: float = 1.0
+) -> Owner:
     me = Owner(bundle, folder, key)
-    me.set(golden_drop=1.0)
+    me.set(golden_drop=drop)
     if len(samples):
         me.add(samples)
         me.learn(Budget(steps=steps), learning_rate=0.01)
@@ -72,7 +74,7 @@ def test_a_merge_averages_what_was_learnt_by_how_many_samples_taught_it(
         tablet.enrol("cat", mine.input[:2])
         tablet.export_state(file)
         theirs, their_step = tablet.learner.parameters(), tablet.learner.step
-    with taught(bundle, tmp_path / "phone", part(mine, 0, 20), 2) as phone, Learner(bundle) as base:
+    with taught(bundle, tmp_path / "phone", part(mine, 0, 20), 2, drop=0.9) as phone, Learner(bundle) as base:
         ours, start = phone.learner.parameters(), base.parameters()
         found = phone.merge(file)
         assert (found.taken, found.number, found.samples) == ("merged", 2, list(range(21, 41)))
