@@ -10,9 +10,10 @@ from mentee_device.bundle import Bundle
 from mentee_device.carry import Carried, update
 from mentee_device.database import StateError
 from mentee_device.learner import Learned, Learner, LearningError, Prediction
+from mentee_device.learning import Update
 from mentee_device.manifest import BundleError, Manifest
 from mentee_device.merging import Merged
-from mentee_device.owner import Answers, Owner, Update
+from mentee_device.owner import Answers, Owner
 from mentee_device.run import Progress
 from mentee_device.runtime import RuntimeMissing
 from mentee_device.samples import SampleError, Samples, Supervision

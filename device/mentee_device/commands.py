@@ -19,8 +19,9 @@ from mentee_device.database import StateError
 from mentee_device.guard import DONT_KNOW, answer
 from mentee_device.kept import About
 from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.learning import Update
 from mentee_device.manifest import KNOBS
-from mentee_device.owner import Owner, Update
+from mentee_device.owner import Owner
 from mentee_device.run import Plan, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import SettingError

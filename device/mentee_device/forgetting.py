@@ -20,7 +20,8 @@ from mentee_device.store import SCRUB
 from mentee_device.versions import BASE, Version
 
 if TYPE_CHECKING:
-    from mentee_device.owner import Owner, Update
+    from mentee_device.learning import Update
+    from mentee_device.owner import Owner
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def forget(
             start.close()
     if not unlabel:
         store.scrub()
-    owner._go_to_current()
+    owner.runs.go_to_current()
     replay = owner.resume(watch) if plan else None
     return Forgotten(sorted(gone), sorted(tainted), versions.current, replay)
 

@@ -67,7 +67,7 @@ def merge(owner: "Owner", path: str | os.PathLike[str]) -> Merged:
     changed then."""
     if owner.paused is not None:
         raise LearningError(f"run {owner.paused.name} is unfinished: resume or discard it before a merge")
-    owner._golden.require()
+    owner.runs.golden.require()
     folder = owner.store.folder / MERGING
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -109,7 +109,7 @@ class _Merge:
                 scores = {name: vars(score) for name, score in self.scores.items()}
                 store.record("merge", line + evicted, taken=taken, version=number, scores=scores, came=came, went=gone)
         finally:
-            owner._go_to_current()
+            owner.runs.go_to_current()
         return Merged(taken, number, why, self.scores, came, relabelled)
 
     def _choose(self) -> tuple[str, Snapshot | None, str]:

@@ -5,10 +5,8 @@ current version. Axes: N samples, K classes, D embedding.
 """
 
 import os
-import threading
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -21,15 +19,15 @@ from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
 from mentee_device.carry import Carried, carry
 from mentee_device.curves import Curve
-from mentee_device.database import Damaged, StateError
 from mentee_device.enrolling import Enrolled
 from mentee_device.enrolment import Recognised
 from mentee_device.guard import DONT_KNOW, answer, softmax
 from mentee_device.kept import SOURCES, About, Kept
 from mentee_device.labels import GUESSED, Mentor
-from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.learner import Learner, LearningError
+from mentee_device.learning import Runs, Update
 from mentee_device.merging import Merged
-from mentee_device.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.run import Plan, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import Settings, read_settings, write_settings
 from mentee_device.store import Entry, Store
@@ -48,24 +46,6 @@ class Answers:
     embedding: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Update:
-    """What became of a run: version `number` was `kept` and is current, `dropped`, or is `paused`; `why` says for what
-    reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
-    `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving."""
-
-    number: int
-    status: str
-    why: str
-    steps: int
-    golden_base: float | None
-    golden_before: float | None
-    golden_after: float | None
-    first: dict[str, float]
-    last: dict[str, float]
-    milliseconds: Sequence[float]
-
-
 class Owner:
     """The mentee of `bundle` as this owner's `folder` has it; the folder is made where there is none.
 
@@ -78,8 +58,6 @@ class Owner:
     ) -> None:
         self.learner = Learner(bundle, threads)
         self.store = Store(folder, bundle.manifest.id, key)
-        self._stop = threading.Event()
-        self._running = False
         try:
             self._attach(bundle)
         except BaseException:
@@ -95,8 +73,9 @@ class Owner:
         self.settings = read_settings(self.store)
         self.enrolled = Enrolled(self)
         self.watching = Watching(self)
-        self._golden = judging.Golden(bundle, self.store, self.learner.threads)
-        self._go_to_current()
+        golden = judging.Golden(bundle, self.store, self.learner.threads)
+        self.runs = Runs(self.learner, self.versions, self.kept, golden, lambda: self.settings)
+        self.runs.go_to_current()
 
     @property
     def notes(self) -> list[str]:
@@ -107,19 +86,19 @@ class Owner:
 
     def predict(self, input: NDArray[Any]) -> Answers:
         """`input` [N, C, H, W] as `preprocess` takes it, behind the rails of the settings. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         found = self.learner.predict(input)
         blocked = [self.bundle.manifest.classes.index(name) for name in self.settings.blocked]
         return Answers(*answer(found.logits, blocked, self.settings.confidence_floor), found.logits, found.embedding)
 
     def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
         """The share of samples whose highest logit is their label's, no rails. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         return self.learner.evaluate(input, labels)
 
     def evaluate_golden(self) -> float:
         """`evaluate` on the bundle's golden set."""
-        self._require_rest()
+        self._rest()
         return self.learner.evaluate_golden()
 
     # samples
@@ -188,62 +167,32 @@ class Owner:
         nothing had happened where the budget is in steps or samples. `watch(Progress)` after each step may call `pause`
         or change the settings. Raises LearningError, SampleError, StateError, BundleError; nothing is changed then.
         """
-        self._require_rest()
-        if self.paused is not None:
-            raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
+        self._rest()
         if samples is None:
             samples = [one.number for one in self.kept.all() if one.label >= 0]
         plan = Plan(
             tuple(samples), budget or Budget(steps=40), batch, replay_batch, owner_weight, knobs or {}, once, save_every
         )
-        self._golden.require()
-        if learning_rate is not None:
-            check_learning_rate(learning_rate)
-        try:
-            if seed is not None:
-                self.learner.seed(seed)
-            if learning_rate is not None:
-                self.learner.learning_rate = learning_rate
-            run = self._run(plan, Done())
-            with self.store.transaction():
-                start = self.learner.snapshot()
-                number = self.versions.begin(plan.as_json(), plan.samples, self.versions.current, start)
-                self.store.record("run", f"v{number} begins on {len(plan.samples)} samples", version=number)
-            return self._go(number, run, watch)
-        except BaseException:
-            self._go_to_current()
-            raise
+        return self.runs.begin(plan, learning_rate, seed, watch)
 
     @property
     def paused(self) -> Version | None:
         """The unfinished run, of a `pause` or of a process that ended; None where there is none."""
-        return None if self._running else self.versions.candidate()
+        return self.runs.paused
 
     def pause(self) -> None:
         """Ends the present run after its step, to be resumed; from any thread or signal handler."""
-        self._stop.set()
+        self.runs.stop()
 
     def resume(self, watch: Watcher | None = None) -> Update:
         """Goes on with the unfinished run from its last save. Raises LearningError where there is none."""
-        self._require_rest()
-        version = self._require_paused()
-        plan = Plan.from_json(version.plan)
-        kept = {one.number for one in self.kept.all()}
-        plan = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
-        try:
-            self.learner.restore(self.versions.snapshot(version.number))
-            return self._go(version.number, self._run(plan, Done(**version.progress)), watch)
-        except Damaged as damage:
-            self._drop(version.number, str(damage))
-            raise
-        except BaseException:
-            self._go_to_current()
-            raise
+        self._rest()
+        return self.runs.resume(watch)
 
     def discard(self, why: str = "discarded by the owner") -> None:
         """Drops the unfinished run. Raises LearningError where there is none."""
-        self._require_rest()
-        self._drop(self._require_paused().number, why)
+        self._rest()
+        self.runs.drop(self.runs.require_paused().number, why)
 
     def stream(self, samples: Samples, every: int = 32, source: str = "owner", **options: Any) -> list[Update]:
         """One pass: keeps `samples` as they come, and learns each time `every` labelled ones have not been learnt from,
@@ -268,7 +217,7 @@ class Owner:
 
         0 is the base. An unfinished run is dropped. Raises StateError where that version's checkpoint is gone.
         """
-        self._require_rest()
+        self._rest()
         current = self.versions.current
         if version is None:
             version = self.versions.newest_intact([one.number for one in self.versions.lineage(current)[1:]])
@@ -276,10 +225,10 @@ class Owner:
             self.versions.snapshot(version)  # before anything changes
         with self.store.transaction():
             if self.paused is not None:
-                self._drop(self.paused.number, f"the owner went back to v{version}")
+                self.runs.drop(self.paused.number, f"the owner went back to v{version}")
             self.versions.make_current(version)
             self.store.record("rollback", f"back from v{current} to v{version}", before=current, after=version)
-        self._go_to_current()
+        self.runs.go_to_current()
         return version
 
     def reset(self) -> None:
@@ -293,7 +242,7 @@ class Owner:
         watch: Watcher | None = None,
     ) -> "forgetting.Forgotten":
         """Removes samples, by number or by what is known of them, and what they taught: see forgetting.py."""
-        self._require_rest()
+        self._rest()
         return forgetting.forget(self, samples, matching, watch)
 
     # labels where there are none
@@ -315,7 +264,7 @@ class Owner:
         Then the mentee's own above `threshold` (None: not at all), `adaptive` by class. Then, where `pause` says how many
         seconds may lie between two frames of one stream, what their neighbours say: labels.py. Raises SampleError.
         """
-        self._require_rest()
+        self._rest()
         return guessing.guess(self, mentor, threshold, adaptive, mentor_threshold, pause, window, near)
 
     def guesses(self) -> list[guessing.Guess]:
@@ -330,7 +279,7 @@ class Owner:
     ) -> "forgetting.Forgotten":
         """Takes guessed labels back, all or those of these samples and sources, and what they taught, as `forget` does;
         the samples stay, unlabelled. Raises SampleError for one that has no guessed label."""
-        self._require_rest()
+        self._rest()
         return guessing.undo(self, samples, sources, watch)
 
     # without learning
@@ -338,13 +287,13 @@ class Owner:
     def enrol(self, name: str, input: NDArray[Any]) -> list[int]:
         """Enrols samples [N, C, H, W] of a class, of the bundle's or a new one, for `recognise`; their numbers, for
         `enrolled.remove`. No step of training. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         return self.enrolled.add(name, input)
 
     def recognise(self, input: NDArray[Any], neighbours: int = 0, floor: float = -1.0) -> Recognised:
         """Among the bundle's and the enrolled classes, by embedding and the mentee's own answer: `Enrolment.recognise`,
         behind the rails of the settings. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         found = self.learner.predict(input)
         near = self.enrolled.enrolment().recognise(
             found.embedding, softmax(found.logits), neighbours=neighbours, floor=floor
@@ -357,7 +306,7 @@ class Owner:
     def observe(self, input: NDArray[Any], watch: Watch | None = None, now: float | None = None) -> int:
         """Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by
         default the clock's. `watching` has freeze, resume and stop. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         preprocess(input, self.bundle.manifest)
         if watch is not None:
             self.watching.start(watch)
@@ -365,7 +314,7 @@ class Owner:
 
     def anomaly(self, input: NDArray[Any]) -> Judged:
         """Which samples deviate from what was observed, by their distance to it. Raises SampleError."""
-        self._require_rest()
+        self._rest()
         return self.watching.judge(input)
 
     # another base, another device
@@ -373,7 +322,7 @@ class Owner:
     def move_to(self, bundle: Bundle, budget: Budget | None = None, watch: Watcher | None = None) -> Carried:
         """An app update: from now on this is the mentee of `bundle`, and what was learnt is carried over where that helps:
         see `carry`, and its `update` where the old bundle is gone. An unfinished run is dropped; its samples are not."""
-        self._require_rest()
+        self._rest()
         carried = carry(self.store, bundle, self.learner.threads, budget, watch)
         self.watching.close()
         self.learner.close()
@@ -384,12 +333,12 @@ class Owner:
     def export_state(self, path: str | os.PathLike[str]) -> int:
         """Writes the whole state to one file, encrypted where the state is, for `import_state` or `merge` on another of the
         owner's devices; its bytes. Nothing else leaves the folder. Raises StateError."""
-        self._require_rest()
+        self._rest()
         return transfer.export_state(self.store, path)
 
     def merge(self, path: str | os.PathLike[str]) -> Merged:
         """Takes in what another device of this owner exported: merging.py. Raises StateError, LearningError."""
-        self._require_rest()
+        self._rest()
         return merging.merge(self, path)
 
     # looking
@@ -417,107 +366,5 @@ class Owner:
     ) -> None:
         self.close()
 
-    # within a run
-
-    def _run(self, plan: Plan, done: Done) -> Run:
-        samples, weights = self.kept.read(plan.samples)
-        return Run(self.learner, plan, samples, weights, done)
-
-    def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
-        self._stop.clear()
-        self._running = True
-        saved = self.learner.step
-        try:
-            while run.fraction < 1 and not self._stop.is_set():
-                started = time.perf_counter()
-                try:
-                    terms = run.step(self.settings.knobs())
-                except (LearningError, SampleError) as error:
-                    self._drop(number, str(error))
-                    raise
-                if run.done.steps % run.plan.save_every == 0 and run.fraction < 1:
-                    run.spend(time.perf_counter() - started)
-                    started = time.perf_counter()
-                    self.versions.save(number, self.learner.snapshot(), asdict(run.done))
-                    saved = self.learner.step
-                run.spend(time.perf_counter() - started)
-                if watch is not None:
-                    watch(Progress(run.done, run.fraction, terms, saved))
-            if run.fraction < 1:
-                return self._pause(number, run)
-            return self._settle(number, run)
-        finally:
-            self._running = False
-
-    def _pause(self, number: int, run: Run) -> Update:
-        with self.store.transaction():
-            self.versions.save(number, self.learner.snapshot(), asdict(run.done))
-            self.store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
-        self._go_to_current()
-        return self._update(number, "paused", "", run, None)
-
-    def _settle(self, number: int, run: Run) -> Update:
-        current = self.versions.current
-        verdict = self._golden.judge(self.learner, self.settings.limits())
-        golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.update.accuracy:.4f}"
-        with self.store.transaction():
-            self.versions.save(number, self.learner.snapshot(), asdict(run.done))
-            if verdict.reasons:
-                why = "; ".join(verdict.reasons)
-                self.versions.settle(number, "dropped", why, verdict.as_json())
-                line = f"v{number} was dropped after {run.done.steps} steps, v{current} stays: {why}"
-                self.store.record("dropped", line, version=number, **verdict.as_json())
-            else:
-                why = golden
-                self.versions.settle(number, "kept", why, verdict.as_json())
-                self.versions.make_current(number)
-                self.versions.prune(self.settings.most_versions)
-                line = f"v{number} is current after {run.done.steps} steps on {len(run.plan.samples)} samples: {why}"
-                self.store.record("kept", line, version=number, **verdict.as_json())
-        self.store.try_back_up()
-        if verdict.reasons:
-            self._go_to_current()
-        return self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
-
-    def _update(
-        self, number: int, status: str, why: str, run: Run, verdict: "judging.Verdict | None", before: int = BASE
-    ) -> Update:
-        base = verdict.base.accuracy if verdict else None
-        stood = self.versions.get(before).verdict.get("update", {}).get("accuracy") if before != BASE else base
-        after = verdict.update.accuracy if verdict else None
-        return Update(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
-
-    def _drop(self, number: int, why: str) -> None:
-        with self.store.transaction():
-            self.versions.settle(number, "dropped", why)
-            self.store.record("dropped", f"v{number} was dropped: {why}", version=number)
-
-    def _go_to_current(self) -> None:
-        """The learner becomes the current version, or where that is damaged the newest intact one before it."""
-        current = self.versions.current
-        if current == BASE:
-            self.learner.reset()
-            return
-        try:
-            snapshot = self.versions.snapshot(current)
-        except StateError as damage:
-            before = self.versions.newest_intact([one.number for one in self.versions.lineage(current)[1:]])
-            with self.store.transaction():
-                self.versions.settle(current, "damaged", str(damage))
-                self.versions.make_current(before)
-                line = f"{damage}: went back to v{before}" + (", the base" if before == BASE else "")
-                self.store.record("recovery", line, before=current, after=before)
-            self.store.notes.append(line)
-            self._go_to_current()
-            return
-        self.learner.restore(snapshot)
-
-    def _require_rest(self) -> None:
-        if self._running:
-            raise LearningError("a run is going on: pause it first")
-
-    def _require_paused(self) -> Version:
-        version = self.paused
-        if version is None:
-            raise LearningError("no run is unfinished: there is nothing to resume or discard")
-        return version
+    def _rest(self) -> None:
+        self.runs.require_rest()

@@ -41,25 +41,25 @@ class Versions:
     """The versions of `store`."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     @property
     def current(self) -> int:
         """Number of the version that answers."""
-        return int(self._store.rows("SELECT current FROM state")[0][0])
+        return int(self.store.rows("SELECT current FROM state")[0][0])
 
     def make_current(self, number: int) -> None:
         """From now on `number` answers."""
-        with self._store.transaction() as connection:
+        with self.store.transaction() as connection:
             connection.execute("UPDATE state SET current = ?", (number,))
 
     def all(self) -> list[Version]:
         """Oldest first, the base left out."""
-        return [_version(row) for row in self._store.rows(f"SELECT {COLUMNS} FROM versions ORDER BY number")]
+        return [_version(row) for row in self.store.rows(f"SELECT {COLUMNS} FROM versions ORDER BY number")]
 
     def get(self, number: int) -> Version:
         """Raises StateError where there is none."""
-        rows = self._store.rows(f"SELECT {COLUMNS} FROM versions WHERE number = ?", number)
+        rows = self.store.rows(f"SELECT {COLUMNS} FROM versions WHERE number = ?", number)
         if not rows:
             raise StateError(
                 f"no version {number}: there are {[version.number for version in self.all()]} and 0, the base"
@@ -68,12 +68,12 @@ class Versions:
 
     def candidate(self) -> Version | None:
         """The run that was paused or cut off, if there is one."""
-        rows = self._store.rows(f"SELECT {COLUMNS} FROM versions WHERE status = 'candidate'")
+        rows = self.store.rows(f"SELECT {COLUMNS} FROM versions WHERE status = 'candidate'")
         return _version(rows[0]) if rows else None
 
     def snapshot(self, number: int) -> Snapshot:
         """Raises StateError where its checkpoint is gone, Damaged where it is not what was written."""
-        rows = self._store.rows(
+        rows = self.store.rows(
             "SELECT bundle, step, learning_rate, random, checkpoint, digest, status FROM versions WHERE number = ?",
             number,
         )
@@ -81,7 +81,7 @@ class Versions:
             raise StateError(f"version {number} has no checkpoint any more ({self.get(number).status})")
         bundle, step, rate, random, sealed, digest, _ = rows[0]
         try:
-            found = Snapshot(bundle, step, rate, json.loads(random), self._store.seal.open(sealed, f"version {number}"))
+            found = Snapshot(bundle, step, rate, json.loads(random), self.store.seal.open(sealed, f"version {number}"))
             if found.digest() == digest:
                 return found
         except (ValueError, TypeError, AttributeError):  # a StateError of the seal is a ValueError
@@ -90,7 +90,7 @@ class Versions:
 
     def begin(self, plan: dict[str, Any], learned: Collection[int], parent: int, start: Snapshot) -> int:
         """A new candidate that is still equal to its parent; its number."""
-        with self._store.transaction() as connection:
+        with self.store.transaction() as connection:
             cursor = connection.execute(
                 "INSERT INTO versions (name, parent, status, time, bundle, step, learning_rate, random, digest, learned,"
                 " plan, progress, verdict, why) VALUES ('', ?, 'candidate', ?, ?, 0, 0, '{}', '', ?, ?, '{}', '{}', '')",
@@ -103,7 +103,7 @@ class Versions:
 
     def save(self, number: int, snapshot: Snapshot, progress: dict[str, Any]) -> None:
         """Replaces what is kept of a candidate."""
-        with self._store.transaction() as connection:
+        with self.store.transaction() as connection:
             connection.execute(
                 "UPDATE versions SET time = ?, step = ?, learning_rate = ?, random = ?, checkpoint = ?, digest = ?,"
                 " progress = ? WHERE number = ?",
@@ -112,7 +112,7 @@ class Versions:
                     snapshot.step,
                     snapshot.learning_rate,
                     json.dumps(snapshot.random, sort_keys=True),
-                    self._store.seal.close(snapshot.checkpoint, f"version {number}"),
+                    self.store.seal.close(snapshot.checkpoint, f"version {number}"),
                     snapshot.digest(),
                     json.dumps(progress),
                     number,
@@ -121,7 +121,7 @@ class Versions:
 
     def settle(self, number: int, status: str, why: str, verdict: dict[str, Any] | None = None) -> None:
         """Sets what became of a version; any status but `kept` deletes its checkpoint."""
-        with self._store.transaction() as connection:
+        with self.store.transaction() as connection:
             connection.execute("UPDATE versions SET status = ?, why = ? WHERE number = ?", (status, why, number))
             if verdict is not None:
                 connection.execute("UPDATE versions SET verdict = ? WHERE number = ?", (json.dumps(verdict), number))

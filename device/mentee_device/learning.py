@@ -1,0 +1,204 @@
+"""Runs of learning on an owner's state, one at a time: a candidate, saved as it goes, until the guard decides."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from mentee_device import judging
+from mentee_device.database import Damaged, StateError
+from mentee_device.kept import Kept
+from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.samples import SampleError
+from mentee_device.settings import Settings
+from mentee_device.versions import BASE, Version, Versions
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of a run: version `number` was `kept` and is current, `dropped`, or is `paused`; `why` says for what
+    reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
+    `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving."""
+
+    number: int
+    status: str
+    why: str
+    steps: int
+    golden_base: float | None
+    golden_before: float | None
+    golden_after: float | None
+    first: dict[str, float]
+    last: dict[str, float]
+    milliseconds: Sequence[float]
+
+
+class Runs:
+    """What `Owner` does with its learner while it learns; `settings` gives the present ones, which may change in a run."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        versions: Versions,
+        kept: Kept,
+        golden: judging.Golden,
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._learner, self._versions, self._kept = learner, versions, kept
+        self.golden, self._settings = golden, settings
+        self._store = versions.store
+        self._stop = threading.Event()
+        self._running = False
+
+    def begin(self, plan: Plan, learning_rate: float | None, seed: int | None, watch: Watcher | None) -> Update:
+        """For what it does and raises see `Owner.learn`."""
+        if self.paused is not None:
+            raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
+        self.golden.require()
+        if learning_rate is not None:
+            check_learning_rate(learning_rate)
+        try:
+            if seed is not None:
+                self._learner.seed(seed)
+            if learning_rate is not None:
+                self._learner.learning_rate = learning_rate
+            run = self._run(plan, Done())
+            with self._store.transaction():
+                start = self._learner.snapshot()
+                number = self._versions.begin(plan.as_json(), plan.samples, self._versions.current, start)
+                self._store.record("run", f"v{number} begins on {len(plan.samples)} samples", version=number)
+            return self._go(number, run, watch)
+        except BaseException:
+            self.go_to_current()
+            raise
+
+    @property
+    def paused(self) -> Version | None:
+        """The unfinished run, of a `pause` or of a process that ended."""
+        return None if self._running else self._versions.candidate()
+
+    def stop(self) -> None:
+        """Ends the present run after its step; from any thread."""
+        self._stop.set()
+
+    def resume(self, watch: Watcher | None) -> Update:
+        """From the unfinished run's last save."""
+        version = self.require_paused()
+        plan = Plan.from_json(version.plan)
+        kept = {one.number for one in self._kept.all()}
+        plan = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
+        try:
+            self._learner.restore(self._versions.snapshot(version.number))
+            return self._go(version.number, self._run(plan, Done(**version.progress)), watch)
+        except Damaged as damage:
+            self.drop(version.number, str(damage))
+            raise
+        except BaseException:
+            self.go_to_current()
+            raise
+
+    def _run(self, plan: Plan, done: Done) -> Run:
+        samples, weights = self._kept.read(plan.samples)
+        return Run(self._learner, plan, samples, weights, done)
+
+    def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
+        self._stop.clear()
+        self._running = True
+        saved = self._learner.step
+        try:
+            while run.fraction < 1 and not self._stop.is_set():
+                started = time.perf_counter()
+                try:
+                    terms = run.step(self._settings().knobs())
+                except (LearningError, SampleError) as error:
+                    self.drop(number, str(error))
+                    raise
+                if run.done.steps % run.plan.save_every == 0 and run.fraction < 1:
+                    run.spend(time.perf_counter() - started)
+                    started = time.perf_counter()
+                    self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+                    saved = self._learner.step
+                run.spend(time.perf_counter() - started)
+                if watch is not None:
+                    watch(Progress(run.done, run.fraction, terms, saved))
+            if run.fraction < 1:
+                return self._pause(number, run)
+            return self._settle(number, run)
+        finally:
+            self._running = False
+
+    def _pause(self, number: int, run: Run) -> Update:
+        with self._store.transaction():
+            self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+            self._store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
+        self.go_to_current()
+        return self._update(number, "paused", "", run, None)
+
+    def _settle(self, number: int, run: Run) -> Update:
+        current = self._versions.current
+        verdict = self.golden.judge(self._learner, self._settings().limits())
+        golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.update.accuracy:.4f}"
+        with self._store.transaction():
+            self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+            if verdict.reasons:
+                why = "; ".join(verdict.reasons)
+                self._versions.settle(number, "dropped", why, verdict.as_json())
+                line = f"v{number} was dropped after {run.done.steps} steps, v{current} stays: {why}"
+                self._store.record("dropped", line, version=number, **verdict.as_json())
+            else:
+                why = golden
+                self._versions.settle(number, "kept", why, verdict.as_json())
+                self._versions.make_current(number)
+                self._versions.prune(self._settings().most_versions)
+                line = f"v{number} is current after {run.done.steps} steps on {len(run.plan.samples)} samples: {why}"
+                self._store.record("kept", line, version=number, **verdict.as_json())
+        self._store.try_back_up()
+        if verdict.reasons:
+            self.go_to_current()
+        return self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
+
+    def _update(
+        self, number: int, status: str, why: str, run: Run, verdict: "judging.Verdict | None", before: int = BASE
+    ) -> Update:
+        base = verdict.base.accuracy if verdict else None
+        stood = self._versions.get(before).verdict.get("update", {}).get("accuracy") if before != BASE else base
+        after = verdict.update.accuracy if verdict else None
+        return Update(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
+
+    def drop(self, number: int, why: str) -> None:
+        """A version that will not be current."""
+        with self._store.transaction():
+            self._versions.settle(number, "dropped", why)
+            self._store.record("dropped", f"v{number} was dropped: {why}", version=number)
+
+    def go_to_current(self) -> None:
+        """The learner becomes the current version, or where that is damaged the newest intact one before it."""
+        current = self._versions.current
+        if current == BASE:
+            self._learner.reset()
+            return
+        try:
+            snapshot = self._versions.snapshot(current)
+        except StateError as damage:
+            before = self._versions.newest_intact([one.number for one in self._versions.lineage(current)[1:]])
+            with self._store.transaction():
+                self._versions.settle(current, "damaged", str(damage))
+                self._versions.make_current(before)
+                line = f"{damage}: went back to v{before}" + (", the base" if before == BASE else "")
+                self._store.record("recovery", line, before=current, after=before)
+            self._store.notes.append(line)
+            self.go_to_current()
+            return
+        self._learner.restore(snapshot)
+
+    def require_rest(self) -> None:
+        """Raises LearningError while a run goes on."""
+        if self._running:
+            raise LearningError("a run is going on: pause it first")
+
+    def require_paused(self) -> Version:
+        """The unfinished run. Raises LearningError where there is none."""
+        version = self.paused
+        if version is None:
+            raise LearningError("no run is unfinished: there is nothing to resume or discard")
+        return version
