@@ -29,7 +29,7 @@ from export.reference import FILE as REFERENCE
 from export.reference import record
 from export.schema import ExportSettings
 from export.signature import private_key, sign
-from export.weights import make_nominal, share_weights
+from export.weights import align_weights, make_nominal, share_weights
 from mentee.checkpoint import MenteeCheckpoint
 
 CALIBRATION = 256  # samples of the supervision pack that int8 activations are scaled on
@@ -75,9 +75,12 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         if settings.nominal_checkpoint:
             weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
             manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
-            share_weights(inference, weights)
         else:
-            share_weights(inference, training / "checkpoint")
+            weights = training / "checkpoint"
+        evaluation = training / "eval_model.onnx"
+        align_weights(evaluation)
+        share_weights(training / "training_model.onnx", evaluation)
+        share_weights(inference, weights, evaluation)
         manifest["files"] = file_table(staging)
         manifest["costs"] = costs_json(prepared.network, manifest)
         manifest = write_manifest(staging / "manifest.json", manifest)

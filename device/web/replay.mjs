@@ -4,17 +4,20 @@
 // numbers; beside it the four files of ort-training/ and expected.f32, Python's parameters after the last step, in the order of
 // the training graph.
 
+import { withWeights } from "./weights.mjs";
+
 const ARRAYS = { float32: Float32Array, int64: BigInt64Array };
 
 export async function replay(ort, read, wasmPaths) {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = wasmPaths;
   ort.env.logLevel = "fatal"; // what goes wrong is thrown as well
+  const evalModel = await read("eval_model.onnx");
   const session = await ort.TrainingSession.create(
     {
       checkpointState: await read("checkpoint"),
-      trainModel: await read("training_model.onnx"),
-      evalModel: await read("eval_model.onnx"),
+      trainModel: withWeights(await read("training_model.onnx"), { "eval_model.onnx": evalModel }),
+      evalModel,
       optimizerModel: await read("optimizer_model.onnx"),
     },
     { executionProviders: ["wasm"] },

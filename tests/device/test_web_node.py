@@ -19,6 +19,7 @@ from export.graph import export_graph
 from export.optimizer_spec import Group, Optimizer, Schedule
 from export.prepare import Prepared, prepare
 from export.schema import ExportSettings
+from export.weights import align_weights, share_weights
 from mentee.checkpoint import MenteeCheckpoint
 
 WEB = Path(__file__).parents[2] / "device" / "web"
@@ -107,6 +108,21 @@ def test_a_difference_is_seen(case: Case, tmp_path: Path) -> None:
     expected[3] += 0.25
     expected.tofile(tmp_path / "expected.f32")
     assert ran("check.mjs", tmp_path)["largest_difference"] == pytest.approx(0.25, abs=1e-4)
+
+
+def test_frozen_weights_that_the_training_graph_points_to_are_put_into_it(
+    checkpoint: MenteeCheckpoint, tmp_path: Path
+) -> None:
+    """Against Python on the graph that holds them. Without them the runtime takes none of it, so they must have been."""
+    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, trainable="head")
+    prepared = prepare(checkpoint, settings)
+    case = Case(prepared, export_graph(prepared.graph, prepared.inputs, prepared.outputs))
+    case.write(tmp_path, OPTIMIZERS["adamw"])
+    before = (tmp_path / "training_model.onnx").stat().st_size
+    align_weights(tmp_path / "eval_model.onnx")
+    share_weights(tmp_path / "training_model.onnx", tmp_path / "eval_model.onnx")
+    assert (tmp_path / "training_model.onnx").stat().st_size < before - 1024
+    assert ran("check.mjs", tmp_path)["largest_difference"] <= 1e-5
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
