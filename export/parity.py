@@ -58,6 +58,8 @@ def measure(
         report["inference"] = compare_inference(graph, inference, samples.input)
         report["steps"] = forced_steps(graph, still, samples, optimizer, max(fewest, 2))
         report["gradients"] = joined(report["gradients"], report["steps"].pop("gradients"))
+        own = report["torch_float32"]["gradients"]
+        report["torch_float32"]["gradients"] = joined(own, report["steps"].pop("torch_float32"))
         report["free_run"] = free_run(graph, still, samples, optimizer, max(fewest, 2))
     return report
 

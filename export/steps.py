@@ -40,7 +40,7 @@ def forced_steps(
     graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int
 ) -> dict[str, Any]:
     """`largest_difference`: of one element's change, over the largest change in its tensor, less float32's rounding of it."""
-    twin, runtime = Twin(graph), Runtime(folder)
+    twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
     stepper = TorchOptimizer(optimizer, twin.parameters)
     later = later_steps(optimizer.schedule)
     with tempfile.TemporaryDirectory() as scratch:
@@ -51,7 +51,7 @@ def forced_steps(
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
     feeds = draw(samples, masks, batch, seed=2)
-    gradients, changes = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    gradients, own, changes = (dict.fromkeys(names, 0.0) for _ in range(3))
     clipped = 0
     for k in range(STEPS):
         if k == STEPS // 2:
@@ -61,10 +61,15 @@ def forced_steps(
             moved = (start + size * random.standard_normal(start.shape)).astype(np.float32)
             runtime.set(name, moved)
             twin.parameters[name].data = torch.from_numpy(moved).double().view_as(twin.parameters[name])
+            single.parameters[name].data = torch.from_numpy(moved).view_as(single.parameters[name])
         batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
         for feed in batches:
             twin.backward(feed)
+            single.backward(feed)
         expected = twin.take_gradients()
+        rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
+        for name, value in differences(rough, expected).items():
+            own[name] = worse(own[name], value)
         factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
         for feed in batches:
             runtime(scaled(feed, factor), learning=True)
@@ -83,6 +88,7 @@ def forced_steps(
         "largest_difference": max_or_nan(changes.values()),
         "parameters": changes,
         "gradients": gradients,
+        "torch_float32": own,
     }
 
 
