@@ -14,6 +14,7 @@ from data.errors import UserError
 from export.graph import IR_VERSION
 from export.optimizer import mark_groups, optimizer_model
 from export.optimizer_spec import Optimizer, assign
+from export.relu_gradient import branchless_relu_gradients
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
 
@@ -50,6 +51,7 @@ def write_artifacts(
         model = onnx.load(folder / name)
         model.ir_version = min(model.ir_version, IR_VERSION)
         forget_unit_shapes(model.graph)
+        branchless_relu_gradients(model.graph)
         onnx.save(model, folder / name)
     onnx.save(optimizer_model(optimizer, groups), folder / FILES[2])
 
