@@ -32,7 +32,7 @@ from distill.schema import DistillConfig
 from export.bundle import export_bundle
 from export.schema import ExportSettings
 
-LEARNING = {"steps": 100, "batch": 16, "replay_batch": 16}  # on the device
+LEARNING = {"steps": 100, "batch": 16, "replay_batch": 16, "replay": "mentor"}  # on the device
 ON_DEVICE: dict[str, dict[str, float]] = {
     "device": {},  # replayed samples with the mentor's answers, as the bundle's knobs say
     "device_replay_only": {"beta": 0, "gamma": 0},  # the same samples with their labels alone: what the mentor adds

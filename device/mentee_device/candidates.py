@@ -19,7 +19,7 @@ from mentee_device.kept import About
 from mentee_device.learner import Learner
 from mentee_device.manifest import Preprocessing
 from mentee_device.run import Done, Plan, Progress, Run, Watcher
-from mentee_device.samples import Samples
+from mentee_device.samples import Samples, Supervision
 
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -95,9 +95,11 @@ def replay(
     weights: NDArray[np.float32],
     knobs: Mapping[str, Any],
     watch: Watcher | None,
+    pack: Supervision,
 ) -> Done:
-    """The run of `plan` from `learner`'s parameters to its end. Raises LearningError where a step blows up."""
-    run = Run(learner, plan, samples, weights, Done())
+    """The run of `plan` from `learner`'s parameters to its end, with the answers of `pack`. Raises LearningError where a step
+    blows up."""
+    run = Run(learner, plan, samples, weights, Done(), pack)
     while run.fraction < 1:
         started = time.perf_counter()
         terms = run.step(knobs)

@@ -19,7 +19,8 @@ from mentee_device.kept import About
 from mentee_device.learner import Learner, LearningError
 from mentee_device.manifest import BundleError
 from mentee_device.moving import Moving, require_enrolled_fit
-from mentee_device.run import Done, Plan, Watcher
+from mentee_device.replay import OWN, own_answers
+from mentee_device.run import STEPS, Done, Plan, Watcher
 from mentee_device.session import read_parameters
 from mentee_device.settings import read_settings
 from mentee_device.snapshot import Snapshot
@@ -122,6 +123,7 @@ class _Comparison:
         self._learned = {number for version in self._lineage for number in version.learned}
         self._settings = read_settings(store)
         self._judge = Judge(fresh, self._settings.limits())
+        self._unlabelled: list[About] = []  # that what was learnt had guessed
         self.scores: dict[str, Score] = {}
 
     def decide(self) -> tuple[Candidate | None, str]:
@@ -130,8 +132,9 @@ class _Comparison:
             return None, "nothing had been learnt on the old base, so the new one is taken as it is"
         tried = {number for version in self._versions.all() for number in version.learned}
         undone = tried - self._learned  # dropped by the guard, or the owner went back: not to be learnt by another door
-        fitting = [item.about for item in self._moving.items if item.fits and item.about.label >= 0]
-        labelled = [one for one in fitting if one.number not in undone]
+        fitting = [item.about for item in self._moving.items if item.fits and item.about.number not in undone]
+        labelled = [one for one in fitting if one.label >= 0]
+        self._unlabelled = [one for one in fitting if one.label < 0 and one.number in self._learned]
         held = candidates.hold_out(labelled, self._learned)
         unseen = bool(held) and not held & self._learned
         judged = held or {one.number for one in labelled}
@@ -160,7 +163,7 @@ class _Comparison:
 
     def _replay(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
         """The ordinary run on the new base, judged without what is held out, then done again with all."""
-        if not labelled:
+        if not labelled and not self._unlabelled:
             raise LearningError("no kept sample has a label that the new base knows")
         part = self._run([one for one in labelled if one.number not in held])
         if not held or part.score.reasons or not self._beats(part.score):
@@ -171,10 +174,12 @@ class _Comparison:
         return replace(whole, score=part.score) if unseen else whole
 
     def _run(self, labelled: Sequence[About]) -> Candidate:
-        plan = _plan(self._lineage, [one.number for one in labelled], self._budget)
+        numbers = sorted(one.number for one in [*labelled, *self._unlabelled])
+        plan = _plan(self._lineage, numbers, self._budget)
         samples, weights = self._moving.read(set(plan.samples))
         self._learner.reset()
-        done = candidates.replay(self._learner, plan, samples, weights, self._settings.knobs(), self._watch)
+        pack = own_answers(self._fresh) if plan.replay == OWN else self._learner.supervision
+        done = candidates.replay(self._learner, plan, samples, weights, self._settings.knobs(), self._watch, pack)
         return self._candidate("replay", plan, plan.samples, done)
 
     def _delta(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
@@ -211,7 +216,7 @@ def _plan(lineage: Sequence[Version], samples: Sequence[int], budget: Budget | N
 
 
 def _steps(lineage: Sequence[Version]) -> int:
-    return sum(int(version.progress.get("steps", 0)) for version in lineage) or 40
+    return sum(int(version.progress.get("steps", 0)) for version in lineage) or STEPS
 
 
 def _make_current(store: Store, taken: Candidate, why: str) -> int:

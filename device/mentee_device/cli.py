@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 from mentee_device import commands, quick_commands, state_commands
 from mentee_device.bundle import Bundle
 from mentee_device.database import StateError
+from mentee_device.guessing import RULES
 from mentee_device.kept import SOURCES
-from mentee_device.labels import GUESSED
+from mentee_device.labels import CLUSTER_WEIGHT, GUESSED
 from mentee_device.learner import LearningError
 from mentee_device.manifest import KNOBS, BundleError
+from mentee_device.replay import REPLAYS
 from mentee_device.run import Progress, Watcher
 from mentee_device.runtime import RuntimeMissing
 from mentee_device.samples import SampleError
@@ -133,6 +135,10 @@ def _quick_options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     watch.add_argument("--resume", action="store_true", help="observe for one more period")
     watch.add_argument("--stop", action="store_true", help="forget what was observed")
     guess = made["guess"]
+    guess.add_argument(
+        "--rule", choices=RULES, default="pseudo", help="the mentee's softmax, or the groups that the samples lie in"
+    )
+    guess.add_argument("--weight", type=float, default=CLUSTER_WEIGHT, help="of a label by clusters (default 1)")
     guess.add_argument("--threshold", type=float, default=0.95, help="of the mentee's own labels; above 1: none")
     guess.add_argument("--adaptive", action="store_true", help="a lower threshold for classes it is seldom sure of")
     guess.add_argument("--mentor-threshold", type=float, default=0.0, help="of the mentor's answers")
@@ -144,13 +150,19 @@ def _quick_options(made: Mapping[str, argparse.ArgumentParser]) -> None:
 
 
 def _learn_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=_at_least(1), help="of the run (default 40, if no other bound is given)")
+    command.add_argument("--steps", type=_at_least(1), help="of the run (default 120, or 90 without any label)")
     command.add_argument("--seconds", type=float, help="of the run at most")
     command.add_argument("--budget-samples", type=_at_least(1), metavar="N", help="drawn at most, repeats counted")
     command.add_argument("--joules", type=float, help="of the run at most, estimated from --watts")
     command.add_argument("--watts", type=float, help="what the device draws while it learns")
     command.add_argument("--batch", type=_at_least(1), default=8, help="of the owner's labelled samples")
-    command.add_argument("--replay-batch", type=_at_least(0), default=8, help="with the mentor's answers")
+    command.add_argument("--guessed-batch", type=_at_least(1), default=8, help="of the owner's other samples")
+    command.add_argument("--guess-weight", type=float, default=1.0, help="of a guessed label against an owner's")
+    command.add_argument(
+        "--rounds", type=_at_least(0), help="of guessing labels where there are none (default: the settings', 3)"
+    )
+    command.add_argument("--replay-batch", type=_at_least(0), default=16, help="of the bundle's samples")
+    command.add_argument("--replay", choices=REPLAYS, help="whose answers they carry (default: the settings', own)")
     command.add_argument("--owner-weight", type=float, default=4.0, help="of an owner's label against a replayed one")
     command.add_argument("--learning-rate", type=float, help="default: the state's, or the bundle's")
     command.add_argument("--seed", type=_at_least(0), default=0, help="of a new state; an old one goes on as it was")

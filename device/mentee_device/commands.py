@@ -22,9 +22,10 @@ from mentee_device.learner import Learner, LearningError, check_learning_rate
 from mentee_device.learning import Update
 from mentee_device.manifest import KNOBS
 from mentee_device.owner import Owner
-from mentee_device.run import Plan, Watcher
+from mentee_device.replay import MENTOR
+from mentee_device.run import STEPS, Plan, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
-from mentee_device.settings import SettingError
+from mentee_device.settings import SettingError, Settings
 from mentee_device.tables import MIGRATING
 
 Report = dict[str, Any]
@@ -98,14 +99,20 @@ def learn(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = Non
         "batch": given.batch,
         "replay_batch": given.replay_batch,
         "owner_weight": given.owner_weight,
+        "guessed_batch": given.guessed_batch,
+        "guess_weight": given.guess_weight,
         "save_every": given.save_every,
         "knobs": {name: getattr(given, name) for name in KNOBS if getattr(given, name) is not None},
     }
     bounds = ("steps", "seconds", "joules", "watts")
     budget = {name: getattr(given, name) for name in bounds if getattr(given, name) is not None}
     budget |= {"samples": given.budget_samples} if given.budget_samples is not None else {}
-    whole = Budget(**(budget or {"steps": 40}))
-    Plan((), whole, **options)  # a mistake in them must be told before a sample is kept
+    whole = Budget(**budget) if budget else None
+    new = not Path(given.state).exists()
+    likely = given.replay or (
+        Settings.replay if new else MENTOR
+    )  # what an old state's setting says is known once it is open
+    Plan((), Budget(steps=STEPS), **options, replay=likely, rounds=given.rounds or 0)  # before a sample is kept
     if given.learning_rate is not None:
         check_learning_rate(given.learning_rate)
     samples = read_samples(given.data, bundle) if given.data else None
@@ -117,6 +124,9 @@ def learn(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = Non
             raise LearningError(
                 f"{paused} is unfinished: " + ("learn --resume, or --discard" if owner.paused else "leave --resume out")
             )
+        options["replay"] = owner.settings.replay if given.replay is None else given.replay
+        options["rounds"] = owner.settings.rounds if given.rounds is None else given.rounds
+        Plan((), Budget(steps=STEPS), **options)
         known = samples.take(np.flatnonzero(samples.labels >= 0)) if samples is not None else None
         judged = known if known is not None and len(known) else None
         before = owner.evaluate(judged.input, judged.labels) if judged else None

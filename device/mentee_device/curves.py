@@ -44,3 +44,8 @@ def value_at(curve: Curve, position: float) -> float:
         return values[0 if after == 0 else -1]
     share = (position - positions[after - 1]) / (positions[after] - positions[after - 1])
     return values[after - 1] + share * (values[after] - values[after - 1])
+
+
+def highest(curve: Curve) -> float:
+    """The largest value it takes."""
+    return float(curve) if isinstance(curve, int | float) else max(float(point[1]) for point in curve)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mentee_device import forgetting
 from mentee_device.database import Damaged
+from mentee_device.grouping import shares
 from mentee_device.kept import About
 from mentee_device.labels import (
     GUESSED,
@@ -25,6 +26,7 @@ from mentee_device.labels import (
     adaptive_thresholds,
     agreed,
     ask,
+    clustered,
     mentors,
     near_misses,
     owners,
@@ -32,13 +34,14 @@ from mentee_device.labels import (
     pseudo,
 )
 from mentee_device.run import Watcher
-from mentee_device.samples import SampleError
+from mentee_device.samples import UNLABELLED, SampleError
 from mentee_device.store import CLOCK
 
 if TYPE_CHECKING:
     from mentee_device.owner import Owner
 
 EVIDENCE = "guesses"
+RULES = ("pseudo", "clusters")
 CHUNK = 64  # samples in memory at once
 
 
@@ -63,14 +66,20 @@ def guess(
     pause: float | None,
     window: int,
     near: float,
+    rule: str,
+    weight: float,
 ) -> list[Guess]:
     """The new guesses; see `Owner.guess`. Asks the mentor first, then the mentee, then the neighbours of a stream."""
-    about, probability_NK, mentor_NK = _asked(owner, mentor)
+    if rule not in RULES:
+        raise SampleError(f"no rule {rule!r} to guess by; there are {', '.join(RULES)}")
+    about, probability_NK, embedding_ND, mentor_NK = _asked(owner, mentor)
     known = _known(owner, about)
     before = known
     if len(about):
         known = mentors(known, mentor_NK, mentor_threshold)
-    if threshold is not None and len(about):
+    if rule == "clusters" and len(about):
+        known = clustered(known, _shares(owner, embedding_ND, before), weight)
+    elif threshold is not None and len(about):
         known = pseudo(known, probability_NK, adaptive_thresholds(probability_NK, threshold) if adaptive else threshold)
     if pause is not None:
         if not pause > 0:
@@ -126,18 +135,34 @@ def undo(
     return forgetting.forget(owner, standing, None, watch, unlabel=True)
 
 
-def _asked(owner: "Owner", mentor: Mentor | None) -> tuple[list[About], NDArray[np.float64], NDArray[np.float64]]:
-    """All kept samples, the mentee's probabilities, and the mentor's logits where they are recorded or can be had."""
+def _shares(owner: "Owner", embedding_ND: NDArray[np.float32], known: Guesses) -> NDArray[np.float64]:
+    said_N = np.where(known.source == OWNER, known.labels, UNLABELLED)
+    share_NK = shares(owner.learner, embedding_ND, said_N)
+    if share_NK is None:
+        raise SampleError(
+            "clusters need two classes to start from, and neither the bundle's replay samples nor the owner's labels have "
+            "them: label some samples, or guess by another rule"
+        )
+    return share_NK
+
+
+def _asked(
+    owner: "Owner", mentor: Mentor | None
+) -> tuple[list[About], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
+    """All kept samples, the mentee's probabilities and embeddings, and the mentor's logits where they are recorded or can be
+    had."""
     K = len(owner.bundle.manifest.classes)
     about = owner.kept.all()
     while True:
-        probability, answers = [np.zeros((0, K))], [np.zeros((0, K))]
+        probability, embedding, answers = [np.zeros((0, K))], [], [np.zeros((0, K))]
         for start in range(0, len(about), CHUNK):
             chunk = [one.number for one in about[start : start + CHUNK]]
             samples, _ = owner.kept.read(chunk)
             if len(samples) < len(chunk):
                 break
-            probability.append(probabilities(owner.learner.predict(samples.input).logits, len(chunk)))
+            found = owner.learner.predict(samples.input)
+            probability.append(probabilities(found.logits, len(chunk)))
+            embedding.append(found.embedding)
             recorded = [owner.kept.mentor_logits(number) for number in chunk]
             logits_NK = np.array(
                 [np.full(K, np.nan) if one is None or len(one) != K else one for one in recorded], np.float64
@@ -147,7 +172,8 @@ def _asked(owner: "Owner", mentor: Mentor | None) -> tuple[list[About], NDArray[
                 logits_NK[open_N] = ask(mentor, samples.input[open_N], K)
             answers.append(logits_NK)
         else:
-            return about, np.concatenate(probability), np.concatenate(answers)
+            whole = np.concatenate(embedding) if embedding else np.zeros((0, 0), np.float32)
+            return about, np.concatenate(probability), whole, np.concatenate(answers)
         about = owner.kept.all()  # a damaged sample was found and removed
 
 

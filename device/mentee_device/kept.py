@@ -20,7 +20,7 @@ from mentee_device.manifest import Manifest
 from mentee_device.samples import UNLABELLED, Samples, preprocess
 from mentee_device.store import CLOCK, Store
 
-SOURCES = ("owner", "mentor", "near_miss", "stream", "pseudo", "none")  # of a label, the most trusted first
+SOURCES = ("owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none")  # of a label, the most trusted first
 
 
 @dataclass(frozen=True)

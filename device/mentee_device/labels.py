@@ -1,7 +1,8 @@
 """Labels where the owner gave none: guessed by the mentor, by the mentee itself, or by what stood next to it in a stream.
 
 A guess is always a hard label and always weaker than the owner's word: it says where it comes from, how sure its source
-was, and weighs a quarter. The owner's own labels are never touched. Axes: N samples, in a stream oldest first, K classes.
+was, and weighs a quarter, unless it comes from clusters. The owner's own labels are never touched. Axes: N samples, in a
+stream oldest first, K classes.
 """
 
 from collections.abc import Callable, Collection
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 
 from mentee_device.samples import UNLABELLED, SampleError
 
-OWNER, MENTOR, NEAR_MISS, STREAM, PSEUDO = "owner", "mentor", "near_miss", "stream", "pseudo"
-GUESSED = (MENTOR, NEAR_MISS, STREAM, PSEUDO)
+OWNER, MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO = "owner", "mentor", "near_miss", "stream", "cluster", "pseudo"
+GUESSED = (MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
+CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured in EXPERIMENTS.md, "Personalisation on spoken digits"
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
 
 Mentor = Callable[[NDArray[Any]], NDArray[Any]]
@@ -51,13 +53,21 @@ class Guesses:
             raise SampleError(f"guesses of {unknown} cannot be undone: expected some of {list(GUESSED)}")
         return self._with(np.isin(self.source, list(sources)), UNLABELLED, 0.0, "")
 
-    def _with(self, rows: NDArray[np.bool_], label: Any, confidence: Any, source: str, before: Any = -1) -> "Guesses":
+    def _with(
+        self,
+        rows: NDArray[np.bool_],
+        label: Any,
+        confidence: Any,
+        source: str,
+        before: Any = -1,
+        weight: float = GUESS_WEIGHT,
+    ) -> "Guesses":
         return replace(
             self,
             labels=np.where(rows, label, self.labels),
             confidence=np.where(rows, confidence, self.confidence).astype(np.float32),
             source=np.where(rows, source, self.source),
-            weight=np.where(rows, GUESS_WEIGHT if source else 0.0, self.weight).astype(np.float32),
+            weight=np.where(rows, weight if source else 0.0, self.weight).astype(np.float32),
             before=np.where(rows, before, self.before),
         )
 
@@ -109,6 +119,15 @@ def pseudo(known: Guesses, probability_NK: NDArray[Any], threshold: float | NDAr
     best = probability_NK.argmax(axis=1)
     free = (known.labels < 0) & (probability_NK.max(axis=1) >= threshold_K[best])
     return known._with(free, best, probability_NK.max(axis=1), PSEUDO)
+
+
+def clustered(known: Guesses, share_NK: NDArray[Any], weight: float = CLUSTER_WEIGHT) -> Guesses:
+    """The class with the largest share in each unlabelled sample, by `clusters`, however large that is: its softmax is soft, and
+    leaving the least sure out gained nothing. Raises SampleError."""
+    _check_probabilities(share_NK, len(known))
+    if not 0 < weight < float("inf"):
+        raise SampleError(f"weight is {weight}, expected a finite number above 0")
+    return known._with(known.labels < 0, share_NK.argmax(axis=1), share_NK.max(axis=1), CLUSTER, weight=weight)
 
 
 def adaptive_thresholds(probability_NK: NDArray[Any], threshold: float = 0.95) -> NDArray[np.float64]:

@@ -172,7 +172,7 @@ class Learner:
         samples: Samples,
         steps: int,
         batch: int = 8,
-        replay_batch: int = 8,
+        replay_batch: int = 16,
         seed: int | None = None,
         progress: Progress | None = None,
         *,
@@ -212,11 +212,12 @@ class Learner:
         """`batch` of `rows` without replacement, all of them where there are fewer."""
         return self._random.choice(rows, min(batch, len(rows)), replace=False)
 
-    def draw_replay(self, batch: int) -> Supervision | None:
-        """`batch` samples of the bundle's supervision, drawn likewise; None for 0."""
+    def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
+        """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
         if not batch:
             return None
-        return self.supervision.take(self.draw(np.arange(len(self.supervision)), batch))
+        pack = self.supervision if pack is None else pack
+        return pack.take(self.draw(np.arange(len(pack)), batch))
 
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs. Raises LearningError where the temporary folder takes no checkpoint."""

@@ -2,15 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+
+import numpy as np
 
 from mentee_device import judging
 from mentee_device.database import Damaged, StateError
 from mentee_device.kept import Kept
 from mentee_device.learner import Learner, LearningError, check_learning_rate
+from mentee_device.replay import Replay
 from mentee_device.run import Done, Plan, Progress, Run, Watcher
-from mentee_device.samples import SampleError
+from mentee_device.samples import UNLABELLED, SampleError
 from mentee_device.settings import Settings
 from mentee_device.versions import BASE, Version, Versions
 
@@ -42,10 +45,11 @@ class Runs:
         versions: Versions,
         kept: Kept,
         golden: judging.Golden,
+        replay: Replay,
         settings: Callable[[], Settings],
     ) -> None:
         self._learner, self._versions, self._kept = learner, versions, kept
-        self.golden, self._settings = golden, settings
+        self.golden, self._replay, self._settings = golden, replay, settings
         self._store = versions.store
         self._stop = threading.Event()
         self._running = False
@@ -65,8 +69,8 @@ class Runs:
             run = self._run(plan, Done())
             with self._store.transaction():
                 start = self._learner.snapshot()
-                number = self._versions.begin(plan.as_json(), plan.samples, self._versions.current, start)
-                self._store.record("run", f"v{number} begins on {len(plan.samples)} samples", version=number)
+                number = self._versions.begin(run.plan.as_json(), run.plan.samples, self._versions.current, start)
+                self._store.record("run", f"v{number} begins on {run.describe()}", version=number)
             return self._go(number, run, watch)
         except BaseException:
             self.go_to_current()
@@ -84,12 +88,12 @@ class Runs:
     def resume(self, watch: Watcher | None) -> Update:
         """From the unfinished run's last save."""
         version = self.require_paused()
-        plan = Plan.from_json(version.plan)
-        kept = {one.number for one in self._kept.all()}
-        plan = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
         try:
             self._learner.restore(self._versions.snapshot(version.number))
-            return self._go(version.number, self._run(plan, Done(**version.progress)), watch)
+            run = self._run(
+                Plan.from_json(version.plan), Done(**version.progress), self._versions.guesses(version.number)
+            )
+            return self._go(version.number, run, watch)
         except Damaged as damage:
             self.drop(version.number, str(damage))
             raise
@@ -97,9 +101,20 @@ class Runs:
             self.go_to_current()
             raise
 
-    def _run(self, plan: Plan, done: Done) -> Run:
+    def _run(self, plan: Plan, done: Done, guesses: Mapping[int, int] | None = None) -> Run:
+        """`guesses`: of a run that was under way; some of its samples may be gone by now."""
+        if guesses is not None:
+            plan = self._left(plan)
         samples, weights = self._kept.read(plan.samples)
-        return Run(self._learner, plan, samples, weights, done)
+        if len(samples) < len(plan.samples):  # a damaged one was found, and removed
+            plan = self._left(plan)
+        known = np.array([(guesses or {}).get(number, UNLABELLED) for number in plan.samples], np.int64)
+        replay = self._replay.answered(self._learner, plan.replay) if plan.replay_batch else None
+        return Run(self._learner, plan, samples, weights, done, replay, known)
+
+    def _left(self, plan: Plan) -> Plan:
+        kept = {one.number for one in self._kept.all()}
+        return replace(plan, samples=tuple(number for number in plan.samples if number in kept))
 
     def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
         self._stop.clear()
@@ -116,7 +131,7 @@ class Runs:
                 if run.done.steps % run.plan.save_every == 0 and run.fraction < 1:
                     run.spend(time.perf_counter() - started)
                     started = time.perf_counter()
-                    self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+                    self._save(number, run)
                     saved = self._learner.step
                 run.spend(time.perf_counter() - started)
                 if watch is not None:
@@ -127,9 +142,14 @@ class Runs:
         finally:
             self._running = False
 
+    def _save(self, number: int, run: Run) -> None:
+        guessed = zip(run.plan.samples, run.guesses.tolist(), strict=True)
+        guesses = {sample: label for sample, label in guessed if label >= 0}
+        self._versions.save(number, self._learner.snapshot(), asdict(run.done), guesses)
+
     def _pause(self, number: int, run: Run) -> Update:
         with self._store.transaction():
-            self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+            self._save(number, run)
             self._store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
         self.go_to_current()
         return self._update(number, "paused", "", run, None)
@@ -150,7 +170,7 @@ class Runs:
                 self._versions.settle(number, "kept", why, verdict.as_json())
                 self._versions.make_current(number)
                 self._versions.prune(self._settings().most_versions)
-                line = f"v{number} is current after {run.done.steps} steps on {len(run.plan.samples)} samples: {why}"
+                line = f"v{number} is current after {run.done.steps} steps on {run.describe()}: {why}"
                 self._store.record("kept", line, version=number, **verdict.as_json())
         self._store.try_back_up()
         if verdict.reasons:

@@ -24,7 +24,7 @@ from mentee_device.candidates import Judge, Parameters, Score
 from mentee_device.database import Damaged, StateError
 from mentee_device.kept import SOURCES, Kept
 from mentee_device.learner import Learner, LearningError
-from mentee_device.run import Plan
+from mentee_device.run import STEPS, Plan
 from mentee_device.samples import SampleError, Samples
 from mentee_device.snapshot import Snapshot
 from mentee_device.store import Entry, Store
@@ -248,5 +248,5 @@ def _origin(entry: Entry) -> tuple[str, str, str]:
 def _plan(lineage: list[Version], samples: tuple[int, ...]) -> Plan:
     last = next((version.plan for version in lineage if version.plan), None)
     if last is None:
-        return Plan(samples, Budget(steps=40))
+        return Plan(samples, Budget(steps=STEPS))
     return Plan.from_json({**last, "samples": samples, "once": False})

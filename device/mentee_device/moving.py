@@ -22,6 +22,7 @@ from mentee_device.database import Damaged, StateError
 from mentee_device.judging import BASE_LOGITS
 from mentee_device.kept import About, Kept, pack, unpack
 from mentee_device.manifest import Manifest
+from mentee_device.replay import OWN_LOGITS
 from mentee_device.samples import UNLABELLED, Samples, preprocess
 from mentee_device.store import Store
 from mentee_device.versions import BASE, Versions
@@ -89,7 +90,8 @@ class Moving:
         self._settings()
         self._enrolled()
         self._watch(embedding_size)
-        store.delete(f"{BASE_LOGITS} {self._old.bundle[:16]}")
+        for logits in (BASE_LOGITS, OWN_LOGITS):
+            store.delete(f"{logits} {self._old.bundle[:16]}")
         store.delete(base.NAME)
         base.keep(store, new)
         return gone

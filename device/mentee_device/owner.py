@@ -23,11 +23,12 @@ from mentee_device.enrolling import Enrolled
 from mentee_device.enrolment import Recognised
 from mentee_device.guard import DONT_KNOW, answer, softmax
 from mentee_device.kept import SOURCES, About, Kept
-from mentee_device.labels import GUESSED, Mentor
+from mentee_device.labels import CLUSTER_WEIGHT, GUESSED, Mentor
 from mentee_device.learner import Learner, LearningError
 from mentee_device.learning import Runs, Update
 from mentee_device.merging import Merged
-from mentee_device.run import Plan, Watcher
+from mentee_device.replay import Replay
+from mentee_device.run import STEPS, Plan, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import Settings, read_settings, write_settings
 from mentee_device.store import Entry, Store
@@ -74,7 +75,8 @@ class Owner:
         self.enrolled = Enrolled(self)
         self.watching = Watching(self)
         golden = judging.Golden(bundle, self.store, self.learner.threads)
-        self.runs = Runs(self.learner, self.versions, self.kept, golden, lambda: self.settings)
+        replay = Replay(bundle, self.store, self.learner.threads)
+        self.runs = Runs(self.learner, self.versions, self.kept, golden, replay, lambda: self.settings)
         self.runs.go_to_current()
 
     @property
@@ -112,7 +114,7 @@ class Owner:
     ) -> list[int]:
         """Keeps samples, all or none; their numbers. Raises SampleError for any that does not fit.
 
-        `source` of the labels: owner, mentor, near_miss, stream or pseudo; an unlabelled one's is none. The same sample
+        `source` of the labels: owner, mentor, near_miss, stream, cluster or pseudo; an unlabelled one's is none. The same sample
         twice is one. Where a bound is reached others go (kept.py), which the log says.
         """
         manifest = self.bundle.manifest
@@ -151,8 +153,12 @@ class Owner:
         samples: Sequence[int] | None = None,
         *,
         batch: int = 8,
-        replay_batch: int = 8,
+        replay_batch: int = 16,
         owner_weight: float = 4.0,
+        replay: str | None = None,
+        rounds: int | None = None,
+        guessed_batch: int = 8,
+        guess_weight: float = 1.0,
         knobs: Mapping[str, Curve] | None = None,
         learning_rate: float | None = None,
         seed: int | None = None,
@@ -160,18 +166,38 @@ class Owner:
         save_every: int = 20,
         watch: Watcher | None = None,
     ) -> Update:
-        """One run on the kept labelled samples (or those numbered), 40 steps by default, and the guard's verdict.
+        """One run on the kept samples (or those numbered), and the guard's verdict; those without a label are guessed on the
+        way, unless `rounds` is 0. By default 120 steps, 90 where nothing has a label.
 
-        For the arguments see `Plan`. Until the verdict the current version stays what it was, also through a crash; an
-        unfinished run is saved every `save_every` steps, waits in `paused` and goes on with `resume`, bit for bit as if
-        nothing had happened where the budget is in steps or samples. `watch(Progress)` after each step may call `pause`
-        or change the settings. Raises LearningError, SampleError, StateError, BundleError; nothing is changed then.
+        For the arguments see `Plan`; `replay` and `rounds` left out are the settings'. Until the verdict the current version
+        stays what it was, also through a crash; an unfinished run is saved every `save_every` steps, waits in `paused` and
+        goes on with `resume`, bit for bit as if nothing had happened where the budget is in steps or samples.
+        `watch(Progress)` after each step may call `pause` or change the settings. Raises LearningError, SampleError,
+        StateError, BundleError; nothing is changed then.
         """
         self._rest()
+        replay = self.settings.replay if replay is None else replay
+        rounds = self.settings.rounds if rounds is None else rounds
+        about = self.kept.all()
         if samples is None:
-            samples = [one.number for one in self.kept.all() if one.label >= 0]
+            samples = [one.number for one in about if one.label >= 0 or (rounds and not once)]
+        if budget is None:
+            chosen = set(samples)
+            labelled = any(one.label >= 0 and one.number in chosen for one in about)
+            budget = Budget(steps=STEPS if labelled or not rounds else STEPS * rounds // (rounds + 1))
         plan = Plan(
-            tuple(samples), budget or Budget(steps=40), batch, replay_batch, owner_weight, knobs or {}, once, save_every
+            tuple(samples),
+            budget,
+            batch,
+            replay_batch,
+            owner_weight,
+            knobs or {},
+            once,
+            save_every,
+            replay,
+            rounds,
+            guessed_batch,
+            guess_weight,
         )
         return self.runs.begin(plan, learning_rate, seed, watch)
 
@@ -257,15 +283,19 @@ class Owner:
         pause: float | None = None,
         window: int = 5,
         near: float = 0.35,
+        rule: str = "pseudo",
+        weight: float = CLUSTER_WEIGHT,
     ) -> list[guessing.Guess]:
         """Labels for kept samples that have none, each marked as a guess, at a quarter of a label's weight; the new ones.
 
         First the mentor's: recorded with the sample, or `mentor(input)` -> logits [N, K] where it does not raise OSError.
-        Then the mentee's own above `threshold` (None: not at all), `adaptive` by class. Then, where `pause` says how many
-        seconds may lie between two frames of one stream, what their neighbours say: labels.py. Raises SampleError.
+        Then by `rule` "pseudo" the mentee's own above `threshold` (None: not at all), `adaptive` by class; or by "clusters"
+        those of all that are left, at `weight`, by the groups that the owner's samples lie in (clusters.py). Then, where `pause`
+        says how many seconds may lie between two frames of one stream, what their neighbours say: labels.py. Raises
+        SampleError.
         """
         self._rest()
-        return guessing.guess(self, mentor, threshold, adaptive, mentor_threshold, pause, window, near)
+        return guessing.guess(self, mentor, threshold, adaptive, mentor_threshold, pause, window, near, rule, weight)
 
     def guesses(self) -> list[guessing.Guess]:
         """All guesses that stand, and what they were guessed from."""

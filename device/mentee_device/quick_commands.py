@@ -101,6 +101,8 @@ def guess(given: argparse.Namespace, bundle: Bundle) -> Report:
             pause=given.pause,
             window=given.window,
             near=given.near,
+            rule=given.rule,
+            weight=given.weight,
         )
         names = bundle.manifest.classes
         left = sum(one.label == UNLABELLED for one in owner.kept.all())

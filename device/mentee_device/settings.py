@@ -4,9 +4,11 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from mentee_device.curves import check_curve
+from mentee_device.curves import check_curve, highest
 from mentee_device.guard import Limits
 from mentee_device.manifest import KNOBS, Manifest
+from mentee_device.replay import MENTOR, OWN, REPLAYS
+from mentee_device.run import ROUNDS
 from mentee_device.store import Store
 
 NAME = "settings"
@@ -20,9 +22,10 @@ class SettingError(ValueError):
 class Settings:
     """Defaults of one owner's folder. A knob that is None is the bundle's; a curve is `[[fraction of the run, value], …]`.
 
-    The first four are the guard's `Limits`. `blocked`: names of classes that are never answered. `confidence_floor`:
-    below that probability the answer is "don't know". Samples beyond `most_samples` or `most_sample_bytes` make older
-    ones go (see kept.py); beyond `most_versions` the oldest kept checkpoints go.
+    The first four are the guard's `Limits`. `replay` and `rounds` are those of a run that names none (run.py). `blocked`: names
+    of classes that are never answered. `confidence_floor`: below that probability the answer is "don't know". Samples
+    beyond `most_samples` or `most_sample_bytes` make older ones go (see kept.py); beyond `most_versions` the oldest kept
+    checkpoints go.
     """
 
     golden_drop: float = Limits.golden_drop
@@ -33,6 +36,8 @@ class Settings:
     beta: Any = None
     gamma: Any = None
     temperature: Any = None
+    replay: str = OWN
+    rounds: int = ROUNDS
     blocked: tuple[str, ...] = ()
     confidence_floor: float = 0.0
     most_samples: int = 1000
@@ -87,15 +92,21 @@ def _check(settings: Settings, manifest: Manifest) -> None:
             continue
         if not _is_number(value) or not 0 <= value <= 1:
             raise SettingError(f"{name} is {value!r}, expected a number from 0 to 1")
-    for name in ("most_samples", "most_sample_bytes", "most_versions"):
+    for name, least in (("most_samples", 1), ("most_sample_bytes", 1), ("most_versions", 1), ("rounds", 0)):
         value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise SettingError(f"{name} is {value!r}, expected a whole number of at least 1")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise SettingError(f"{name} is {value!r}, expected a whole number of at least {least}")
+    if settings.replay not in REPLAYS:
+        raise SettingError(f"replay is {settings.replay!r}, expected {' or '.join(REPLAYS)}")
     for name, curve in settings.knobs().items():
         try:
             check_curve(name, curve)
         except ValueError as error:
             raise SettingError(str(error)) from error
+    if settings.replay == OWN and settings.beta is not None and highest(settings.beta) > 0:
+        raise SettingError(
+            f"beta {settings.beta} weighs the mentor's layers, and replay is {OWN!r}, which has none: set replay to {MENTOR!r}"
+        )
     if not isinstance(settings.blocked, tuple):
         raise SettingError(f"blocked is {settings.blocked!r}, expected a list of class names")
     for one in settings.blocked:

@@ -7,7 +7,7 @@ transaction that also writes why. Later it may be `pruned` (too many), `forgotte
 
 import json
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,9 +101,13 @@ class Versions:
             self.save(number, start, {})
         return number
 
-    def save(self, number: int, snapshot: Snapshot, progress: dict[str, Any]) -> None:
-        """Replaces what is kept of a candidate."""
+    def save(
+        self, number: int, snapshot: Snapshot, progress: dict[str, Any], guesses: Mapping[int, int] | None = None
+    ) -> None:
+        """Replaces what is kept of a candidate; `guesses`: labels that its run gave, by sample."""
         with self.store.transaction() as connection:
+            if guesses:
+                self.store.put(_guesses(number), json.dumps(guesses).encode())
             connection.execute(
                 "UPDATE versions SET time = ?, step = ?, learning_rate = ?, random = ?, checkpoint = ?, digest = ?,"
                 " progress = ? WHERE number = ?",
@@ -125,8 +129,14 @@ class Versions:
             connection.execute("UPDATE versions SET status = ?, why = ? WHERE number = ?", (status, why, number))
             if verdict is not None:
                 connection.execute("UPDATE versions SET verdict = ? WHERE number = ?", (json.dumps(verdict), number))
+            self.store.delete(_guesses(number))
             if status != "kept":
                 connection.execute("UPDATE versions SET checkpoint = NULL WHERE number = ?", (number,))
+
+    def guesses(self, number: int) -> dict[int, int]:
+        """Those of an unfinished run as saved. Raises Damaged."""
+        kept = json.loads(self.store.get(_guesses(number)) or "{}")
+        return {int(sample): label for sample, label in kept.items()}
 
     def lineage(self, number: int) -> list[Version]:
         """`number` and the versions it grew from, newest first, the base left out."""
@@ -153,6 +163,10 @@ class Versions:
         kept = [version.number for version in self.all() if version.status == "kept" and version.number != self.current]
         for number in kept[: max(0, len(kept) + 1 - most)]:
             self.settle(number, "pruned", f"only {most} versions are kept")
+
+
+def _guesses(number: int) -> str:
+    return f"guesses of version {number}"
 
 
 def _version(row: tuple[Any, ...]) -> Version:

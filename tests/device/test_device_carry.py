@@ -80,7 +80,7 @@ def mine(bundle: Bundle) -> Samples:
 
 def taught(bundle: Bundle, folder: Path, samples: Samples, steps: int = 12, key: bytes | None = None) -> Owner:
     me = Owner(bundle, folder, key)
-    me.set(golden_drop=1.0)
+    me.set(golden_drop=1.0, replay="mentor")
     me.add(samples)
     assert me.learn(Budget(steps=steps), learning_rate=0.01).status == "kept"
     return me

@@ -109,7 +109,7 @@ def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Pat
     assert json.loads(run("add", *every, "--state", state, "--data", data_file).stdout)["samples"] == 12
     gone = json.loads(run("forget", *every, "--state", state, "--all").stdout)
     assert (gone["samples_forgotten"], gone["versions_forgotten"], gone["current"]) == (12, [1], 0)
-    assert "forgotten, from v0, step 3, 11 samples" in run("versions", *every[:2], "--state", state).stdout
+    assert "forgotten, from v0, step 3, 12 samples" in run("versions", *every[:2], "--state", state).stdout
     events = [entry["event"] for entry in json.loads(run("log", *every, "--state", state).stdout)["log"]]
     assert events == ["settings", "samples", "run", "kept", "rollback", "rollback", "samples", "forget"]
 

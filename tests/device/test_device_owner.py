@@ -19,7 +19,7 @@ from sealing import reseal
 def me(bundle: Bundle, tmp_path: Path) -> Any:
     """An owner whose guard lets the untrained test mentee move as it likes."""
     with Owner(bundle, tmp_path / "me") as one:
-        one.set(golden_drop=1.0)
+        one.set(golden_drop=1.0, replay="mentor", rounds=0)
         yield one
 
 
@@ -55,7 +55,7 @@ def test_curves_weights_and_settings_reach_every_step(bundle: Bundle, owner: Sam
         rows = by_hand.draw(np.arange(11), 11)
         by_hand.learn_batch(
             samples.take(rows),
-            by_hand.draw_replay(8),
+            by_hand.draw_replay(16),
             owner_weight=4.0,
             weights=weights[rows],
             alpha=alpha,
@@ -98,7 +98,7 @@ def test_paused_and_resumed_anywhere_equals_uninterrupted(bundle: Bundle, owner:
     snapshots = []
     for stops in ((), (1, 5, 6)):
         with Owner(bundle, tmp_path / str(len(stops))) as me:
-            me.set(golden_drop=1.0)
+            me.set(golden_drop=1.0, replay="mentor")
             me.add(owner)
 
             def watch(progress: Progress, me: Owner = me, stops: tuple[int, ...] = stops) -> None:
@@ -236,7 +236,7 @@ def test_a_stream_is_one_pass(bundle: Bundle, owner: Samples, me: Owner) -> None
     for start in range(0, 8, 2):
         rows = np.arange(start, start + 2)
         by_hand.learn_batch(
-            samples.take(rows), by_hand.draw_replay(8), owner_weight=4.0, weights=np.ones(2, np.float32)
+            samples.take(rows), by_hand.draw_replay(16), owner_weight=4.0, weights=np.ones(2, np.float32)
         )
     assert me.learner.snapshot() == by_hand.snapshot()
     assert me.unlearnt() == [9, 10, 11]

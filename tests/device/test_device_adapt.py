@@ -1,0 +1,248 @@
+"""A run's default: replay under the base's own answers, and rounds of guessing by clusters; against a loop driven by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device.clusters import clusters
+from mentee_device.grouping import shares
+from mentee_device.kept import About
+from mentee_device.labels import CLUSTER_WEIGHT
+from mentee_device.replay import OWN_LOGITS
+from mentee_device.run import Done, Plan, Progress, Run
+from mentee_device.settings import SettingError
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+KNOBS = {"alpha": 1.0, "gamma": 1.0, "temperature": 4.0}
+SHORT: dict[str, Any] = {"budget": Budget(steps=8), "learning_rate": 0.01, "seed": 5, "knobs": KNOBS, "save_every": 3}
+
+
+@pytest.fixture
+def samples(bundle: Bundle) -> Samples:
+    """30 of the bundle's own, the first ten labelled."""
+    golden = bundle.golden()
+    return Samples(golden.input[:30], np.where(np.arange(30) < 10, golden.labels[:30], -1))
+
+
+def owner_of(bundle: Bundle, folder: Path, samples: Samples, key: bytes | None = None) -> Owner:
+    me = Owner(bundle, folder, key)
+    me.set(golden_drop=1.0)
+    me.add(samples)
+    return me
+
+
+def frozen(bundle: Bundle) -> Supervision:
+    """The pack under what the bundle's inference graph answers before anything is learnt."""
+    pack = bundle.supervision()
+    with Learner(bundle) as base:
+        return replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16))
+
+
+def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int = 8, rounds: int = 3) -> list[Array]:
+    """The benchmark's loop, in the order in which `Run` draws; the guesses of each round."""
+    labelled, open_rows = np.flatnonzero(samples.labels >= 0), np.flatnonzero(samples.labels < 0)
+    everybody = pack.samples.take(np.flatnonzero(pack.samples.labels >= 0))
+    parts, guesses = rounds + (1 if len(labelled) else 0), []
+    for step in range(steps):
+        if step % (steps // parts) == 0 and len(guesses) < rounds and (step or not len(labelled)):
+            shown = learner.predict(everybody.input).embedding
+            means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
+            embedding = learner.predict(samples.input).embedding
+            guesses.append(clusters(embedding, means, samples.labels)[open_rows].argmax(axis=1))
+        rows = learner.draw(labelled, 8) if len(labelled) else labelled
+        labels = samples.labels[rows]
+        if guesses:
+            more = learner.draw(open_rows, 8)
+            rows, labels = np.r_[rows, more], np.r_[labels, guesses[-1][more - open_rows[0]]]
+        replay = pack.take(learner.draw(np.arange(len(pack)), 16))
+        learner.learn_batch(Samples(samples.input[rows], labels), replay, owner_weight=4.0, beta=0.0, **KNOBS)
+    return guesses
+
+
+@pytest.mark.parametrize("k", [1, 0])
+def test_the_default_run_is_the_benchmarks_arm(bundle: Bundle, samples: Samples, tmp_path: Path, k: int) -> None:
+    """Bit for bit, with a label a class (8 steps in 4 parts) and with none (9 in 3)."""
+    steps = 8 if k else 9
+    given = samples if k else Samples(samples.input, np.full(30, -1))
+    with owner_of(bundle, tmp_path / "me", given) as me, Learner(bundle) as learner:
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        guesses = by_hand(learner, given, frozen(bundle), steps)
+        assert len(guesses) == 3
+        update = me.learn(**{**SHORT, "budget": Budget(steps=steps)})
+        assert (update.status, update.steps) == ("kept", steps)
+        assert me.learner.snapshot() == learner.snapshot()
+        assert [one.source for one in me.kept.all()] == ["owner" if k else "none"] * 10 + ["none"] * 20
+        assert me.guesses() == []  # the run's own guesses are nobody's labels
+        open_ones = 20 if k else 30
+        assert f"{30 - open_ones} labelled samples and {open_ones} that have no label" in me.log(1)[0].line
+
+
+def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        monkeypatch.setattr(me.runs, "begin", lambda plan, *_: plans.append(plan))
+        me.learn()
+        me.learn(samples=range(11, 31))
+        me.learn(rounds=0)
+        me.set(replay="mentor", rounds=0)
+        me.learn(once=True)
+    assert [plan.budget.steps for plan in plans] == [120, 90, 120, 120]
+    assert [len(plan.samples) for plan in plans] == [30, 20, 10, 10]
+    assert [(plan.replay, plan.rounds) for plan in plans] == [("own", 3), ("own", 3), ("own", 0), ("mentor", 0)]
+    assert (plans[0].batch, plans[0].guessed_batch, plans[0].replay_batch, plans[0].guess_weight) == (8, 8, 16, 1.0)
+
+
+def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        name = f"{OWN_LOGITS} {bundle.manifest.id[:16]}"
+        kept = np.frombuffer(me.store.get(name) or b"", np.float16)
+        np.testing.assert_array_equal(kept, frozen(bundle).mentor_logits.ravel())
+        assert (
+            me.learner.predict(me.learner.supervision.samples.input).logits.astype(np.float16).ravel() != kept
+        ).any()
+        me.store.delete(name)
+        before = me.learner.snapshot()
+        me.learn(Budget(steps=2))  # asked again, of the base and not of the mentee
+        assert me.store.get(name) == kept.tobytes()
+        assert me.learner.snapshot() != before
+
+
+def test_stopped_anywhere_and_resumed_equals_uninterrupted(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """Steps 2, 4 and 6 begin a round, whose guesses a later save has to hold; sealed, as labels are."""
+    key, snapshots = bytes(range(32)), []
+    for stops in ((), (1, 2, 3, 5, 7)):
+        folder = tmp_path / str(len(stops))
+        me = owner_of(bundle, folder, samples, key)
+
+        def watch(progress: Progress, stops: tuple[int, ...] = stops) -> None:
+            if progress.done.steps in stops:
+                me.pause()  # noqa: B023  (the owner of now)
+
+        update = me.learn(**SHORT, watch=watch)
+        for stop in stops:
+            assert (update.status, update.steps) == ("paused", stop)
+            assert bool(me.versions.guesses(1)) == (stop > 2)
+            me.close()  # another process goes on
+            me = Owner(bundle, folder, key)
+            update = me.resume(watch)
+        assert update.status == "kept"
+        assert me.versions.guesses(1) == {}
+        snapshots.append(me.learner.snapshot())
+        me.close()
+    assert snapshots[0] == snapshots[1]
+
+
+def test_what_the_guard_or_the_owner_drops_leaves_nothing(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.set(golden_drop=0.0, agreement_least=1.0)
+        base, about = me.learner.snapshot(), me.kept.all()
+        assert me.learn(**{**SHORT, "learning_rate": 0.1}).status == "dropped"
+        assert me.learner.snapshot() == base
+        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        assert len(me.versions.guesses(2)) == 20
+        me.discard()
+        assert me.kept.all() == about
+        assert [me.versions.guesses(number) for number in (1, 2)] == [{}, {}]
+        blobs = [name for (name,) in me.store.rows("SELECT name FROM blobs")]
+        assert not [name for name in blobs if name.startswith("guesses")]
+
+
+def test_forgetting_covers_samples_without_a_label(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """Those that a run guessed taught it too; afterwards as if they had never come."""
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        gone = me.forget([29, 30])
+        assert (gone.versions, gone.current) == ([1], 2)
+        assert me.versions.get(2).learned == tuple(range(1, 29))
+        left = me.learner.snapshot()
+    with owner_of(bundle, tmp_path / "never", samples.take(np.arange(28))) as never:
+        never.learn(**{**SHORT, "seed": None, "learning_rate": None})  # a replay begins with the bundle's
+        assert never.learner.snapshot() == left
+
+
+def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        known = me.versions.guesses(1)
+        me.kept.delete([12, 20])
+        guesses: list[Any] = []
+        update = me.resume(lambda progress: guesses.append(progress.done.round) or None)
+        assert (update.status, guesses) == ("kept", [2, 3, 3])
+        assert set(known) == set(range(11, 31))
+
+
+def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        with pytest.raises(LearningError, match="replay under the mentor"):
+            me.learn(knobs={"beta": [[0, 0], [1, 0.1]]})
+        with pytest.raises(SettingError, match="set replay to 'mentor'"):
+            me.set(beta=0.1)
+        with pytest.raises(SettingError, match="own or mentor"):
+            me.set(replay="nobody")
+        with pytest.raises(LearningError, match="own or mentor"):
+            me.learn(replay="nobody")
+        assert me.versions.all() == []
+        me.set(beta=0.1, replay="mentor")
+        assert me.learn(Budget(steps=1), knobs={"beta": 0.2}).status == "kept"
+
+
+def test_plans_of_before_mean_what_they_meant() -> None:
+    raw = {"samples": [1], "budget": {"steps": 3}, "knobs": {"beta": 0.2}, "replay_batch": 8}
+    plan = Plan.from_json(json.loads(json.dumps(raw)))
+    assert (plan.replay, plan.rounds, plan.replay_batch) == ("mentor", 0, 8)
+    assert Plan.from_json(json.loads(json.dumps(Plan((1,), Budget(steps=3)).as_json()))).replay == "own"
+
+
+def test_guesses_by_clusters_are_marked_and_undone(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    everybody = bundle.supervision().samples
+    everybody = everybody.take(np.flatnonzero(everybody.labels >= 0))
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        shown = me.learner.predict(everybody.input).embedding
+        means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
+        share_NK = clusters(me.learner.predict(samples.input).embedding, means, samples.labels)
+        new = me.guess(rule="clusters")
+        assert [(one.number, one.label, one.source) for one in new] == [
+            (row + 1, int(share_NK[row].argmax()), "cluster") for row in range(10, 30)
+        ]
+        np.testing.assert_allclose([one.confidence for one in new], share_NK[10:].max(axis=1), atol=1e-5)
+
+        def of(source: str) -> list[About]:
+            return [one for one in me.kept.all() if one.source == source]
+
+        assert {one.weight for one in of("cluster")} == {CLUSTER_WEIGHT}
+        me.add(Samples(samples.input[10:11], np.array([3])))  # the owner's word replaces it
+        assert len(of("cluster")) == 19
+        assert len(me.undo_guesses(sources=["cluster"]).samples) == 19
+        assert len(of("none")) == 19
+        assert len(me.guess(rule="clusters", weight=0.5)) == 19
+        assert {one.weight for one in of("cluster")} == {0.5}
+        with pytest.raises(SampleError, match="no rule 'luck'"):
+            me.guess(rule="luck")
+
+
+def test_a_class_without_replay_starts_from_the_owners_samples(bundle: Bundle, samples: Samples) -> None:
+    with Learner(bundle) as learner:
+        pack = learner.supervision
+        embedding = learner.predict(samples.input).embedding
+        hidden = np.where(pack.samples.labels == samples.labels[0], -1, pack.samples.labels)
+        learner._supervision = replace(pack, samples=Samples(pack.samples.input, hidden))
+        share_NK = shares(learner, embedding, samples.labels)
+        assert share_NK is not None
+        assert share_NK[0, samples.labels[0]] == 1.0
+        nobody = np.full(30, -1)
+        share_NK = shares(learner, embedding, nobody)
+        assert share_NK is not None
+        assert not share_NK[:, samples.labels[0]].any()
+        np.testing.assert_allclose(share_NK.sum(axis=1), 1.0)
+        learner._supervision = replace(pack, samples=Samples(pack.samples.input, np.full(len(pack), -1)))
+        assert shares(learner, embedding, nobody) is None
+        run = Run(learner, Plan(tuple(range(30)), Budget(steps=3)), Samples(samples.input, nobody), np.ones(30), Done())
+        with pytest.raises(LearningError, match="no two classes"):
+            run.step({})
