@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,36 @@ def test_a_manifest_of_before_the_optional_keys_holds(shared: Path, manifest: di
         pass
 
 
-@pytest.mark.parametrize("place", ["loss", "checkpoint", "preprocessing", "supervision"])
+@pytest.mark.parametrize(
+    "place", ["loss", "checkpoint", "preprocessing", "supervision", "optimizer", "parameters", "costs"]
+)
 def test_a_misspelt_key_is_refused_where_it_is_written(manifest: dict[str, Any], place: str) -> None:
     manifest[place]["gama"] = 1.0
     with pytest.raises(UserError, match=rf"manifest.json at {place}: .*'gama' was unexpected"):
         require_schema(manifest)
+
+
+def test_a_key_that_the_format_does_not_know_is_refused(manifest: dict[str, Any]) -> None:
+    manifest["gama"] = 1.0
+    with pytest.raises(UserError, match=r"'gama' was unexpected"):
+        require_schema(manifest)
+
+
+def test_no_object_of_the_schema_is_left_open() -> None:
+    """Every object with named keys says which others it takes, and none takes any but by a schema of their own."""
+
+    def objects(part: Any) -> Iterator[dict[str, Any]]:
+        if isinstance(part, dict):
+            if part.get("type") == "object" and "properties" in part:
+                yield part
+            for value in part.values():
+                yield from objects(value)
+        if isinstance(part, list):
+            for value in part:
+                yield from objects(value)
+
+    for found in objects(manifest_schema()):
+        assert found["additionalProperties"] is False or isinstance(found["additionalProperties"], dict)
 
 
 def test_both_readers_see_a_file_that_is_altered_gone_or_too_much(
