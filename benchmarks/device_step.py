@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # a cold start must pay for its own imports only
     from mentee_device import Learner, Samples, Supervision
     from torch import Tensor
 
+    from objective.loss_spec import LossSpec
+    from objective.probes import ProbedMentee
+
 ROOT = Path(__file__).parents[1]
 DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
 BATCHES = (1, 8, 32)
@@ -46,7 +49,14 @@ def batch_of(learner: "Learner", size: int) -> "tuple[Samples, Supervision | Non
 class TorchMentee:
     """The mentee as export froze it, and one training step of it."""
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, student: "ProbedMentee", loss: "LossSpec") -> None:
+        import torch
+
+        self.student, self.loss = student, loss
+        self.optimizer: torch.optim.AdamW
+
+    @classmethod
+    def load(cls, checkpoint: Path) -> "TorchMentee":
         import torch
 
         from export.freeze import freeze_batch_norm
@@ -55,10 +65,8 @@ class TorchMentee:
 
         torch.set_num_threads(1)
         stored = MenteeCheckpoint.load(checkpoint)
-        self.loss = stored.loss
         network = freeze_batch_norm(stored.network(), {probe.mentee for probe in stored.probes})
-        self.student = ProbedMentee(network, stored.probes, stored.head).eval()
-        self.optimizer: torch.optim.AdamW
+        return cls(ProbedMentee(network, stored.probes, stored.head).eval(), stored.loss)
 
     def prepare(self, optimizer: dict[str, Any]) -> None:
         """Before the first `step`; a prediction should not pay for it (torch.optim imports half of torch)."""
@@ -116,7 +124,7 @@ def cold_device(bundle: Path, started: float) -> dict[str, float]:
 def cold_torch(bundle: Path, started: float, checkpoint: Path, feeds: Path) -> dict[str, float]:
     from safetensors.torch import load_file
 
-    mentee = TorchMentee(checkpoint)
+    mentee = TorchMentee.load(checkpoint)
     mentee.predict(load_file(feeds / "1.safetensors"))
     predicted = time.time() - started
     mentee.prepare(optimizer_of(bundle))
@@ -130,6 +138,14 @@ def cold_torch(bundle: Path, started: float, checkpoint: Path, feeds: Path) -> d
 
 def optimizer_of(bundle: Path) -> dict[str, Any]:
     optimizer: dict[str, Any] = json.loads((bundle / "manifest.json").read_text())["optimizer"]
+    schedule = optimizer.get("schedule", "constant")
+    plain = (schedule if isinstance(schedule, str) else schedule["name"]) == "constant" and not (
+        optimizer.get("groups") or optimizer.get("clip_norm") or optimizer.get("accumulate", 1) > 1
+    )
+    if optimizer["name"].lower() != "adamw" or not plain:
+        sys.exit(
+            f"error: {bundle} learns with {optimizer}; expected AdamW with the export's defaults, but for its numbers"
+        )
     return optimizer
 
 
@@ -224,7 +240,7 @@ def compare(bundle: Path, checkpoint: Path, rounds: int, steps: int, processes: 
             arrays = mixed(opened.manifest, *batch_of(learner, size), 1.0, {})
             feeds[size] = {name: torch.from_numpy(value) for name, value in arrays.items()}
             save_file(feeds[size], Path(scratch) / f"{size}.safetensors")
-        mentee = TorchMentee(checkpoint)
+        mentee = TorchMentee.load(checkpoint)
         mentee.prepare(optimizer_of(opened.folder))
         for size in BATCHES:  # also says that both really do the same
             ours, theirs = learner.learn_batch(*batch_of(learner, size))["loss"], mentee.step(feeds[size])
