@@ -27,10 +27,12 @@ class Samples:
 def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0) -> list[Feed]:
     """A batch for each of `masks`, out of `MASKS`, and knobs of its own for each.
 
-    The labels are random ones: a mentee that is sure of the true class has the gradient p − 1 ≈ 0, which float32 knows to
-    1e-5 at best, in torch as in any runtime, and that would be all the comparison saw.
+    The labels are random ones, and the mentor's logits are turned to other classes: a mentee that is right and agrees with its
+    mentor has gradients of p − 1 ≈ 0 and p − p' ≈ 0, which float32 knows to 1e-5 at best, in torch as in any runtime, and
+    that would be all the comparison saw.
     """
     random = torch.Generator().manual_seed(seed)
+    classes = samples.mentor_logits_NK.shape[1]
     feeds = []
     for mask in masks:
         picked = torch.randint(len(samples.input), (batch,), generator=random)
@@ -40,12 +42,13 @@ def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0) -> l
         else:
             labelled.fill_(mask == "labelled")
             supervised.fill_(mask == "supervised")
-        labels = torch.randint(samples.mentor_logits_NK.shape[1], (batch,), generator=random)
+        labels = torch.randint(classes, (batch,), generator=random)
         labels = torch.where(labelled > 0, labels, -1)
         alpha, beta, gamma = (0.1 + 2 * torch.rand(1, generator=random) for _ in range(3))
         temperature = 1 + 4 * torch.rand(1, generator=random)
         activations = [activation[picked] for activation in samples.mentor_activations]
-        head = [samples.input[picked], labels, labelled, samples.mentor_logits_NK[picked]]
+        turn = int(torch.randint(1, classes, (1,), generator=random))
+        head = [samples.input[picked], labels, labelled, samples.mentor_logits_NK[picked].roll(turn, 1)]
         feeds.append([*head, *activations, supervised, alpha, beta, gamma, temperature])
     return feeds
 
