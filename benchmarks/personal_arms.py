@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from mentee_device import Learner, Samples, Supervision
-from mentee_device.clusters import clusters
+from mentee_device.grouping import shares
 from mentee_device.labels import probabilities
+from mentee_device.replay import own_answers
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
@@ -92,9 +93,7 @@ def personalise(learner: Learner, arm: Arm, owner: Owner, draw: int) -> Answer:
 
 def replay_of(learner: Learner, arm: Arm) -> Supervision:
     """The bundle's pack under the answers of this arm; the learner is still at its base."""
-    replay = learner.supervision
-    if arm.replay == "own":
-        replay = replace(replay, mentor_logits=learner.predict(replay.samples.input).logits.astype(np.float16))
+    replay = own_answers(learner) if arm.replay == "own" else learner.supervision
     if not arm.replay_labels:
         replay = replace(replay, samples=Samples(replay.samples.input, np.full(len(replay), -1)))
     return replay
@@ -145,7 +144,10 @@ def guess(learner: Learner, arm: Arm, owner: Owner) -> Samples:
     if arm.guesses == "clusters":
         known = np.concatenate([owner.labelled.labels, np.full(len(owner.unlabelled), -1)])
         embedding_ND = learner.predict(np.concatenate([owner.labelled.input, owner.unlabelled])).embedding
-        sure_NK = clusters(embedding_ND, class_means(learner, everybody(learner)), known)[len(owner.labelled) :]
+        share_NK = shares(learner, embedding_ND, known)
+        if share_NK is None:
+            raise ValueError("the bundle's replay samples have labels of fewer than two classes")
+        sure_NK = share_NK[len(owner.labelled) :]
     elif arm.guesses == "self":
         sure_NK = probabilities(learner.predict(owner.unlabelled).logits, len(owner.unlabelled))
     else:

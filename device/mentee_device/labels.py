@@ -122,8 +122,8 @@ def pseudo(known: Guesses, probability_NK: NDArray[Any], threshold: float | NDAr
 
 
 def clustered(known: Guesses, share_NK: NDArray[Any], weight: float = CLUSTER_WEIGHT) -> Guesses:
-    """The class with the largest share in each unlabelled sample, by `clusters`, however large that is: its softmax is soft, and
-    leaving the least sure out gained nothing. Raises SampleError."""
+    """The class with the largest share in each unlabelled sample, by `clusters`, however large that is: the
+    softmax of `clusters` is soft. Raises SampleError."""
     _check_probabilities(share_NK, len(known))
     if not 0 < weight < float("inf"):
         raise SampleError(f"weight is {weight}, expected a finite number above 0")
