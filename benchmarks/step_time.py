@@ -10,8 +10,8 @@ once on contiguous tensors (C) and once on channels_last ones (L); the one of th
 are the artifacts without `export.relu_gradient`. The device program adds preprocessing and checks: `benchmarks.device_step`.
 
 With one thread the clock is the process's own, so that another program on the core costs the comparison nothing but cache; with
-two it is the wall's, which wants two idle cores. --profile prints what each operator takes of a step on one thread, by ONNX
-Runtime's own profiler: the median of each node over the steps, summed.
+two it is the wall's, which wants two idle cores. --profile prints what each operator of the training graph takes on one thread,
+by ONNX Runtime's own profiler, whose clock is the wall's: the fastest of each node over the steps, summed.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import onnx
 import torch
 from torch import nn
 from torchvision import models
@@ -105,7 +106,9 @@ class RuntimeStep:
         with artifacts.silenced():
             state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
             paths = (str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"))
-            self.module: Any = Module(*paths, session_options=options)
+            # sessions begun in one second profile into one file, so the training graph's is alone
+            self.module: Any = Module(*paths[: 3 if profile is None else 2], session_options=options)
+            options.enable_profiling = False
             self.optimizer: Any = RuntimeOptimizer(str(folder / "optimizer_model.onnx"), self.module)
         self.optimizer.set_learning_rate(1e-3)  # times the graph's rate_scale
         self.module.train()
@@ -209,16 +212,28 @@ def compare(names: list[str], wanted: list[int], rounds: int) -> None:
 
 
 def profiled(folder: Path, feeds: list[Feed], steps: int) -> list[dict[str, Any]]:
-    """The runtime's own records, one for each node and step of the training graph."""
+    """The runtime's own records, one for each node and step, of the training graph."""
     with tempfile.TemporaryDirectory() as scratch:
         step = RuntimeStep(folder, feeds, 1, profile=Path(scratch) / "profile")
         for number in range(steps):
             step(number)
         del step
-        gc.collect()  # the files are written when the sessions end; training, eval and optimizer have one each
-        written = [json.loads(path.read_text()) for path in Path(scratch).iterdir()]
-    events = [event for one in written for event in one if event["name"].endswith("_kernel_time")]
+        gc.collect()  # the file is written when the session ends
+        (written,) = Path(scratch).iterdir()
+        events = json.loads(written.read_text())
+    events = [event for event in events if event["name"].endswith("_kernel_time")]
     return [event for event in events if event.get("cat") == "Node"]
+
+
+def gradient_kinds(path: Path) -> dict[str, str]:
+    """Node -> what kind of convolution its ConvGrad belongs to."""
+    kinds = {}
+    for node in onnx.load(path).graph.node:
+        if node.op_type == "ConvGrad":
+            found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+            size = "×".join(map(str, found["kernel_shape"]))
+            kinds[node.name] = f", depthwise {size}" if found["group"] > 1 else f", {size}"
+    return kinds
 
 
 def profile(name: str, batch: int, steps: int) -> None:
@@ -226,11 +241,13 @@ def profile(name: str, batch: int, steps: int) -> None:
         exported = Exported(name, Path(scratch))
         for title, folder in (("before", exported.before), ("shipped", exported.shipped)):
             nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
+            kinds = gradient_kinds(folder / "training_model.onnx")
             for event in profiled(folder, exported.feeds(batch), steps):
-                nodes[event["args"]["op_name"], event["name"]].append(event["dur"] / 1e3)
+                operator, node = event["args"]["op_name"], event["name"].removesuffix("_kernel_time")
+                nodes[operator + kinds.get(node, ""), node].append(event["dur"] / 1e3)
             spent, times = Counter[str](), Counter[str]()
             for (operator, _), taken in nodes.items():
-                spent[operator] += statistics.median(taken)  # type: ignore[assignment]
+                spent[operator] += min(taken)  # type: ignore[assignment]
                 times[operator] += 1
             total = sum(spent.values())
             print(f"\n| {title}: {name}, batch {batch} | nodes | ms | of the step |\n|---|---|---|---|")
