@@ -3,6 +3,8 @@
 The owner's labelled samples have to leave the device for it; no other arm asks that. Axes: N samples, B batch, K classes.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from mentee_device import Samples
@@ -28,7 +30,7 @@ def adapted_logits(base: Base, labelled: Samples, input_NCHW: NDArray[np.float32
     if about is None:
         raise ValueError("a mentee without a mentor")
     network, view = build(about["network"], "the mentor"), View.restored(about["view"])
-    load_weights(network, about["weights"])
+    load_weights(network, Path(about["weights"]))
     network.eval()
     train, random = load_data(checkpoint.data).train, np.random.default_rng([draw, 2])
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
