@@ -161,6 +161,21 @@ def test_samples_are_normalised_anew_for_another_mean_and_std(bundle: Bundle) ->
 # what is taken
 
 
+def test_an_owner_who_named_nothing_is_guessed_anew(
+    bundle: Bundle, other: Bundle, mine: Samples, tmp_path: Path
+) -> None:
+    with Owner(bundle, tmp_path / "me") as me:
+        me.set(golden_drop=1.0)
+        me.add(Samples(mine.input, np.full(len(mine), -1)))
+        assert me.learn(Budget(steps=6), learning_rate=0.01).status == "kept"
+        found = me.move_to(other, Budget(steps=6))
+        assert {"base", "replay"} <= found.scores.keys()
+        with Owner(other, tmp_path / "reference") as reference:
+            reference.set(golden_drop=1.0)
+            reference.add(Samples(mine.input, np.full(len(mine), -1)))
+            assert reference.learn(Budget(steps=6)).golden_after == found.scores["replay"].golden
+
+
 def test_replay_is_the_ordinary_run_on_the_new_base(
     bundle: Bundle, other: Bundle, mine: Samples, tmp_path: Path
 ) -> None:

@@ -54,7 +54,10 @@ def test_ten_and_ten_steps_in_two_processes_equal_twenty(
     for folder, steps in ((halves, 10), (halves, 10), (whole, 20)):
         arguments = ("--bundle", bundle_folder, "--data", data_file, "--state", folder, "--steps", steps)
         subprocess.run(
-            command("learn", *arguments, "--learning-rate", 0.002), env=ENVIRONMENT, check=True, capture_output=True
+            command("learn", *arguments, "--learning-rate", 0.002, "--rounds", 0),
+            env=ENVIRONMENT,
+            check=True,
+            capture_output=True,
         )
     first, second = current(halves, bundle), current(whole, bundle)
     assert first.step == 20
