@@ -1,7 +1,7 @@
 """ReLU's gradient without a branch a value, in the training graph that ONNX Runtime differentiated.
 
 Its `ReluGrad` asks of every value on its own whether it was above 0. On a map with about as many zeros as not the processor
-guesses wrong half the time, which made this a third of a small CNN's step. Said with two of its vectorised kernels instead,
+guesses wrong half the time, which made this 14 % of a depthwise network's step. Said with two of its vectorised kernels instead,
 
     ReluGrad(dY, Y) = dY · HardSigmoid(Y),  HardSigmoid(Y) = min(max(2¹²⁷·Y, 0), 1),  Y = relu(X)
 

@@ -93,4 +93,6 @@ def require_trainable(wanted: Any) -> None:
         )
     for choice in choices:
         if choice.startswith("last") and not re.fullmatch(r"last:[1-9]\d*", choice) and not set(choice) & set("*?[."):
-            raise UserError(f"trainable={choice}; expected last:<n> with a number of layers of at least 1, as in last:2")
+            raise UserError(
+                f"trainable={choice}; expected last:<n> with a number of layers of at least 1, as in last:2"
+            )

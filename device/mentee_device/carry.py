@@ -175,7 +175,8 @@ class _Comparison:
 
     def _run(self, labelled: Sequence[About]) -> Candidate:
         numbers = sorted(one.number for one in [*labelled, *self._unlabelled])
-        plan = _plan(self._lineage, numbers, self._budget)
+        unlabelled = tuple(one.number for one in self._unlabelled)
+        plan = replace(_plan(self._lineage, numbers, self._budget), unlabelled=unlabelled)
         samples, weights = self._moving.read(set(plan.samples))
         self._learner.reset()
         pack = own_answers(self._fresh) if plan.replay == OWN else self._learner.supervision

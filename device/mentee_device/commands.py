@@ -258,7 +258,7 @@ def settings(given: argparse.Namespace, bundle: Bundle) -> Report:
         try:
             changes[name] = json.loads(value)
         except ValueError:
-            changes[name] = value.split(",")  # class names, as a person types them
+            changes[name] = value.split(",") if name == "blocked" else value  # class names, as a person types them
     with open_owner(given, bundle, new=True) as owner:
         return asdict(owner.set(**changes))
 

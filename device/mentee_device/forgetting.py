@@ -47,13 +47,13 @@ def forget(
     StateError."""
     gone = _chosen(owner, samples, matching)
     versions, store = owner.versions, owner.store
-    tainted = _tainted(versions.all(), gone)
+    tainted = _tainted(versions.all(), gone, unlabel)
     lineage = versions.lineage(versions.current)
     again: list[Version] = []
     if any(version.number in tainted for version in lineage):
         root = versions.newest_intact([version.number for version in lineage if version.number not in tainted])
         again = [version for version in reversed(lineage) if version.number > root]
-    kept = {one.number for one in owner.kept.all()} - gone
+    kept = {one.number: one.label for one in owner.kept.all() if one.number not in gone}
     plan = _plan(again, kept)
     with store.transaction():
         if unlabel:
@@ -97,22 +97,25 @@ def _chosen(owner: "Owner", samples: Collection[int] | None, matching: Callable[
     return set(samples or ()) | {one.number for one in kept if matching is not None and matching(one)}
 
 
-def _tainted(versions: list[Version], gone: set[int]) -> set[int]:
-    """Versions that learnt from `gone`, and those that grew from one."""
+def _tainted(versions: list[Version], gone: set[int], by_label: bool) -> set[int]:
+    """Versions that learnt from `gone`, with `by_label` from labels that those had, and those that grew from one."""
     found: set[int] = set()
     for version in versions:  # parents come first
-        if gone & set(version.learned) or version.parent in found:
+        learned = set(version.learned) - set(version.plan.get("unlabelled", ()) if by_label else ())
+        if gone & learned or version.parent in found:
             found.add(version.number)
     return found
 
 
-def _plan(again: list[Version], kept: set[int]) -> Plan | None:
-    rest = sorted({number for version in again for number in version.learned} & kept)
+def _plan(again: list[Version], kept: dict[int, int]) -> Plan | None:
+    rest = sorted({number for version in again for number in version.learned} & kept.keys())
     steps = sum(int(version.progress.get("steps", 0)) for version in again)
     if not rest or not steps:
         return None
     last = next(version for version in reversed(again) if version.plan)
-    return Plan.from_json({**last.plan, "samples": rest, "budget": Budget(steps=steps).as_json(), "once": False})
+    unlabelled = [number for number in rest if kept[number] < 0]
+    changed = {"samples": rest, "unlabelled": unlabelled, "budget": Budget(steps=steps).as_json(), "once": False}
+    return Plan.from_json({**last.plan, **changed})
 
 
 def _start(owner: "Owner", root: int) -> Learner:

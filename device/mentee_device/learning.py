@@ -66,6 +66,8 @@ class Runs:
                 self._learner.seed(seed)
             if learning_rate is not None:
                 self._learner.learning_rate = learning_rate
+            open_ones = {one.number for one in self._kept.all() if one.label < 0}
+            plan = replace(plan, unlabelled=tuple(number for number in plan.samples if number in open_ones))
             run = self._run(plan, Done())
             with self._store.transaction():
                 start = self._learner.snapshot()

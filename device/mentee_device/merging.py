@@ -249,4 +249,4 @@ def _plan(lineage: list[Version], samples: tuple[int, ...]) -> Plan:
     last = next((version.plan for version in lineage if version.plan), None)
     if last is None:
         return Plan(samples, Budget(steps=STEPS))
-    return Plan.from_json({**last, "samples": samples, "once": False})
+    return Plan.from_json({**last, "samples": samples, "once": False, "unlabelled": ()})

@@ -142,7 +142,11 @@ class Owner:
 
     def unlearnt(self) -> list[int]:
         """Numbers of the kept labelled samples that no run has drawn from yet, oldest first."""
-        seen = {number for version in self.versions.all() for number in version.learned}
+        seen = {
+            number
+            for version in self.versions.all()
+            for number in set(version.learned) - set(version.plan.get("unlabelled", ()))
+        }
         return [one.number for one in self.kept.all() if one.label >= 0 and one.number not in seen]
 
     # learning

@@ -29,8 +29,8 @@ class Plan:
     before each round the clusters that the mentee sees now (grouping.py) label them anew, and a step draws `guessed_batch` of
     them as well, at `guess_weight` of a label. Where there is no label the rounds are all. `knobs` are curves over the run;
     one left out is the owner's setting, read at every step, or the bundle's. `once` takes the labelled samples in order, each
-    in one step only, and guesses nothing. `save_every`: steps between two saves of the unfinished run. Raises LearningError
-    for what makes no sense.
+    in one step only, and guesses nothing. `save_every`: steps between two saves of the unfinished run. `unlabelled`: which
+    of `samples` had no label when it began, for the record. Raises LearningError for what makes no sense.
     """
 
     samples: tuple[int, ...]
@@ -45,6 +45,7 @@ class Plan:
     rounds: int = ROUNDS
     guessed_batch: int = 8
     guess_weight: float = 1.0
+    unlabelled: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("replay_batch", 0), ("save_every", 1), ("rounds", 0), ("guessed_batch", 1)):
@@ -76,7 +77,8 @@ class Plan:
     def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
         """Also of a program that knew neither `replay` nor `rounds`."""
         before = {"replay": MENTOR, "rounds": 0}
-        return cls(**{**before, **raw, "samples": tuple(raw["samples"]), "budget": Budget(**raw["budget"])})
+        numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
+        return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})
 
 
 @dataclass

@@ -246,3 +246,15 @@ def test_a_class_without_replay_starts_from_the_owners_samples(bundle: Bundle, s
         run = Run(learner, Plan(tuple(range(30)), Budget(steps=3)), Samples(samples.input, nobody), np.ones(30), Done())
         with pytest.raises(LearningError, match="no two classes"):
             run.step({})
+
+
+def test_undoing_a_guess_spares_a_run_of_before_it(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        after = me.learner.snapshot()
+        me.guess(rule="clusters")
+        assert (len(me.unlearnt()), len(me.undo_guesses().samples)) == (20, 20)
+        assert (me.versions.current, me.learner.snapshot() == after) == (1, True)
+        me.guess(rule="clusters")
+        me.learn(Budget(steps=2))
+        assert me.undo_guesses().versions == [2]

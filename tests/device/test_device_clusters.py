@@ -45,7 +45,9 @@ def softmax_of(samples: list[list[float]], means: list[list[float]], labels: np.
 
 def test_groups_that_a_nearest_mean_confuses_are_kept_apart() -> None:
     random = np.random.default_rng(1)
-    angles = np.array([0.0, 2.1, 4.2])  # of everybody's classes; this owner's are turned by nearly half the way to the next
+    angles = np.array(
+        [0.0, 2.1, 4.2]
+    )  # of everybody's classes; this owner's are turned by nearly half the way to the next
     turned = angles + 0.95
     means = np.stack([np.cos(angles), np.sin(angles)], 1)
     true = np.repeat(np.arange(3), [30, 30, 10])
