@@ -4,6 +4,7 @@ It is the graph that is rewritten, not the network: so it covers a module, a fun
 module paths, probes and the state dict stay what they are. A bundle's proof compares with the network as it was.
 """
 
+import logging
 import re
 from ast import literal_eval
 from collections.abc import Collection, Iterable
@@ -188,6 +189,7 @@ def example(name: str, known: Known) -> Array:
 def run(
     nodes: Iterable[onnx.NodeProto], feeds: dict[str, Array], constants: dict[str, Array], outputs: list[str]
 ) -> list[Array]:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
     import onnxruntime
 
     graph = helper.make_graph(
