@@ -24,8 +24,9 @@ class Samples:
     mentor_activations: list[Tensor]  # in the order of the probes
 
 
-def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0) -> list[Feed]:
-    """A batch for each of `masks`, out of `MASKS`, and knobs of its own for each.
+def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0, together: int = 1) -> list[Feed]:
+    """A batch for each of `masks`, out of `MASKS`, and knobs of its own for each; in a mixed one at least `together` samples
+    are supervised.
 
     The labels are random ones, and the mentor's logits are turned to other classes: a mentee that is right and agrees with its
     mentor has gradients of p − 1 ≈ 0 and p − p' ≈ 0, which float32 knows to 1e-5 at best, in torch as in any runtime, and
@@ -38,7 +39,7 @@ def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0) -> l
         picked = torch.randint(len(samples.input), (batch,), generator=random)
         labelled, supervised = (torch.randint(2, (batch,), generator=random).float() for _ in range(2))
         if mask == "mixed":
-            labelled[0], supervised[-1] = 1, 1  # or a batch of one would now and then have neither
+            labelled[0], supervised[-together:] = 1, 1  # or a batch of one would now and then have neither
         else:
             labelled.fill_(mask == "labelled")
             supervised.fill_(mask == "supervised")

@@ -37,7 +37,7 @@ NEAR = 0.02  # of a parameter's own root mean square
 
 
 def forced_steps(
-    graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int
+    graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
 ) -> dict[str, Any]:
     """`largest_difference`: of one element's change, over the largest change in its tensor, less float32's rounding of it."""
     twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
@@ -50,7 +50,7 @@ def forced_steps(
     random = np.random.default_rng(0)
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
-    feeds = draw(samples, masks, batch, seed=2)
+    feeds = draw(samples, masks, batch, 2, together)
     gradients, own, changes = (dict.fromkeys(names, 0.0) for _ in range(3))
     clipped = 0
     for k in range(STEPS):

@@ -8,20 +8,25 @@ from objective.taps import find_head, find_layer
 
 
 def with_head(network: Recipe, head: str, num_classes: int) -> nn.Module:
-    """The network of a recipe, its linear layer at `head` replaced by a new one of `num_classes` outputs."""
+    """The network of a recipe, its linear layer or 1×1 convolution at `head` replaced by a new one of `num_classes` outputs."""
     body: nn.Module = build(network, "mentor.network")
     old = find_layer(body, head)
-    if not isinstance(old, nn.Linear):
+    new: nn.Module
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, num_classes)
+    elif isinstance(old, nn.Conv2d):
+        new = nn.Conv2d(old.in_channels, num_classes, 1)
+    else:
         raise UserError(
             f"'{head}' of {type(body).__name__} is a {type(old).__name__}; expected the nn.Linear of its head"
         )
     parent, _, name = head.rpartition(".")
-    setattr(body.get_submodule(parent), name, nn.Linear(old.in_features, num_classes))
+    setattr(body.get_submodule(parent), name, new)
     return body
 
 
 def replaceable_head(network: nn.Module, example: Tensor) -> str:
-    """Raises `UserError` for a network whose logits no linear layer makes, such as SqueezeNet's convolution."""
+    """Raises `UserError` for a network whose logits no single layer makes."""
     try:
         return find_head(network, example)
     except UserError:

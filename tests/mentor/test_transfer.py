@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import UserError
@@ -39,8 +39,24 @@ def test_only_a_linear_layer_is_a_head() -> None:
         with_head(RECIPE, "heat", 3)
 
 
-def test_a_network_whose_head_is_a_convolution_says_what_to_do() -> None:
-    with pytest.raises(
-        UserError, match=r"no linear layer of SqueezeNet .*mentor\.transfer.*ends in an nn\.Linear, or tr"
-    ):
-        replaceable_head(classifier("squeezenet1_1", 5), torch.randn(1, 3, 32, 32))
+def test_a_head_that_is_a_convolution_is_replaced_by_one_for_other_classes() -> None:
+    x = torch.randn(2, 3, 32, 32)
+    assert replaceable_head(classifier("squeezenet1_1", 5), x) == "classifier.1"
+    network = {"_target_": "torchvision.models.squeezenet1_1", "num_classes": 5}
+    made = with_head(network, "classifier.1", 7).eval()
+    assert made(x).shape == (2, 7)
+    assert made.get_submodule("classifier.1").weight.shape == (7, 512, 1, 1)
+
+
+def test_a_network_whose_logits_no_layer_makes_says_what_to_do() -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = 2 * self.head(x)
+            return logits
+
+    with pytest.raises(UserError, match=r"no linear layer of Doubled .*mentor\.transfer.*ends in an nn\.Linear, or tr"):
+        replaceable_head(Doubled(), torch.randn(1, 4))
