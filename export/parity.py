@@ -26,7 +26,7 @@ from export.feeds import Samples as Samples
 from export.graph import Port, TrainingGraph
 from export.optimizer_spec import Optimizer
 from export.steps import differences, forced_steps, free_run, worse
-from export.twin import Runtime, Twin, without_chance
+from export.twin import Runtime, Twin, one_thread, session_options, without_chance
 
 BATCH = 8
 CORRELATED = 4  # samples that a correlation over samples is taken of
@@ -57,7 +57,7 @@ def measure(
     correlated = graph.loss.softmax == "dist"
     together, batch = (CORRELATED, BATCH) if correlated else (1, max(fewest, 2))
     feeds = [*draw(samples, MASKS, fewest), *draw(samples, MASKS, BATCH, 1, together)]
-    with without_chance(graph, folder) as still:
+    with one_thread(), without_chance(graph, folder) as still:
         report |= compare(graph, still, feeds, outputs)
         report["inference"] = compare_inference(graph, inference, samples.input)
         report["steps"] = forced_steps(graph, still, samples, optimizer, batch, together)
@@ -133,7 +133,7 @@ def joined(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, fl
 def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) -> dict[str, float]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(inference, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(inference, session_options(), providers=["CPUExecutionProvider"])
     student = Twin(graph).graph.eval().student
     worst = {"logits": 0.0, "embedding": 0.0}
     for batch in (samples[:1], samples[:BATCH]):

@@ -103,6 +103,26 @@ class TorchOptimizer:
                 state["step"] += steps
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that the same export has the same bytes whatever ran in the process before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def session_options() -> Any:
+    """Of ONNX Runtime, for the same reason."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
+
+
 class Runtime:
     """ONNX Runtime's side: training, eval and, after `open_optimizer`, optimizer model of a folder, on its checkpoint."""
 
@@ -113,7 +133,7 @@ class Runtime:
         with silenced():
             self.state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
             paths = (str(folder / "training_model.onnx"), self.state, str(folder / "eval_model.onnx"))
-            self.module: Any = Module(*paths)
+            self.module: Any = Module(*paths, session_options=session_options())
 
     def __call__(self, feed: Feed, learning: bool) -> list[NDArray[Any]]:
         self.module.train(learning)
