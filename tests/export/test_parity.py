@@ -228,3 +228,16 @@ def test_a_probe_that_pools_the_mentees_side_trains_as_torch_does(checkpoint: Me
         replace(checkpoint, probes=(pooled,)), tmp_path / "bundle", ExportSettings(supervision_per_class=4)
     )
     assert exported.parity["outputs"]["rmse_pooled"] <= OUTPUT_BOUND
+
+
+def test_the_number_of_threads_leaves_no_trace(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
+    before, settings = torch.get_num_threads(), ExportSettings(supervision_per_class=6, golden_per_class=8)
+    proofs = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            proofs.append(export_bundle(checkpoint, tmp_path / str(threads), settings).parity)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert proofs[0] == proofs[1]
