@@ -10,7 +10,7 @@ import re
 import onnx
 
 from export.gradients import Known, attributes
-from export.rewrite_rules import Writer
+from export.rewrite_writer import Writer
 
 
 def einsum(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:

@@ -20,7 +20,7 @@ from data.errors import UserError
 from export.gradients import Array, Known, gradient_path, obstacle
 from export.rewrite_einsum import einsum
 from export.rewrite_rules import RULES as ONE_BY_ONE
-from export.rewrite_rules import Writer
+from export.rewrite_writer import Writer
 
 RULES = ONE_BY_ONE | {"Einsum": (einsum, "Transpose and MatMul, or a product and its sum")}
 PREFIX = "student.mentee."  # of the mentee within `export.graph.TrainingGraph`

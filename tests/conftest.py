@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,12 @@ signal.signal(
 DATA = {"_target_": "data.datasets.digits", "labels_per_class": 4}  # so the packs hold unlabelled samples as well
 MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [8, 16]}
 MENTOR = {"_target_": "mentor.networks.ResidualNet", "in_channels": 1, "num_classes": 10, "widths": [12, 24]}
+SETTINGS = ExportSettings(
+    supervision_per_class=6,
+    golden_per_class=8,
+    loss=Loss(1.0, 0.5, 0.7, 4.0),
+    optimizer=Optimizer(learning_rate=0.003),
+)  # of bundle_folder
 PROBES = {"early": ("stages.0", "features.0"), "late": ("stages.1", "features.1")}
 
 
@@ -62,14 +68,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MenteeCheckpoint:
 def bundle_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of `checkpoint`, its zip beside it; shared, so never change it."""
     folder = tmp_path_factory.mktemp("bundle") / "base"
-    settings = ExportSettings(
-        supervision_per_class=6,
-        golden_per_class=8,
-        loss=Loss(1.0, 0.5, 0.7, 4.0),
-        optimizer=Optimizer(learning_rate=0.003),
-    )
     with seeded(0):
-        return export_bundle(checkpoint, folder, settings).path
+        return export_bundle(checkpoint, folder, SETTINGS).path
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +78,7 @@ def sealed_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPat
     beside it with public.pem. Shared, so never change it."""
     folder = tmp_path_factory.mktemp("sealed")
     make_keys(folder / "private.pem", folder / "public.pem")
-    settings = ExportSettings(
-        supervision_per_class=6,
-        golden_per_class=8,
-        loss=Loss(1.0, 0.5, 0.7, 4.0),
-        optimizer=Optimizer(learning_rate=0.003),
-        nominal_checkpoint=True,
-        int8=True,
-        sign_key=str(folder / "private.pem"),
-    )
+    settings = replace(SETTINGS, nominal_checkpoint=True, int8=True, sign_key=str(folder / "private.pem"))
     with seeded(0):
         return export_bundle(checkpoint, folder / "bundle", settings).path
 

@@ -40,3 +40,11 @@ def data_file(owner: Samples, tmp_path: Path) -> Path:
     path = tmp_path / "owner.npz"
     np.savez(path, input=owner.input, labels=owner.labels)
     return path
+
+
+@pytest.fixture
+def mine(bundle: Bundle) -> Samples:
+    """40 real digits, four of each class."""
+    golden = bundle.golden()
+    rows = np.concatenate([np.flatnonzero(golden.labels == label)[:4] for label in range(10)])
+    return Samples(golden.input[rows], golden.labels[rows])

@@ -25,9 +25,8 @@ from safetensors.numpy import load_file, save_file
 from sealing import edit_manifest, reseal
 
 from export.bundle import export_bundle
-from export.optimizer_spec import Optimizer
-from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
+from tests.conftest import SETTINGS
 
 OTHER_CLASSES = ["9", "8", "new", "6", "5", "4", "3", "2", "newer", "1", "0"]  # without "7", two new, in another order
 
@@ -40,13 +39,7 @@ def other_classes_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.
         name: value + 0.05 * torch.randn(value.shape, generator=random) if name.endswith("weight") else value
         for name, value in checkpoint.state.items()
     }
-    settings = ExportSettings(
-        supervision_per_class=4,
-        golden_per_class=4,
-        loss=Loss(1.0, 0.5, 0.7, 4.0),
-        optimizer=Optimizer(learning_rate=0.003),
-        classes=OTHER_CLASSES,
-    )
+    settings = replace(SETTINGS, supervision_per_class=4, golden_per_class=4, classes=OTHER_CLASSES)
     folder = tmp_path_factory.mktemp("other") / "bundle"
     return export_bundle(replace(checkpoint, state=state), folder, settings).path
 
@@ -68,14 +61,6 @@ def reweighted(bundle: Bundle, folder: Path, scale: float) -> Path:
         (folder / bundle.manifest.checkpoint).write_bytes(learner.snapshot().checkpoint)
     reseal(folder)
     return folder
-
-
-@pytest.fixture
-def mine(bundle: Bundle) -> Samples:
-    """40 real digits, four of each class."""
-    golden = bundle.golden()
-    rows = np.concatenate([np.flatnonzero(golden.labels == label)[:4] for label in range(10)])
-    return Samples(golden.input[rows], golden.labels[rows])
 
 
 def taught(bundle: Bundle, folder: Path, samples: Samples, steps: int = 12, key: bytes | None = None) -> Owner:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from mentee_device import Bundle
 
-from benchmarks.kills import Acknowledged, cut, damaged_tail, examine, kill, mixed_pages
+from benchmarks.acknowledged import Acknowledged, examine
+from benchmarks.kills import kill
+from benchmarks.power_cuts import cut, damaged_tail, mixed_pages
 
 
 def test_kills_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:

@@ -24,14 +24,6 @@ def taught(
     return me
 
 
-@pytest.fixture
-def mine(bundle: Bundle) -> Samples:
-    """40 real digits, four of each class."""
-    golden = bundle.golden()
-    rows = np.concatenate([np.flatnonzero(golden.labels == label)[:4] for label in range(10)])
-    return Samples(golden.input[rows], golden.labels[rows])
-
-
 def part(samples: Samples, start: int, end: int) -> Samples:
     return samples.take(np.arange(start, end))
 

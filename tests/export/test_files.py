@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,11 @@ import pytest
 from data.errors import UserError
 from export.bundle import export_bundle
 from export.files import file_table, recover, whole_or_nothing, zip_folder
-from export.optimizer_spec import Optimizer
-from export.schema import ExportSettings, Loss
+from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
-from tests.conftest import seeded
+from tests.conftest import SETTINGS, seeded
 
-SETTINGS = ExportSettings(
-    supervision_per_class=6,
-    golden_per_class=8,
-    loss=Loss(1.0, 0.5, 0.7, 4.0),
-    optimizer=Optimizer(learning_rate=0.003),
-    overwrite=True,
-)  # bundle_folder's, so that the two can be compared
+AGAIN = replace(SETTINGS, overwrite=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -230,11 +224,11 @@ def test_what_is_there_is_not_overwritten_unasked_nor_anything_but_a_bundle(
         with pytest.raises(UserError, match=rf"{name}' exists; choose another bundle=…, or overwrite=true"):
             export_bundle(checkpoint, tmp_path / name, ExportSettings())
         with pytest.raises(UserError, match=rf"{name}' is no bundle, so it is not replaced by one"):
-            export_bundle(checkpoint, tmp_path / name, SETTINGS)
+            export_bundle(checkpoint, tmp_path / name, AGAIN)
     monkeypatch.chdir(tmp_path)
     for name in (".", "..", "/"):
         with pytest.raises(UserError, match="is no bundle"):
-            export_bundle(checkpoint, Path(name), SETTINGS)
+            export_bundle(checkpoint, Path(name), AGAIN)
     assert contents(tmp_path) == before
 
 
@@ -246,7 +240,7 @@ def test_two_exports_of_one_checkpoint_differ_in_no_byte(
     path.mkdir()
     (path / "manifest.json").write_text('{"format": "mentee-bundle/1"}')
     with seeded(1):
-        export_bundle(checkpoint, path, SETTINGS)
+        export_bundle(checkpoint, path, AGAIN)
     one, two = contents(bundle_folder), contents(path)
     assert one.keys() == two.keys()
     graphs = [name for name in one if name.endswith((".onnx", "checkpoint", ".safetensors"))]
