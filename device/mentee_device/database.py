@@ -84,6 +84,7 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
     connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, not only unlinked
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -256")  # KiB
 
 
 def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connection], None]) -> None:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from mentee_device.batch import mixed, unanswered
 from mentee_device.bundle import Bundle
+from mentee_device.passes import EVALUATION_BATCH, added, passes
 from mentee_device.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.session import TrainingSession, resume
 from mentee_device.snapshot import Snapshot
 
-EVALUATION_BATCH = 64  # bounds memory; accuracy does not depend on it
 Progress = Callable[[int, int, dict[str, float]], None]
 
 
@@ -155,8 +155,13 @@ class Learner:
                 "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
                 "no variance; learn from at least two samples at a time, replayed ones included"
             )
-        outputs = self._session.forward_backward(feeds, self.step)
-        terms = {name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")}
+        terms: dict[str, float] = {}
+        for part, share in passes(self._manifest, feeds):
+            outputs = self._session.forward_backward(part, self.step)
+            part_terms = {
+                name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
+            }
+            terms = added(terms, part_terms, share)
         if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
             self._session.discard()
             raise LearningError(

@@ -97,6 +97,7 @@ class Manifest:
     weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
     update: Update = Update()
+    activation_bytes: float = 0.0  # that a training pass keeps for each sample; 0: not stated
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -186,6 +187,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         dropout=_choice(raw, "dropout", ("off", "on")),
         weights=_weights(_get(raw, "checkpoint", dict)),
         head=_get(_get(raw, "embedding", dict), "layer", str, "embedding"),
+        activation_bytes=_activation_bytes(raw.get("costs")),
     )
     _check_references(manifest)
     return manifest
@@ -244,6 +246,13 @@ def _update(optimizer: dict[str, Any]) -> Update:
     if accumulate < 1 or scale <= 0:
         raise BundleError("manifest.json: optimizer.accumulate must be at least 1 and optimizer.rate_scale above 0")
     return Update(name, accumulate, scale)
+
+
+def _activation_bytes(costs: Any) -> float:
+    if costs is None:
+        return 0.0
+    batch = _whole(_get(costs, "batch", int, "costs"), "costs.batch")
+    return _whole(_get(costs, "activation_bytes", int, "costs"), "costs.activation_bytes") / max(1, batch)
 
 
 def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ ortmodule is not to be found. Afterwards both are as before: who imports `onnxru
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PACKAGE = "onnxruntime.training"
+AS_REQUESTED = 1  # ONNX Runtime's kSameAsRequested
 FATAL = (
     4  # ONNX Runtime's own scale; below it, it prints "Error merging shape info" for each [1] knob of a healthy graph
 )
@@ -75,4 +77,18 @@ def session_options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = FATAL
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    _share_arena()
     return options
+
+
+@functools.cache
+def _share_arena() -> None:
+    """One arena for the three graphs of a session and for every session, which grows by what is asked for: each with its own
+    that doubles, as by default, they hold 9 MB more at 94K parameters. It is kept for the next session when one ends."""
+    state: Any = importlib.import_module("onnxruntime.capi._pybind_state")
+    memory = state.OrtMemoryInfo("Cpu", state.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, state.OrtMemType.DEFAULT)
+    default = ("initial_chunk_size_bytes", "max_dead_bytes_per_chunk", "initial_growth_chunk_size_bytes")
+    settings = {"max_mem": 0, "arena_extend_strategy": AS_REQUESTED, **dict.fromkeys(default, -1)}
+    with contextlib.suppress(RuntimeError):  # the app has registered one
+        state.create_and_register_allocator(memory, state.OrtArenaCfg(settings))
