@@ -37,7 +37,7 @@ class Arm:
     rounds: int = 1
     learning_rate: float = 1e-3
     batch: int = 8
-    guessed_batch: int = 8
+    guessed_batch: int = 16
     guess_weight: float = 1.0  # against 1 for the owner's label
     unsure: float = 0.0  # the share of guesses of each class that is left out, the least sure
     replay_batch: int = 16
@@ -47,6 +47,11 @@ class Arm:
     gamma: float = 1.0
     temperature: float = 4.0
     shift: float = 0.0  # of the owner's samples in time, a fraction of the length, anew at each step
+    program: bool = False  # `Owner.learn` as it comes: of the fields above the learning rate alone is heeded
+
+    @property
+    def learns_unlabelled(self) -> bool:
+        return self.program or self.guesses not in ("", "adapted mentor")
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,19 @@
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from mentee_device import Bundle, Learner, Samples
+import numpy as np
+from mentee_device import Bundle, Learner, Owner, Samples
+from mentee_device.samples import UNLABELLED
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from benchmarks.personal_arms import Answer, Arm, draw_owner, personalise
+from benchmarks.personal_arms import Owner as Draw
 
 
 def run(bundle: Path, samples: Path, arm: Arm, labels: list[int], draws: list[int]) -> dict[str, Any]:
@@ -33,11 +37,23 @@ def run(bundle: Path, samples: Path, arm: Arm, labels: list[int], draws: list[in
                     learner.reset()
                     untouched = accuracy(base(learner), owner.test), accuracy(base(learner), others)
                 start = time.process_time()  # of one thread: other work on the machine does not count
-                answer = personalise(learner, arm, owner, draw)
+                answer = (
+                    by_program(learner, arm, owner, draw) if arm.program else personalise(learner, arm, owner, draw)
+                )
                 seconds = time.process_time() - start
                 after = accuracy(answer, owner.test), accuracy(answer, others)
                 rows.append({"k": k, "draw": draw, "before": untouched, "after": after, "seconds": seconds})
     return {"rows": rows, "peak_mib": peak_mib(), "torch": "torch" in sys.modules}
+
+
+def by_program(learner: Learner, arm: Arm, owner: Draw, draw: int) -> Answer:
+    """`Owner.learn` by its defaults in a folder of its own, the guard's included; `learner` then is what that made current."""
+    with tempfile.TemporaryDirectory() as folder, Owner(learner.bundle, Path(folder) / "owner") as program:
+        program.add(owner.labelled)
+        program.add(Samples(owner.unlabelled, np.full(len(owner.unlabelled), UNLABELLED)))
+        program.learn(learning_rate=arm.learning_rate, seed=draw)
+        learner.restore(program.learner.snapshot())
+    return base(learner)
 
 
 def logits_of(columns: dict[str, NDArray[Any]], k: int, draw: int) -> dict[str, NDArray[Any]]:

@@ -29,9 +29,10 @@ from benchmarks.personal_files import Base
 
 ROOT = Path(__file__).parents[1]
 DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
-LEARNING = Arm(learning_rate=3e-3, shift=0.1, steps=120)
-GUESSING = replace(LEARNING, steps=30, guessed_steps=30, rounds=3)  # 120 steps as well; 90 where there is no label
+LEARNING = Arm(learning_rate=3e-3, shift=0.1, steps=240)
+GUESSING = replace(LEARNING, steps=40, guessed_steps=40, rounds=5)  # 240 steps as well; 200 where there is no label
 ARMS = {
+    "the program's own learn": Arm(learning_rate=3e-3, program=True),
     "replay, own frozen logits; clusters": replace(GUESSING, replay="own", guesses="clusters"),
     "replay, own frozen logits": replace(LEARNING, replay="own"),
     "replay, own frozen logits; self-training": replace(GUESSING, replay="own", guesses="self"),
@@ -71,7 +72,7 @@ def main() -> None:
             make_base(base, given.data, given.column, given.layout, overrides)
     runs: list[Run] = []
     for arm in given.arms:
-        labels = [k for k in given.labels if k or ARMS[arm].guesses not in ("", "adapted mentor")]
+        labels = [k for k in given.labels if k or ARMS[arm].learns_unlabelled]
         for base in bases if labels else []:
             runs += run_arm(base, arm, labels, given.draws)
     text = table(runs, given.labels, given.arms)

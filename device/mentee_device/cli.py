@@ -156,10 +156,10 @@ def _learn_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--joules", type=float, help="of the run at most, estimated from --watts")
     command.add_argument("--watts", type=float, help="what the device draws while it learns")
     command.add_argument("--batch", type=_at_least(1), default=8, help="of the owner's labelled samples")
-    command.add_argument("--guessed-batch", type=_at_least(1), default=8, help="of the owner's other samples")
+    command.add_argument("--guessed-batch", type=_at_least(1), default=16, help="of the owner's other samples")
     command.add_argument("--guess-weight", type=float, default=1.0, help="of a guessed label against an owner's")
     command.add_argument(
-        "--rounds", type=_at_least(0), help="of guessing labels where there are none (default: the settings', 3)"
+        "--rounds", type=_at_least(0), help="of guessing labels where there are none (default: the settings', 5)"
     )
     command.add_argument("--replay-batch", type=_at_least(0), default=16, help="of the bundle's samples")
     command.add_argument("--replay", choices=REPLAYS, help="whose answers they carry (default: the settings', own)")

@@ -36,6 +36,10 @@ class Golden:
         self._bundle, self._store, self._threads = bundle, store, threads
         self._samples: Samples | None = None
 
+    def close(self) -> None:
+        """Releases the samples."""
+        self._samples = None
+
     def require(self) -> Samples:
         """Raises LearningError where it is empty: an update that nothing can judge is not begun."""
         if self._samples is None:

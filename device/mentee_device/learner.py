@@ -253,8 +253,9 @@ class Learner:
         self.step = 0
 
     def close(self) -> None:
-        """Releases the runtime's memory; the bundle stays as it is."""
+        """Releases the runtime's memory and the samples; the bundle stays as it is."""
         del self._session
+        self._supervision = None
 
     def __enter__(self) -> "Learner":
         return self

@@ -161,7 +161,7 @@ class Owner:
         owner_weight: float = 4.0,
         replay: str | None = None,
         rounds: int | None = None,
-        guessed_batch: int = 8,
+        guessed_batch: int = 16,
         guess_weight: float = 1.0,
         knobs: Mapping[str, Curve] | None = None,
         learning_rate: float | None = None,
@@ -171,7 +171,7 @@ class Owner:
         watch: Watcher | None = None,
     ) -> Update:
         """One run on the kept samples (or those numbered), and the guard's verdict; those without a label are guessed on the
-        way, unless `rounds` is 0. By default 120 steps, 90 where nothing has a label.
+        way, unless `rounds` is 0. By default 240 steps, 200 where nothing has a label.
 
         For the arguments see `Plan`; `replay` and `rounds` left out are the settings'. Until the verdict the current version
         stays what it was, also through a crash; an unfinished run is saved every `save_every` steps, waits in `paused` and
@@ -389,6 +389,7 @@ class Owner:
     def close(self) -> None:
         """Frees the runtime's memory and lets another process in."""
         self.store.close()
+        self.runs.golden.close()
         self.learner.close()
         self.watching.close()
 

@@ -17,7 +17,7 @@ from mentee_device.manifest import KNOBS
 from mentee_device.replay import MENTOR, OWN, REPLAYS
 from mentee_device.samples import UNLABELLED, Samples, Supervision
 
-STEPS, ROUNDS = 120, 3  # by default: 30 steps on the labels, then in each round as many on labels and guesses
+STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round as many on labels and guesses
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
     save_every: int = 20
     replay: str = OWN
     rounds: int = ROUNDS
-    guessed_batch: int = 8
+    guessed_batch: int = 16
     guess_weight: float = 1.0
     unlabelled: tuple[int, ...] = ()
 

@@ -43,7 +43,7 @@ def frozen(bundle: Bundle) -> Supervision:
         return replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16))
 
 
-def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int = 8, rounds: int = 3) -> list[Array]:
+def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int, rounds: int = 5) -> list[Array]:
     """The benchmark's loop, in the order in which `Run` draws; the guesses of each round."""
     labelled, open_rows = np.flatnonzero(samples.labels >= 0), np.flatnonzero(samples.labels < 0)
     everybody = pack.samples.take(np.flatnonzero(pack.samples.labels >= 0))
@@ -57,7 +57,7 @@ def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int = 
         rows = learner.draw(labelled, 8) if len(labelled) else labelled
         labels = samples.labels[rows]
         if guesses:
-            more = learner.draw(open_rows, 8)
+            more = learner.draw(open_rows, 16)
             rows, labels = np.r_[rows, more], np.r_[labels, guesses[-1][more - open_rows[0]]]
         replay = pack.take(learner.draw(np.arange(len(pack)), 16))
         learner.learn_batch(Samples(samples.input[rows], labels), replay, owner_weight=4.0, beta=0.0, **KNOBS)
@@ -66,14 +66,14 @@ def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int = 
 
 @pytest.mark.parametrize("k", [1, 0])
 def test_the_default_run_is_the_benchmarks_arm(bundle: Bundle, samples: Samples, tmp_path: Path, k: int) -> None:
-    """Bit for bit, with a label a class (8 steps in 4 parts) and with none (9 in 3)."""
-    steps = 8 if k else 9
+    """Bit for bit, with a label a class (12 steps in 6 parts) and with none (10 in 5)."""
+    steps = 12 if k else 10
     given = samples if k else Samples(samples.input, np.full(30, -1))
     with owner_of(bundle, tmp_path / "me", given) as me, Learner(bundle) as learner:
         learner.seed(5)
         learner.learning_rate = 0.01
         guesses = by_hand(learner, given, frozen(bundle), steps)
-        assert len(guesses) == 3
+        assert len(guesses) == 5
         update = me.learn(**{**SHORT, "budget": Budget(steps=steps)})
         assert (update.status, update.steps) == ("kept", steps)
         assert me.learner.snapshot() == learner.snapshot()
@@ -92,10 +92,10 @@ def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monk
         me.learn(rounds=0)
         me.set(replay="mentor", rounds=0)
         me.learn(once=True)
-    assert [plan.budget.steps for plan in plans] == [120, 90, 120, 120]
+    assert [plan.budget.steps for plan in plans] == [240, 200, 240, 240]
     assert [len(plan.samples) for plan in plans] == [30, 20, 10, 10]
-    assert [(plan.replay, plan.rounds) for plan in plans] == [("own", 3), ("own", 3), ("own", 0), ("mentor", 0)]
-    assert (plans[0].batch, plans[0].guessed_batch, plans[0].replay_batch, plans[0].guess_weight) == (8, 8, 16, 1.0)
+    assert [(plan.replay, plan.rounds) for plan in plans] == [("own", 5), ("own", 5), ("own", 0), ("mentor", 0)]
+    assert (plans[0].batch, plans[0].guessed_batch, plans[0].replay_batch, plans[0].guess_weight) == (8, 16, 16, 1.0)
 
 
 def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, sam
         me.kept.delete([12, 20])
         guesses: list[Any] = []
         update = me.resume(lambda progress: guesses.append(progress.done.round) or None)
-        assert (update.status, guesses) == ("kept", [2, 3, 3])
+        assert (update.status, guesses) == ("kept", [3, 4, 5])
         assert set(known) == set(range(11, 31))
 
 

@@ -1,0 +1,80 @@
+"""Several trained networks as one mentor: distilling an ensemble into one small network (Hinton et al., arXiv 1503.02531,
+section 3).
+
+    python -m mentor.ensemble OUT.safetensors FIRST.safetensors SECOND.safetensors …
+
+puts the members' weights into the one file that `mentor.weights` takes, in the order of `mentor.network.members`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from data.errors import UserError
+from data.recipe import Recipe, build, completed
+from mentor.weights import read_state
+
+PREFIX = "members."
+
+
+class Ensemble(nn.Module):
+    """`members`: recipes of networks that see the same view and have the same classes. Puts out the mean of their logits;
+    layers to probe are the members' own (`members.0.<layer>`)."""
+
+    def __init__(self, members: Sequence[Recipe], num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        if len(members) < 2:
+            raise UserError(
+                f"an ensemble of {len(members)} members; list two or more recipes in mentor.network.members"
+            )
+        self.members = nn.ModuleList()
+        for number, recipe in enumerate(members):
+            where = f"mentor.network.members[{number}]"
+            self.members.append(
+                build(completed(recipe, where, num_classes=num_classes, in_channels=in_channels), where)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> logits [B, K]."""
+        return torch.stack([member(x) for member in self.members]).mean(0)
+
+
+def merge(files: Sequence[Path], out: Path) -> None:
+    """The prefixes of DataParallel and torch.compile are taken off. Raises `UserError` for a file that cannot be read as
+    weights, or `out` that cannot be written."""
+    state = {
+        f"{PREFIX}{number}.{key.removeprefix('module.').removeprefix('_orig_mod.')}": value.contiguous()
+        for number, file in enumerate(files)
+        for key, value in read_state(file).items()
+    }
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(save(state))
+        os.replace(partial, out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) < 3:
+        print("usage: python -m mentor.ensemble OUT.safetensors FIRST SECOND …", file=sys.stderr)
+        return 2
+    out, *files = map(Path, arguments)
+    try:
+        merge(files, out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{out}: {len(files)} members; next: mentor=ensemble mentor.weights={out} 'mentor.network.members=[…]'")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
