@@ -225,12 +225,14 @@ class Learner:
         return pack.take(self.draw(np.arange(len(pack)), batch))
 
     def snapshot(self) -> Snapshot:
-        """All that an exact resume needs. Raises LearningError where the temporary folder takes no checkpoint."""
+        """All that an exact resume needs. Raises LearningError where memory or the temporary folder takes no checkpoint."""
         random = json.loads(json.dumps(self._random.bit_generator.state))
         try:
             checkpoint = self._session.dump()
         except (OSError, RuntimeError) as error:
-            raise LearningError(f"the checkpoint cannot be written to the temporary folder ({error})") from error
+            raise LearningError(
+                f"the checkpoint cannot be written ({error}): is there memory, and space in the temporary folder?"
+            ) from error
         return Snapshot(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
 
     def restore(self, snapshot: Snapshot) -> None:

@@ -175,7 +175,16 @@ def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
 
 @contextlib.contextmanager
 def _private_file() -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix="mentee-checkpoint-")  # 0600: it is the owner's personal model
+    """ONNX Runtime reads and writes checkpoints by path only. This one is the owner's personal model: in memory where the system
+    has files there (Linux, Android), else in the temporary folder, for the user alone."""
+    if hasattr(os, "memfd_create"):
+        memory = os.memfd_create("mentee-checkpoint")
+        try:
+            yield Path(f"/proc/self/fd/{memory}")
+        finally:
+            os.close(memory)
+        return
+    handle, name = tempfile.mkstemp(prefix="mentee-checkpoint-")  # 0600
     os.close(handle)
     try:
         yield Path(name)

@@ -1,5 +1,7 @@
 """An owner's life: what learning, the guard, going back and forgetting leave, against learners driven by hand."""
 
+import os
+import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
@@ -393,3 +395,16 @@ def test_without_a_golden_set_nothing_is_learnt(altered: Path, owner: Samples, t
         with pytest.raises(LearningError, match="golden set is empty"):
             me.learn()
         assert me.versions.all() == []
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="the system has no files in memory")
+def test_no_checkpoint_touches_the_temporary_folder(
+    bundle: Bundle, owner: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with Learner(bundle) as learner:
+        learner.learn_batch(owner)
+        learnt = learner.snapshot()
+        learner.reset()
+        learner.restore(learnt)
+        assert learner.snapshot() == learnt
