@@ -224,8 +224,18 @@ class Learner:
         pack = self.supervision if pack is None else pack
         return pack.take(self.draw(np.arange(len(pack)), batch))
 
+    @property
+    def collecting(self) -> bool:
+        """Whether the bundle accumulates gradients and some wait for the rest of their step: they are in no snapshot."""
+        return self._session.collecting
+
+    def end_collecting(self) -> None:
+        """Forgets gradients that wait for the rest of their step."""
+        self._session.end_collecting()
+
     def snapshot(self) -> Snapshot:
-        """All that an exact resume needs. Raises LearningError where memory or the temporary folder takes no checkpoint."""
+        """All that an exact resume needs, unless `collecting`. Raises LearningError where neither memory nor the temporary folder
+        takes a checkpoint."""
         random = json.loads(json.dumps(self._random.bit_generator.state))
         try:
             checkpoint = self._session.dump()

@@ -121,16 +121,18 @@ class Runs:
     def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
         self._stop.clear()
         self._running = True
-        saved = self._learner.step
+        saved, due = self._learner.step, False
         try:
-            while run.fraction < 1 and not self._stop.is_set():
+            while run.fraction < 1 and (self._learner.collecting or not self._stop.is_set()):
                 started = time.perf_counter()
                 try:
                     terms = run.step(self._settings().knobs())
                 except (LearningError, SampleError) as error:
                     self.drop(number, str(error))
                     raise
-                if run.done.steps % run.plan.save_every == 0 and run.fraction < 1:
+                due = due or run.done.steps % run.plan.save_every == 0
+                if due and run.fraction < 1 and not self._learner.collecting:
+                    due = False
                     run.spend(time.perf_counter() - started)
                     started = time.perf_counter()
                     self._save(number, run)
@@ -138,6 +140,7 @@ class Runs:
                 run.spend(time.perf_counter() - started)
                 if watch is not None:
                     watch(Progress(run.done, run.fraction, terms, saved))
+            self._learner.end_collecting()  # of a step that the budget cut short
             if run.fraction < 1:
                 return self._pause(number, run)
             return self._settle(number, run)

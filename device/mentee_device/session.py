@@ -101,12 +101,23 @@ class TrainingSession:
 
     def apply(self) -> None:
         """One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the
-        gradients for it. Those that are kept are in no `dump`."""
+        gradients for it, which are in no `dump`."""
         self._collected += 1
         if self._collected == self._accumulate:
             self._optimizer.step()
             self._module.lazy_reset_grad()
             self._collected = 0
+
+    @property
+    def collecting(self) -> bool:
+        """Whether gradients wait for the rest of their step."""
+        return self._collected > 0
+
+    def end_collecting(self) -> None:
+        """Forgets gradients that wait; what the batches did to running statistics stays."""
+        if self.collecting:
+            self._collected = 0
+            self._module.lazy_reset_grad()
 
     def discard(self) -> None:
         """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, BundleError, Learner
+from mentee_device import Budget, Bundle, BundleError, Learner, Owner
 from mentee_device import manifest as manifests
+from mentee_device.run import Progress
 from mentee_device.session import TrainingSession, resume
 
 from export.bundle import export_bundle, parity_samples
@@ -73,6 +74,35 @@ def test_between_steps_parameters_stay_and_a_refused_batch_takes_the_collected_o
         assert all((value == before[name]).all() for name, value in learner.parameters().items())
         learner.learn_batch(learner.supervision.take(rows).samples, learner.supervision.take(rows))
         assert any((value != before[name]).any() for name, value in learner.parameters().items())
+
+
+def test_a_run_is_saved_and_paused_only_where_no_gradient_waits(folder: Path, tmp_path: Path) -> None:
+    """Two batches a step: resumed, it ends as the run that went through; the seventh batch is half a step, which is dropped."""
+    ends, how = [], {"save_every": 1, "seed": 3, "rounds": 0, "batch": 4, "replay_batch": 4}
+    with Bundle.open(folder) as bundle:
+        golden = bundle.golden()
+        for stop in (None, 3):
+            with Owner(bundle, tmp_path / str(stop)) as me:
+                me.set(golden_drop=1.0)
+                me.add(golden)
+                saves = []
+
+                def watch(progress: Progress, me: Owner = me, stop: int | None = stop, to: list[int] = saves) -> None:
+                    to.append(progress.saved)
+                    if progress.done.steps == stop:
+                        me.pause()
+
+                update = me.learn(Budget(steps=7), watch=watch, **how)
+                if stop:
+                    assert (update.status, update.steps) == ("paused", 4)
+                    update = me.resume()
+                else:
+                    assert saves == [0, 2, 2, 4, 4, 6, 6]
+                assert update.status == "kept"
+                assert not me.learner.collecting
+                ends.append(me.learner.parameters())
+    for name, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
 
 
 @pytest.mark.parametrize(
