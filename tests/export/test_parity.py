@@ -21,7 +21,7 @@ from export.optimizer import optimizer_model
 from export.optimizer_spec import Group, Optimizer, Schedule, assign
 from export.parity import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, relative, require_parity
 from export.schema import ExportSettings
-from export.steps import apart, differences, forced_steps, worse
+from export.steps import apart, differences, forced_steps, to_nearer, worse
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import Adapter
 from tests.conftest import seeded, with_statistics
@@ -241,3 +241,21 @@ def test_the_number_of_threads_leaves_no_trace(checkpoint: MenteeCheckpoint, tmp
     finally:
         torch.set_num_threads(before)
     assert proofs[0] == proofs[1]
+
+
+def test_a_gradient_is_judged_by_the_nearer_of_torchs_own_two() -> None:
+    """-.1 - .2 + .3 in float32 is +7e-9 summed exactly and 0 summed in float32: one ReLU passes its gradient on, one does not."""
+    weights = torch.tensor([-0.1, -0.2, 0.3])
+    torchs = []
+    for kind in (torch.float64, torch.float32):
+        w = weights.to(kind).requires_grad_()
+        before = (w[0] + w[1]) + w[2]
+        (torch.relu(before) + w[0]).backward()
+        torchs.append({"w": w.grad.double()})
+    exact, rough = torchs
+    assert differences(rough, exact)["w"] > 0.5  # float32 alone is that far off
+    assert to_nearer(rough, exact, rough) == {"w": 0.0}
+    assert to_nearer(exact, exact, rough) == {"w": 0.0}
+    neither = {"w": exact["w"] * 1.01}
+    assert to_nearer(neither, exact, rough)["w"] == pytest.approx(0.01)
+    assert np.isnan(to_nearer({"w": exact["w"] * float("nan")}, exact, rough)["w"])
