@@ -23,6 +23,9 @@ COMMANDS = ("inspect", "verify", "keygen")
 
 
 def main() -> None:
+    sys.argv[1:] = [
+        argument.removeprefix("export.") for argument in sys.argv[1:]
+    ]  # export.trainable=head is trainable=head
     command = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if command in ("-h", "--help"):
         print(HELP, end="")

@@ -58,6 +58,15 @@ def test_an_export_prints_a_line_each_and_nothing_on_standard_error(saved: Path,
     assert again.startswith("'bundles/mine' exists; choose another bundle=…, or overwrite=true")
 
 
+def test_settings_may_say_whose_they_are(saved: Path, tmp_path: Path) -> None:
+    given = ["export.trainable=head", "export.rewrite=auto", *(f"export.{setting}" for setting in SMALL)]
+    done = run("-m", "export", f"checkpoint={saved}", "bundle=mine", *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "mine" / "manifest.json").read_text())
+    assert sorted(manifest["trainable"]) == ["head.bias", "head.weight"]
+    assert manifest["supervision"]["samples"] <= 40
+
+
 def test_a_full_disk_in_the_middle_of_an_export_is_one_line_and_leaves_nothing(saved: Path, tmp_path: Path) -> None:
     """The limit lies between two of ONNX Runtime's own files: the larger, the training model, does not fit."""
     given = [f"checkpoint={saved}", "bundle=mine", *SMALL]
