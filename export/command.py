@@ -28,7 +28,7 @@ def summary(exported: Exported) -> str:
             f"accuracy    {base['accuracy']:.2%} of {base['samples']} test samples, through inference.onnx",
             f"parity      gradients {max(parity['gradients'].values()):.1e} relative, "
             f"{parity['steps']['steps']} optimizer steps "
-            f"{parity['steps']['largest_difference']:.1e}, against torch in float64",
+            f"{parity['steps']['largest_difference']:.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
             *class_lines(manifest.get("class_changes")),
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
