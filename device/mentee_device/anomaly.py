@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.database import StateError
+from mentee_device.draws import Draws
 from mentee_device.samples import SampleError
 
 
@@ -66,7 +67,7 @@ class Normal:
         self.observing = True
         self.seen = 0
         self._stored_MD = np.zeros((0, dimensions), np.float32)
-        self._random = np.random.default_rng(watch.seed)
+        self._random = Draws(watch.seed)
         self._first: float | None = None
         self._last = -np.inf
         self._ends = watch.samples
@@ -105,7 +106,7 @@ class Normal:
         self.seen += 1
         place = len(self)
         if place == self.watch.capacity:
-            place = int(self._random.integers(self.seen))
+            place = self._random.integer(self.seen)
         if place < len(self):
             self._stored_MD[place] = embedding_D
         elif place < self.watch.capacity:
@@ -165,7 +166,7 @@ class Normal:
             "first": self._first,
             "last": None if np.isinf(self._last) else self._last,
             "ends": self._ends,
-            "random": self._random.bit_generator.state,
+            "random": self._random.state,
         }
         return bytes(save({"stored": self._stored_MD}, {"rest": json.dumps(rest, sort_keys=True)}))
 
@@ -180,7 +181,7 @@ class Normal:
             one._stored_MD, one.observing, one.seen = stored_MD, rest["observing"], rest["seen"]
             one._first, one._ends = rest["first"], rest["ends"]
             one._last = -np.inf if rest["last"] is None else rest["last"]
-            one._random.bit_generator.state = rest["random"]
+            one._random.state = rest["random"]
         except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise StateError(f"what was observed cannot be read ({error}): restore a copy of the state") from error
         return one

@@ -4,7 +4,6 @@ Nothing here or above it parses a graph, a checkpoint or a pack before every byt
 by the manifest. Paths are checked before they are opened, sizes before contents are read.
 """
 
-import hashlib
 import os
 import shutil
 import stat
@@ -15,6 +14,7 @@ import zlib
 from pathlib import Path
 
 from mentee_device import manifest as manifests
+from mentee_device.digest import sha256
 from mentee_device.manifest import BundleError, FileEntry, Manifest
 from mentee_device.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.signature import check_signature
@@ -162,7 +162,7 @@ def _check_file(place: Path, name: str, entry: FileEntry) -> None:
     size = place.stat().st_size
     if size != entry.size:
         raise BundleError(f"{name!r} has {size} bytes, expected {entry.size}: truncated or altered, fetch it again")
-    digest = hashlib.sha256()
+    digest = sha256()
     with place.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

@@ -4,7 +4,6 @@ What makes room for a new sample when a bound is reached, in this order: unlabel
 then the owner's own; among equals one of the class with the most samples; of that class the oldest.
 """
 
-import hashlib
 import json
 import time
 from collections import Counter, deque
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.database import StateError
+from mentee_device.digest import sha256
 from mentee_device.manifest import Manifest
 from mentee_device.samples import UNLABELLED, Samples, preprocess
 from mentee_device.store import CLOCK, Store
@@ -220,4 +220,4 @@ def unpack(content: bytes) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
 
 
 def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return sha256(data).hexdigest()

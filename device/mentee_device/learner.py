@@ -3,7 +3,6 @@
 Axes: N samples, B of one batch, K classes, D embedding.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from mentee_device.batch import mixed, unanswered
 from mentee_device.bundle import Bundle
+from mentee_device.draws import Draws
 from mentee_device.passes import EVALUATION_BATCH, added, passes
 from mentee_device.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.session import TrainingSession, resume
@@ -64,7 +64,7 @@ class Learner:
         self.threads = threads
         self._supervision: Supervision | None = None
         self.step = 0
-        self._random = np.random.default_rng(0)
+        self._random = Draws()
         self._session: TrainingSession
         self.reset()
 
@@ -211,11 +211,11 @@ class Learner:
 
     def seed(self, seed: int) -> None:
         """Restarts the random state that batches are drawn with."""
-        self._random = np.random.default_rng(seed)
+        self._random = Draws(seed)
 
     def draw(self, rows: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
         """`batch` of `rows` without replacement, all of them where there are fewer."""
-        return self._random.choice(rows, min(batch, len(rows)), replace=False)
+        return self._random.sample(rows, min(batch, len(rows)))
 
     def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
         """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
@@ -236,7 +236,7 @@ class Learner:
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs, unless `collecting`. Raises LearningError where neither memory nor the temporary folder
         takes a checkpoint."""
-        random = json.loads(json.dumps(self._random.bit_generator.state))
+        random = self._random.state
         try:
             checkpoint = self._session.dump()
         except (OSError, RuntimeError) as error:
@@ -247,11 +247,11 @@ class Learner:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
-        random = np.random.default_rng()
+        random = Draws()
         try:
-            random.bit_generator.state = snapshot.random
-        except (TypeError, ValueError, KeyError) as error:
-            raise LearningError(f"the snapshot's random state is not numpy's ({error})") from error
+            random.state = snapshot.random
+        except ValueError as error:
+            raise LearningError(f"the snapshot's random state cannot be continued ({error})") from error
         self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
         self._session.learning_rate = snapshot.learning_rate
         self._random = random
@@ -261,7 +261,7 @@ class Learner:
         """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
         self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
         self._session.learning_rate = self._manifest.learning_rate
-        self._random = np.random.default_rng(0)
+        self._random = Draws()
         self.step = 0
 
     def close(self) -> None:

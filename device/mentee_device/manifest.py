@@ -3,13 +3,14 @@
 Axes: C H W of one sample, K classes.
 """
 
-import hashlib
 import json
 import math
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+
+from mentee_device.digest import sha256
 
 FORMAT = "mentee-bundle/1"
 KNOBS = ("alpha", "beta", "gamma", "temperature")
@@ -118,7 +119,7 @@ def check_id(text: bytes, raw: dict[str, Any]) -> None:
     stated = _get(raw, "id", str)
     if not re.fullmatch("[0-9a-f]{64}", stated) or text.count(stated.encode()) != 1:
         raise BundleError(f"manifest.json: id {stated[:70]!r} is not 64 hex digits that occur once: fetch it again")
-    digest = hashlib.sha256(text.replace(stated.encode(), b"0" * 64)).hexdigest()
+    digest = sha256(text.replace(stated.encode(), b"0" * 64)).hexdigest()
     if digest != stated:
         raise BundleError(
             f"manifest.json says id {stated[:12]}…, its content gives {digest[:12]}…: altered, fetch the bundle again"

@@ -3,12 +3,11 @@
 Each sealed value is bound to its place ("sample 12"), so that two rows of a stolen file cannot be exchanged unnoticed.
 """
 
-import hashlib
-import hmac
 import os
 from typing import Any
 
 from mentee_device.database import StateError
+from mentee_device.digest import sha256
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 
@@ -31,7 +30,7 @@ class Seal:
         except ImportError as error:
             raise StateError(f"a key needs the package `cryptography` ({error}): pip install cryptography") from error
         self._cipher = ChaCha20Poly1305(key)
-        self._mark = hmac.digest(key, b"mentee-device content mark", "sha256")
+        self._mark = _authenticate(key, b"mentee-device content mark").digest()
 
     def close(self, data: bytes, place: str) -> bytes:
         """`data` as it is stored at `place`: 12 random bytes, the ciphertext, 16 bytes that authenticate both."""
@@ -53,4 +52,10 @@ class Seal:
 
     def mark(self, data: bytes) -> str:
         """The same for the same bytes; under a key it tells who has none of it nothing about them."""
-        return hmac.new(self._mark, data, "sha256").hexdigest() if self.keyed else hashlib.sha256(data).hexdigest()
+        return _authenticate(self._mark, data).hexdigest() if self.keyed else sha256(data).hexdigest()
+
+
+def _authenticate(key: bytes, data: bytes) -> Any:
+    import hmac  # loads OpenSSL, as `cryptography` has by then
+
+    return hmac.new(key, data, "sha256")

@@ -1,9 +1,10 @@
 """What learning has changed, as one value: taken from a `Learner`, kept in a version, put back into a `Learner`."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
+
+from mentee_device.digest import sha256
 
 
 @dataclass(frozen=True)
@@ -19,4 +20,4 @@ class Snapshot:
     def digest(self) -> str:
         """sha256 over all fields: SQLite notices a torn page, but not a flipped bit."""
         head = json.dumps([self.bundle, self.step, float(self.learning_rate).hex(), self.random], sort_keys=True)
-        return hashlib.sha256(head.encode() + b"\n" + self.checkpoint).hexdigest()
+        return sha256(head.encode() + b"\n" + self.checkpoint).hexdigest()

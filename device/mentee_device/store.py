@@ -5,7 +5,6 @@ did, or refuses in one line and leaves everything as it was. Order is by number;
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 from mentee_device import database, tables
 from mentee_device.database import Damaged, StateError, translated
+from mentee_device.digest import sha256
 from mentee_device.lock import Lock, StateLocked
 from mentee_device.seal import Seal
 from mentee_device.tables import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
@@ -228,7 +228,7 @@ class Store:
         with self.transaction() as connection:
             sealed = self.seal.close(value, f"blob {name}")
             connection.execute(
-                "INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (name, sealed, hashlib.sha256(sealed).hexdigest())
+                "INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (name, sealed, sha256(sealed).hexdigest())
             )
 
     def get(self, name: str) -> bytes | None:
@@ -236,7 +236,7 @@ class Store:
         rows = self.rows("SELECT value, digest FROM blobs WHERE name = ?", name)
         if not rows:
             return None
-        if hashlib.sha256(rows[0][0]).hexdigest() != rows[0][1]:
+        if sha256(rows[0][0]).hexdigest() != rows[0][1]:
             raise Damaged(f"{self.folder}: {name!r} is damaged: delete it, and make it again")
         return self.seal.open(rows[0][0], f"blob {name}")
 

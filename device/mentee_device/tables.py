@@ -5,7 +5,6 @@ version 1. Raise FORMAT with any change of the tables, and teach `upgrade` the s
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from mentee_device import database
 from mentee_device.database import Damaged, StateError, sync_folder, translated
+from mentee_device.digest import sha256
 from mentee_device.seal import Seal
 
 FORMAT = 2  # PRAGMA user_version
@@ -99,7 +99,7 @@ def _read_format_1(place: Path) -> tuple[tuple[str, int, float, str, bytes, str]
         raise StateError(f"{place} holds no saved state: restore a copy of it or delete it")
     try:
         head = json.dumps([row[0], row[1], float(row[2]).hex(), json.loads(row[3])], sort_keys=True)
-        intact = hashlib.sha256(head.encode() + b"\n" + row[4]).hexdigest() == row[5]
+        intact = sha256(head.encode() + b"\n" + row[4]).hexdigest() == row[5]
     except (ValueError, TypeError):
         intact = False
     if not intact:

@@ -4,7 +4,6 @@ The file is one line of JSON (format, bundle, length and sha256 of the rest), th
 samples and parameters are encrypted as they were. Like a bundle's id, the sha256 tells damage, not who made the file.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 from mentee_device.bundle import Bundle
 from mentee_device.database import StateError, sync_folder
+from mentee_device.digest import sha256
 from mentee_device.store import Store
 from mentee_device.tables import DATABASE, LOCK
 
@@ -27,7 +27,7 @@ def export_state(store: Store, path: str | os.PathLike[str]) -> int:
     body, whole = (target.with_name(f"{target.name}{end}") for end in (".body", ".new"))
     try:
         store.copy_to(body)
-        size, digest = body.stat().st_size, hashlib.sha256()
+        size, digest = body.stat().st_size, sha256()
         with body.open("rb") as source:
             while chunk := source.read(CHUNK):
                 digest.update(chunk)
@@ -65,7 +65,7 @@ def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> N
                     f"{path} belongs to bundle {str(head['bundle'])[:12]}…, this one is {bundle[:12]}…: bring both devices "
                     "to one bundle with `update`, then export again"
                 )
-            digest, size = hashlib.sha256(), 0
+            digest, size = sha256(), 0
             handle = os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "wb") as target:
                 while chunk := file.read(CHUNK):
