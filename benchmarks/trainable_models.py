@@ -24,10 +24,10 @@ from export.artifacts import silenced, write_artifacts
 from export.exportable import require_exportable
 from export.feeds import Samples, draw
 from export.freeze import freeze_batch_norm
+from export.gradient_check import differences
 from export.graph import TrainingGraph, cut_inference, input_ports, output_ports, tidied, traced
 from export.rewrites import PREFIX, Finding, require_differentiable, rewrite
 from export.schema import ExportSettings
-from export.steps import differences
 from export.twin import Runtime, Twin
 from mentee.networks import InvertedResidualCNN, PlainCNN, ResidualCNN
 from objective.probes import ProbedMentee

@@ -4,13 +4,14 @@ The reference is torch in float64 with the very same module. What is compared:
 
 * every output of the training graph, the eval graph and inference.onnx, on batches of 1 and of N, with samples that are
   labelled, supervised, both and neither, under knobs that change from batch to batch;
-* every parameter's gradient on the same, to the nearer of torch in float64 and in float32 (`to_nearer` in steps.py says why);
-  what torch's own float32 differs by from float64 stands beside it, and twice that is allowed where it is more than the bound;
+* every parameter's gradient on the same, to the nearer of torch in float64 and in float32 (`to_nearer` in gradient_check.py says
+  why); its distance to float64 and that of torch's own float32 stand beside it, and twice the last is allowed where it is
+  more than the bound;
 * with nothing to learn from, that loss and gradients are exactly 0;
 * 20 steps of the optimizer, teacher-forced (steps.py); two free runs are recorded beside it, and judge nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from data.errors import UserError
 from export.batch_norm import smallest_map
 from export.feeds import MASKS, Feed, draw
 from export.feeds import Samples as Samples
+from export.gradient_check import GradientCheck, worse
 from export.graph import Port, TrainingGraph
 from export.optimizer_spec import Optimizer
-from export.steps import differences, forced_steps, free_run, to_nearer, worse
+from export.steps import forced_steps, free_run
 from export.twin import Runtime, Twin, one_thread, session_options, without_chance
 
 BATCH = 8
@@ -48,7 +50,7 @@ def measure(
     # a batch that brings BatchNorm one value a channel has no variance
     fewest = 4 if smallest_map(graph.student.mentee, samples.input[:2]) == 1 else 1
     report: dict[str, Any] = {
-        "reference": "torch float64",
+        "reference": "torch float64; for `gradients` the nearer of that and torch float32",
         "bounds": {"outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND, "steps": STEPS_BOUND},
         "batches": [fewest, BATCH],
         "masks": list(MASKS),
@@ -58,12 +60,14 @@ def measure(
     together, batch = (CORRELATED, BATCH) if correlated else (1, max(fewest, 2))
     feeds = [*draw(samples, MASKS, fewest), *draw(samples, MASKS, BATCH, 1, together)]
     with one_thread(), without_chance(graph, folder) as still:
-        report |= compare(graph, still, feeds, outputs)
+        compared, gradients = compare(graph, still, feeds, outputs)
+        report |= compared
         report["inference"] = compare_inference(graph, inference, samples.input)
-        report["steps"] = forced_steps(graph, still, samples, optimizer, batch, together)
-        report["gradients"] = joined(report["gradients"], report["steps"].pop("gradients"))
-        own = report["torch_float32"]["gradients"]
-        report["torch_float32"]["gradients"] = joined(own, report["steps"].pop("torch_float32"))
+        report["steps"], in_steps = forced_steps(graph, still, samples, optimizer, batch, together)
+        gradients.join(in_steps)
+        report["gradients"] = gradients.nearer
+        report["gradients_to_float64"] = gradients.float64
+        report["torch_float32"] = {"gradients": gradients.torch_float32}
         report["free_run"] = free_run(graph, still, samples, optimizer, batch)
     return report
 
@@ -91,12 +95,14 @@ def require_parity(report: dict[str, Any]) -> None:
         )
 
 
-def compare(graph: TrainingGraph, folder: Path, feeds: Sequence[Feed], outputs: Sequence[Port]) -> dict[str, Any]:
+def compare(
+    graph: TrainingGraph, folder: Path, feeds: Sequence[Feed], outputs: Sequence[Port]
+) -> tuple[dict[str, Any], GradientCheck]:
     """Outputs of the training and the eval graph, gradients, and the running statistics after all of `feeds`."""
     twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
     running = twin.running()
     worst = dict.fromkeys((port.name for port in outputs), 0.0)
-    gradients, own = dict.fromkeys(twin.parameters, 0.0), dict.fromkeys(twin.parameters, 0.0)
+    gradients = GradientCheck(list(twin.parameters))
     neither = {"loss": 0.0, "gradients": 0.0}
     for mask, feed in zip(MASKS * 2, feeds, strict=True):
         evaluated = twin.evaluated(feed) if running else None
@@ -115,19 +121,9 @@ def compare(graph: TrainingGraph, folder: Path, feeds: Sequence[Feed], outputs: 
             neither["loss"] = worse(neither["loss"], float(np.abs(seen[0]).max()))
             neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
             continue
-        gradients = joined(gradients, to_nearer(seen_gradients, exact, rough))
-        own = joined(own, differences(rough, exact))
-    return {
-        "outputs": worst,
-        "gradients": gradients,
-        "torch_float32": {"gradients": own},
-        "neither": neither,
-        "running": {name: relative(runtime.values([name])[name], value) for name, value in running.items()},
-    }
-
-
-def joined(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {name: worse(value, other[name]) for name, value in one.items()}
+        gradients.judge(seen_gradients, exact, rough)
+    running_off = {name: relative(runtime.values([name])[name], value) for name, value in running.items()}
+    return {"outputs": worst, "neither": neither, "running": running_off}, gradients
 
 
 def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) -> dict[str, float]:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from export.dropout import drop_nothing_in
 from export.feeds import Samples
+from export.gradient_check import worse
 from export.graph import TrainingGraph
 from export.parity import relative
-from export.steps import worse
 from export.twin import Runtime, Twin
 from export.weights import PARAMETERS, fill_nominal
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from export.feeds import Samples, draw, scaled
+from export.gradient_check import GradientCheck, max_or_nan, worse
 from export.graph import TrainingGraph
 from export.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
 from export.twin import Runtime, TorchOptimizer, Twin
@@ -38,8 +39,9 @@ NEAR = 0.02  # of a parameter's own root mean square
 
 def forced_steps(
     graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
-) -> dict[str, Any]:
-    """`largest_difference`: of one element's change, over the largest change in its tensor, less float32's rounding of it."""
+) -> tuple[dict[str, Any], GradientCheck]:
+    """What `parity.json` says of the steps, and the gradients there. `largest_difference`: of one element's
+    change, over the largest change in its tensor, less float32's rounding of it."""
     twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
     stepper = TorchOptimizer(optimizer, twin.parameters)
     later = later_steps(optimizer.schedule)
@@ -51,7 +53,7 @@ def forced_steps(
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
     feeds = draw(samples, masks, batch, 2, together)
-    gradients, own, changes = (dict.fromkeys(names, 0.0) for _ in range(3))
+    gradients, changes = GradientCheck(names), dict.fromkeys(names, 0.0)
     clipped = 0
     for k in range(STEPS):
         if k == STEPS // 2:
@@ -68,28 +70,24 @@ def forced_steps(
             single.backward(feed)
         expected = twin.take_gradients()
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
-        for name, value in differences(rough, expected).items():
-            own[name] = worse(own[name], value)
         factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
         for feed in batches:
             runtime(scaled(feed, factor), learning=True)
         seen = runtime.gradients(twin.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
-        for name, value in to_nearer(seen, expected, rough).items():
-            gradients[name] = worse(gradients[name], value)
+        gradients.judge(seen, expected, rough)
         clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
         for name, value in step_differences(twin, stepper, runtime, seen).items():
             changes[name] = worse(changes[name], value)
-    return {
+    report = {
         "steps": STEPS,
         "leap_after_half": later,
         "clipped": clipped,
         "micro_batches": micro,
         "largest_difference": max_or_nan(changes.values()),
         "parameters": changes,
-        "gradients": gradients,
-        "torch_float32": own,
     }
+    return report, gradients
 
 
 def step_differences(
@@ -124,32 +122,6 @@ def wanted_norm(k: int, optimizer: Optimizer, gradients: dict[str, Tensor]) -> f
 
 def total_norm(gradients: dict[str, Tensor]) -> float:
     return float(torch.stack([gradient.norm() for gradient in gradients.values()]).norm())
-
-
-def differences(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
-    """‖difference‖ / ‖gradient‖, a gradient below a thousandth of the largest counting as that thousandth: the rest of it is
-    rounding."""
-    floor = 1e-3 * max(float(gradient.norm()) for gradient in expected.values()) + 1e-12
-    return {
-        name: float((seen[name] - gradient).norm()) / max(float(gradient.norm()), floor)
-        for name, gradient in expected.items()
-    }
-
-
-def to_nearer(seen: dict[str, Tensor], exact: dict[str, Tensor], rough: dict[str, Tensor]) -> dict[str, float]:
-    """`differences` to the nearer of torch's float64 and its float32 gradient. A value within rounding of 0 before a ReLU, or
-    of its neighbour before a pool, may go another way in float32, whoever computes it."""
-    to_exact, to_rough = differences(seen, exact), differences(seen, rough)
-    return {name: float(np.minimum(value, to_rough[name])) for name, value in to_exact.items()}  # NaN stays NaN
-
-
-def worse(one: float, other: float) -> float:
-    """The larger, and NaN where either is: `max(0.0, nan)` is 0.0, which would pass for agreement."""
-    return float(np.maximum(one, other))
-
-
-def max_or_nan(values: Any) -> float:
-    return float(np.max(list(values)))
 
 
 def later_steps(schedule: Schedule) -> int:

@@ -14,10 +14,10 @@ from data.errors import UserError
 from export.artifacts import write_artifacts
 from export.bundle import export_bundle
 from export.feeds import Feed
+from export.gradient_check import differences
 from export.graph import Port, TrainingGraph, export_graph, input_ports, output_ports
 from export.optimizer_spec import Optimizer
 from export.schema import ExportSettings
-from export.steps import differences
 from export.twin import Runtime, Twin
 from mentee.checkpoint import MenteeCheckpoint
 from objective.loss import LossSpec
