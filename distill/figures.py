@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from objective.loss_spec import LossSpec
 
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch
 DPI = 110
+LABEL_WIDTH = 36  # characters of an arm beside its bar
 DEFAULT = LossSpec()
 
 
@@ -99,7 +101,9 @@ def draw_confusions(matrices: Mapping[str, Tensor], classes: Sequence[str], path
 def draw_comparison(accuracies: Mapping[str, Sequence[float]], gains: Mapping[str, Difference], path: Path) -> None:
     """Accuracies (0 to 1) of each arm's runs with mean ± std; beside it, where there are any, the paired gains in points."""
     columns = 2 if gains else 1
-    figure = Figure(figsize=(5.5 * columns, 1.2 + 0.5 * len(accuracies)), layout="constrained")
+    labels = ["\n".join(wrap(label, LABEL_WIDTH)) for label in accuracies]
+    lines = sum(max(3, 1 + label.count("\n")) for label in labels)
+    figure = Figure(figsize=(5.5 * columns, 1.2 + lines / 6), layout="constrained")
     left, *right = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     for row, (label, values) in enumerate(accuracies.items()):
         spread = Spread.of([100 * value for value in values])
@@ -109,11 +113,11 @@ def draw_comparison(accuracies: Mapping[str, Sequence[float]], gains: Mapping[st
             gain = gains[label]
             half = 100 * (gain.high - gain.mean) if gain.high is not None else None
             axes.errorbar(100 * gain.mean, row, xerr=half, fmt="o", color=f"C{row}", capsize=4)
-    left.set_yticks(range(len(accuracies)), list(accuracies))
+    left.set_yticks(range(len(accuracies)), labels)
     left.set(xlabel="test accuracy, % (mean ± std)", ylim=(len(accuracies) - 0.5, -0.5))
     for axes in right:
         axes.axvline(0, color="0.5", linestyle=":")
-        axes.set(xlabel="paired difference to the lone mentee, points (95 % interval)")
+        axes.set(xlabel="over the lone mentee, points (paired, 95 %)")
     save(figure, path)
 
 

@@ -1,5 +1,10 @@
 """One comparison of all runs of a sweep: mean ± std over the seeds of each combination of the other overrides, and what it
-gains over the lone mentee of the same combination."""
+gains over the lone mentee of the same combination.
+
+    python -m distill.sweep FOLDER
+
+makes it anew of what finished under FOLDER: after a sweep that was killed, or of single runs side by side.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +25,9 @@ from distill.report import Picture, Table, write_report
 from distill.run import write_json
 
 COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
-MENTOR_ONLY = ("schedule", "probes", "keep_answers")  # settings that do not reach a lone mentee
+MENTOR_ONLY = ("mentor", "schedule", "probes", "keep_answers")  # settings that do not reach a lone mentee
+AGAINST_MENTOR = ("agreement", "kl")  # scores that are no pair where the mentors are two
+LONGEST = 48  # characters of a setting's value in an arm's label
 
 
 @dataclass(frozen=True)
@@ -102,23 +109,36 @@ def arms_of(runs: Sequence[SweptRun]) -> list[Arm]:
     groups: dict[tuple[tuple[str, str], ...], list[SweptRun]] = {}
     for run in runs:
         if run.record is not None:
-            groups.setdefault(tuple(sorted(without_seed(run).items())), []).append(run)
+            groups.setdefault(tuple(sorted(settings_of(run).items())), []).append(run)
     arms = []
-    for members in groups.values():
-        overrides = without_seed(members[0])
-        label = " ".join(f"{key}={overrides[key]}" for key in varying if key in overrides) or "every run"
+    labels = labels_of([settings_of(members[0]) for members in groups.values()], varying)
+    for label, members in zip(labels, groups.values(), strict=True):
+        overrides = settings_of(members[0])
         scored = [Scored(str(run.folder), run.record, run.record.scores) for run in members if run.record is not None]
         arms.append(Arm(label, overrides, sorted(scored, key=lambda run: run.record.seed)))
     return arms
 
 
+def labels_of(arms: Sequence[dict[str, str]], varying: Sequence[str]) -> list[str]:
+    """Long values cut off, where every arm's is still its own."""
+    whole, cut = ([label(overrides, varying, most) for overrides in arms] for most in (None, LONGEST))
+    return cut if len(set(cut)) == len(arms) else whole
+
+
+def label(overrides: dict[str, str], varying: Sequence[str], most: int | None) -> str:
+    shown = {key: overrides[key] for key in varying if key in overrides}
+    if most is not None:
+        shown = {key: value if len(value) <= most else value[: most - 1] + "…" for key, value in shown.items()}
+    return " ".join(f"{key}={value}" for key, value in shown.items()) or "every run"
+
+
 def varying_keys(runs: Sequence[SweptRun]) -> list[str]:
-    keys = dict.fromkeys(key for run in runs for key in without_seed(run))
+    keys = dict.fromkeys(key for run in runs for key in settings_of(run))
     return [key for key in keys if len({run.overrides.get(key) for run in runs}) > 1]
 
 
-def without_seed(run: SweptRun) -> dict[str, str]:
-    return {key: value for key, value in run.overrides.items() if key != "seed"}
+def settings_of(run: SweptRun) -> dict[str, str]:
+    return {key: value for key, value in run.overrides.items() if key not in ("seed", "run_dir")}
 
 
 def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
@@ -130,9 +150,13 @@ def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
         return None
     control = max(controls, key=lambda other: len(other.overrides.items() & arm.overrides.items()))
     try:
-        return Gain(control.label, differences(pairs_by_seed(arm.runs, control.runs)))
+        pairs = pairs_by_seed(arm.runs, control.runs)
     except UserError as error:
         return Gain(control.label, problem=str(error))
+    found = differences(pairs)
+    if any(run.record.mentor_scores != other.record.mentor_scores for run, other in pairs):
+        found = {name: difference for name, difference in found.items() if name not in AGAINST_MENTOR}
+    return Gain(control.label, found)
 
 
 def reaching_lone(overrides: dict[str, str]) -> dict[str, str]:
@@ -161,7 +185,7 @@ def comparison_table(runs: Sequence[SweptRun], arms: Sequence[Arm], gains: dict[
     notes += [f"{label}: {gain.problem}" for label, gain in gains.items() if gain.problem]
     same = [
         f"{key}={value}"
-        for key, value in runs[0].overrides.items()
+        for key, value in settings_of(runs[0]).items()
         if all(run.overrides.get(key) == value for run in runs)
     ]
     notes += [f"the same in every run: {' '.join(same)}"] if same else []
@@ -208,3 +232,23 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
         return None
     paired = {name: asdict(difference) for name, difference in gain.found.items()}
     return {"label": gain.control, "paired": paired, "problem": gain.problem or None}
+
+
+def main(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python -m distill.sweep FOLDER        compares all runs under it", file=sys.stderr)
+        return 2
+    folder = Path(arguments[0])
+    try:
+        runs = read_sweep(folder)
+        if not any(run.record is not None for run in runs):
+            raise UserError(f"{folder} holds no finished run ({len(runs)} unfinished); give the folder of a sweep")
+        compare_sweep(folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from distill.sweep import compare_sweep
+from distill.sweep import compare_sweep, main
 from tests.distill.test_comparison import RECORD
 
 Accuracies = dict[tuple[str, int], float]
@@ -132,3 +132,44 @@ def test_where_every_run_failed_nothing_is_written(tmp_path: Path) -> None:
     leave(tmp_path / "0", ["seed=1"], None, "no data")
     compare_sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"0"}
+
+
+def test_single_runs_under_a_folder_are_compared_as_a_sweeps_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each has a `run_dir` of its own, by which they are no different arms."""
+    for seed in (1, 2):
+        for name in ("piecewise", "alone"):
+            folder = tmp_path / f"{name}{seed}"
+            given = [f"seed={seed}", f"schedule={name}", f"run_dir={folder}"]
+            accuracy = 0.9 if name == "alone" else 0.9 + 0.01 * seed
+            leave(folder, given, accuracy, seed=seed, lone=name == "alone")
+    assert main([str(tmp_path)]) == 0
+    assert "+1.50" in capsys.readouterr().out
+    arms = {arm["label"]: arm for arm in json.loads((tmp_path / "comparison.json").read_text())["arms"]}
+    assert set(arms) == {"schedule=piecewise", "schedule=alone"}
+    assert [run["seed"] for run in arms["schedule=piecewise"]["runs"]] == [1, 2]
+
+
+def test_a_folder_without_a_finished_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(tmp_path / "0", ["seed=1"], None)
+    assert main([str(tmp_path)]) == 1
+    assert "holds no finished run (1 unfinished); give the folder of a sweep" in capsys.readouterr().err
+    assert main([]) == main(["--help"]) == 2
+
+
+def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its_own(tmp_path: Path) -> None:
+    long = "[{_target_: mentor.networks.ResidualNet, widths: [32, 96, 192], blocks: 1}, {…}]"
+    leave(tmp_path / "0", ["mentor=a", "schedule=alone", "seed=1"], 0.6, lone=True, mentor_scores={"accuracy": 0.8})
+    leave(tmp_path / "1", ["mentor=a", "seed=1"], 0.7, mentor_scores={"accuracy": 0.8})
+    other = ["mentor=b", f"mentor.network.members={long}", "seed=1"]
+    leave(tmp_path / "2", other, 0.9, mentor_scores={"accuracy": 0.95})
+    arms, _ = compared(tmp_path)
+    under_a, under_b = (arm["against"]["paired"] for arm in arms.values() if arm["against"])
+    assert under_a["accuracy"]["mean"] == pytest.approx(0.1)
+    assert set(under_a) == {"accuracy", "kl"}
+    assert under_b["accuracy"]["mean"] == pytest.approx(0.3)
+    assert set(under_b) == {"accuracy"}
+    assert not any(long in label for label in arms)
+    leave(tmp_path / "3", [*other[:1], other[1] + "0", "seed=1"], 0.8)  # differs only behind the cut
+    assert sum(long in label for label in compared(tmp_path)[0]) == 2
