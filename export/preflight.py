@@ -19,6 +19,7 @@ from export.graph import TrainingGraph, input_ports, output_ports, traced
 from export.preflight_schema import PreflightSettings
 from export.prepare import frozen_network
 from export.rewrites import PREFIX, Finding, advice, place, rewrite
+from export.trainable import choose_trainable
 from mentee.checkpoint import MenteeCheckpoint
 from objective.probes import Probe, ProbedMentee
 from objective.taps import find_head
@@ -69,14 +70,17 @@ def preflight(
     head: str | None = None,
     probes: Sequence[Probe] = (),
     rewriting: str = "auto",
+    trainable: str | Sequence[str] = "all",
 ) -> Preflight:
-    """`network` as it would be differentiated (BatchNorm held or not), `shape` of one sample.
+    """`network` as it would be differentiated (BatchNorm held or not), `shape` of one sample. What is not `trainable` is frozen,
+    in place: only what stands behind the first trained layer needs a gradient.
 
     Raises `UserError` for a network that no graph can be made of: see `require_exportable`, and what cannot be traced.
     """
     example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     logits = require_exportable(network, example)
     head = find_head(network, example) if head is None else head
+    names = choose_trainable(network, trainable, head, example)
     student = ProbedMentee(network, probes, head).eval()
     with torch.no_grad():
         embedding = student(example).embedding
@@ -92,7 +96,6 @@ def preflight(
             graph, input_ports(shape, classes, probes), output_ports(classes, embedding.shape[1], probes, graph.loss)
         )
     parameters = dict(network.named_parameters())
-    names = [name for name, parameter in parameters.items() if parameter.requires_grad]
     require_used(names, {tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer})
     return Preflight(
         type(network).__name__,
@@ -117,10 +120,12 @@ def of_network(settings: PreflightSettings) -> Preflight:
     network: nn.Module = build(settings.network, "network").eval()
     assert settings.shape is not None
     require_exportable(network, torch.randn(2, *settings.shape, generator=torch.Generator().manual_seed(0)))
-    return preflight(with_batch_norm(network, settings.batch_norm), settings.shape, settings.head, (), settings.rewrite)
+    network = with_batch_norm(network, settings.batch_norm)
+    return preflight(network, settings.shape, settings.head, (), settings.rewrite, settings.trainable)
 
 
 def of_checkpoint(settings: PreflightSettings) -> Preflight:
     checkpoint = MenteeCheckpoint.load(Path(str(settings.checkpoint)))
     network = frozen_network(checkpoint, settings.batch_norm)
-    return preflight(network, checkpoint.view.shape, checkpoint.head, checkpoint.probes, settings.rewrite)
+    shape, rewriting = checkpoint.view.shape, settings.rewrite
+    return preflight(network, shape, checkpoint.head, checkpoint.probes, rewriting, settings.trainable)

@@ -5,7 +5,7 @@ from typing import Any
 
 from data.errors import UserError, did_you_mean
 from data.recipe import check_recipe
-from export.schema import BATCH_NORM, REWRITE
+from export.schema import BATCH_NORM, REWRITE, require_trainable
 
 
 @dataclass
@@ -18,6 +18,7 @@ class PreflightSettings:
     head: str | None = None  # the layer whose input is the embedding; found where it can be
     batch_norm: str = "frozen"
     rewrite: str = "auto"
+    trainable: Any = "all"  # as an export's: all, head, last:<n>, bias, norm, a glob, or a list of these
 
 
 def check_preflight(settings: PreflightSettings) -> None:
@@ -30,6 +31,7 @@ def check_preflight(settings: PreflightSettings) -> None:
     for name, known in (("batch_norm", BATCH_NORM), ("rewrite", REWRITE)):
         if (value := getattr(settings, name)) not in known:
             raise UserError(f"{name}={value}{did_you_mean(str(value), known)}; expected one of {', '.join(known)}")
+    require_trainable(settings.trainable)
     if settings.checkpoint is not None:
         for name in ("shape", "head"):
             if getattr(settings, name) is not None:

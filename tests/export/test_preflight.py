@@ -50,6 +50,17 @@ def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
     assert found.lines()[-1] == "it will export; nothing needs a rewrite"
 
 
+def test_what_is_chosen_to_train_decides_what_needs_a_gradient(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [finding.module for finding in preflight(Net(), (1, 6, 6), trainable="up.*").findings] == ["up"]
+    monkeypatch.setattr("sys.argv", ["export"])
+    given = [f"network._target_={__name__}.Net", "shape=[1,6,6]"]
+    assert main(given) == 1
+    assert main([*given, "trainable=head"]) == 0
+    assert "Net: 123 parameters, 15 of them trainable; head 'head'" in capsys.readouterr().out
+
+
 def test_weights_of_another_type_are_named() -> None:
     x = torch.zeros(2, 1, 6, 6)
     network = Net()
@@ -120,6 +131,8 @@ def test_a_parameter_without_a_part_in_it_is_named() -> None:
         (["network._target_=mentee.networks.PlainCNN"], "expected the sizes of one sample"),
         (["checkpoint=a.safetensors", "rewrite=of"], "rewrite=of; did you mean 'off'?"),
         (["checkpoint=a.safetensors", "shape=[1,8,8]"], "a checkpoint says its own"),
+        (["checkpoint=a.safetensors", "trainable=last2"], "expected last:<n>"),
+        (["network._target_=tests.export.test_preflight.Net", "shape=[1,6,6]", "trainable=haed"], "mean 'head'?"),
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line(
