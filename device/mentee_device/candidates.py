@@ -106,6 +106,7 @@ def replay(
         run.spend(time.perf_counter() - started)
         if watch is not None:
             watch(Progress(run.done, run.fraction, terms, 0))
+    learner.end_collecting()
     return run.done
 
 

@@ -130,7 +130,7 @@ class _Comparison:
         """The winner, None for the new base as it is, and why: the rule stands in docs/device.md."""
         if not self._lineage:
             return None, "nothing had been learnt on the old base, so the new one is taken as it is"
-        tried = {number for version in self._versions.all() for number in version.learned}
+        tried = {number for version in self._versions.all() if _was_judged(version) for number in version.learned}
         undone = tried - self._learned  # dropped by the guard, or the owner went back: not to be learnt by another door
         fitting = [item.about for item in self._moving.items if item.fits and item.about.number not in undone]
         labelled = [one for one in fitting if one.label >= 0]
@@ -205,6 +205,11 @@ class _Comparison:
     def _candidate(self, name: str, plan: Plan, learned: tuple[int, ...], done: Done) -> Candidate:
         score = self._judge.score(self._learner, self._owner)
         return Candidate(name, self._learner.snapshot(), learned, plan, done, score)
+
+
+def _was_judged(version: Version) -> bool:
+    """Not so an unfinished run, a damaged version, or one of an earlier base: nobody spoke against their samples."""
+    return version.status in ("kept", "pruned", "dropped") or bool(version.verdict.get("reasons"))
 
 
 def _plan(lineage: Sequence[Version], samples: Sequence[int], budget: Budget | None) -> Plan:

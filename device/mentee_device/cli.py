@@ -122,6 +122,9 @@ def _parser() -> argparse.ArgumentParser:
 def _quick_options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     made["enrol"].add_argument("--name", metavar="CLASS", help="of the samples in --data, the bundle's or a new one")
     made["enrol"].add_argument("--remove", metavar="CLASS", help="all enrolled samples of it")
+    made["enrol"].add_argument(
+        "--clear", action="store_true", help="removes all that was enrolled, before anything else"
+    )
     made["recognise"].add_argument("--neighbours", type=_at_least(0), default=0, help="0: nearest class mean (default)")
     made["recognise"].add_argument("--floor", type=float, default=-1.0, help="least cosine, below it: don't know")
     watch = made["watch"]
@@ -150,7 +153,7 @@ def _quick_options(made: Mapping[str, argparse.ArgumentParser]) -> None:
 
 
 def _learn_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=_at_least(1), help="of the run (default 120, or 90 without any label)")
+    command.add_argument("--steps", type=_at_least(1), help="of the run (default 240, or 200 without any label)")
     command.add_argument("--seconds", type=float, help="of the run at most")
     command.add_argument("--budget-samples", type=_at_least(1), metavar="N", help="drawn at most, repeats counted")
     command.add_argument("--joules", type=float, help="of the run at most, estimated from --watts")
@@ -171,7 +174,9 @@ def _learn_options(command: argparse.ArgumentParser) -> None:
         "--every", type=_at_least(1), metavar="N", help="one pass: learn after every N labelled samples"
     )
     command.add_argument("--nice", type=_at_least(1), metavar="N", help="lower the process's priority by N")
-    command.add_argument("--resume", action="store_true", help="go on with a run that was cut off")
+    command.add_argument(
+        "--resume", action="store_true", help="go on with a run that was cut off; --data only judges it"
+    )
     command.add_argument("--discard", action="store_true", help="drop a run that was cut off, then learn")
     for knob in KNOBS:
         command.add_argument(f"--{knob}", type=_curve, help="default: the settings', or the bundle's")

@@ -115,8 +115,13 @@ def learn(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = Non
     Plan((), Budget(steps=STEPS), **options, replay=likely, rounds=given.rounds or 0)  # before a sample is kept
     if given.learning_rate is not None:
         check_learning_rate(given.learning_rate)
+    if given.resume and (given.discard or given.every):
+        raise LearningError("--resume goes on with the run as it was begun: leave --discard and --every out")
     samples = read_samples(given.data, bundle) if given.data else None
     with open_owner(given, bundle, new=samples is not None) as owner:
+        options["replay"] = owner.settings.replay if given.replay is None else given.replay
+        options["rounds"] = owner.settings.rounds if given.rounds is None else given.rounds
+        Plan((), Budget(steps=STEPS), **options)
         if given.discard:
             owner.discard()
         if given.resume == (owner.paused is None):
@@ -124,9 +129,6 @@ def learn(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = Non
             raise LearningError(
                 f"{paused} is unfinished: " + ("learn --resume, or --discard" if owner.paused else "leave --resume out")
             )
-        options["replay"] = owner.settings.replay if given.replay is None else given.replay
-        options["rounds"] = owner.settings.rounds if given.rounds is None else given.rounds
-        Plan((), Budget(steps=STEPS), **options)
         known = samples.take(np.flatnonzero(samples.labels >= 0)) if samples is not None else None
         judged = known if known is not None and len(known) else None
         before = owner.evaluate(judged.input, judged.labels) if judged else None

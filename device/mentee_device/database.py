@@ -35,9 +35,19 @@ def connect(path: Path) -> sqlite3.Connection:
         raise translated(error, path) from error
 
 
-def require_sound(path: Path) -> None:
-    """Looks at a copy without changing it or making files beside it. Raises Damaged, StateError."""
-    _checked(path, "mode=ro&immutable=1").close()
+def look(path: Path) -> sqlite3.Connection:
+    """A checked connection to a copy that changes nothing and makes no files beside it. Raises Damaged, StateError."""
+    return _checked(path, "mode=ro&immutable=1")
+
+
+def revision_of(path: Path) -> int:
+    """How many transactions a copy holds, 0 where it cannot be read or is not there; the copy is not checked."""
+    try:
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return int(connection.execute("SELECT revision FROM state").fetchone()[0])
+    except (sqlite3.Error, TypeError, ValueError):
+        return 0
 
 
 def _checked(path: Path, how: str) -> sqlite3.Connection:

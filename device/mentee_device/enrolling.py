@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mentee_device.owner import Owner
 
 SAMPLES, EMBEDDED = "enrolled samples", "enrolment"
+ADVICE = "remove them with enrolled.clear(), or `enrol --clear`, then enrol them again"
 MOST_BYTES = 8 << 20  # of all enrolled samples together
 
 
@@ -31,7 +32,10 @@ class Enrolled:
 
     def samples(self) -> tuple[NDArray[np.float32], dict[int, str]]:
         """[M, C, H, W] and the class of each by its number, in the same order. Raises StateError where it is damaged."""
-        content = self._owner.store.get(SAMPLES)
+        try:
+            content = self._owner.store.get(SAMPLES)
+        except Damaged as damage:
+            raise Damaged(f"{damage}: {ADVICE}") from damage
         shape = self._owner.bundle.manifest.preprocessing.shape
         if content is None:
             return np.zeros((0, *shape), np.float32), {}
@@ -40,7 +44,7 @@ class Enrolled:
             names = json.loads(bytes(tensors["names"]))
             classes = dict(zip(map(int, tensors["numbers"]), names, strict=True))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise StateError(f"the enrolled samples cannot be read ({error}): enrol them again") from error
+            raise StateError(f"the enrolled samples cannot be read ({error}): {ADVICE}") from error
         return tensors["input"], classes
 
     def add(self, name: str, input: NDArray[Any]) -> list[int]:
@@ -85,6 +89,16 @@ class Enrolled:
             store.record("enrol", f"{len(gone)} enrolled samples were removed", removed=gone)
         store.scrub()
         return gone
+
+    def clear(self) -> None:
+        """Removes all that was enrolled, also what is damaged, and every copy of it."""
+        store = self._owner.store
+        with store.transaction():
+            store.set(SCRUB, True)
+            store.delete(SAMPLES)
+            store.delete(EMBEDDED)
+            store.record("enrol", "all enrolled samples were removed")
+        store.scrub()
 
     def enrolment(self) -> Enrolment:
         """Under the current version: as kept, or embedded anew where that is another's."""

@@ -13,11 +13,12 @@ from mentee_device import aside
 from mentee_device.budget import Budget
 from mentee_device.database import StateError
 from mentee_device.kept import About
+from mentee_device.labels import drop_evidence
 from mentee_device.learner import Learner
 from mentee_device.run import Plan, Watcher
 from mentee_device.samples import UNLABELLED
 from mentee_device.store import SCRUB
-from mentee_device.versions import BASE, Version
+from mentee_device.versions import BASE, Version, unlabelled_in
 
 if TYPE_CHECKING:
     from mentee_device.learning import Update
@@ -63,6 +64,7 @@ def forget(
             store.set(SCRUB, True)
             owner.kept.delete(gone)
             aside.delete(store, gone)
+            drop_evidence(store, gone)
         for version in versions.all():
             if version.number in tainted and version.status in ("kept", "candidate", "dropped", "pruned"):
                 versions.settle(version.number, "forgotten", "learnt from samples that were forgotten")
@@ -81,9 +83,9 @@ def forget(
             start = _start(owner, root)
             versions.begin(plan.as_json(), plan.samples, root, start.snapshot())
             start.close()
+    owner.runs.go_to_current()
     if not unlabel:
         store.scrub()
-    owner.runs.go_to_current()
     replay = owner.resume(watch) if plan else None
     return Forgotten(sorted(gone), sorted(tainted), versions.current, replay)
 
@@ -101,7 +103,7 @@ def _tainted(versions: list[Version], gone: set[int], by_label: bool) -> set[int
     """Versions that learnt from `gone`, with `by_label` from labels that those had, and those that grew from one."""
     found: set[int] = set()
     for version in versions:  # parents come first
-        learned = set(version.learned) - set(version.plan.get("unlabelled", ()) if by_label else ())
+        learned = set(version.learned) - (unlabelled_in(version) if by_label else set())
         if gone & learned or version.parent in found:
             found.add(version.number)
     return found
@@ -114,6 +116,8 @@ def _plan(again: list[Version], kept: dict[int, int]) -> Plan | None:
         return None
     last = next(version for version in reversed(again) if version.plan)
     unlabelled = [number for number in rest if kept[number] < 0]
+    if len(unlabelled) == len(rest) and not last.plan.get("rounds"):
+        return None  # nothing is left that such a run would draw
     changed = {"samples": rest, "unlabelled": unlabelled, "budget": Budget(steps=steps).as_json(), "once": False}
     return Plan.from_json({**last.plan, **changed})
 
@@ -122,4 +126,5 @@ def _start(owner: "Owner", root: int) -> Learner:
     learner = Learner(owner.bundle, owner.learner.threads)
     if root != BASE:
         learner.restore(owner.versions.snapshot(root))
+    learner.learning_rate = owner.learner.learning_rate
     return learner

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device import forgetting
-from mentee_device.database import Damaged
 from mentee_device.grouping import shares
 from mentee_device.kept import About
 from mentee_device.labels import (
+    EVIDENCE,
     GUESSED,
     OWNER,
     Guesses,
@@ -32,6 +32,7 @@ from mentee_device.labels import (
     owners,
     probabilities,
     pseudo,
+    read_evidence,
 )
 from mentee_device.run import Watcher
 from mentee_device.samples import UNLABELLED, SampleError
@@ -40,7 +41,6 @@ from mentee_device.store import CLOCK
 if TYPE_CHECKING:
     from mentee_device.owner import Owner
 
-EVIDENCE = "guesses"
 RULES = ("pseudo", "clusters")
 CHUNK = 64  # samples in memory at once
 
@@ -109,7 +109,7 @@ def streams(about: list[About], pause: float) -> list[NDArray[np.int64]]:
 
 def guesses(owner: "Owner") -> list[Guess]:
     """All guesses that stand, oldest sample first."""
-    evidence = _evidence(owner)
+    evidence = read_evidence(owner.store)
     found = []
     for one in owner.kept.all():
         if one.source in GUESSED:
@@ -180,7 +180,7 @@ def _asked(
 def _known(owner: "Owner", about: list[About]) -> Guesses:
     """Labels as they stand, the owner's and earlier guesses."""
     labels_N = np.array([one.label for one in about], np.int64)
-    evidence = _evidence(owner)
+    evidence = read_evidence(owner.store)
     start = owners(labels_N)
     found = [evidence.get(str(one.number), (1.0 if one.source == OWNER else 0.0, -1)) for one in about]
     return Guesses(
@@ -211,7 +211,7 @@ def _keep(owner: "Owner", about: list[About], before: Guesses, after: Guesses) -
         f"{count} by {source}" for source in GUESSED if (count := sum(one.source == source for one in new))
     )
     with owner.store.transaction():
-        evidence = _evidence(owner)
+        evidence = read_evidence(owner.store)
         for one in new:
             owner.kept.relabel(one.number, one.source, one.label, weights[one.number])
             evidence[str(one.number)] = (round(one.confidence, 6), one.before)
@@ -219,15 +219,6 @@ def _keep(owner: "Owner", about: list[About], before: Guesses, after: Guesses) -
         owner.store.put(EVIDENCE, json.dumps({name: evidence[name] for name in evidence if name in alive}).encode())
         owner.store.record("guess", f"{len(new)} labels were guessed: {by_source}", samples=[one.number for one in new])
     return new
-
-
-def _evidence(owner: "Owner") -> dict[str, tuple[float, int]]:
-    try:
-        kept = owner.store.get(EVIDENCE)
-    except Damaged:  # the guesses stand without it
-        owner.store.delete(EVIDENCE)
-        kept = None
-    return json.loads(kept) if kept else {}
 
 
 def _rows(guesses: Guesses, rows: NDArray[np.int64]) -> Guesses:

@@ -156,12 +156,16 @@ class Learner:
                 "no variance; learn from at least two samples at a time, replayed ones included"
             )
         terms: dict[str, float] = {}
-        for part, share in passes(self._manifest, feeds):
-            outputs = self._session.forward_backward(part, self.step)
-            part_terms = {
-                name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
-            }
-            terms = added(terms, part_terms, share)
+        try:
+            for part, share in passes(self._manifest, feeds):
+                outputs = self._session.forward_backward(part, self.step)
+                part_terms = {
+                    name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
+                }
+                terms = added(terms, part_terms, share)
+        except BaseException:  # an interrupt between two parts: the next step must not add to this one's
+            self._session.discard()
+            raise
         if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
             self._session.discard()
             raise LearningError(

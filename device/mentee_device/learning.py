@@ -59,6 +59,7 @@ class Runs:
         if self.paused is not None:
             raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
         self.golden.require()
+        self._stop.clear()
         if learning_rate is not None:
             check_learning_rate(learning_rate)
         try:
@@ -90,6 +91,7 @@ class Runs:
     def resume(self, watch: Watcher | None) -> Update:
         """From the unfinished run's last save."""
         version = self.require_paused()
+        self._stop.clear()
         try:
             self._learner.restore(self._versions.snapshot(version.number))
             run = self._run(
@@ -97,29 +99,38 @@ class Runs:
             )
             return self._go(version.number, run, watch)
         except Damaged as damage:
-            self.drop(version.number, str(damage))
-            raise
+            try:
+                self.drop(version.number, str(damage))
+            finally:
+                self.go_to_current()
+            raise Damaged(f"{damage}; run v{version.number} was dropped, v{self._versions.current} answers") from damage
         except BaseException:
             self.go_to_current()
             raise
 
     def _run(self, plan: Plan, done: Done, guesses: Mapping[int, int] | None = None) -> Run:
-        """`guesses`: of a run that was under way; some of its samples may be gone by now."""
+        """`guesses`: of a run that was under way; some of its samples may be gone by now, and a label that was given since to one
+        that had none is for the next run."""
         if guesses is not None:
-            plan = self._left(plan)
+            plan, done = self._left(plan, done)
         samples, weights = self._kept.read(plan.samples)
         if len(samples) < len(plan.samples):  # a damaged one was found, and removed
-            plan = self._left(plan)
+            plan, done = self._left(plan, done)
+        samples = replace(samples, labels=np.where(np.isin(plan.samples, plan.unlabelled), UNLABELLED, samples.labels))
         known = np.array([(guesses or {}).get(number, UNLABELLED) for number in plan.samples], np.int64)
         replay = self._replay.answered(self._learner, plan.replay) if plan.replay_batch else None
         return Run(self._learner, plan, samples, weights, done, replay, known)
 
-    def _left(self, plan: Plan) -> Plan:
+    def _left(self, plan: Plan, done: Done) -> tuple[Plan, Done]:
+        """Without samples that are gone. A `once` run takes them in order: of what it has drawn, those are no more there."""
         kept = {one.number for one in self._kept.all()}
-        return replace(plan, samples=tuple(number for number in plan.samples if number in kept))
+        left = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
+        if not plan.once:
+            return left, done
+        drawn = [number for number in plan.samples if number not in plan.unlabelled][: done.samples]
+        return left, replace(done, samples=sum(number in kept for number in drawn))
 
     def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
-        self._stop.clear()
         self._running = True
         saved, due = self._learner.step, False
         try:
@@ -140,7 +151,7 @@ class Runs:
                 run.spend(time.perf_counter() - started)
                 if watch is not None:
                     watch(Progress(run.done, run.fraction, terms, saved))
-            self._learner.end_collecting()  # of a step that the budget cut short
+            self._learner.end_collecting()  # a step that the budget cut short
             if run.fraction < 1:
                 return self._pause(number, run)
             return self._settle(number, run)

@@ -29,7 +29,7 @@ from mentee_device.samples import SampleError, Samples
 from mentee_device.snapshot import Snapshot
 from mentee_device.store import Entry, Store
 from mentee_device.tables import DATABASE, MERGING
-from mentee_device.versions import BASE, Version, Versions
+from mentee_device.versions import BASE, Version, Versions, unlabelled_in
 
 if TYPE_CHECKING:
     from mentee_device.owner import Owner
@@ -151,6 +151,7 @@ class _Merge:
         start, theirs = base.parameters(), learner.parameters()
         steps = max(learner.step, self._owner.learner.step)
         learner.reset()
+        learner.learning_rate = self._owner.learner.learning_rate
         learner.set_parameters(averaged(start, self._owner.learner.parameters(), theirs, counts[0] / sum(counts)))
         learner.step = steps
         return learner.snapshot()
@@ -184,7 +185,7 @@ class _Merge:
             else:
                 number, here = known, mine[known]
                 trust = SOURCES.index(one.source) - SOURCES.index(here.source)
-                if one.label != here.label and (trust < 0 or (trust == 0 and one.time > here.time)):
+                if trust < 0 or (trust == 0 and one.label != here.label and one.time > here.time):
                     owner.relabel(number, one.source, one.label, one.weight)
                     relabelled.append(number)
             self._numbers[one.number] = number
@@ -209,7 +210,9 @@ class _Merge:
         versions, theirs = self._owner.versions, self._lineages[1]
         learned = {self._numbers[number] for version in theirs for number in version.learned if number in self._numbers}
         steps = sum(int(version.progress.get("steps", 0)) for version in theirs)
-        plan = _plan(theirs, tuple(sorted(learned)))
+        by_label = {number for version in theirs for number in set(version.learned) - unlabelled_in(version)}
+        unlabelled = learned - {self._numbers[number] for number in by_label if number in self._numbers}
+        plan = _plan(theirs, tuple(sorted(learned)), tuple(sorted(unlabelled)))
         on_mine = taken == "merged" or self._ahead
         number = versions.begin(plan.as_json(), learned, versions.current if on_mine else BASE, snapshot)
         versions.save(number, snapshot, {"steps": steps, "seconds": 0.0, "samples": 0})
@@ -245,8 +248,8 @@ def _origin(entry: Entry) -> tuple[str, str, str]:
     return (merged["time"], merged["event"], merged["line"]) if merged else (entry.time, entry.event, entry.line)
 
 
-def _plan(lineage: list[Version], samples: tuple[int, ...]) -> Plan:
+def _plan(lineage: list[Version], samples: tuple[int, ...], unlabelled: tuple[int, ...]) -> Plan:
     last = next((version.plan for version in lineage if version.plan), None)
     if last is None:
-        return Plan(samples, Budget(steps=STEPS))
-    return Plan.from_json({**last, "samples": samples, "once": False, "unlabelled": ()})
+        return Plan(samples, Budget(steps=STEPS), unlabelled=unlabelled)
+    return Plan.from_json({**last, "samples": samples, "once": False, "unlabelled": unlabelled})

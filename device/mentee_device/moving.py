@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from mentee_device import aside, base, enrolling, guessing, settings
+from mentee_device import aside, base, enrolling, settings
 from mentee_device.anomaly import Normal
 from mentee_device.aside import Aside
 from mentee_device.base import Base
@@ -21,6 +21,7 @@ from mentee_device.candidates import refit
 from mentee_device.database import Damaged, StateError
 from mentee_device.judging import BASE_LOGITS
 from mentee_device.kept import About, Kept, pack, unpack
+from mentee_device.labels import EVIDENCE
 from mentee_device.manifest import Manifest
 from mentee_device.replay import OWN_LOGITS
 from mentee_device.samples import UNLABELLED, Samples, preprocess
@@ -139,7 +140,7 @@ class Moving:
 
     def _guesses(self, gone: Sequence[int]) -> None:
         try:
-            content = self._store.get(guessing.EVIDENCE)
+            content = self._store.get(EVIDENCE)
         except Damaged:
             return
         if content is None:
@@ -151,7 +152,7 @@ class Moving:
             for number, (confidence, before) in json.loads(content).items()
             if int(number) not in gone
         }
-        self._store.put(guessing.EVIDENCE, json.dumps(evidence).encode())
+        self._store.put(EVIDENCE, json.dumps(evidence).encode())
 
     def _settings(self) -> None:
         owner = settings.read_settings(self._store)
@@ -197,13 +198,13 @@ def refit_possible(old: Base, manifest: Manifest) -> bool:
 
 def require_enrolled_fit(store: Store, old: Base, manifest: Manifest) -> None:
     """Raises StateError where enrolled samples cannot be made over."""
-    content = store.get(enrolling.SAMPLES)
-    if content is None:
-        return
     try:
+        content = store.get(enrolling.SAMPLES)
+        if content is None:
+            return
         count = len(load(content)["numbers"])
-    except (SafetensorError, KeyError) as error:
-        raise StateError(f"the enrolled samples cannot be read ({error}): remove them first") from error
+    except (Damaged, SafetensorError, KeyError) as error:
+        raise StateError(f"the enrolled samples cannot be read ({error}): {enrolling.ADVICE}") from error
     if count and not refit_possible(old, manifest):
         before, after = old.preprocessing, manifest.preprocessing
         raise StateError(

@@ -18,7 +18,8 @@ from mentee_device.anomaly import Judged, Watch
 from mentee_device.budget import Budget
 from mentee_device.bundle import Bundle
 from mentee_device.carry import Carried, carry
-from mentee_device.curves import Curve
+from mentee_device.curves import Curve, highest
+from mentee_device.database import StateError
 from mentee_device.enrolling import Enrolled
 from mentee_device.enrolment import Recognised
 from mentee_device.guard import DONT_KNOW, answer, softmax
@@ -27,12 +28,12 @@ from mentee_device.labels import CLUSTER_WEIGHT, GUESSED, Mentor
 from mentee_device.learner import Learner, LearningError
 from mentee_device.learning import Runs, Update
 from mentee_device.merging import Merged
-from mentee_device.replay import Replay
+from mentee_device.replay import OWN, Replay
 from mentee_device.run import STEPS, Plan, Watcher
 from mentee_device.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.settings import Settings, read_settings, write_settings
 from mentee_device.store import Entry, Store
-from mentee_device.versions import BASE, Version, Versions
+from mentee_device.versions import BASE, Version, Versions, unlabelled_in
 from mentee_device.watching import Watching
 
 
@@ -120,6 +121,8 @@ class Owner:
         manifest = self.bundle.manifest
         if source not in SOURCES:
             raise SampleError(f"no source {source!r} of labels; there are {', '.join(SOURCES)}")
+        if source == "none" and (np.asarray(samples.labels) >= 0).any():
+            raise SampleError("source is 'none', but some samples have a label: say whose it is")
         if not 0 < weight < float("inf"):
             raise SampleError(f"weight is {weight}, expected a finite number above 0")
         labels = check_labels(samples.labels, len(samples.input), manifest, unlabelled=True)
@@ -142,11 +145,7 @@ class Owner:
 
     def unlearnt(self) -> list[int]:
         """Numbers of the kept labelled samples that no run has drawn from yet, oldest first."""
-        seen = {
-            number
-            for version in self.versions.all()
-            for number in set(version.learned) - set(version.plan.get("unlabelled", ()))
-        }
+        seen = {number for version in self.versions.all() for number in set(version.learned) - unlabelled_in(version)}
         return [one.number for one in self.kept.all() if one.label >= 0 and one.number not in seen]
 
     # learning
@@ -189,6 +188,11 @@ class Owner:
             chosen = set(samples)
             labelled = any(one.label >= 0 and one.number in chosen for one in about)
             budget = Budget(steps=STEPS if labelled or not rounds else STEPS * rounds // (rounds + 1))
+        if replay == OWN and highest(self.settings.beta or 0.0) > 0:
+            raise LearningError(
+                "the settings' beta weighs the mentor's layers, and the base's own answers have none: replay under the mentor, "
+                "or set beta to None"
+            )
         plan = Plan(
             tuple(samples),
             budget,
@@ -236,6 +240,8 @@ class Owner:
             while len(waiting) >= every:
                 updates.append(self.learn(Budget(samples=every), waiting[:every], once=True, **options))
                 if updates[-1].status == "paused":
+                    if start + every < len(samples):
+                        self.add(samples.take(np.arange(start + every, len(samples))), source)
                     return updates
                 waiting = waiting[every:]
         return updates
@@ -252,6 +258,8 @@ class Owner:
         if version is None:
             version = self.versions.newest_intact([one.number for one in self.versions.lineage(current)[1:]])
         elif version != BASE:
+            if self.versions.get(version).status == "candidate":
+                raise StateError(f"v{version} is unfinished: resume or discard it")
             self.versions.snapshot(version)  # before anything changes
         with self.store.transaction():
             if self.paused is not None:
@@ -387,7 +395,9 @@ class Owner:
         return self.settings
 
     def close(self) -> None:
-        """Frees the runtime's memory and lets another process in."""
+        """Frees the runtime's memory and lets another process in; a second time it does nothing."""
+        if self.store.closed:
+            return
         self.store.close()
         self.runs.golden.close()
         self.learner.close()

@@ -23,6 +23,8 @@ def enrol(given: argparse.Namespace, bundle: Bundle) -> Report:
     if input is not None:
         preprocess(input, bundle.manifest)  # before a state is made for it
     with open_owner(given, bundle, new=input is not None) as owner:
+        if given.clear:
+            owner.enrolled.clear()
         removed = owner.enrolled.remove(given.remove) if given.remove is not None else []
         enrolled = owner.enrol(given.name, input) if input is not None else []
         counts = Counter(owner.enrolled.samples()[1].values())

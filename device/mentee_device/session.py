@@ -114,10 +114,11 @@ class TrainingSession:
         return self._collected > 0
 
     def end_collecting(self) -> None:
-        """Forgets gradients that wait; what the batches did to running statistics stays."""
+        """Takes the step that gradients wait for with those there are, each batch at the share of a whole step."""
         if self.collecting:
-            self._collected = 0
+            self._optimizer.step()
             self._module.lazy_reset_grad()
+            self._collected = 0
 
     def discard(self) -> None:
         """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
@@ -188,8 +189,8 @@ def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
 def _private_file() -> Iterator[Path]:
     """ONNX Runtime reads and writes checkpoints by path only. This one is the owner's personal model: in memory where the system
     has files there (Linux, Android), else in the temporary folder, for the user alone."""
-    if hasattr(os, "memfd_create"):
-        memory = os.memfd_create("mentee-checkpoint")
+    memory = _memory()
+    if memory is not None:
         try:
             yield Path(f"/proc/self/fd/{memory}")
         finally:
@@ -201,6 +202,20 @@ def _private_file() -> Iterator[Path]:
         yield Path(name)
     finally:
         os.unlink(name)
+
+
+def _memory() -> int | None:
+    """A file in memory that can be opened by path, or None where the system has none, or shows none."""
+    try:
+        memory = os.memfd_create("mentee-checkpoint")
+    except (AttributeError, OSError):
+        return None
+    try:
+        with open(f"/proc/self/fd/{memory}", "rb+"):
+            return memory
+    except OSError:
+        os.close(memory)
+        return None
 
 
 def _first_line(error: Exception) -> str:

@@ -56,27 +56,29 @@ class Store:
             raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
             moved = self._migrated()
+            self._refuse_strangers()
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = Lock(self.folder / LOCK)
-            for unfinished in self.folder.glob("*.new"):
-                unfinished.unlink()
-            shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
         except StateLocked as error:
             raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
         except OSError as error:
             raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
             self._connection = self._open()
+            self.closed = False
             try:
-                self._require_ours()
-                self._backed_up = self.revision if (self.folder / BACKUP).exists() else 0
+                self._sweep()
+                self._backed_up = database.revision_of(self.folder / BACKUP)  # the last process may have been killed
                 for line in (moved, *self.notes):
                     if line:
                         self.record("recovery" if line is not moved else "migration", line)
                 if moved:
                     self.notes.append(moved)
                 if self.setting(SCRUB):  # killed between forgetting and wiping
-                    self.scrub()
+                    try:
+                        self.scrub()
+                    except StateError as error:
+                        self.notes.append(f"copies of what was forgotten may still be there: {error}")
             except BaseException:
                 self._connection.close()
                 raise
@@ -88,44 +90,62 @@ class Store:
 
     def _migrated(self) -> str | None:
         if not self.folder.is_dir():
-            return tables.migrate(self.folder, self.seal)
+            return tables.migrate(self.folder, self.seal, self._wanted)
         return None
+
+    def _sweep(self) -> None:
+        """What a process left unfinished that was killed."""
+        for name in (DATABASE, BACKUP):
+            for unfinished in self.folder.glob(f"{name}.*.new"):
+                unfinished.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
 
     def _open(self) -> sqlite3.Connection:
         path, backup = self.folder / DATABASE, self.folder / BACKUP
         if not path.exists() and not backup.exists():
-            self._refuse_strangers()
             database.create(path, SCHEMA, FORMAT, self._fill)
         try:
             if not path.exists():
                 raise Damaged(f"{path} is gone")
-            connection = database.connect(path)
-            tables.upgrade(connection, path)
-            self._require_tables(connection, path)
-            return connection
+            return self._fitting(database.connect(path), path)
         except Damaged as damage:
             if not backup.exists():
                 raise
-            database.require_sound(backup)  # a damaged backup replaces nothing
+            self._fitting(database.look(backup), backup).close()  # one that is damaged or not ours replaces nothing
             aside = database.set_aside(path)
             database.put_back(backup, path)
-            connection = database.connect(path)
-            tables.upgrade(connection, path)
+            connection = self._fitting(database.connect(path), path)
             kept = f"; the damaged file is kept as {aside.name}" if aside.exists() else ""
             (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
             self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{kept}")
             return connection
+
+    def _fitting(self, connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+        """Of our format, whole, and for our bundle and key; else it is closed. Raises Damaged, StateError."""
+        try:
+            tables.upgrade(connection, path)
+            self._require_tables(connection, path)
+            self._require_ours(connection)
+            return connection
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, path) from error
+            raise
 
     def _require_tables(self, connection: sqlite3.Connection, path: Path) -> None:
         wanted = {line.split()[2] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
         found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         rows = connection.execute("SELECT count(*) FROM state").fetchone() if "state" in found else (0,)
         if wanted - found or rows != (1,):
-            connection.close()
             raise Damaged(f"{path} lacks {sorted(wanted - found) or 'its first row'}: restore a copy or delete it")
 
     def _refuse_strangers(self) -> None:
-        found = sorted(name for name in os.listdir(self.folder) if name != LOCK and not name.endswith(".new"))
+        """Before anything is made in a folder that is not a state's."""
+        if not self.folder.is_dir() or any((self.folder / name).exists() for name in (DATABASE, BACKUP)):
+            return
+        unfinished = {path.name for path in self.folder.glob(f"{DATABASE}.*.new")}
+        found = sorted({*os.listdir(self.folder)} - {LOCK} - unfinished)
         if found:
             raise StateError(
                 f"{self.folder} holds {found[0]!r} but no state: give an empty or new folder, or restore {DATABASE}"
@@ -135,8 +155,8 @@ class Store:
         check = self.seal.close(KEY_WORDS, "key")
         connection.execute("INSERT INTO state VALUES (1, ?, 0, 0, ?)", (self.bundle, check))
 
-    def _require_ours(self) -> None:
-        bundle, check = self._connection.execute("SELECT bundle, key_check FROM state").fetchone()
+    def _require_ours(self, connection: sqlite3.Connection) -> None:
+        bundle, check = connection.execute("SELECT bundle, key_check FROM state").fetchone()
         if self.seal.keyed == (check == KEY_WORDS):
             wanted = "was made without a key" if self.seal.keyed else "is encrypted: its key is needed"
             raise StateError(f"{self.folder} {wanted}")
@@ -160,6 +180,7 @@ class Store:
         if self._depth:
             yield self._connection
             return
+        self._require_open()
         self._depth = 1
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -180,10 +201,15 @@ class Store:
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a SELECT gives. Raises StateError."""
+        self._require_open()
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self.folder / DATABASE) from error
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise StateError(f"{self.folder} is closed: open it again")
 
     @property
     def revision(self) -> int:
@@ -213,7 +239,10 @@ class Store:
     def setting(self, name: str, default: Any = None) -> Any:
         """The JSON value kept under `name`."""
         rows = self.rows("SELECT value FROM settings WHERE name = ?", name)
-        return json.loads(rows[0][0]) if rows else default
+        try:
+            return json.loads(rows[0][0]) if rows else default
+        except ValueError as error:
+            raise Damaged(f"{self.folder}: the setting {name!r} is damaged ({error}): restore a copy") from error
 
     def set(self, name: str, value: Any) -> None:
         """Keeps a JSON value; None removes it."""
@@ -237,7 +266,7 @@ class Store:
         if not rows:
             return None
         if sha256(rows[0][0]).hexdigest() != rows[0][1]:
-            raise Damaged(f"{self.folder}: {name!r} is damaged: delete it, and make it again")
+            raise Damaged(f"{self.folder}: {name!r} is damaged, and cannot be used")
         return self.seal.open(rows[0][0], f"blob {name}")
 
     def delete(self, name: str) -> None:
@@ -268,23 +297,33 @@ class Store:
             raise StateError(f"{path} cannot be written ({error}): is there space?") from error
 
     def scrub(self) -> None:
-        """Leaves no copy of what was deleted: neither in the log of writes, nor in the backup, nor in damaged files."""
+        """Leaves no copy of what was deleted: neither in the log of writes, nor in the backup, nor in damaged files. Raises
+        StateError where another program reads the database; it is done at the next opening then."""
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.Error as error:
             raise translated(error, self.folder / DATABASE) from error
+        if busy:
+            raise StateError(
+                f"{self.folder / DATABASE} is read by another program, so its log of writes still holds what was deleted: it is "
+                "wiped when the state is opened next"
+            )
         (self.folder / BACKUP).unlink(missing_ok=True)
         for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
             old.unlink(missing_ok=True)
         self.set(SCRUB, None)
-        self.back_up()
+        self._backed_up = 0
+        self.try_back_up()
 
     def close(self) -> None:
-        """Renews the backup where something changed, and lets the next process in."""
+        """Renews the backup where something changed, and lets the next process in; a second time it does nothing."""
+        if self.closed:
+            return
         try:
             if self.revision != self._backed_up:
                 self.try_back_up()
         finally:
+            self.closed = True
             self._connection.close()
             self._lock.release()
 

@@ -49,19 +49,24 @@ def upgrade(connection: sqlite3.Connection, path: Path) -> None:
         raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
 
 
-def migrate(place: Path, seal: Seal) -> str | None:
+def migrate(place: Path, seal: Seal, bundle: str | None = None) -> str | None:
     """A single file of format 1 at `place` becomes a folder there; what was done, or None where there was no such file.
 
     The folder is made whole beside the file; then two renames. A crash between them is finished by the next call. Under a
-    key the old file, which is not encrypted, is deleted.
+    key the old file, which is not encrypted, is deleted. Raises StateError for a file of another bundle than `bundle`.
     """
     folder = place.with_name(place.name + MIGRATING)
-    if not place.exists() and (folder / OLD).is_file():
+    if not place.exists() and (folder / DATABASE).is_file():
         _finish(folder, place, seal)
         return "an interrupted move of a state of format 1 into a folder was finished"
     if not place.is_file():
         return None
     row, log = _read_format_1(place)
+    if bundle is not None and row[0] != bundle:
+        raise StateError(
+            f"{place} belongs to bundle {row[0][:12]}…, this one is {bundle[:12]}…: use the bundle it was learned on, or start a "
+            "new state"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     database.create(folder / DATABASE, SCHEMA, FORMAT, lambda connection: _fill(connection, row, log, seal))
@@ -77,7 +82,7 @@ def migrate(place: Path, seal: Seal) -> str | None:
 
 def _finish(folder: Path, place: Path, seal: Seal) -> None:
     if seal.keyed:
-        (folder / OLD).unlink()
+        (folder / OLD).unlink(missing_ok=True)
     os.replace(folder, place)
     sync_folder(place.parent)
 

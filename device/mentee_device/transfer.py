@@ -24,6 +24,8 @@ IMPORTING = ".importing"  # beside the folder, until all of it is there and fits
 def export_state(store: Store, path: str | os.PathLike[str]) -> int:
     """Writes all of `store` to `path`, whole or not at all, over what is there; its bytes. Raises StateError."""
     target = Path(path)
+    if target.absolute().parent.resolve() == store.folder.resolve():
+        raise StateError(f"{target} lies in the state's own folder: choose another place")
     body, whole = (target.with_name(f"{target.name}{end}") for end in (".body", ".new"))
     try:
         store.copy_to(body)

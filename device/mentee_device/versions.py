@@ -165,6 +165,11 @@ class Versions:
             self.settle(number, "pruned", f"only {most} versions are kept")
 
 
+def unlabelled_in(version: Version) -> set[int]:
+    """Samples that its run learnt from without a label of theirs."""
+    return set(version.plan.get("unlabelled", ()))
+
+
 def _guesses(number: int) -> str:
     return f"guesses of version {number}"
 

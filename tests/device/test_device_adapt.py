@@ -163,7 +163,7 @@ def test_forgetting_covers_samples_without_a_label(bundle: Bundle, samples: Samp
         assert me.versions.get(2).learned == tuple(range(1, 29))
         left = me.learner.snapshot()
     with owner_of(bundle, tmp_path / "never", samples.take(np.arange(28))) as never:
-        never.learn(**{**SHORT, "seed": None, "learning_rate": None})  # a replay begins with the bundle's
+        never.learn(**{**SHORT, "seed": None})
         assert never.learner.snapshot() == left
 
 

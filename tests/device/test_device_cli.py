@@ -224,4 +224,6 @@ def test_ctrl_c_leaves_a_run_that_goes_on(bundle_folder: Path, data_file: Path, 
     assert "is unfinished: learn --resume, or --discard" in refused.stderr
     again = ("--bundle", bundle_folder, "--state", path)
     assert json.loads(run("info", *again, "--json").stdout)["unfinished_run"] == 1
+    assert "leave --discard and --every out" in run("learn", *again, "--discard", "--resume").stderr
+    assert json.loads(run("info", *again, "--json").stdout)["unfinished_run"] == 1
     assert run("learn", *again, "--discard", "--steps", 2).returncode == 0

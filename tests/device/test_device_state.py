@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,6 +318,15 @@ def test_a_state_of_format_1_becomes_a_folder(bundle: Bundle, state: Path, tmp_p
     with Owner(bundle, sealed, KEY) as me:
         assert me.learner.snapshot() == old
     assert old.checkpoint[-200:] not in everything(sealed)
+    shutil.move(sealed, tmp_path / "sealed.sqlite.migrating")  # killed when the old file was deleted already
+    with Owner(bundle, sealed, KEY) as me:
+        assert me.learner.snapshot() == old
+
+    foreign = tmp_path / "foreign.sqlite"
+    format_1(foreign, replace(old, bundle="f" * 64))
+    with pytest.raises(StateError, match="belongs to bundle ffff"):
+        Owner(bundle, foreign, KEY)
+    assert foreign.is_file()
 
     broken = tmp_path / "broken.sqlite"
     format_1(broken, old)

@@ -1,0 +1,397 @@
+"""What a killed process, a full disk, or an owner in the middle of a run leaves behind is found again, and nothing is lost."""
+
+import errno
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import (
+    Budget,
+    Bundle,
+    LearningError,
+    Owner,
+    SampleError,
+    Samples,
+    StateError,
+    candidates,
+    database,
+    session,
+)
+from mentee_device.run import Plan
+from mentee_device.store import Store
+from sealing import edit_manifest
+
+BACKUP = "backup.sqlite"
+
+
+@pytest.fixture
+def me(bundle: Bundle, tmp_path: Path) -> Any:
+    with Owner(bundle, tmp_path / "me") as one:
+        one.set(golden_drop=1.0)
+        yield one
+
+
+def part(samples: Samples, start: int, end: int) -> Samples:
+    return samples.take(np.arange(start, end))
+
+
+def unlabelled(samples: Samples) -> Samples:
+    return Samples(samples.input, np.full(len(samples), -1))
+
+
+def pause_at(me: Owner, step: int) -> Any:
+    return lambda progress: me.pause() if progress.done.steps == step else None
+
+
+def kill(me: Owner) -> None:
+    """As a killed process leaves it: nothing is renewed or tidied on the way out."""
+    me.store._connection.close()
+    me.store._lock.release()
+    me.store.closed = True
+
+
+# a disk that is full
+
+
+def test_a_full_disk_while_forgetting_leaves_no_forgotten_mentee_answering(
+    me: Owner, mine: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = me.add(mine)
+    base = me.predict(mine.input).logits
+    me.learn(Budget(steps=5), learning_rate=0.01)
+    assert not np.array_equal(me.predict(mine.input).logits, base)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(database, "copy", full)
+    me.forget(numbers)
+    np.testing.assert_array_equal(me.predict(mine.input).logits, base)
+    assert not (me.store.folder / BACKUP).exists()  # the old one held what was forgotten
+    monkeypatch.undo()
+    me.add(part(mine, 0, 4))
+    assert me.learn(Budget(steps=2)).status == "kept"
+    assert me.versions.get(me.versions.current).parent == 0
+
+
+def test_a_reader_that_holds_the_log_of_writes_is_told_and_it_is_wiped_later(
+    bundle: Bundle, mine: Samples, tmp_path: Path
+) -> None:
+    folder = tmp_path / "me"
+    with Owner(bundle, folder) as me:
+        numbers = me.add(mine)
+        with closing(sqlite3.connect(folder / "state.sqlite", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM samples").fetchone()
+            with pytest.raises(StateError, match="read by another program"):
+                me.forget(numbers)
+            assert me.kept.all() == []
+    content = mine.input[0].tobytes()
+    with Owner(bundle, folder):
+        assert not any(content in path.read_bytes() for path in folder.iterdir())
+
+
+# killed processes
+
+
+def test_a_backup_is_renewed_although_every_process_is_killed(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+    folder = tmp_path / "me"
+    for start in range(0, 40, 8):  # nine transactions each, of twenty that make a backup
+        me = Owner(bundle, folder)
+        for row in range(start, start + 8):
+            me.add(part(mine, row, row + 1))
+        kill(me)
+    assert database.revision_of(folder / BACKUP) >= 40 - 20
+    with Owner(bundle, folder) as me:
+        revision = me.store.revision
+    assert database.revision_of(folder / BACKUP) == revision
+    os.truncate(folder / "state.sqlite", 5000)
+    with Owner(bundle, folder) as me:
+        assert "went back to the backup" in me.notes[0]
+        assert len(me.kept.all()) == 40
+
+
+def test_a_closed_owner_says_so(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+    me = Owner(bundle, tmp_path / "me")
+    me.close()
+    me.close()
+    for late in (me.log, lambda: me.add(mine), lambda: me.store.set("name", 1)):
+        with pytest.raises(StateError, match="is closed: open it again"):
+            late()
+    assert not list((tmp_path / "me").glob("damaged*"))
+
+
+def test_checkpoints_pass_through_a_file_where_memory_has_no_path(
+    me: Owner, mine: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old kernel has no memfd; a sandbox may show no /proc."""
+    me.add(mine)
+    expected = me.learner.snapshot()
+
+    def none(*_: object) -> Any:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "memfd_create", none)
+    assert me.learner.snapshot() == expected
+    monkeypatch.undo()
+    monkeypatch.setattr(session, "open", none, raising=False)
+    assert session._memory() is None
+    me.learner.restore(expected)
+    assert me.learner.snapshot() == expected
+
+
+# what is not ours
+
+
+def test_a_folder_of_someone_elses_is_left_as_it_was(bundle: Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    (folder / "merging").mkdir(parents=True)
+    (folder / "report.new").write_text("mine")
+    (folder / "merging" / "thesis.txt").write_text("mine too")
+    with pytest.raises(StateError, match="but no state"):
+        Owner(bundle, folder)
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == [
+        "merging",
+        "merging/thesis.txt",
+        "report.new",
+    ]
+
+
+def test_a_damaged_state_of_another_bundle_is_not_mended(
+    bundle: Bundle, altered: Path, mine: Samples, tmp_path: Path
+) -> None:
+    folder = tmp_path / "me"
+    with Owner(bundle, folder) as me:
+        me.add(mine)
+    os.truncate(folder / "state.sqlite", 5000)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    edit_manifest(altered, lambda content: content.update(name="another"))
+    with pytest.raises(StateError, match="belongs to bundle"):
+        Owner(Bundle.open(altered), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    with Owner(bundle, folder) as me:
+        assert "went back to the backup" in me.log(1)[0].line
+        assert len(me.kept.all()) == len(mine)
+
+
+def test_an_export_does_not_overwrite_the_state(me: Owner) -> None:
+    with pytest.raises(StateError, match="in the state's own folder"):
+        me.export_state(me.store.folder / "state.sqlite")
+    assert me.log() is not None
+
+
+# an unfinished run
+
+
+def test_a_damaged_unfinished_run_leaves_the_current_version_answering(me: Owner, mine: Samples) -> None:
+    me.add(part(mine, 0, 20))
+    me.add(unlabelled(part(mine, 20, 40)))
+    base = me.predict(mine.input).logits
+    me.learn(Budget(steps=12), learning_rate=0.01, watch=pause_at(me, 8))
+    with me.store.transaction() as connection:
+        connection.execute("UPDATE blobs SET value = x'00' WHERE name LIKE 'guesses of version%'")
+    with pytest.raises(StateError, match=r"damaged.*run v1 was dropped, v0 answers"):
+        me.resume()
+    np.testing.assert_array_equal(me.predict(mine.input).logits, base)
+    assert me.paused is None
+    assert me.learn(Budget(steps=1)).number == 2
+
+
+def test_an_unfinished_run_cannot_be_gone_back_to(me: Owner, mine: Samples) -> None:
+    me.add(mine)
+    me.learn(Budget(steps=5), watch=pause_at(me, 2))
+    with pytest.raises(StateError, match="v1 is unfinished: resume or discard it"):
+        me.roll_back(1)
+    assert me.resume().status == "kept"
+    me.roll_back(0)
+    with pytest.raises(StateError, match="no version 7"):
+        me.roll_back(7)
+
+
+def test_a_label_that_comes_while_a_run_rests_is_for_the_next_one(
+    bundle: Bundle, me: Owner, mine: Samples, tmp_path: Path
+) -> None:
+    known, rest = part(mine, 0, 20), part(mine, 20, 40)
+    with Owner(bundle, tmp_path / "other") as other:
+        other.set(golden_drop=1.0)
+        for one in (me, other):
+            one.add(known)
+            numbers = one.add(unlabelled(rest))
+        other.learn(Budget(steps=12))
+        me.learn(Budget(steps=12), watch=pause_at(me, 6))
+        me.add(rest)  # the owner names them
+        assert me.resume().status == "kept"
+        assert me.learner.snapshot() == other.learner.snapshot()
+        assert me.unlearnt() == numbers
+
+
+def test_a_pause_while_a_run_is_prepared_counts(me: Owner, mine: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    me.add(mine)
+    describe = me.runs._run
+
+    def slow(*given: Any) -> Any:
+        me.pause()
+        return describe(*given)
+
+    monkeypatch.setattr(me.runs, "_run", slow)
+    assert me.learn(Budget(steps=50)).status == "paused"
+
+
+def test_a_paused_stream_keeps_what_came(me: Owner, mine: Samples) -> None:
+    updates = me.stream(mine, every=8, batch=4, watch=lambda progress: me.pause())
+    assert [update.status for update in updates] == ["paused"]
+    assert len(me.kept.all()) == len(mine)
+    me.resume()
+    assert me.unlearnt() == [one.number for one in me.kept.all()][8:]
+
+
+def test_a_stream_goes_on_with_its_own_samples_where_some_had_to_go(me: Owner, mine: Samples) -> None:
+    numbers = me.add(part(mine, 0, 8))
+    seen: list[int] = []
+    draw = type(me.learner).learn_batch
+
+    def watched(learner: Any, samples: Samples, *given: Any, **options: Any) -> Any:
+        seen.extend(numbers[int(np.flatnonzero((mine.input[:8] == one).all((1, 2, 3)))[0])] for one in samples.input)
+        return draw(learner, samples, *given, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(me.learner), "learn_batch", watched)
+        me.learn(Budget(samples=8), numbers, once=True, batch=2, watch=pause_at(me, 2))
+        me.kept.delete(numbers[:2])  # as where room had to be made
+        assert me.resume().status == "kept"
+    assert seen == numbers
+
+
+def test_a_run_shorter_than_an_accumulated_step_still_takes_one(altered: Path, mine: Samples, tmp_path: Path) -> None:
+    edit_manifest(altered, lambda content: content["optimizer"].update(accumulate=4))
+    with Owner(Bundle.open(altered), tmp_path / "me") as me:
+        me.set(golden_drop=1.0)
+        me.add(mine)
+        before = me.learner.parameters()
+        assert me.learn(Budget(steps=3), learning_rate=0.01).status == "kept"
+        first = me.learner.parameters()
+        assert any(not np.array_equal(before[name], first[name]) for name in before)
+        assert not me.learner.collecting
+        me.learn(Budget(steps=6))  # one whole step and half of one
+        assert me.learner.snapshot() == me.versions.snapshot(2)
+
+
+# labels, and what was learnt by them
+
+
+def test_samples_of_an_unfinished_run_go_on_to_a_new_base(
+    me: Owner, altered: Path, mine: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit_manifest(altered, lambda content: content.update(name="another"))
+    me.add(part(mine, 0, 10))
+    me.learn(Budget(steps=3))
+    me.add(part(mine, 10, 40))
+    me.learn(Budget(steps=6), watch=pause_at(me, 2))
+    replayed: set[int] = set()
+
+    def watched(learner: Any, plan: Plan, *given: Any) -> Any:
+        replayed.update(plan.samples)
+        return replay(learner, plan, *given)
+
+    replay = candidates.replay
+    monkeypatch.setattr(candidates, "replay", watched)
+    me.move_to(Bundle.open(altered), Budget(steps=4))
+    assert len(replayed) >= 28  # a quarter of each class may be held out
+
+
+def test_an_owners_word_of_another_device_replaces_a_guess_of_the_same_label(
+    bundle: Bundle, me: Owner, mine: Samples, tmp_path: Path
+) -> None:
+    few = part(mine, 0, 8)
+    me.add(few, source="pseudo", weight=0.25)
+    with Owner(bundle, tmp_path / "tablet") as tablet:
+        tablet.add(few)
+        tablet.export_state(tmp_path / "file")
+    me.merge(tmp_path / "file")
+    assert {(one.source, one.weight) for one in me.kept.all()} == {("owner", 1.0)}
+    assert me.undo_guesses().samples == []
+
+
+def test_a_merged_version_knows_which_samples_taught_it_without_a_label(
+    bundle: Bundle, me: Owner, mine: Samples, tmp_path: Path
+) -> None:
+    known, rest = part(mine, 0, 20), part(mine, 20, 40)
+    with Owner(bundle, tmp_path / "tablet") as tablet:
+        tablet.set(golden_drop=1.0)
+        tablet.add(known)
+        tablet.add(unlabelled(rest))
+        tablet.learn(Budget(steps=6))
+        tablet.export_state(tmp_path / "file")
+    me.add(part(mine, 0, 5))
+    me.learn(Budget(steps=2), learning_rate=0.004)
+    assert me.merge(tmp_path / "file").taken == "merged"
+    assert me.learner.learning_rate == pytest.approx(0.004)
+    numbers = me.add(rest)
+    assert me.unlearnt() == numbers
+
+
+def test_what_the_mentor_said_of_a_sample_stays_when_it_is_kept_again(me: Owner, mine: Samples) -> None:
+    few = unlabelled(part(mine, 0, 3))
+    logits = np.arange(30, dtype=np.float32).reshape(3, 10)
+    numbers = me.add(few, mentor_logits_NK=logits)
+    assert me.add(few) == numbers
+    for number, said in zip(numbers, logits, strict=True):
+        np.testing.assert_array_equal(me.kept.mentor_logits(number), said)
+
+
+def test_forgetting_takes_the_evidence_of_a_guess_along(me: Owner, mine: Samples) -> None:
+    numbers = me.add(unlabelled(part(mine, 0, 6)))
+    me.guess(threshold=0.0)
+    assert len(me.guesses()) == 6
+    me.forget(numbers[:4])
+    assert b'"1"' not in (me.store.get("guesses") or b"")
+    assert [guess.number for guess in me.guesses()] == numbers[4:]
+
+
+def test_forgetting_all_that_had_a_label_leaves_no_run_that_cannot_go_on(me: Owner, mine: Samples) -> None:
+    numbers = me.add(part(mine, 0, 6))
+    me.add(unlabelled(part(mine, 6, 12)))
+    me.learn(Budget(steps=3), [one.number for one in me.kept.all()], rounds=0)
+    gone = me.forget(numbers)
+    assert (gone.current, gone.replay, me.paused) == (0, None, None)
+
+
+def test_a_replay_after_forgetting_goes_on_at_the_owners_rate(me: Owner, mine: Samples) -> None:
+    first, _ = me.add(part(mine, 0, 10)), me.add(part(mine, 10, 20))
+    me.learn(Budget(steps=3), learning_rate=0.004)
+    me.forget(first)
+    assert me.learner.learning_rate == pytest.approx(0.004)
+
+
+def test_enrolled_samples_that_are_damaged_can_be_removed(me: Owner, mine: Samples) -> None:
+    me.enrol("cat", mine.input[:2])
+    with me.store.transaction() as connection:
+        connection.execute("UPDATE blobs SET value = x'00' WHERE name IN ('enrolled samples', 'enrolment')")
+    with pytest.raises(StateError, match=r"damaged.*enrolled\.clear\(\)"):
+        me.enrol("cat", mine.input[2:4])
+    me.enrolled.clear()
+    assert me.enrol("cat", mine.input[2:4]) == [1, 2]
+
+
+def test_a_setting_that_is_no_json_is_damage(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+    with Store(tmp_path / "me", bundle.manifest.id) as store:
+        store.set("settings", {"rounds": 2})
+        with store.transaction() as connection:
+            connection.execute("UPDATE settings SET value = '{' WHERE name = 'settings'")
+        with pytest.raises(StateError, match="'settings' is damaged"):
+            store.setting("settings")
+
+
+def test_slips_are_told_before_anything_changes(me: Owner, mine: Samples) -> None:
+    with pytest.raises(SampleError, match="source is 'none'"):
+        me.add(mine, source="none")
+    assert me.kept.all() == []
+    me.add(mine)
+    me.set(replay="mentor", beta=1.0)
+    with pytest.raises(LearningError, match="beta weighs the mentor's layers"):
+        me.learn(Budget(steps=1), replay="own")
+    assert me.versions.all() == []
