@@ -113,7 +113,8 @@ def training_pools(
 class EpochBatches(Sampler[list[int]]):
     """A `batch_sampler` of draws whose only state is the epoch, so a resumed run sees the batches it would have seen.
 
-    * Of one shuffled pool epoch e is by default pass e; its last batch is smaller.
+    * Of one shuffled pool epoch e is by default pass e; its last batch is smaller, or where that were one sample, which BatchNorm
+      may not be able to take, one larger.
     * With `steps_per_epoch` epoch e is the e-th stretch of that many full batches of each pool's stream, across the borders
       of passes. Every sample of a pool has then been seen equally often, give or take one, at any step; and runs of
       equally many steps in all see equal batches however those are cut into epochs.
@@ -146,7 +147,14 @@ class EpochBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         if self.steps_per_epoch is not None:
             return self.steps_per_epoch
-        return -(-self.samples // self.pools[0].per_batch)
+        return len(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        """Of the batches of one pass."""
+        batch = self.pools[0].per_batch
+        full, rest = divmod(self.samples, batch)
+        sizes = [batch] * full + ([rest] if rest else [])
+        return [*sizes[:-2], batch + 1] if rest == 1 and full else sizes
 
     def __iter__(self) -> Iterator[list[int]]:
         # The epoch is read now, not at the first batch: a loader that prefetches must not slip into the next epoch.
@@ -154,9 +162,9 @@ class EpochBatches(Sampler[list[int]]):
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
         if self.steps_per_epoch is None:
-            stretch = islice(self.pools[0].stream(epoch * self.samples), self.samples)
-            while batch := list(islice(stretch, self.pools[0].per_batch)):
-                yield [number * self.samples + row for row, number in batch]
+            stream = self.pools[0].stream(epoch * self.samples)
+            for size in self._sizes():
+                yield [number * self.samples + row for row, number in islice(stream, size)]
             return
         streams = [pool.stream(epoch * self.steps_per_epoch * pool.per_batch) for pool in self.pools]
         for _ in range(self.steps_per_epoch):

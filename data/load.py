@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from data.errors import UserError
-from data.recipe import build, check_recipe
+from data.recipe import build, check_recipe, require_switch
 
 if TYPE_CHECKING:
     from data.splits import Splits
@@ -19,6 +19,7 @@ def check_data(recipe: Mapping[str, Any]) -> None:
         value = recipe.get(key)
         if value is not None and (not isinstance(value, int) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
+    require_switch(recipe.get("keep_unlabelled"), "data.keep_unlabelled")
     budget = recipe.get("labels_per_class") is not None
     if budget and recipe.get("unlabelled") is not None and not recipe.get("keep_unlabelled"):
         raise UserError(

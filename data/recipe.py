@@ -5,12 +5,14 @@ that a wrong name is answered at once; only what cannot be read that way is impo
 """
 
 import ast
+import hashlib
 import inspect
+import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.errors import UserError, did_you_mean
 
@@ -24,7 +26,8 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     built, `also` names that may stand beside the recipe, for a suggestion.
     """
     module, name = split_target(recipe, where)
-    known, required, open_ended = signature_in_source(module, name) or signature_imported(module, name, where)
+    signature = signature_in_source(module, name) or signature_imported(module, name, where)
+    known, required, open_ended, switches = signature
     given = {key for key in recipe if key != "_target_"}
     for key in sorted(given - known):
         if not open_ended:
@@ -32,8 +35,16 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
                 f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, [*known, *also])} "
                 f"(it has {', '.join(sorted({*known, *also}))})"
             )
+    for key in sorted(given & switches):
+        require_switch(recipe[key], f"{where}.{key}")
     if missing := sorted(required - given - filled_in):
         raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
+
+
+def require_switch(value: Any, where: str) -> None:
+    """YAML's `no` and `off` come here as words, which Python takes for true."""
+    if isinstance(value, str):
+        raise UserError(f"{where}={value}; expected true or false")
 
 
 def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
@@ -56,6 +67,41 @@ def build(recipe: Recipe, where: str) -> Any:
         raise UserError(f"{where}: {recipe['_target_']} failed with {options}: {reason}") from error
 
 
+def recipe_identity(recipe: Recipe, where: str) -> str:
+    """sha256 over the recipe and the source of all that it names, recipes inside it included: one identity, one computation."""
+    text = json.dumps(recipe, sort_keys=True, default=str)
+    return hashlib.sha256("\0".join([text, *sources_of(recipe, where)]).encode()).hexdigest()
+
+
+def sources_of(node: Any, where: str) -> list[str]:
+    """The source of the module of each target in `node`, a recipe or what stands in one, outermost first."""
+    inside = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    found = [source for value in inside for source in sources_of(value, where)]
+    if isinstance(node, Mapping) and "_target_" in node:
+        return [source_of(imported(*split_target(node, where), where)), *found]
+    return found
+
+
+def source_of(target: Any) -> str:
+    """Of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    module = inspect.getmodule(target)
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        functions = (
+            [target] if inspect.isfunction(target) else [f for f in vars(target).values() if inspect.isfunction(f)]
+        )
+        return "\0".join(map(source_of_function, functions))
+
+
+def source_of_function(function: Any) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = function.__code__
+        return repr((code.co_name, code.co_names, code.co_code))
+
+
 def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
     target = recipe.get("_target_")
     parts = target.replace(":", ".").split(".") if isinstance(target, str) else []
@@ -64,8 +110,15 @@ def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
     return ".".join(parts[:-1]), parts[-1]
 
 
-def signature_in_source(module: str, name: str) -> tuple[set[str], set[str], bool] | None:
-    """(all options, those without a default, whether it takes any) or None where the source does not show it."""
+class Signature(NamedTuple):
+    known: set[str]
+    required: set[str]  # those without a default
+    open_ended: bool  # whether it takes any other
+    switches: set[str]  # those that are true or false by default
+
+
+def signature_in_source(module: str, name: str) -> Signature | None:
+    """None where the source does not show it."""
     source = source_file(module)
     if source is None:
         return None
@@ -95,20 +148,26 @@ def source_file(module: str) -> Path | None:
     return path if path.suffix == ".py" and path.is_file() else None
 
 
-def parameters(node: ast.FunctionDef, skip: int) -> tuple[set[str], set[str], bool]:
+def parameters(node: ast.FunctionDef, skip: int) -> Signature:
     args = (node.args.posonlyargs + node.args.args)[skip:]
+    defaults: list[tuple[ast.arg, ast.expr | None]] = [*zip(args[::-1], node.args.defaults[::-1], strict=False)]
+    defaults += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    switches = {arg.arg for arg, value in defaults if isinstance(value, ast.Constant) and isinstance(value.value, bool)}
     required = {arg.arg for arg in args[: len(args) - len(node.args.defaults)]}
     required |= {
         arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
     }
-    return {arg.arg for arg in args + node.args.kwonlyargs}, required, node.args.kwarg is not None
+    known = {arg.arg for arg in args + node.args.kwonlyargs}
+    return Signature(known, required, node.args.kwarg is not None, switches)
 
 
-def signature_imported(module: str, name: str, where: str) -> tuple[set[str], set[str], bool]:
+def signature_imported(module: str, name: str, where: str) -> Signature:
     every = inspect.signature(imported(module, name, where)).parameters.values()
     named = [p for p in every if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     required = {p.name for p in named if p.default is p.empty}
-    return {p.name for p in named}, required, any(p.kind == p.VAR_KEYWORD for p in every)
+    switches = {p.name for p in named if isinstance(p.default, bool)}
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in every)
+    return Signature({p.name for p in named}, required, open_ended, switches)
 
 
 def imported(module: str, name: str, where: str) -> Any:

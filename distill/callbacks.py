@@ -111,7 +111,9 @@ class LastCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        require_finite_weights(pl_module.student, int(trainer.current_epoch))
+        epoch = int(trainer.current_epoch)
+        kept = "; the checkpoint of the epoch before is kept" if epoch else ""
+        require_finite_weights(pl_module.student, "the mentee", "trainer", f" after epoch {epoch}{kept}")
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         trainer.save_checkpoint(partial)
         os.replace(partial, self.path)

@@ -16,6 +16,7 @@ from objective.taps import Taps, evaluating
 
 TOP = 5
 CKA_SAMPLES = 1024
+LEAST_CKA = 4  # samples that the unbiased estimate needs
 CKA_NUMBERS = 2**27  # of one layer's activations, in float64 a gigabyte
 
 
@@ -88,6 +89,8 @@ def probe_cka(
     )
     count = min(len(split), CKA_SAMPLES, max(32, CKA_NUMBERS // widest))
     sample = split.subset(torch.arange(count) * len(split) // count)
+    if count < LEAST_CKA:
+        return {}
     seen = []
     for network, view, paths in sides:
         parts = [tapped(network, view, paths, part.image_BCHW) for part in in_order(sample, batch)]

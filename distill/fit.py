@@ -125,13 +125,14 @@ def fit(
 
 
 def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
-    """All that the steps depend on besides the networks; a run that is resumed under another would mix two runs.
+    """All that the steps depend on besides the weights; a run that is resumed under another would mix two runs.
 
     More epochs are no other run: the schedule and the learning rate then stretch over all of them.
     """
     trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name != "epochs"}
     return {
         "data": splits.train.fingerprint(),
+        "mentee.network": module.recipe,
         "mentee.view": str(module.view),
         "schedule": str(module.schedule),
         "loss": str(module.loss),
@@ -165,5 +166,5 @@ def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
         if was.get(name) != value:
             raise UserError(
                 f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
-                "settings it began with (the run folder's hydra/overrides.yaml has them), or start again without resume=true"
+                "settings it began with, or start again without resume=true"
             )

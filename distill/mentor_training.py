@@ -46,8 +46,16 @@ def transfer_mentor(
 def learn_labels(
     network: nn.Module, view: View, config: FitConfig, seed: int, splits: Splits, title: str, machine: Machine
 ) -> None:
+    labelled = splits.train.labels >= 0
+    if not bool(labelled.any()):
+        raise UserError(
+            f"no training sample of {splits.name} has a label, so no mentor can be trained here: give mentor.weights"
+        )
+    if not bool(labelled.all()):  # the others would take their place in the batches, without a loss
+        splits = replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
     embedding_of = head_or_last_layer(network, view(splits.train.images[:2]))
     module = Distillation(ProbedMentee(network, [], embedding_of), view, constant(1, 0, 0, 1), config, seed)
+    module.settings = "mentor.fit"
     fit(module, splits, title, machine)
 
 

@@ -2,9 +2,9 @@
 into it."""
 
 import hashlib
-import inspect
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
@@ -15,18 +15,20 @@ from safetensors.torch import save
 from torch import nn
 
 from data.errors import UserError
-from data.recipe import Recipe, imported, split_target
+from data.recipe import Recipe, recipe_identity, sources_of
 from data.splits import Splits
 from data.view import View
 from distill.evaluation import evaluate
 from distill.fit import Machine
 from distill.mentor_training import train_mentor, transfer_mentor
 from distill.mentor_weights import as_published, given_state, identity, load_given, require_classes, torchvision_weights
+from distill.module import require_finite_weights
 from distill.networks import build_and_try, build_network, complete, view_for
 from distill.schema import MentorConfig
 from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
 from mentor.weights import load_state, load_weights
+from objective.probes import Probe
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -40,6 +42,10 @@ class FoundMentor:
     weights: Path
     val_accuracy: float
     origin: str  # for a person
+
+    def mentor(self, probes: Sequence[Probe] = ()) -> Mentor:
+        """It, as one that answers."""
+        return Mentor(self.network, self.view, probes, recipe_identity(self.recipe, "mentor.network"))
 
 
 def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
@@ -134,8 +140,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
 
     Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
     """
-    module = inspect.getmodule(imported(*split_target(config.network, "mentor.network"), "mentor.network"))
-    source = inspect.getsource(module) if module is not None else ""
+    source = "".join(sources_of(config.network, "mentor.network"))
     settings = asdict(replace(config, least_accuracy=None))
     if config.weights is not None:  # what they are, not where they lie
         settings["weights"] = identity(config, named)
@@ -147,6 +152,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
 
 
 def keep(network: nn.Module, path: Path) -> None:
+    require_finite_weights(network, "the mentor", "mentor.fit")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_bytes(

@@ -47,6 +47,8 @@ class Distillation(pl.LightningModule):
             str, AnswerCache
         ] = {}  # "train", "val": splits whose answers are kept instead of asked each time
         self.layout = torch.contiguous_format
+        self.recipe = ""  # of the student and its source, for what a checkpoint must agree with
+        self.settings = "trainer"  # where `fit` is set, for messages
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -76,7 +78,7 @@ class Distillation(pl.LightningModule):
         knobs = self.schedule.at(self.position())
         terms, outputs = self.terms(batch, knobs)
         if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
-            require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx)
+            require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx, self.settings)
         return {"loss": terms.loss.squeeze(0), "terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
     @torch.no_grad()
@@ -170,22 +172,26 @@ def unanswered(outputs: MenteeOutputs) -> Answers:
     return Answers(outputs.logits.detach(), {name: value.detach() for name, value in outputs.activations.items()})
 
 
-def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step: int) -> None:
+def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step: int, settings: str) -> None:
     if bool(torch.isfinite(terms.loss).all()):
         return
     values = {name: float(value.detach()) for name, value in terms.named(spec).items() if name != "loss"}
-    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    weights = {"ce": knobs.alpha, "kl": knobs.gamma}
+    broken = [
+        name for name, value in values.items() if not math.isfinite(value) and weights.get(name, knobs.beta) > 0
+    ]  # others may be 0 · NaN
+    kept = "the last checkpoint is kept: " if settings == "trainer" and epoch else ""
     raise UserError(
         f"the loss is {terms.loss.item()} at epoch {epoch}, step {step}, through {' and '.join(broken) or 'the sum'} "
-        f"({knobs}); the last checkpoint is kept: lower trainer.learning_rate, or check the inputs for NaN"
+        f"({knobs}); {kept}lower {settings}.learning_rate, or check the inputs for NaN"
     )
 
 
-def require_finite_weights(network: torch.nn.Module, epoch: int) -> None:
+def require_finite_weights(network: torch.nn.Module, whose: str, settings: str, advice: str = "") -> None:
     """Raises `UserError` where an update made a weight NaN or infinite; the loss before it need not have shown it."""
     for name, value in network.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(
-                f"the mentee's {name.removeprefix('mentee.')} is not finite after epoch {epoch}; the checkpoint of the epoch "
-                "before is kept, if there is one: lower trainer.learning_rate or trainer.weight_decay"
+                f"{whose}'s {name.removeprefix('mentee.')} is not finite{advice}: lower {settings}.learning_rate or "
+                f"{settings}.weight_decay"
             )

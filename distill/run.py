@@ -11,7 +11,7 @@ import torch
 
 from data.errors import UserError
 from data.load import load_data
-from data.recipe import build
+from data.recipe import build, recipe_identity
 from data.splits import Splits
 from distill.answers import kept_answers
 from distill.evaluation import Evaluation, evaluate, judged, scores
@@ -20,6 +20,7 @@ from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation
 from distill.networks import build_network, complete, view_for
 from distill.pairs import choose_probes
+from distill.probe_options import read_probes
 from distill.record import NAME as RECORD
 from distill.record import RunRecord, settings
 from distill.schedules import Schedule
@@ -28,7 +29,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentee.cost import widest_within
 from mentee.networks import parameter_count
 from mentor.cache import AnswerCache
-from mentor.mentor import Mentor
+from mentor.weights import file_digest
 from objective.loss_spec import LossSpec
 from objective.probes import ProbedMentee
 from objective.taps import find_head
@@ -64,7 +65,7 @@ def distill(
     any more. Raises `UserError` before the first step for all that can be known by then, and for a loss that is not finite.
     """
     run_dir = Path(config.run_dir)
-    schedule, spec = make_schedule(config), LossSpec(**asdict(config.loss))
+    schedule, spec = effective_schedule(config), LossSpec(**asdict(config.loss))
     splits = teachable(load_data(config.data), schedule, machine)
     found = mentor or find_mentor(config.mentor, load_data(config.data, whole=True), Path(config.cache_dir), machine)
 
@@ -80,21 +81,24 @@ def distill(
     chosen = choose_probes(config.probes, found, network, view, splits.train, machine) if schedule.supervised() else []
     probes = [one.probe for one in chosen]
 
-    teacher = Mentor(found.network, found.view, probes)
+    teacher = found.mentor(probes)
     module = Distillation(
         ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher, spec
     )
+    module.recipe = f"{dict(recipe)}, of source {recipe_identity(recipe, 'mentee.network')[:12]}"
     if schedule.supervised():
         module.kept = kept_answers(config, teacher, splits, machine)
     machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
     if on_start is not None:
         on_start(schedule)
+    if not config.resume:
+        (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
     history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
 
     network.eval().cpu()
     teacher.to(torch.device("cpu"))
     mentee_seen = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
-    known = AnswerCache(Mentor(found.network, found.view), splits.test, folder=Path(config.cache_dir) / "answers")
+    known = AnswerCache(found.mentor(), splits.test, folder=Path(config.cache_dir) / "answers")
     mentor_seen = judged(known.view(0).logits, splits.test, len(splits.classes))
     val = history[-1].get("val_accuracy", float("nan"))
     checkpoint = MenteeCheckpoint(
@@ -107,6 +111,7 @@ def distill(
         mentor={
             "network": found.recipe,
             "weights": str(found.weights.absolute()),
+            "sha256": file_digest(found.weights),
             "view": asdict(found.view),
             "val_accuracy": found.val_accuracy,
         },
@@ -192,6 +197,22 @@ def placed(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:
     """The same run without a mentor: same network, data, seed and steps, α 1, β 0, γ 0."""
     return replace(config, schedule=ALONE, run_dir=run_dir)
+
+
+def effective_schedule(config: DistillConfig) -> Schedule:
+    """With β 0 where there is no layer to compare. Raises `UserError` where nothing at all would be learnt for a part of the
+    run."""
+    schedule, probes = make_schedule(config), read_probes(config.probes)
+    layers = probes.search or probes.by_hand
+    if not layers:
+        schedule = replace(schedule, beta=((0.0, 0.0),))
+    if (span := schedule.idle_span()) is not None:
+        why = "" if layers else ", for probes=none leaves β no layer to compare"
+        raise UserError(
+            f"the schedule has α = β = γ = 0 from {span[0]:.0%} to {span[1]:.0%} of the run{why}, so nothing would be learnt; "
+            f"choose another schedule{'' if layers else ' or probes'}"
+        )
+    return schedule
 
 
 def make_schedule(config: DistillConfig) -> Schedule:

@@ -12,7 +12,7 @@ Where a `temperature` is taken it is a number, or a curve like the others: `[[0,
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
@@ -69,11 +69,18 @@ class Schedule:
 
     def unsupervised_span(self) -> tuple[float, float] | None:
         """The first stretch of the run with β = γ = 0, as two fractions of it; None where there is none."""
-        borders = sorted({0.0, 1.0, *(position for position, _ in (*self.beta, *self.gamma))})
+        return self._span(lambda knobs: knobs.beta == 0 and knobs.gamma == 0)
+
+    def idle_span(self) -> tuple[float, float] | None:
+        """The first stretch in which α is 0 as well, likewise."""
+        return self._span(lambda knobs: knobs.alpha == 0 and knobs.beta == 0 and knobs.gamma == 0)
+
+    def _span(self, silent: Callable[["Knobs"], bool]) -> tuple[float, float] | None:
+        borders = sorted({0.0, 1.0, *(position for position, _ in (*self.alpha, *self.beta, *self.gamma))})
         found: tuple[float, float] | None = None
         for start, end in pairwise(borders):
-            knobs = self.at((start + end) / 2)  # not negative and straight between borders: 0 there is 0 throughout
-            if knobs.beta == 0 and knobs.gamma == 0:
+            # not negative and straight between borders: 0 in the middle is 0 throughout
+            if silent(self.at((start + end) / 2)):
                 found = (found[0] if found else start, end)
             elif found:
                 break

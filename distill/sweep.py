@@ -138,7 +138,7 @@ def varying_keys(runs: Sequence[SweptRun]) -> list[str]:
 
 
 def settings_of(run: SweptRun) -> dict[str, str]:
-    return {key: value for key, value in run.overrides.items() if key not in ("seed", "run_dir")}
+    return {key: value for key, value in run.overrides.items() if key not in ("seed", "run_dir", "resume")}
 
 
 def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:

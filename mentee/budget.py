@@ -56,8 +56,8 @@ class Budget:
 def require_knob(recipe: Recipe, where: str) -> None:
     """Raises `UserError` unless the network has a `width` that is left open."""
     target = split_target(recipe, where)
-    known, _, open_ended = signature_in_source(*target) or signature_imported(*target, where)
-    if "width" not in known and not open_ended:
+    signature = signature_in_source(*target) or signature_imported(*target, where)
+    if "width" not in signature.known and not signature.open_ended:
         raise UserError(
             f"mentee.budget is searched by an option 'width', which {recipe['_target_']} does not have; give it one, a factor "
             "on its layers' widths, or set no limit"

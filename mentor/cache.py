@@ -9,6 +9,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from data.splits import Split
 from mentor.mentor import Answers, Mentor
 
 CHUNK = 256
+VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
 
 
 class AnswerCache:
@@ -117,9 +119,7 @@ class AnswerCache:
 
     def _key(self) -> str:
         """Of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""
-        digest = hashlib.sha256(
-            f"{self.mentor.fingerprint()} {replace(self.how, views=None)} {torch.__version__}".encode()
-        )
+        digest = hashlib.sha256(f"{self.mentor.fingerprint()} {replace(self.how, views=None)} {VERSIONS}".encode())
         for tensor in (self.split.positions, self.split.images):
             digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()[:32]

@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 from data.recipe import Recipe, build, completed
-from mentor.weights import read_state
-
-PREFIX = "members."
+from mentor.weights import MEMBERS, read_state
 
 
 class Ensemble(nn.Module):
@@ -45,10 +43,10 @@ class Ensemble(nn.Module):
 
 
 def merge(files: Sequence[Path], out: Path) -> None:
-    """The prefixes of DataParallel and torch.compile are taken off. Raises `UserError` for a file that cannot be read as
+    """What wraps a member is taken off when they are loaded. Raises `UserError` for a file that cannot be read as
     weights, or `out` that cannot be written."""
     state = {
-        f"{PREFIX}{number}.{key.removeprefix('module.').removeprefix('_orig_mod.')}": value.contiguous()
+        f"{MEMBERS}{number}.{key}": value.contiguous()
         for number, file in enumerate(files)
         for key, value in read_state(file).items()
     }

@@ -24,10 +24,12 @@ class Mentor:
     or write it into a checkpoint.
     """
 
-    def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = ()) -> None:
+    def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = (), identity: str = "") -> None:
+        """`identity`: of the recipe that the network was built from (`data.recipe.recipe_identity`)."""
         self.network = network.requires_grad_(False)
         self.view = view
         self.probes = list(probes)
+        self.identity = identity
         self._taps = Taps(network, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
 
     def to(self, device: torch.device) -> "Mentor":
@@ -35,8 +37,9 @@ class Mentor:
         return self
 
     def fingerprint(self) -> str:
-        """sha256 over its view, its probes and its weights: two mentors with one fingerprint give the same answers."""
-        digest = hashlib.sha256(f"{self.view} {self.probes}".encode())
+        """sha256 over its view, its probes, its recipe's identity and its weights: two mentors with one fingerprint give the same
+        answers."""
+        digest = hashlib.sha256(f"{self.view} {self.probes} {self.identity}".encode())
         for name, value in self.network.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())

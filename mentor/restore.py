@@ -1,18 +1,27 @@
 """Builds a mentor again from what a mentee's checkpoint says of it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.recipe import build
+from data.recipe import build, recipe_identity
 from data.view import View
 from mentor.mentor import Mentor
-from mentor.weights import load_weights
+from mentor.weights import file_digest, load_weights
 from objective.probes import Probe
 
 
 def restore_mentor(about: Mapping[str, Any], probes: Sequence[Probe]) -> Mentor:
-    """`about`: `{"network": recipe, "weights": path, "view": {"shape", "mean", "std"}}`. Raises `UserError` as those do."""
+    """`about`: `{"network": recipe, "weights": path, "sha256": of that file, "view": {"shape", "mean", "std"}}`. Raises
+    `UserError` as those do; a file that is not the one of then is a warning."""
     network = build(about["network"], "the checkpoint's mentor")
-    load_weights(network, Path(about["weights"]))
-    return Mentor(network, View.restored(about["view"]), probes)
+    path = Path(about["weights"])
+    load_weights(network, path)
+    if about.get("sha256", digest := file_digest(path)) != digest:
+        warnings.warn(
+            f"'{path}' is not the file that the mentee's mentor was read from: another mentor answers now", stacklevel=2
+        )
+    return Mentor(
+        network, View.restored(about["view"]), probes, recipe_identity(about["network"], "the checkpoint's mentor")
+    )

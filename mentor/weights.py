@@ -1,5 +1,6 @@
 """Reads a state dict into a network."""
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from data.errors import UserError
 
+MEMBERS = "members."  # of an ensemble: each has a file, and maybe wrappers, of its own
 WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")  # DataParallel, torch.compile, trainers
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # heads of GoogLeNet and Inception v3 that only their training used
 UNCOUNTED = "num_batches_tracked"  # a BatchNorm's count of its batches, which files of before torch 0.4.1 lack
@@ -40,7 +42,7 @@ def matched(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The network's own state and the given one in its names, both less what is not to be loaded."""
     own = network.state_dict()
-    given = strip_wrappers(dict(state), set(own))
+    given = strip_members(strip_wrappers(dict(state), set(own)), set(own))
     if without is not None:
         own, given = (
             {key: value for key, value in part.items() if not key.startswith(f"{without}.")} for part in (own, given)
@@ -62,6 +64,12 @@ def misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         key = misshapen[0]
         details[-1] += f" (file {list(given[key].shape)}, network {list(own[key].shape)})"
     return "; ".join(details)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of the file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_file(path: Path) -> None:
@@ -99,3 +107,20 @@ def strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]
             if state and all(key.startswith(prefix) for key in state) and not any(key in own for key in state):
                 state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def strip_members(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """Wrappers inside the members of an ensemble, each member by itself."""
+    if not all(key.startswith(MEMBERS) and key.count(".") > 1 for key in state):
+        return state
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        _, number, rest = key.split(".", 2)
+        parts.setdefault(f"{MEMBERS}{number}.", {})[rest] = value
+    return {
+        place + key: value
+        for place, part in parts.items()
+        for key, value in strip_wrappers(
+            part, {one.removeprefix(place) for one in own if one.startswith(place)}
+        ).items()
+    }

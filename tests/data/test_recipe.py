@@ -96,7 +96,7 @@ def test_keyword_only_options_are_required_unless_they_have_a_default(own: str, 
 
 
 def test_what_the_source_does_not_show_is_imported(own: str) -> None:
-    assert signature_in_source(own, "Plain") == ({"a", "b", "c", "d"}, {"a", "c"}, False)
+    assert signature_in_source(own, "Plain") == ({"a", "b", "c", "d"}, {"a", "c"}, False, set())
     for name in ("Inherits", "Data", "conditional", "number"):
         assert signature_in_source(own, name) is None
     assert vars(build({"_target_": f"{own}.Data", "x": 1}, "x")) == {"x": 1, "y": 5}

@@ -31,7 +31,7 @@ def trained() -> list[nn.Module]:
 def files(trained: list[nn.Module], tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "plain.safetensors", tmp_path / "residual.pt"]
     save_file(trained[0].state_dict(), paths[0])
-    torch.save({f"module.{key}": value for key, value in trained[1].state_dict().items()}, paths[1])
+    torch.save({f"_orig_mod.module.{key}": value for key, value in trained[1].state_dict().items()}, paths[1])
     return paths
 
 
