@@ -53,6 +53,8 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
     another number of classes without `mentor.transfer`, and a mentor that is hardly better than chance (a wrong
     normalisation, another order of classes)."""
     torch.manual_seed(config.seed)
+    if config.weights is not None:
+        config = replace(config, weights=os.path.expanduser(config.weights))
     named = torchvision_weights(config)
     if named is not None:
         config = as_published(config, named)

@@ -25,7 +25,7 @@ from distill.report import Picture, Table, write_report
 from distill.run import write_json
 
 COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
-MENTOR_ONLY = ("mentor", "schedule", "probes", "keep_answers")  # settings that do not reach a lone mentee
+MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "keep_answers", "keep_answers_mb")  # do not reach a lone mentee
 AGAINST_MENTOR = ("agreement", "kl")  # scores that are no pair where the mentors are two
 LONGEST = 48  # characters of a setting's value in an arm's label
 

@@ -124,13 +124,20 @@ def test_classes_in_another_order_are_noticed(
 
 
 def test_given_weights_are_read_and_nothing_is_trained(
-    mentor: FoundMentor, config: MentorConfig, splits: Splits, tmp_path: Path, machine: Machine
+    mentor: FoundMentor,
+    config: MentorConfig,
+    splits: Splits,
+    tmp_path: Path,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "mine.pt"
+    monkeypatch.setenv("HOME", str(tmp_path))
     torch.save({f"module.{key}": value for key, value in load_file(mentor.weights).items()}, path)
     found = find_mentor(replace(config, weights=str(path)), splits, tmp_path / "cache", machine)
     assert same(mentor.weights, found.network.state_dict())
     assert found.weights == path
+    assert find_mentor(replace(config, weights="~/mine.pt"), splits, tmp_path / "cache", machine).weights == path
     assert not (tmp_path / "cache").exists()
 
 
