@@ -102,6 +102,7 @@ class TrainingSession:
     def apply(self) -> None:
         """One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the
         gradients for it, which are in no `dump`."""
+        self._before = []
         self._collected += 1
         if self._collected == self._accumulate:
             self._optimizer.step()
@@ -122,10 +123,11 @@ class TrainingSession:
 
     def discard(self) -> None:
         """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
-        instead of adding. Running statistics are as before the last one."""
+        instead of adding. Running statistics are as before the last one that no `apply` followed, if there is one."""
         self._collected = 0
-        for parameter, value in zip(self._running, self._before, strict=True):
+        for parameter, value in zip(self._running, self._before, strict=False):
             parameter.data = value
+        self._before = []
         self._module.lazy_reset_grad()
 
     @property

@@ -12,6 +12,7 @@ import pytest
 from mentee_device import (
     Budget,
     Bundle,
+    Learner,
     LearningError,
     Owner,
     SampleError,
@@ -19,6 +20,7 @@ from mentee_device import (
     StateError,
     candidates,
     database,
+    passes,
     session,
 )
 from mentee_device.run import Plan
@@ -278,6 +280,26 @@ def test_a_run_shorter_than_an_accumulated_step_still_takes_one(altered: Path, m
         assert not me.learner.collecting
         me.learn(Budget(steps=6))  # one whole step and half of one
         assert me.learner.snapshot() == me.versions.snapshot(2)
+
+
+def test_an_interrupt_between_two_parts_of_a_step_leaves_nothing_for_the_next(
+    bundle: Bundle, mine: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "PASS_BYTES", 1)
+    with Learner(bundle) as cut, Learner(bundle) as whole:
+        forward = cut._session.forward_backward
+
+        def once(*given: Any) -> Any:
+            forward(*given)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(cut._session, "forward_backward", once)
+        with pytest.raises(KeyboardInterrupt):
+            cut.learn_batch(mine)
+        monkeypatch.setattr(cut._session, "forward_backward", forward)
+        for learner in (cut, whole):
+            learner.learn_batch(part(mine, 0, 9))
+        assert cut.snapshot() == whole.snapshot()
 
 
 # labels, and what was learnt by them
