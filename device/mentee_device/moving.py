@@ -117,8 +117,10 @@ class Moving:
             if item.was_aside:
                 aside.delete(self._store, [number])
         owner = settings.read_settings(self._store)
-        aside.make_room(self._store, owner.most_samples, owner.most_sample_bytes)
-        return gone
+        evicted = aside.make_room(self._store, owner.most_samples, owner.most_sample_bytes)
+        if evicted:
+            self._store.record("samples", f"{len(evicted)} samples that were set aside had to go", went=evicted)
+        return [number for number in gone if number not in evicted]
 
     def _content(self, item: Item) -> tuple[NDArray[Any], NDArray[np.float32] | None] | None:
         rules = self._old.preprocessing

@@ -258,6 +258,18 @@ def test_labels_follow_their_class_and_a_class_that_is_gone_waits(
         assert aside.numbers(me.store) == []
 
 
+def test_samples_set_aside_that_must_go_are_logged_and_not_listed(
+    bundle: Bundle, other_classes_folder: Path, mine: Samples, tmp_path: Path
+) -> None:
+    with taught(bundle, tmp_path / "me", mine, steps=3) as me:
+        sevens = sorted(number for number, name in classes_of(me).items() if name == "7")
+        me.set(most_samples=len(sevens) - 1)
+        found = me.move_to(Bundle.open(other_classes_folder), Budget(steps=2))
+        assert found.aside == aside.numbers(me.store) == sevens[1:]
+        (told,) = (entry for entry in me.log() if "had to go" in entry.line)
+        assert told.details["went"] == sevens[:1]
+
+
 def test_enrolled_samples_are_embedded_anew_under_their_names(
     bundle: Bundle, other: Bundle, mine: Samples, tmp_path: Path
 ) -> None:
