@@ -125,8 +125,9 @@ class TrainingSession:
         """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
         instead of adding. Running statistics are as before the last one that no `apply` followed, if there is one."""
         self._collected = 0
-        for parameter, value in zip(self._running, self._before, strict=False):
-            parameter.data = value
+        if self._before:
+            for parameter, value in zip(self._running, self._before, strict=True):
+                parameter.data = value
         self._before = []
         self._module.lazy_reset_grad()
 
