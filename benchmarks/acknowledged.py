@@ -1,7 +1,9 @@
 """What a process that was hit had acknowledged, and what its folder still holds of that."""
 
+import contextlib
 import os
 import select
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -17,6 +19,7 @@ class Acknowledged:
     """What a child has said so far, of all children."""
 
     samples: set[int] = field(default_factory=set)
+    gone: set[int] = field(default_factory=set)
     saved: tuple[int, int] = (0, 0)
     decided: int = 0
     current: int = 0
@@ -35,6 +38,12 @@ class Acknowledged:
             self.samples.update(numbers)
         elif word == "saved":
             self.saved = (numbers[0], numbers[1])
+        elif word == "undoing":  # until it is done, any version and either is right
+            self.saved, self.current = (0, 0), 0
+            self.samples.difference_update(numbers)
+        elif word == "undone":
+            self.current = numbers[0]
+            self.gone.update(numbers[1:])
         elif word in ("decided", "open"):
             self.decided, self.current = max(self.decided, numbers[0]), numbers[-1]
 
@@ -43,6 +52,7 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
     """(lost, unreadable, mended) of one folder, which is used up by it."""
     from mentee_device import StateError
     from mentee_device.store import Store
+    from mentee_device.tables import BACKUP, DATABASE
     from mentee_device.versions import Versions
 
     lost, unreadable = [], []
@@ -72,28 +82,38 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
         ever = {row for entry in store.log() for row in entry.details.get("came", [])}
         evicted = {row for entry in store.log() for row in entry.details.get("went", [])}
         present = {row for (row,) in store.rows("SELECT number FROM samples")}
+        for copy in [path for name in (DATABASE, BACKUP) if (path := store.folder / name).is_file()]:
+            try:
+                lost += [f"sample {one} is still in {copy.name}" for one in sorted(heard.gone & kept_in(copy))]
+            except sqlite3.Error as error:
+                unreadable.append(f"{copy.name}: {error}")
         lost += [f"sample {one}" for one in sorted(heard.samples - (present | evicted))]
         lost += [f"sample {one} is not in the log" for one in sorted(heard.samples - ever)]
         return lost, unreadable, list(store.notes)
 
 
-def start(bundle: Path, folder: Path, wait: bool) -> "subprocess.Popen[bytes]":
+def kept_in(database: Path) -> set[int]:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        return {number for (number,) in connection.execute("SELECT number FROM samples")}
+
+
+def child(bundle: Path, folder: Path, *options: str) -> tuple[list[str], dict[str, str]]:
+    """(command, environment)"""
     python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable
-    return subprocess.Popen(
-        [python, str(CHILD), str(bundle), str(folder), *(["--wait"] if wait else [])],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "device"), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-    )
+    command = [str(python), str(CHILD), str(bundle), str(folder), *options]
+    return command, {**os.environ, "PYTHONPATH": str(ROOT / "device"), "OMP_NUM_THREADS": "1"}
+
+
+def start(bundle: Path, folder: Path) -> "subprocess.Popen[bytes]":
+    command, environment = child(bundle, folder)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, bufsize=0)
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait()
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 class Lines:
@@ -102,9 +122,6 @@ class Lines:
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdout is not None
         self._handle, self._rest = process.stdout.fileno(), b""
-
-    def waiting(self) -> bool:
-        return bool(select.select([self._handle], [], [], 0)[0])
 
     def read(self, seconds: float) -> list[str]:
         if select.select([self._handle], [], [], seconds)[0]:
@@ -121,10 +138,12 @@ class Count:
     lost: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     mended: list[str] = field(default_factory=list)
+    bad: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
 
     def add(self, found: tuple[list[str], list[str], list[str]], kind: str) -> None:
         self.tries += 1
+        self.bad += any(found)
         for kept, new in zip((self.lost, self.unreadable, self.mended), found, strict=True):
             kept += [f"{self.tries}: {one}" for one in new]
         self.kinds[kind] = self.kinds.get(kind, 0) + 1

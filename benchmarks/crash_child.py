@@ -1,25 +1,24 @@
-"""What kills.py and power_cuts.py hit: `python crash_child.py BUNDLE FOLDER [--wait]`, on the device program alone."""
+"""What kills.py and power_cuts.py hit: `python crash_child.py BUNDLE FOLDER`, on the device program alone."""
 
-import sys
+import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
 from mentee_device import Budget, Bundle, Owner, Progress, Samples
 
 
-def learn_for_ever(bundle: Path, folder: Path, wait: bool) -> None:
-    """With `wait` it reads a line after each acknowledgement before it goes on."""
+def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) -> None:
+    """Without end, or for so many turns; the log is written back to the database after so many pages."""
 
     def say(*words: object) -> None:
         print(*words, flush=True)
-        if wait and not sys.stdin.readline():
-            sys.exit()
 
     opened = Bundle.open(bundle)
     print("begin", flush=True)
     with Owner(opened, folder) as owner:
-        if wait:  # write the log back often, so that cuts meet that as well
-            owner.store.rows("PRAGMA wal_autocheckpoint = 30")
+        if log_pages is not None:
+            owner.store.rows(f"PRAGMA wal_autocheckpoint = {log_pages}")
         owner.set(golden_drop=1.0, most_samples=40)
         golden = opened.golden()
         generator = np.random.default_rng()
@@ -37,12 +36,24 @@ def learn_for_ever(bundle: Path, folder: Path, wait: bool) -> None:
         say("open", owner.versions.current)
         if owner.paused is not None:
             tell(owner.resume(watch).number)
-        while True:
+        for _ in itertools.count() if turns is None else range(turns):
             rows = generator.integers(0, len(golden), 3)
             noisy = golden.input[rows] ^ generator.integers(0, 2, golden.input[rows].shape, dtype=np.uint8)
             say("samples", *owner.add(Samples(noisy, golden.labels[rows])))
             tell(owner.learn(Budget(steps=int(generator.integers(2, 9))), save_every=2, batch=4, watch=watch).number)
+            if generator.random() < 0.1:
+                gone = [int(generator.choice([one.number for one in owner.kept.all()][-6:]))]
+                say("undoing", *gone)
+                say("undone", owner.forget(gone).current, *gone)
+            elif generator.random() < 0.1 and owner.versions.current:
+                say("undoing")
+                say("undone", owner.roll_back())
 
 
 if __name__ == "__main__":
-    learn_for_ever(Path(sys.argv[1]), Path(sys.argv[2]), "--wait" in sys.argv[3:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("--log-pages", type=int)
+    learn(**vars(parser.parse_args()))

@@ -1,90 +1,211 @@
-"""Power cuts that lose what was not synced, simulated on copies of a living process's folder: see kills.py."""
+"""Power cuts that lose what was not synced, simulated on the record of all that a process asked of its disk: see kills.py."""
 
-import os
+import copy
 import random
 import shutil
-import signal
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.acknowledged import Acknowledged, Count, Lines, close, examine, start
+from benchmarks.acknowledged import Acknowledged, Count, child, examine
+from benchmarks.disk_trace import OUTSIDE, Create, Event, Rename, Resize, Said, Sync, Unlink, Write, record
 
-SECTOR, PAGE, WAL_SALT = 512, 4096, slice(16, 24)
+SECTOR = 512
+NEVER_READ = "-shm"  # an index of the log: SQLite makes it anew when nobody had it open
+LOG_PAGES = (30, 1000)  # written back to the database after so many pages: often, and as SQLite does it
 
 
-def cut(bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random) -> tuple[Count, Acknowledged]:
-    """A power cut simulated `tries` times, in one process that lives on."""
-    folder, synced, copied = scratch / "cut", scratch / "synced", scratch / "copied"
-    heard, count = Acknowledged(), Count()
-    process = start(bundle, folder, wait=True)
-    lines = Lines(process)
-    assert process.stdin is not None
-    try:
-        while count.tries < tries:
-            said = lines.read(60.0)
-            for line in said:
-                heard.hear(line)
-            if not any(line.split()[0] in ("open", "samples", "saved", "decided") for line in said):
-                if process.poll() is not None:
-                    raise SystemExit("error: the child ended")
+@dataclass
+class File:
+    """What the drive surely holds, and what it was given since the last sync."""
+
+    synced: bytearray = field(default_factory=bytearray)
+    pending: list[Write | Resize] = field(default_factory=list)
+
+    def sync(self) -> None:
+        for one in self.pending:
+            apply(one, self.synced)
+        self.pending.clear()
+
+    def lost(self, chance: random.Random) -> bytes:
+        """Each sector holds what it held after the sync or after any write since, each resize was done or was not."""
+        found, number = bytearray(self.synced), len(self.pending)
+        how = chance.choice(("none", "all", "in order", "any order", "any order"))
+        until = {"none": 0, "all": number, "in order": chance.randint(0, number), "any order": number}[how]
+        last: dict[int, int] = {}  # sector -> how many of the pending writes it saw
+        resizes = number if how != "any order" or chance.random() < 0.5 else chance.randint(0, number)
+        for at, one in enumerate(self.pending[:until]):
+            if isinstance(one, Resize):
+                if at < resizes:
+                    apply(one, found)
                 continue
-            shutil.rmtree(synced, ignore_errors=True)
-            shutil.copytree(folder, synced)
-            process.stdin.write(b"go\n")
-            for _ in range(3):  # looks at the same stretch up to three times
-                time.sleep(chance.uniform(0, 0.006))
-                process.send_signal(signal.SIGSTOP)
-                os.waitpid(process.pid, os.WUNTRACED)
-                shutil.rmtree(copied, ignore_errors=True)
-                shutil.copytree(folder, copied)
-                waiting = lines.waiting()
-                process.send_signal(signal.SIGCONT)
-                if waiting:  # it has acknowledged more meanwhile: all of B is synced
-                    break
-                kind = lose(synced, copied, chance)
-                count.add(examine(copied, bundle_id, heard), kind)
-    finally:
-        close(process)
+            for start, stop in sectors(one.at, one.at + len(one.data)):
+                if how == "any order":
+                    saw = last.setdefault(
+                        start // SECTOR, number if chance.random() < 0.6 else chance.randint(0, number)
+                    )
+                    if at >= saw:
+                        continue
+                apply(Write(one.name, start, one.data[start - one.at : stop - one.at]), found)
+        if how == "in order" and until < number and isinstance(one := self.pending[until], Write):  # a part of the next
+            whole = (one.at + chance.randint(0, len(one.data))) // SECTOR * SECTOR - one.at
+            apply(Write(one.name, one.at, one.data[: max(0, whole)]), found)
+        return bytes(found)
+
+
+class Disk:
+    """A folder's files, in what was asked and in what is sure, from `before` or from no folder. With `lying`, a drive that
+    says synced and is not."""
+
+    def __init__(self, before: dict[str, bytes] | None = None, lying: bool = False) -> None:
+        self.names = {name: File(bytearray(data)) for name, data in (before or {}).items()}
+        self._synced_names = dict(self.names)
+        self._pending_names: list[dict[str, File]] = []  # the folder after each change since it was synced
+        self._made = self._sure = before is not None  # the folder itself
+        self._lying = lying
+
+    def do(self, event: Event) -> None:
+        match event:
+            case Create(""):
+                self._made = True
+            case Create(name):
+                if name not in self.names:
+                    self.names[name] = File()
+                    self._renamed()
+            case Rename(name, to):
+                self.names[to] = self.names.pop(name)
+                self._renamed()
+            case Unlink(name):
+                del self.names[name]
+                self._renamed()
+            case Write(name) | Resize(name):
+                self.names[name].pending.append(event)
+            case Sync() if self._lying:
+                pass
+            case Sync(name) if name == OUTSIDE:
+                self._sure = self._made
+            case Sync(""):
+                self._synced_names = dict(self.names)
+                self._pending_names.clear()
+            case Sync(name):
+                self.names[name].sync()
+
+    def _renamed(self) -> None:
+        self._pending_names.append(dict(self.names))
+
+    def kind(self) -> str:
+        """What a cut now may lose."""
+        log = next((file for name, file in self.names.items() if name.endswith(".sqlite-wal")), File())
+        found = [
+            ("the log begun anew", any(isinstance(one, Resize) or one.at == 0 for one in log.pending)),
+            ("the log", bool(log.pending)),
+            ("the database", bool(self.names.get("state.sqlite", File()).pending)),
+            ("a new file", any(file.pending for name, file in self.names.items() if ".new" in name)),
+            ("names", bool(self._pending_names) or not self._sure),
+        ]
+        said = [what for what, so in found if so]
+        return " and ".join(said[1:] if said[:2] == ["the log begun anew", "the log"] else said) or "nothing pending"
+
+    def leave(self, folder: Path, chance: random.Random) -> None:
+        """Makes `folder` what the cut left: names as they were after any change since they were synced."""
+        if not self._sure and chance.random() < 0.5:
+            return
+        folder.mkdir()
+        for name, file in chance.choice([self._synced_names, *self._pending_names]).items():
+            if not name.endswith(NEVER_READ):
+                (folder / name).write_bytes(file.lost(chance))
+
+    def asked(self) -> dict[str, bytes]:
+        """The files as a process that was not hit sees them."""
+        found = {}
+        for name, file in self.names.items():
+            if not name.endswith(NEVER_READ):
+                whole = bytearray(file.synced)
+                for one in file.pending:
+                    apply(one, whole)
+                found[name] = bytes(whole)
+        return found
+
+
+def cut(
+    bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random, lying: bool = False
+) -> tuple[Count, Acknowledged]:
+    """`tries` simulated power cuts: with a log that is written back often and with SQLite's own, in a new folder and in one
+    that an earlier cut had left."""
+    count, heard = Count(), Acknowledged()
+    folder, left = scratch / "recorded", scratch / "left"
+    generations = 1 if lying else 2
+    parts = len(LOG_PAGES) * generations
+    shares = [tries // parts + (at < tries % parts) for at in range(parts)]
+    for pages in LOG_PAGES:
+        shutil.rmtree(folder, ignore_errors=True)
+        heard = Acknowledged()
+        for _ in range(generations):
+            share = shares.pop()
+            before = files(folder) if folder.exists() else None
+            events = recorded(bundle, folder, pages, turns=3 + share // 20, scratch=scratch)
+            shutil.rmtree(folder)
+            goes_on, then = chance.randrange(max(share, 1)), heard
+            for at, disk in enumerate(hits(events, share, heard, chance, Disk(before, lying))):
+                shutil.rmtree(left, ignore_errors=True)
+                disk.leave(left, chance)
+                if at == goes_on:
+                    then = copy.deepcopy(heard)
+                    if left.exists():
+                        shutil.copytree(left, folder)
+                count.add(examine(left, bundle_id, heard), disk.kind())
+            heard = then
     return count, heard
 
 
-def lose(synced: Path, copied: Path, chance: random.Random) -> str:
-    """Takes from `copied` what a drive may not have had yet; which kind of loss it was."""
-    for unfinished in copied.glob("*.new"):
-        os.truncate(unfinished, chance.randint(0, unfinished.stat().st_size))
-    names = ("state.sqlite", "state.sqlite-wal")
-    before, after = ([folder / name for name in names] for folder in (synced, copied))
-    if not all(path.exists() for path in (*before, *after)):
-        return "the log was just being made or removed"
-    (old_db, old_wal), (new_db, new_wal) = ([path.read_bytes() for path in pair] for pair in (before, after))
-    (copied / "state.sqlite-shm").unlink(missing_ok=True)  # never synced; SQLite makes it anew
-    if old_wal[WAL_SALT] != new_wal[WAL_SALT]:  # begun anew: the database was synced before, of the log nothing is sure
-        after[1].write_bytes(damaged_tail(new_wal, 0, chance))
-        return "the log had begun anew"
-    if old_db != new_db:  # being written back: SQLite synced the log first
-        after[0].write_bytes(mixed_pages(old_db, new_db, chance))
-        return "the database was being written"
-    if old_wal == new_wal:
-        return "nothing was being written"
-    same = next((at for at, (a, b) in enumerate(zip(old_wal, new_wal, strict=False)) if a != b), len(old_wal))
-    frame = 32 + (same - 32) // (PAGE + 24) * (PAGE + 24)  # the log is overwritten in place once it has begun anew
-    after[1].write_bytes(damaged_tail(new_wal, frame, chance))
-    return "the log was being appended to"
+def recorded(bundle: Path, folder: Path, pages: int, turns: int, scratch: Path) -> list[Event]:
+    """What a child that ended by itself asked of the disk; checked: played without a cut it gives the folder, byte for byte."""
+    command, environment = child(bundle, folder, "--turns", str(turns), "--log-pages", str(pages))
+    disk = Disk(files(folder) if folder.exists() else None)
+    events = record(command, environment, folder, scratch)
+    for event in events:
+        disk.do(event)
+    asked, found = disk.asked(), files(folder)
+    if asked != found:
+        differ = sorted(name for name in {*found, *asked} if found.get(name) != asked.get(name))
+        raise SystemExit(f"error: the record does not lead to the folder: {', '.join(differ)}")
+    return events
 
 
-def damaged_tail(data: bytes, keep: int, chance: random.Random) -> bytes:
-    """`data` whose first `keep` bytes are safe: cut off somewhere behind, and some sectors there never arrived."""
-    found = bytearray(data[: chance.randint(keep, len(data))] if chance.random() < 0.7 else data)
-    for at in range(keep, len(found), SECTOR):
-        if chance.random() < 0.2:
-            found[at : at + SECTOR] = bytes(len(found[at : at + SECTOR]))
-    return bytes(found)
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith(NEVER_READ)}
 
 
-def mixed_pages(old: bytes, new: bytes, chance: random.Random) -> bytes:
-    """Each page that differs is the old or the new one; the file is as long as either."""
-    found = bytearray(new[: max(len(old), chance.randint(min(len(old), len(new)), len(new)) // PAGE * PAGE)])
-    for at in range(0, min(len(old), len(found)), PAGE):
-        if chance.random() < 0.5:
-            found[at : at + PAGE] = old[at : at + PAGE]
-    return bytes(found)
+def hits(events: list[Event], tries: int, heard: Acknowledged, chance: random.Random, disk: Disk) -> Iterator[Disk]:
+    """`disk` at `tries` random instants, half of them just before a sync, a rename or a deletion; `heard` goes along."""
+    turning = [at for at, event in enumerate(events) if isinstance(event, Sync | Rename | Unlink | Resize)]
+    instants = sorted(
+        chance.choice(turning) if chance.random() < 0.5 else chance.randrange(len(events)) for _ in range(tries)
+    )
+    done = 0
+    for instant in instants:
+        for event in events[done:instant]:
+            if isinstance(event, Said):
+                heard.hear(event.line)
+            else:
+                disk.do(event)
+        done = instant
+        yield disk
+
+
+def sectors(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """The parts of [start, stop) that lie in one sector each."""
+    while start < stop:
+        end = min(stop, (start // SECTOR + 1) * SECTOR)
+        yield start, end
+        start = end
+
+
+def apply(one: Write | Resize, data: bytearray) -> None:
+    if isinstance(one, Resize):
+        data[:] = data[: one.size].ljust(one.size, b"\0")
+        return
+    if one.data:
+        if len(data) < one.at:
+            data.extend(bytes(one.at - len(data)))
+        data[one.at : one.at + len(one.data)] = one.data

@@ -103,6 +103,7 @@ def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connec
         with _beside(path) as name:
             with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA journal_mode = MEMORY")  # the rename makes it whole, not a journal
                 connection.executescript(
                     f"BEGIN; {schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
                 )

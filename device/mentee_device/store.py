@@ -24,6 +24,7 @@ from mentee_device.seal import Seal
 from mentee_device.tables import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
 
 BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
+UNFINISHED = "{}.*.new*"  # and what SQLite had beside it
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -57,7 +58,10 @@ class Store:
         try:
             moved = self._migrated()
             self._refuse_strangers()
+            new = not self.folder.is_dir()
             self.folder.mkdir(mode=0o700, exist_ok=True)
+            if new:
+                database.sync_folder(self.folder.absolute().parent)
             self._lock = Lock(self.folder / LOCK)
         except StateLocked as error:
             raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
@@ -96,7 +100,7 @@ class Store:
     def _sweep(self) -> None:
         """What a process left unfinished that was killed."""
         for name in (DATABASE, BACKUP):
-            for unfinished in self.folder.glob(f"{name}.*.new"):
+            for unfinished in self.folder.glob(UNFINISHED.format(name)):
                 unfinished.unlink(missing_ok=True)
         shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
 
@@ -144,7 +148,7 @@ class Store:
         """Before anything is made in a folder that is not a state's."""
         if not self.folder.is_dir() or any((self.folder / name).exists() for name in (DATABASE, BACKUP)):
             return
-        unfinished = {path.name for path in self.folder.glob(f"{DATABASE}.*.new")}
+        unfinished = {path.name for path in self.folder.glob(UNFINISHED.format(DATABASE))}
         found = sorted({*os.listdir(self.folder)} - {LOCK} - unfinished)
         if found:
             raise StateError(
@@ -311,6 +315,7 @@ class Store:
         (self.folder / BACKUP).unlink(missing_ok=True)
         for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
             old.unlink(missing_ok=True)
+        database.sync_folder(self.folder)  # before it is on record that they are gone
         self.set(SCRUB, None)
         self._backed_up = 0
         self.try_back_up()

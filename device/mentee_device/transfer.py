@@ -112,6 +112,7 @@ def import_state(
         unpack_state(path, staging / DATABASE, bundle.manifest.id)
         with opened(staging, path, bundle.manifest.id, key) as store:
             store.record("import", f"came from {Path(path).name}, exported on another device")
+        sync_folder(staging)
         if place.exists():
             (place / LOCK).unlink(missing_ok=True)
             place.rmdir()

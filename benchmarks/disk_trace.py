@@ -1,0 +1,173 @@
+"""What a process did to the files of one folder, in the order in which the kernel was asked: parsed from strace."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+STRACE = shutil.which("strace")
+TRUNCATING, CREATING = "O_TRUNC", "O_CREAT"
+OUTSIDE = ".."
+_CALLS = "openat,write,pwrite64,fsync,fdatasync,ftruncate,rename,unlink,mkdir"
+_OTHERS = (  # would change files as well and are not understood: an error in the folder, not a gap in the record
+    "open,creat,writev,pwritev,pwritev2,sync_file_range,truncate,fallocate,renameat,renameat2,unlinkat,link,linkat,"
+    "copy_file_range,sendfile"
+)
+_LINE = re.compile(r"^(\d+) +(.*)$")
+_RESUMED = re.compile(r"^<\.\.\. \w+ resumed>(.*)$")
+_CALL = re.compile(r"^(\w+)\((.*)\) += (-?\d+)(?:<([^>]*)>)?")
+_FILE = re.compile(r"^(\d+)<([^>]*)>(?:\(deleted\))?(?:, (.*))?$")
+_TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
+
+
+@dataclass(frozen=True)
+class Write:
+    name: str
+    at: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Resize:
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Create:
+    """A file; the folder where `name` is empty."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Rename:
+    name: str
+    to: str
+
+
+@dataclass(frozen=True)
+class Unlink:
+    name: str
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Of a file; of the folder where `name` is empty; of the folder it is in where it is `OUTSIDE`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """A whole line on standard output."""
+
+    line: str
+
+
+Event = Write | Resize | Create | Rename | Unlink | Sync | Said
+
+
+def record(command: list[str], environment: dict[str, str], folder: Path, scratch: Path) -> list[Event]:
+    """Runs `command` to its end; what it did to the files of `folder` and what it said.
+
+    Raises SystemExit where there is no strace, and where the command fails.
+    """
+    if STRACE is None:
+        raise SystemExit("error: simulated power cuts need strace (Linux; the package is called strace)")
+    trace = scratch / "trace"
+    strace = [STRACE, "-f", "-y", "-xx", "-s", str(1 << 24), "-o", str(trace), "-e", f"trace={_CALLS},{_OTHERS}"]
+    ended = subprocess.run([*strace, *command], env=environment, stdout=subprocess.PIPE)
+    if ended.returncode:
+        raise SystemExit(f"error: under strace the child ended with {ended.returncode}")
+    with trace.open() as lines:
+        events = list(parse(lines, folder.resolve()))
+    trace.unlink()
+    return events
+
+
+def parse(lines: Iterator[str], folder: Path) -> Iterator[Event]:
+    """Of strace's lines (-f -y -xx). Raises ValueError at a call on a file of the folder that it does not know."""
+    begun: dict[str, str] = {}
+    places: dict[int, int] = {}  # where the next write() of a file descriptor goes
+    said = b""
+    for line in lines:
+        found = _LINE.match(line)
+        if found is None:
+            continue
+        process, text = found.groups()
+        if text.endswith("<unfinished ...>"):
+            begun[process] = text.removesuffix("<unfinished ...>")
+            continue
+        if resumed := _RESUMED.match(text):
+            text = begun.pop(process) + resumed[1]
+        call = _CALL.match(text)
+        if call is None or int(call[3]) < 0:
+            continue
+        name, arguments, result = call[1], call[2], int(call[3])
+        if name == "openat":
+            places[result] = 0
+            path = _decoded(call[4] or "")
+            if (inside := _inside(path, folder)) is None:
+                continue
+            if CREATING in arguments:
+                yield Create(inside)
+            if TRUNCATING in arguments:
+                yield Resize(inside, 0)
+        elif name in ("rename", "unlink", "mkdir"):
+            paths = [_inside(_decoded(one), folder) for one in _TEXT.findall(arguments)]
+            if name == "unlink" and paths[0] is not None:
+                yield Unlink(paths[0])
+            elif name == "mkdir" and paths[0] is not None:
+                yield Create(paths[0])
+            elif name == "rename" and paths != [None, None]:
+                source, target = paths
+                if source is None or target is None:
+                    raise ValueError(f"a file was moved into or out of {folder}")
+                yield Rename(source, target)
+        elif file := _FILE.match(arguments):
+            number, rest = int(file[1]), file[3] or ""
+            if name == "write" and number == 1:
+                *whole, said = (said + _bytes(rest)[:result]).split(b"\n")
+                yield from (Said(one.decode()) for one in whole)
+                continue
+            if "(deleted)" in arguments[: file.end(2) + 11]:
+                continue
+            path = _decoded(file[2])
+            if name in ("fsync", "fdatasync") and path == str(folder.parent):
+                yield Sync(OUTSIDE)
+            if (inside := _inside(path, folder)) is None:
+                continue
+            if name in ("fsync", "fdatasync"):
+                yield Sync(inside)
+            elif name == "ftruncate":
+                yield Resize(inside, int(rest))
+            elif name == "pwrite64":
+                yield Write(inside, int(rest.rsplit(", ", 1)[1]), _bytes(rest)[:result])
+            elif name == "write":
+                yield Write(inside, places[number], _bytes(rest)[:result])
+                places[number] += result
+            else:
+                raise ValueError(f"{name} of {inside}: not understood")
+        elif any(_inside(_decoded(one), folder) is not None for one in _TEXT.findall(arguments)):
+            raise ValueError(f"{name} in {folder}: not understood")
+
+
+def _inside(path: str, folder: Path) -> str | None:
+    """The file's name, empty for the folder itself, None for what is elsewhere."""
+    if path == str(folder):
+        return ""
+    return path.removeprefix(f"{folder}/") if path.startswith(f"{folder}/") else None
+
+
+def _bytes(arguments: str) -> bytes:
+    found = _TEXT.search(arguments)
+    if found is None:
+        raise ValueError(f"no data in {arguments[:80]}")
+    return bytes.fromhex(found[1].replace("\\x", ""))
+
+
+def _decoded(text: str) -> str:
+    return bytes.fromhex(text.replace("\\x", "")).decode() if "\\x" in text else text
