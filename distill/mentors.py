@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +49,8 @@ class FoundMentor:
 
 def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
     """Prints how often it is right on the validation split. Raises `UserError` for weights that do not fit, weights of
-    another number of classes without `mentor.transfer`, and a mentor that is hardly better than chance (a wrong
-    normalisation, another order of classes)."""
+    another number of classes without `mentor.transfer`, and a mentor that is hardly better than always saying the most
+    frequent class (a wrong normalisation, another order of classes)."""
     torch.manual_seed(config.seed)
     if config.weights is not None:
         config = replace(config, weights=os.path.expanduser(config.weights))
@@ -100,15 +99,16 @@ def make_mentor(
 
 
 def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
-    batch = max(8, min(256, 2**24 // prod(mentor.view.shape)))  # 62 images of 299 px: their maps take a gigabyte or so
-    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), batch)
+    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
     machine.console.print(
         f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
-    chance = 1 / len(splits.classes)
+    chance = float(found.confusion_KK.sum(1).max()) / max(
+        1, found.samples
+    )  # of whoever always says the most frequent class
     least = chance + 0.1 * (1 - chance) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
         raise UserError(

@@ -22,7 +22,6 @@ from data.augmentation import Augmentation
 from data.splits import Split
 from mentor.mentor import Answers, Mentor
 
-CHUNK = 256
 VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
 
 
@@ -80,9 +79,9 @@ class AnswerCache:
         self.say(f"asking the mentor about {len(self.split):,} samples{which}")
         parts = []
         device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
-        for start in range(0, len(self.split), CHUNK):
-            index_B = self.split.positions[start : start + CHUNK]
-            image_BCHW = self.split.images[start : start + CHUNK]
+        for start in range(0, len(self.split), self.mentor.batch):
+            index_B = self.split.positions[start : start + self.mentor.batch]
+            image_BCHW = self.split.images[start : start + self.mentor.batch]
             view_B = torch.full_like(index_B, number)
             answers = self.mentor.answer(augment(image_BCHW, index_B, view_B, self.how, seed=0).to(device))
             parts.append(Answers(answers.logits.cpu(), {k: v.cpu() for k, v in answers.activations.items()}))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,11 @@ class Mentor:
     def to(self, device: torch.device) -> "Mentor":
         self.network.to(device)
         return self
+
+    @property
+    def batch(self) -> int:
+        """How many samples to ask about at once: 62 images of 299 px, whose activations take a gigabyte or so, at most 256."""
+        return max(8, min(256, 2**24 // prod(self.view.shape)))
 
     def fingerprint(self) -> str:
         """sha256 over its view, its probes, its recipe's identity and its weights: two mentors with one fingerprint give the same
