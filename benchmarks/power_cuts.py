@@ -31,25 +31,24 @@ class File:
         """Each sector holds what it held after the sync or after any write since, each resize was done or was not."""
         found, number = bytearray(self.synced), len(self.pending)
         how = chance.choice(("none", "all", "in order", "any order", "any order"))
-        until = {"none": 0, "all": number, "in order": chance.randint(0, number), "any order": number}[how]
-        last: dict[int, int] = {}  # sector -> how many of the pending writes it saw
-        resizes = number if how != "any order" or chance.random() < 0.5 else chance.randint(0, number)
-        for at, one in enumerate(self.pending[:until]):
+        reached = {"none": 0, "all": number}.get(how, chance.randint(0, number))
+        of_sector: dict[int, int] = {}
+
+        def arrived(at: int, sector: int) -> bool:
+            if how != "any order":
+                return at < reached
+            if sector not in of_sector:
+                of_sector[sector] = number if chance.random() < 0.6 else chance.randint(0, number)
+            return at < of_sector[sector]
+
+        for at, one in enumerate(self.pending):
             if isinstance(one, Resize):
-                if at < resizes:
+                if at < reached:
                     apply(one, found)
                 continue
             for start, stop in sectors(one.at, one.at + len(one.data)):
-                if how == "any order":
-                    saw = last.setdefault(
-                        start // SECTOR, number if chance.random() < 0.6 else chance.randint(0, number)
-                    )
-                    if at >= saw:
-                        continue
-                apply(Write(one.name, start, one.data[start - one.at : stop - one.at]), found)
-        if how == "in order" and until < number and isinstance(one := self.pending[until], Write):  # a part of the next
-            whole = (one.at + chance.randint(0, len(one.data))) // SECTOR * SECTOR - one.at
-            apply(Write(one.name, one.at, one.data[: max(0, whole)]), found)
+                if arrived(at, start // SECTOR):
+                    apply(Write(one.name, start, one.data[start - one.at : stop - one.at]), found)
         return bytes(found)
 
 
@@ -95,16 +94,15 @@ class Disk:
 
     def kind(self) -> str:
         """What a cut now may lose."""
-        log = next((file for name, file in self.names.items() if name.endswith(".sqlite-wal")), File())
-        found = [
-            ("the log begun anew", any(isinstance(one, Resize) or one.at == 0 for one in log.pending)),
-            ("the log", bool(log.pending)),
-            ("the database", bool(self.names.get("state.sqlite", File()).pending)),
-            ("a new file", any(file.pending for name, file in self.names.items() if ".new" in name)),
-            ("names", bool(self._pending_names) or not self._sure),
-        ]
-        said = [what for what, so in found if so]
-        return " and ".join(said[1:] if said[:2] == ["the log begun anew", "the log"] else said) or "nothing pending"
+        log = self.names.get("state.sqlite-wal", File()).pending
+        begun = any(isinstance(one, Resize) or one.at == 0 for one in log)
+        found = {
+            "the log begun anew" if begun else "the log": bool(log),
+            "the database": bool(self.names.get("state.sqlite", File()).pending),
+            "a new file": any(file.pending for name, file in self.names.items() if ".new" in name),
+            "names": bool(self._pending_names) or not self._sure,
+        }
+        return " and ".join(what for what, so in found.items() if so) or "nothing pending"
 
     def leave(self, folder: Path, chance: random.Random) -> None:
         """Makes `folder` what the cut left: names as they were after any change since they were synced."""
