@@ -3,7 +3,7 @@
 A *draw* is a row of the split and how often it was drawn before (its pass): `pass * samples + row`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import count, islice
 from typing import NamedTuple, Protocol
@@ -99,15 +99,18 @@ def training_pools(
     if mixed and batch < 2:
         raise UserError("a batch of 1 cannot hold labelled and unlabelled samples; expected 2 or more")
     quota = min(batch - 1, max(1, round(labelled_share * batch))) if mixed else batch
-    pools: list[Pool] = []
-    if len(labelled):
-        if class_balance:
-            pools.append(ClassBalanced(labelled, labels[labelled], quota, (seed,)))
-        else:
-            pools.append(Shuffled(labelled, quota, (seed,)))
+    pools = [labelled_pool(labels, quota, seed, class_balance)] if len(labelled) else []
     if len(unlabelled):
         pools.append(Shuffled(unlabelled, batch - quota if mixed else batch, (seed, 2)))
     return pools
+
+
+def labelled_pool(labels: np.ndarray, per_batch: int, seed: int, class_balance: bool = False) -> Pool:
+    """Of what has a label."""
+    rows = np.flatnonzero(labels >= 0)
+    if class_balance:
+        return ClassBalanced(rows, labels[rows], per_batch, (seed,))
+    return Shuffled(rows, per_batch, (seed,))
 
 
 class EpochBatches(Sampler[list[int]]):
@@ -120,9 +123,16 @@ class EpochBatches(Sampler[list[int]]):
       equally many steps in all see equal batches however those are cut into epochs.
     * Several pools, or classes in balance: as many steps as one pass over the pool that takes longest.
     * Fewer samples than a batch: as `steps_per_epoch=1`, so the batch is filled by wrapping around.
+    * Of several pools, the batch of step s of the run, for which `alone(s)`, is drawn from the pool `only` instead.
     """
 
-    def __init__(self, pools: Sequence[Pool], steps_per_epoch: int | None = None) -> None:
+    def __init__(
+        self,
+        pools: Sequence[Pool],
+        steps_per_epoch: int | None = None,
+        only: Pool | None = None,
+        alone: Callable[[int], bool] = lambda step: True,
+    ) -> None:
         if not pools or any(len(pool) < 1 or pool.per_batch < 1 for pool in pools):
             sizes = [(len(pool), pool.per_batch) for pool in pools]
             raise UserError(f"(samples, of which a batch holds) {sizes} for an epoch; expected 1 or more of each")
@@ -134,6 +144,7 @@ class EpochBatches(Sampler[list[int]]):
         if steps_per_epoch is None and not plain:
             steps_per_epoch = max(-(-len(pool) // pool.per_batch) for pool in pools)
         self.steps_per_epoch = steps_per_epoch
+        self.only, self.alone = [only] if only is not None and len(pools) > 1 else [], alone
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -166,14 +177,20 @@ class EpochBatches(Sampler[list[int]]):
             for size in self._sizes():
                 yield [number * self.samples + row for row, number in islice(stream, size)]
             return
-        streams = [pool.stream(epoch * self.steps_per_epoch * pool.per_batch) for pool in self.pools]
-        for _ in range(self.steps_per_epoch):
-            drawn = [
-                pair
-                for pool, stream in zip(self.pools, streams, strict=True)
-                for pair in islice(stream, pool.per_batch)
+        first = epoch * self.steps_per_epoch
+        mixed, only = stretch(self.pools, first), stretch(self.only, first)
+        for step in range(first, first + self.steps_per_epoch):
+            drawn, instead = next(mixed), next(only)
+            yield [
+                number * self.samples + row for row, number in (instead if self.only and self.alone(step) else drawn)
             ]
-            yield [number * self.samples + row for row, number in drawn]
+
+
+def stretch(pools: Sequence[Pool], first: int) -> Iterator[list[tuple[int, int]]]:
+    """A batch of all pools for each step from the `first` on, without end."""
+    streams = [pool.stream(first * pool.per_batch) for pool in pools]
+    while True:
+        yield [pair for pool, stream in zip(pools, streams, strict=True) for pair in islice(stream, pool.per_batch)]
 
 
 class Drawn(NamedTuple):

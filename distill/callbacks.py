@@ -47,7 +47,7 @@ class History(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        knobs = pl_module.schedule.at(pl_module.last_position())
+        knobs = pl_module.last_knobs()
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {
             "epoch": float(trainer.current_epoch),

@@ -11,11 +11,12 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from torch.utils.data import DataLoader
 
-from data.batches import Drawn, Draws, EpochBatches, training_pools
+from data.batches import Drawn, Draws, EpochBatches, labelled_pool, training_pools
 from data.errors import UserError
 from data.splits import Batch, Split, Splits, identity
 from distill.callbacks import History, LastCheckpoint, ProgressLine
 from distill.module import Distillation
+from distill.schedules import Schedule
 from distill.schema import FitConfig
 
 QUIET = (
@@ -38,15 +39,16 @@ class Machine:
 class Batches(pl.LightningDataModule):
     """A fresh training loader each epoch, so that the epoch it shuffles by is right after a resume as well."""
 
-    def __init__(self, splits: Splits, config: FitConfig, seed: int) -> None:
+    def __init__(self, splits: Splits, config: FitConfig, seed: int, schedule: Schedule) -> None:
         super().__init__()
         self.splits = splits
+        self.schedule = schedule
         self.config = config
         self.seed = seed
 
     def train_dataloader(self) -> DataLoader[Drawn]:
         config, train = self.config, self.splits.train
-        batches = epoch_batches(train, config, self.seed)
+        batches = epoch_batches(train, config, self.seed, self.schedule)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
@@ -58,9 +60,15 @@ class Batches(pl.LightningDataModule):
         return in_order(self.splits.val, 256)
 
 
-def epoch_batches(train: Split, config: FitConfig, seed: int) -> EpochBatches:
-    pools = training_pools(train.labels.numpy(), config.batch, seed, config.labelled_share, config.class_balance)
-    return EpochBatches(pools, config.steps_per_epoch)
+def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule | None = None) -> EpochBatches:
+    """Steps in which `schedule` has nobody answer for what has no label are of labelled samples alone."""
+    labels = train.labels.numpy()
+    pools = training_pools(labels, config.batch, seed, config.labelled_share, config.class_balance)
+    if schedule is None or len(pools) == 1:
+        return EpochBatches(pools, config.steps_per_epoch)
+    steps = config.epochs * len(EpochBatches(pools, config.steps_per_epoch))
+    only = labelled_pool(labels, config.batch, seed, config.class_balance)
+    return EpochBatches(pools, config.steps_per_epoch, only, lambda step: schedule.at_step(step, steps).unsupervised())
 
 
 def in_order(split: Split, batch: int) -> DataLoader[Batch]:
@@ -114,7 +122,7 @@ def fit(
             raise UserError(
                 f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is"
             ) from None
-        batches = Batches(splits, config, module.seed)
+        batches = Batches(splits, config, module.seed, module.schedule)
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C

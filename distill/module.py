@@ -63,19 +63,19 @@ class Distillation(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
-    def position(self) -> float:
-        """Of the step to come, as a fraction of the run: 0 at the first step, 1 at the last."""
-        return self.global_step / max(1, self.total_steps() - 1)
+    def knobs(self) -> Knobs:
+        """Of the step to come."""
+        return self.schedule.at_step(self.global_step, self.total_steps())
 
-    def last_position(self) -> float:
+    def last_knobs(self) -> Knobs:
         """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
-        return max(0, self.global_step - 1) / max(1, self.total_steps() - 1)
+        return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
 
     def total_steps(self) -> int:
         return int(self.trainer.estimated_stepping_batches)
 
     def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
-        knobs = self.schedule.at(self.position())
+        knobs = self.knobs()
         terms, outputs = self.terms(batch, knobs)
         if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
             require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx, self.settings)
@@ -83,7 +83,7 @@ class Distillation(pl.LightningModule):
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        terms, outputs = self.terms(batch, self.schedule.at(self.last_position()))
+        terms, outputs = self.terms(batch, self.last_knobs())
         return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
     def ask(self, batch: Batch | Drawn) -> Answers | None:

@@ -31,6 +31,9 @@ class Knobs:
     gamma: float
     temperature: float
 
+    def unsupervised(self) -> bool:
+        return self.beta == 0 and self.gamma == 0
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -69,11 +72,11 @@ class Schedule:
 
     def unsupervised_span(self) -> tuple[float, float] | None:
         """The first stretch of the run with β = γ = 0, as two fractions of it; None where there is none."""
-        return self._span(lambda knobs: knobs.beta == 0 and knobs.gamma == 0)
+        return self._span(Knobs.unsupervised)
 
     def idle_span(self) -> tuple[float, float] | None:
         """The first stretch in which α is 0 as well, likewise."""
-        return self._span(lambda knobs: knobs.alpha == 0 and knobs.beta == 0 and knobs.gamma == 0)
+        return self._span(lambda knobs: knobs.alpha == 0 and knobs.unsupervised())
 
     def _span(self, silent: Callable[["Knobs"], bool]) -> tuple[float, float] | None:
         borders = sorted({0.0, 1.0, *(position for position, _ in (*self.alpha, *self.beta, *self.gamma))})
@@ -85,6 +88,10 @@ class Schedule:
             elif found:
                 break
         return found
+
+    def at_step(self, step: int, steps: int) -> Knobs:
+        """Of `steps` in the run, the first is 0."""
+        return self.at(step / max(1, steps - 1))
 
     def at(self, position: float) -> Knobs:
         return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in fields(self)})

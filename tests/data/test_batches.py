@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data.augmentation import Augmentation
-from data.batches import Draws, EpochBatches, Pool, training_pools
+from data.batches import Draws, EpochBatches, Pool, labelled_pool, training_pools
 from data.errors import UserError
 from data.splits import Split, identity
 
@@ -97,6 +97,22 @@ def test_each_batch_holds_its_share_of_labelled_samples(share: float, quota: int
     for kind in (labels >= 0, labels < 0):
         counts = [seen[int(row)] for row in np.flatnonzero(kind)]
         assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_batches_of_labelled_samples_alone_in_the_steps_that_ask_for_them(balance: bool) -> None:
+    labels = np.full(60, -1)
+    labels[::6] = np.arange(10)
+    only = labelled_pool(labels, 8, 3, balance)
+    batches = EpochBatches(training_pools(labels, 8, 3, class_balance=balance), 7, only, lambda step: step >= 10)
+    without = EpochBatches(training_pools(labels, 8, 3, class_balance=balance), 7)
+    found = [batch for epoch in range(5) for batch in at_epoch(batches, epoch)]
+    mixed = [batch for epoch in range(5) for batch in at_epoch(without, epoch)]
+    assert found[:10] == mixed[:10]
+    assert all(len(batch) == 8 and (labels[batch] >= 0).all() for batch in found[10:])
+    seen = Counter(row for batch in found[10:] for row in batch)
+    assert set(seen.values()) == {20}  # 25 batches of 8 among ten
+    assert draws_at(batches, 3) == draws_at(EpochBatches(batches.pools, 7, only, lambda step: True), 3)
 
 
 def test_balanced_classes_come_equally_often_and_all_of_each() -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -13,9 +13,10 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
+from data.batches import Drawn
 from data.datasets import digits
 from data.errors import UserError
-from data.splits import Split, Splits
+from data.splits import Split, Splits, labels_per_class
 from distill import command
 from distill.fit import Machine, fit
 from distill.mentors import FoundMentor
@@ -29,6 +30,7 @@ from objective.probes import ProbedMentee, find_probes
 from tests.distill.test_finite import BURST
 
 MakeConfig = Callable[..., DistillConfig]
+Module = TypeVar("Module", bound="Watched")
 BODY = "mentee.features.1.1.weight"
 RUN = FitConfig(epochs=2, steps_per_epoch=4, batch=16, learning_rate=5e-3)  # steps at 0, 1/7, … 1: four are before .5
 STAGES = {"gullible": gullible(0.5, 2.0, 4.0), "two_stage": two_stage(0.5, 2.0, 1.0, 0.5, 4.0)}
@@ -43,13 +45,17 @@ class Watched(Distillation):
         self.epochs = [*getattr(self, "epochs", []), weights]
 
 
-def epochs_of(schedule: Schedule, splits: Splits, mentor: FoundMentor, machine: Machine) -> list[dict[str, Tensor]]:
+def module_of(schedule: Schedule, splits: Splits, mentor: FoundMentor, kind: type[Module]) -> Module:
     torch.manual_seed(0)
     net, view, example = PlainCNN(1, 10, (4, 6)), mentor.view, splits.train.images[:2]
     probes = find_probes({"late": ["stages.1", "features.1"]}, mentor.network, view(example), net, view(example))
     student = ProbedMentee(net, probes, "head")
-    start = {name: value.clone() for name, value in student.state_dict().items()}
-    module = Watched(student, view, schedule, RUN, 1, Mentor(mentor.network, view, probes))
+    return kind(student, view, schedule, RUN, 1, Mentor(mentor.network, view, probes))
+
+
+def epochs_of(schedule: Schedule, splits: Splits, mentor: FoundMentor, machine: Machine) -> list[dict[str, Tensor]]:
+    module = module_of(schedule, splits, mentor, Watched)
+    start = {name: value.clone() for name, value in module.student.state_dict().items()}
     fit(module, splits, "mentee", machine)
     return [start, *module.epochs]
 
@@ -68,6 +74,25 @@ def test_the_first_stage_sees_no_label_and_the_second_does(name: str, mentor: Fo
     assert same(first, other_first)
     assert not same(second, other_second)
     assert not same({"": start[BODY]}, {"": first[BODY]})
+
+
+class Counting(Watched):
+    """How many of each step's samples had a label."""
+
+    def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
+        self.labelled = [*getattr(self, "labelled", []), int((batch.label_B >= 0).sum())]
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize(("name", "then"), [("gullible", 16), ("two_stage", 4)])
+def test_where_the_mentor_is_silent_batches_are_of_labelled_samples_alone(
+    name: str, then: int, mentor: FoundMentor, machine: Machine
+) -> None:
+    splits = digits()
+    part = replace(splits, train=labels_per_class(splits.train, 5, 0, keep_unlabelled=True))
+    module = module_of(STAGES[name], part, mentor, Counting)
+    fit(module, part, "mentee", machine)
+    assert module.labelled == [4] * 4 + [then] * 4
 
 
 def test_a_row_of_the_history_is_under_the_knobs_of_its_own_last_step(
