@@ -6,7 +6,7 @@ samples, K classes, D embedding, C channels, L length.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class Arm:
     temperature: float = 4.0
     shift: float = 0.0  # of the owner's samples in time, a fraction of the length, anew at each step
     program: bool = False  # `Owner.learn` as it comes: of the fields above the learning rate alone is heeded
+    settings: dict[str, Any] = field(default_factory=dict)  # of the program
 
     @property
     def learns_unlabelled(self) -> bool:

@@ -51,6 +51,7 @@ def by_program(learner: Learner, arm: Arm, owner: Draw, draw: int) -> Answer:
     with tempfile.TemporaryDirectory() as folder, Owner(learner.bundle, Path(folder) / "owner") as program:
         program.add(owner.labelled)
         program.add(Samples(owner.unlabelled, np.full(len(owner.unlabelled), UNLABELLED)))
+        program.set(**arm.settings)
         program.learn(learning_rate=arm.learning_rate, seed=draw)
         learner.restore(program.learner.snapshot())
     return base(learner)

@@ -33,6 +33,12 @@ LEARNING = Arm(learning_rate=3e-3, shift=0.1, steps=240)
 GUESSING = replace(LEARNING, steps=40, guessed_steps=40, rounds=5)  # 240 steps as well; 200 where there is no label
 ARMS = {
     "the program's own learn": Arm(learning_rate=3e-3, program=True),
+    "the program's own learn, refused updates in part": Arm(
+        learning_rate=3e-3, program=True, settings={"interpolate": True}
+    ),
+    "the program's own learn, refused updates in part, at most .01 lost": Arm(
+        learning_rate=3e-3, program=True, settings={"interpolate": True, "golden_drop": 0.01}
+    ),
     "replay, own frozen logits; clusters": replace(GUESSING, replay="own", guesses="clusters"),
     "replay, own frozen logits": replace(LEARNING, replay="own"),
     "replay, own frozen logits; self-training": replace(GUESSING, replay="own", guesses="self"),

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mentee_device import judging
 from mentee_device.database import Damaged, StateError
+from mentee_device.interpolation import part_of_the_way
 from mentee_device.kept import Kept
 from mentee_device.learner import Learner, LearningError, check_learning_rate
 from mentee_device.replay import Replay
@@ -22,7 +24,8 @@ from mentee_device.versions import BASE, Version, Versions
 class Update:
     """What became of a run: version `number` was `kept` and is current, `dropped`, or is `paused`; `why` says for what
     reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
-    `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving."""
+    `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving.
+    `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part."""
 
     number: int
     status: str
@@ -34,6 +37,7 @@ class Update:
     first: dict[str, float]
     last: dict[str, float]
     milliseconds: Sequence[float]
+    share: float = 1.0
 
 
 class Runs:
@@ -172,7 +176,7 @@ class Runs:
 
     def _settle(self, number: int, run: Run) -> Update:
         current = self._versions.current
-        verdict = self.golden.judge(self._learner, self._settings().limits())
+        verdict, share, against = self._judged(number)
         golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.update.accuracy:.4f}"
         with self._store.transaction():
             self._versions.save(number, self._learner.snapshot(), asdict(run.done))
@@ -182,8 +186,8 @@ class Runs:
                 line = f"v{number} was dropped after {run.done.steps} steps, v{current} stays: {why}"
                 self._store.record("dropped", line, version=number, **verdict.as_json())
             else:
-                why = golden
-                self._versions.settle(number, "kept", why, verdict.as_json())
+                why = golden if share == 1 else f"{golden}, {share:.0%} of the way, for all of it: {against}"
+                self._versions.settle(number, "kept", why, {**verdict.as_json(), "share": share})
                 self._versions.make_current(number)
                 self._versions.prune(self._settings().most_versions)
                 line = f"v{number} is current after {run.done.steps} steps on {run.describe()}: {why}"
@@ -191,7 +195,34 @@ class Runs:
         self._store.try_back_up()
         if verdict.reasons:
             self.go_to_current()
-        return self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
+        update = self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
+        return replace(update, share=share)
+
+    def _judged(self, number: int) -> tuple[judging.Verdict, float, str]:
+        """(verdict, the share of the run it is on, what there was against all of it)"""
+        settings = self._settings()
+        limits = settings.limits()
+        verdict = self.golden.judge(self._learner, limits)
+        against = "; ".join(verdict.reasons)
+        if against and settings.interpolate and (start := self._began_with(number)) is not None:
+            found = part_of_the_way(self._learner, start, lambda learner: self.golden.judge(learner, limits))
+            if found is not None:
+                return found[1], found[0], against
+        return verdict, 1.0, against
+
+    def _began_with(self, number: int) -> dict[str, NDArray[np.float32]] | None:
+        """The parameters of the version that it grows from, None where they are gone; the learner stays as it is."""
+        end, parent = self._learner.snapshot(), self._versions.get(number).parent
+        try:
+            if parent == BASE:
+                self._learner.reset()
+            else:
+                self._learner.restore(self._versions.snapshot(parent))
+            return self._learner.parameters()
+        except StateError:
+            return None
+        finally:
+            self._learner.restore(end)
 
     def _update(
         self, number: int, status: str, why: str, run: Run, verdict: "judging.Verdict | None", before: int = BASE

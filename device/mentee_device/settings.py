@@ -22,16 +22,18 @@ class SettingError(ValueError):
 class Settings:
     """Defaults of one owner's folder. A knob that is None is the bundle's; a curve is `[[fraction of the run, value], …]`.
 
-    The first four are the guard's `Limits`. `replay` and `rounds` are those of a run that names none (run.py). `blocked`: names
-    of classes that are never answered. `confidence_floor`: below that probability the answer is "don't know". Samples
-    beyond `most_samples` or `most_sample_bytes` make older ones go (see kept.py); beyond `most_versions` the oldest kept
-    checkpoints go.
+    The first four are the guard's `Limits`. With `interpolate` an update that breaks them is taken part of the way, by the
+    largest share that they allow (interpolation.py), instead of not at all. `replay` and `rounds` are those of a run that
+    names none (run.py). `blocked`: names of classes that are never answered. `confidence_floor`: below that probability
+    the answer is "don't know". Samples beyond `most_samples` or `most_sample_bytes` make older ones go (see kept.py);
+    beyond `most_versions` the oldest kept checkpoints go.
     """
 
     golden_drop: float = Limits.golden_drop
     class_drop: float | None = None
     agreement_least: float | None = None
     ece_rise: float | None = None
+    interpolate: bool = False
     alpha: Any = None
     beta: Any = None
     gamma: Any = None
@@ -96,6 +98,8 @@ def _check(settings: Settings, manifest: Manifest) -> None:
         value = getattr(settings, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise SettingError(f"{name} is {value!r}, expected a whole number of at least {least}")
+    if not isinstance(settings.interpolate, bool):
+        raise SettingError(f"interpolate is {settings.interpolate!r}, expected true or false")
     if settings.replay not in REPLAYS:
         raise SettingError(f"replay is {settings.replay!r}, expected {' or '.join(REPLAYS)}")
     for name, curve in settings.knobs().items():
