@@ -33,12 +33,12 @@ LEARNING = Arm(learning_rate=3e-3, shift=0.1, steps=240)
 GUESSING = replace(LEARNING, steps=40, guessed_steps=40, rounds=5)  # 240 steps as well; 200 where there is no label
 ARMS = {
     "the program's own learn": Arm(learning_rate=3e-3, program=True),
-    "the program's own learn, refused updates in part": Arm(
-        learning_rate=3e-3, program=True, settings={"interpolate": True}
-    ),
-    "the program's own learn, refused updates in part, at most .01 lost": Arm(
-        learning_rate=3e-3, program=True, settings={"interpolate": True, "golden_drop": 0.01}
-    ),
+    **{
+        f"the program's own learn, refused updates in part, golden_drop {drop}": Arm(
+            learning_rate=3e-3, program=True, settings={"interpolate": True, "golden_drop": drop}
+        )
+        for drop in (0.01, 0.015, 0.02)
+    },
     "replay, own frozen logits; clusters": replace(GUESSING, replay="own", guesses="clusters"),
     "replay, own frozen logits": replace(LEARNING, replay="own"),
     "replay, own frozen logits; self-training": replace(GUESSING, replay="own", guesses="self"),
@@ -91,7 +91,7 @@ def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[
     """What is kept of it, or else what a device process measures now."""
     arm = ARMS[name]
     asked = {"arm": asdict(arm), "labels": labels, "draws": draws}
-    kept = base.folder / "results" / f"{re.sub('[^a-z]+', '-', name)}-{'_'.join(map(str, labels))}.json"
+    kept = base.folder / "results" / f"{re.sub('[^a-z0-9]+', '-', name)}-{'_'.join(map(str, labels))}.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     if found.get("asked") != asked:
         samples = with_adapted_mentor(base, labels, draws) if arm.guesses == "adapted mentor" else base.samples

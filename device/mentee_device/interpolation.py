@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mentee_device.judging import Verdict
 from mentee_device.learner import Learner
 
-SHARES = (0.8, 0.6, 0.4, 0.2)
+SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 Parameters = Mapping[str, NDArray[np.float32]]
 
 
