@@ -127,6 +127,12 @@ def fit(
             trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+        except Exception as error:
+            if isinstance(
+                error.__context__, KeyboardInterrupt
+            ):  # and where it comes between epochs, while data is set up
+                raise KeyboardInterrupt from None
+            raise
     # a network answers with other last bits in another layout, and one that is read from its file has this one
     module.student.to(memory_format=torch.contiguous_format)
     return history.rows

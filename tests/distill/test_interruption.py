@@ -18,7 +18,9 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from torch.utils.data import DataLoader
 
+from data.batches import EpochBatches
 from data.errors import UserError
 from distill.fit import Machine
 from distill.mentors import FoundMentor
@@ -63,6 +65,29 @@ def await_epoch(checkpoint: Path, epoch: int, alive: Callable[[], bool], seconds
         assert alive(), "the run ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def test_ctrl_c_while_an_epochs_data_is_set_up(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning then fails in its own tidying up, which must not hide what it was."""
+    begin, begun = DataLoader.__iter__, 0
+
+    def interrupted(loader: DataLoader[Any]) -> Any:
+        nonlocal begun
+        begun += isinstance(loader.batch_sampler, EpochBatches)
+        if begun == 4:
+            raise KeyboardInterrupt
+        return begin(loader)
+
+    monkeypatch.setattr(DataLoader, "__iter__", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            distill(make_config(tmp_path, trainer=FitConfig(epochs=4, steps_per_epoch=2)), machine, mentor=mentor)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert epoch_of(tmp_path / "last.ckpt") == 1
 
 
 def test_a_killed_run_goes_on_to_the_very_bits_of_one_that_was_not(
