@@ -128,9 +128,8 @@ def fit(
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
         except Exception as error:
-            if isinstance(
-                error.__context__, KeyboardInterrupt
-            ):  # and where it comes between epochs, while data is set up
+            # and where it comes between epochs, while data is set up: its own tidying up fails
+            if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
     # a network answers with other last bits in another layout, and one that is read from its file has this one

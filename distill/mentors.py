@@ -106,10 +106,8 @@ def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origi
         markup=False,
         soft_wrap=True,
     )
-    chance = float(found.confusion_KK.sum(1).max()) / max(
-        1, found.samples
-    )  # of whoever always says the most frequent class
-    least = chance + 0.1 * (1 - chance) if config.least_accuracy is None else config.least_accuracy
+    most_frequent = float(found.confusion_KK.sum(1).max()) / max(1, found.samples)
+    least = most_frequent + 0.1 * (1 - most_frequent) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
         raise UserError(
             f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "

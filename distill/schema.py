@@ -69,9 +69,8 @@ class MentorConfig:
     fit: FitConfig = field(default_factory=FitConfig)
     transfer: TransferConfig = field(default_factory=TransferConfig)
     seed: int = 0
-    least_accuracy: float | None = (
-        None  # on the validation split; null: a tenth of the way from the most frequent class's share to 1
-    )
+    # on the validation split; null: a tenth of the way from the most frequent class's share to 1
+    least_accuracy: float | None = None
 
 
 @dataclass
