@@ -2,6 +2,7 @@
 
     identity    both as they are
     slice       the first min(C) channels of either (as reimplementations of arXiv 1604.08220 do it)
+    select      those of the mentor's channels that its others follow from best, as many as the mentee has
     regressor   a learned 1×1 convolution, of vectors a linear layer, from the mentee's channels to the mentor's
                 (FitNets, arXiv 1412.6550, section 2.2)
     pca         the mentor's activations along their principal axes, as many as the mentee has channels
@@ -24,6 +25,7 @@ from data.errors import UserError
 from objective.pairing import AUTO, require_adapter
 
 Shape = tuple[int, ...]
+OF_COVARIANCE = {"select": "channels", "pca": "projection"}  # kinds that need it, and the constant they make of it
 LEAST_STD = 0.1  # of the channels' root mean square std: a channel that hardly moves would outweigh all others
 
 
@@ -58,8 +60,8 @@ def digest(value: Tensor) -> str:
 
 @dataclass(frozen=True)
 class Adapter:
-    """`constants`: `mean` and `std` [C] where normalised and `projection` [C, C of the mentor] of a pca, once measured;
-    `weight` and `bias` of a regressor, once learned."""
+    """`constants`: `mean` and `std` [C] where normalised, `channels` [C] of a select and `projection` [C, C of the mentor] of
+    a pca, once measured; `weight` and `bias` of a regressor, once learned."""
 
     mentee: Shape  # of one sample: [C], [C, H, W] or tokens [L, D]
     mentor: Shape
@@ -83,7 +85,9 @@ class Adapter:
         require_adapter(kind, f"probe '{probe}'")
         paired = f"probe '{probe}' pairs {list(mentee)} (mentee) with {list(mentor)} (mentor)"
         if kind == "identity" and mentee != mentor:
-            raise UserError(f"{paired}, which adapter=identity cannot compare; take slice, regressor or pca, or auto")
+            raise UserError(
+                f"{paired}, which adapter=identity cannot compare; take slice, select, regressor or pca, or auto"
+            )
         kind = kind if kind != AUTO else "identity" if mentee == mentor else "slice"
         if kind == "identity" and not (normalise and len(mentee) == 2):  # tokens' channels stand last
             return cls(mentee, mentor, mentee, kind, normalise)
@@ -101,11 +105,11 @@ class Adapter:
 
     def measured(self) -> bool:
         """Whether the mentor's activations must be, or were, looked at before the run."""
-        return self.normalise or self.kind == "pca"
+        return self.normalise or self.kind in OF_COVARIANCE
 
     def lacking(self) -> set[str]:
         """The constants without which it cannot be run; a regressor's are learned and may be absent."""
-        needed = {"projection"} if self.kind == "pca" else set()
+        needed = {OF_COVARIANCE[self.kind]} if self.kind in OF_COVARIANCE else set()
         return (needed | ({"mean", "std"} if self.normalise else set())) - set(self.constants.tensors)
 
     def with_constants(self, **tensors: Tensor) -> "Adapter":
@@ -117,6 +121,8 @@ class Adapter:
         activation = self.mentor_map(activation)
         if self.kind == "slice":
             activation = activation[:, : self.shape[0]]
+        if self.kind == "select":
+            activation = activation.index_select(1, fixed["channels"])
         if self.kind == "pca":
             activation = linear(activation, fixed["projection"])
         if self.normalise:
@@ -260,6 +266,22 @@ class Moments:
         return products / self.count - (torch.outer(mean_C, mean_C) if products.dim() == 2 else mean_C.square())
 
 
+def spanning_channels(covariance_CC: Tensor, count: int) -> list[int]:
+    """`count` of C channels, one after the other the one whose linear prediction of all channels, together with those
+    before it, leaves the least variance (greedy column subset selection, as Farahat, Ghodsi and Kamel 2013)."""
+    left_CC, chosen = covariance_CC.clone(), list[int]()
+    least = 1e-9 * covariance_CC.diagonal().max()
+    for _ in range(count):
+        variance_C = left_CC.diagonal()
+        explained_C = torch.where(variance_C > least, left_CC.square().sum(0) / variance_C, 0.0)
+        explained_C[chosen] = -1.0  # rounding leaves them a little
+        best = int(explained_C.argmax())
+        chosen.append(best)
+        if variance_C[best] > least:
+            left_CC = left_CC - torch.outer(left_CC[:, best], left_CC[best]) / variance_C[best]
+    return chosen
+
+
 def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
     """The adapter with what it takes from the mentor's activations, measured through its `mentor_map`.
 
@@ -269,7 +291,10 @@ def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
     mean_C, covariance = moments.mean(), moments.covariance()
     tensors: dict[str, Tensor] = {}
     channels = adapter.shape[0]
-    if adapter.kind == "pca":
+    if adapter.kind == "select":
+        chosen_K = tensors["channels"] = torch.tensor(spanning_channels(covariance, channels))
+        mean_C, variance_C = mean_C[chosen_K], covariance.diagonal()[chosen_K]
+    elif adapter.kind == "pca":
         values_C, vectors_CC = torch.linalg.eigh(covariance)
         axes_KC = vectors_CC.T.flip(0)[:channels]
         heaviest_K = axes_KC.gather(1, axes_KC.abs().argmax(1, keepdim=True)).squeeze(1)

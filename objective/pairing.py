@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from data.errors import UserError, did_you_mean
 
-KINDS = ("identity", "slice", "regressor", "pca")  # objective.adapters says what each does
+KINDS = ("identity", "slice", "select", "regressor", "pca")  # objective.adapters says what each does
 AUTO = "auto"
 
 

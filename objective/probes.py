@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from data.errors import UserError
-from objective.adapters import Adapter, MenteeSide, Moments, with_moments
+from objective.adapters import OF_COVARIANCE, Adapter, MenteeSide, Moments, with_moments
 from objective.pairing import parse_probes
 from objective.taps import Taps, evaluating, layer_shapes
 
@@ -58,7 +58,7 @@ def find_probes(
 
 def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tensor]) -> list[Probe]:
     """The probes with what their adapters take from the mentor's activations on `batches` [B, C, H, W], preprocessed: the
-    statistics to normalise by, the axes of a pca. Asks the mentor only where an adapter needs it."""
+    statistics to normalise by, the channels of a select, the axes of a pca. Asks the mentor only where an adapter needs it."""
     wanted = [probe for probe in probes if probe.adapter.measured()]
     if not wanted:
         return list(probes)
@@ -69,7 +69,7 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
             _, outputs, _ = taps(batch)
             for probe in wanted:
                 moments[probe.name].add(
-                    probe.adapter.mentor_map(outputs[probe.mentor]), crossed=probe.adapter.kind == "pca"
+                    probe.adapter.mentor_map(outputs[probe.mentor]), crossed=probe.adapter.kind in OF_COVARIANCE
                 )
     return [
         replace(probe, adapter=with_moments(probe.adapter, moments[probe.name])) if probe.name in moments else probe

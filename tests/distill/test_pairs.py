@@ -98,6 +98,7 @@ def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(
     probes = {
         "taught": how | {"adapter": "regressor", "normalise": True},
         "axes": how | {"adapter": "pca"},
+        "chosen": how | {"adapter": "select"},
         "plain": ["stages.0", "features.0"],
     }
     config = make_config(tmp_path / "run", probes=probes)
@@ -105,7 +106,7 @@ def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(
     loaded = MenteeCheckpoint.load(tmp_path / "run" / "mentee.safetensors")
     assert loaded.probes == result.checkpoint.probes
     assert set(loaded.state) == set(loaded.network().state_dict())
-    taught, axes, plain = (probe.adapter.constants.tensors for probe in loaded.probes)
+    taught, axes, chosen, plain = (probe.adapter.constants.tensors for probe in loaded.probes)
     assert {name: tuple(value.shape) for name, value in taught.items()} == {
         "weight": (8, 6, 1, 1),
         "bias": (8,),
@@ -114,6 +115,8 @@ def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(
     }
     assert tuple(axes["projection"].shape) == (6, 8)
     torch.testing.assert_close(axes["projection"] @ axes["projection"].T, torch.eye(6), atol=1e-5, rtol=0)
+    assert chosen["channels"].dtype == torch.int64
+    assert len(set(chosen["channels"].tolist())) == 6
     assert plain == {}
     assert result.history[-1]["train_rmse_taught"] < result.history[0]["train_rmse_taught"]
 
@@ -121,6 +124,7 @@ def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(
     assert [(row["name"], row["adapter"], row["normalise"], row["compared"]) for row in rows] == [
         ("taught", "regressor", True, [8, 4, 4]),
         ("axes", "pca", False, [6, 4, 4]),
+        ("chosen", "select", False, [6, 4, 4]),
         ("plain", "identity", False, [4, 8, 8]),
     ]
     assert rows[0]["mentor"] == {"layer": "stages.1", "shape": [8, 4, 4]}

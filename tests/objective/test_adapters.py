@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from data.errors import UserError
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
-from objective.adapters import Adapter, Constants, MenteeSide, Moments, with_moments
+from objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, Moments, with_moments
 from objective.probes import Probe, ProbedMentee, find_probes, measure_probes
 
 CASES = {  # mentee, mentor, compared
@@ -108,7 +108,7 @@ def test_both_sides_are_sliced_and_pooled_to_one_shape(
         np.testing.assert_allclose(adapt(activation).numpy(), adapted(activation.numpy(), shape), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["slice", "regressor", "pca"])
+@pytest.mark.parametrize("kind", ["slice", "select", "regressor", "pca"])
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
 def test_every_kind_brings_both_sides_into_its_shape(
@@ -146,7 +146,7 @@ def fitted(adapter: Adapter, activation: Tensor) -> Adapter:
     """Measured on one batch of the mentor's activations, in two parts."""
     moments = Moments()
     for part in activation.split(20):
-        moments.add(adapter.mentor_map(part), crossed=adapter.kind == "pca")
+        moments.add(adapter.mentor_map(part), crossed=adapter.kind in OF_COVARIANCE)
     return with_moments(adapter, moments) if adapter.measured() else adapter
 
 
@@ -194,17 +194,49 @@ def test_pca_targets_are_the_scores_along_numpys_principal_axes(normalise: bool)
     np.testing.assert_allclose(rows(adapter.from_mentor(mixed.float())), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_a_pca_keeps_more_of_the_mentor_than_a_slice() -> None:
+def left_of(mentor: np.ndarray, channels: list[int]) -> float:
+    """The variance of [N, C] that least squares on some of its channels leave, by brute force."""
+    centred = mentor - mentor.mean(0)
+    back, *_ = np.linalg.lstsq(centred[:, channels], centred, rcond=None)
+    return float(((centred - centred[:, channels] @ back) ** 2).sum())
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_selected_channels_are_each_the_one_that_leaves_the_least_of_the_mentor(normalise: bool) -> None:
+    mixed = torch.einsum("bchw,dc->bdhw", normal(60, 4, 3, 3), normal(7, 4, seed=1)) + 0.3 * normal(60, 7, 3, 3, seed=2)
+    adapter = fitted(Adapter.between("p", (4, 3, 3), (7, 3, 3), "select", normalise), mixed.float())
+    chosen: list[int] = []
+    for _ in range(4):
+        open_ones = [channel for channel in range(7) if channel not in chosen]
+        chosen.append(min(open_ones, key=lambda one: left_of(rows(mixed), [*chosen, one])))
+    assert adapter.constants.tensors["channels"].tolist() == chosen
+    expected = rows(mixed)[:, chosen]
+    if normalise:
+        expected = (expected - expected.mean(0)) / expected.std(0)
+    np.testing.assert_allclose(rows(adapter.from_mentor(mixed.float())), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_selection_repeats_no_channel_where_nothing_is_left_to_explain() -> None:
+    one = normal(50, 1).float()
+    copies = torch.cat([torch.zeros(50, 1), one, 2 * one, -one], 1)
+    for mentee, given in ((3, copies), (4, copies), (2, torch.ones(50, 4))):
+        channels = fitted(Adapter.between("p", (mentee,), (4,), "select"), given).constants.tensors["channels"].tolist()
+        assert len(set(channels)) == mentee
+        if given is copies:
+            assert channels[0] in (1, 2, 3)
+
+
+def test_a_pca_and_a_selection_keep_more_of_the_mentor_than_a_slice() -> None:
     """The share of variance a linear map back from the target explains."""
     mixed = (normal(300, 2, seed=2) @ normal(2, 8, seed=3) + 0.1 * normal(300, 8, seed=4)).float()
     kept = {}
-    for kind in ("slice", "pca"):
+    for kind in ("slice", "select", "pca"):
         target = fitted(Adapter.between("p", (2,), (8,), kind), mixed).from_mentor(mixed).numpy()
         centred, wanted = target - target.mean(0), (mixed - mixed.mean(0)).numpy()
         back, *_ = np.linalg.lstsq(centred, wanted, rcond=None)
         kept[kind] = 1 - ((wanted - centred @ back) ** 2).sum() / (wanted**2).sum()
     assert kept["pca"] > 0.95
-    assert kept["pca"] > kept["slice"]
+    assert kept["pca"] > kept["select"] > kept["slice"]
 
 
 @pytest.mark.parametrize(("mentee", "mentor"), [((3, 8, 8), (5, 4, 4)), ((3,), (5,)), ((17, 3), (5, 4, 4))])
@@ -233,7 +265,9 @@ def test_a_regressors_output_and_gradients_are_those_of_torchs_layer(
 
 
 KINDS: list[dict[str, Any]] = [
-    {"adapter": kind, "normalise": normalise} for kind in ("slice", "regressor", "pca") for normalise in (False, True)
+    {"adapter": kind, "normalise": normalise}
+    for kind in ("slice", "select", "regressor", "pca")
+    for normalise in (False, True)
 ]
 
 
