@@ -99,9 +99,12 @@ def main() -> int:
     sys.path.insert(0, str(ROOT / "device"))
     import sqlite3
 
-    from mentee_device import Bundle
+    from mentee_device import Bundle, BundleError
 
-    bundle_id = Bundle.open(given.bundle).manifest.id
+    try:
+        bundle_id = Bundle.open(given.bundle).manifest.id
+    except BundleError as error:
+        parser.error(str(error))
     print(f"{platform.system()} {platform.release()}, SQLite {sqlite3.sqlite_version}, bundle {bundle_id[:12]}")
     print(f"python -m benchmarks.kills {' '.join(sys.argv[1:])}\n", flush=True)
     chance = random.Random(given.seed)
