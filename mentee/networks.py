@@ -25,6 +25,9 @@ class PlainCNN(nn.Module):
     convolution and BatchNorm, as where the authors of arXiv 1604.08220 tap (pool, BatchNorm, ReLU), and a block puts out the
     pooled map; BatchNorm and ReLU then see a quarter of the values.
 
+    pools: which blocks are followed by a pool (with "before": have one in them), counted from 0; null: all but the last.
+    [1, 3] of six blocks is two convolutions at each of three resolutions.
+
     flatten=28, the height and width of the input, gives the head every place of the last map instead of its mean: better
     with few labels and things that are always in the middle.
     """
@@ -38,6 +41,7 @@ class PlainCNN(nn.Module):
         pool: str = "after",
         width: float = 1.0,
         flatten: int | None = None,
+        pools: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if pool not in ("after", "before"):
@@ -47,17 +51,23 @@ class PlainCNN(nn.Module):
         self.features = nn.Sequential()
         channels = in_channels
         scaled = scaled_widths(widths, width)
+        pooled = set(range(len(scaled) - 1) if pools is None else pools)
+        last = len(scaled) - (1 if pool == "before" else 2)  # what is after the last block is the head's
+        if not pooled <= set(range(last + 1)):
+            raise UserError(
+                f"PlainCNN has pools={sorted(pooled)} with pool={pool} and {len(scaled)} widths; expected blocks from 0 to {last}"
+            )
         for i, out_channels in enumerate(scaled):
-            entering = [nn.MaxPool2d(2)] if i and pool == "after" else []
-            within = [nn.MaxPool2d(2)] if i + 1 < len(scaled) and pool == "before" else []
+            entering = [nn.MaxPool2d(2)] if i - 1 in pooled and pool == "after" else []
+            within = [nn.MaxPool2d(2)] if i in pooled and pool == "before" else []
             conv = convolution(channels, out_channels, 3, batch_norm, then=within)
             self.features.append(Block(*entering, *conv, nn.ReLU()))
             channels = out_channels
         self.flatten = flatten is not None
-        side = 1 if flatten is None else flatten >> (len(scaled) - 1)
+        side = 1 if flatten is None else flatten >> len(pooled)
         if side < 1:
             raise UserError(
-                f"PlainCNN has flatten={flatten} and halves its input {len(scaled) - 1} times, which leaves nothing; expected "
+                f"PlainCNN has flatten={flatten} and halves its input {len(pooled)} times, which leaves nothing; expected "
                 "the height and width of the input, or fewer widths"
             )
         self.head = nn.Linear(channels * side**2, num_classes)

@@ -37,6 +37,12 @@ FAMILIES = {
     "plain, flattened": Family(
         "PlainCNN", (2, 8, 8), ("features.1",), {"widths": [3, 4, 5], "pool": "before", "flatten": 8}
     ),
+    "plain, two a resolution": Family(
+        "PlainCNN",
+        (2, 8, 8),
+        ("features.1", "features.2"),
+        {"widths": [3, 4, 5, 4], "pool": "before", "pools": [1, 3], "flatten": 8},
+    ),
     "residual": Family("ResidualCNN", (2, 9, 9), ("stem", "stages.1"), {"widths": [3, 5]}),
     "inverted residual": Family(
         "InvertedResidualCNN", (2, 9, 9), ("stages.0", "last"), {"widths": [3, 4], "expansion": 2}

@@ -91,6 +91,36 @@ def test_with_the_pool_before_batch_norm_blocks_put_out_the_pooled_map_and_the_l
     close(net(x), second.mean((2, 3)) @ net.head.weight.T + net.head.bias)
 
 
+@pytest.mark.parametrize("pool", ["before", "after"])
+def test_pools_stand_where_they_are_asked_for(pool: str) -> None:
+    torch.manual_seed(0)
+    pools = [1, 3] if pool == "before" else [0, 2]
+    net = PlainCNN(2, 5, widths=(3, 4, 6, 5), pool=pool, pools=pools, flatten=9)
+    conv, norm = by_hand(net)
+    x = y = torch.randn(2, 2, 9, 9)
+    for i in range(4):
+        inside = iter(range(4))
+        if pool == "after" and i in (1, 3):
+            y = F.max_pool2d(y, 2)
+            next(inside)
+        y = conv(y, f"features.{i}.{next(inside)}")
+        if pool == "before" and i in (1, 3):
+            y = F.max_pool2d(y, 2)
+            next(inside)
+        y = norm(y, f"features.{i}.{next(inside)}").relu()
+        close(net.features[: i + 1](x), y)
+    assert net.head.in_features == 5 * 2 * 2  # 9, 4, 2
+    close(net(x), y.flatten(1) @ net.head.weight.T + net.head.bias)
+
+
+@pytest.mark.parametrize(("pool", "pools", "last"), [("after", [0, 2], 1), ("before", [3], 2), ("before", [-1], 2)])
+def test_pools_of_blocks_that_are_not_there(pool: str, pools: list[int], last: int) -> None:
+    with pytest.raises(
+        UserError, match=rf"pools=\[.*\] with pool={pool} and 3 widths; expected blocks from 0 to {last}$"
+    ):
+        PlainCNN(1, 10, pool=pool, pools=pools)
+
+
 def test_a_pool_of_another_name_is_an_error() -> None:
     with pytest.raises(UserError, match="no pool 'befor'; did you mean 'before'"):
         PlainCNN(1, 10, pool="befor")
