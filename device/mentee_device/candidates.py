@@ -18,8 +18,9 @@ from mentee_device.guard import Limits, judge, measure, softmax
 from mentee_device.kept import About
 from mentee_device.learner import Learner
 from mentee_device.manifest import Preprocessing
+from mentee_device.replay import Answered
 from mentee_device.run import Done, Plan, Progress, Run, Watcher
-from mentee_device.samples import Samples, Supervision
+from mentee_device.samples import Samples
 
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -95,7 +96,7 @@ def replay(
     weights: NDArray[np.float32],
     knobs: Mapping[str, Any],
     watch: Watcher | None,
-    pack: Supervision,
+    pack: Answered,
 ) -> Done:
     """The run of `plan` from `learner`'s parameters to its end, with the answers of `pack`. Raises LearningError where a step
     blows up."""

@@ -19,7 +19,7 @@ from mentee_device.kept import About
 from mentee_device.learner import Learner, LearningError
 from mentee_device.manifest import BundleError
 from mentee_device.moving import Moving, require_enrolled_fit
-from mentee_device.replay import OWN, own_answers
+from mentee_device.replay import answered, own_answers
 from mentee_device.run import STEPS, Done, Plan, Watcher
 from mentee_device.session import read_parameters
 from mentee_device.settings import read_settings
@@ -179,7 +179,8 @@ class _Comparison:
         plan = replace(_plan(self._lineage, numbers, self._budget), unlabelled=unlabelled)
         samples, weights = self._moving.read(set(plan.samples))
         self._learner.reset()
-        pack = own_answers(self._fresh) if plan.replay == OWN else self._learner.supervision
+        knobs = {**self._settings.knobs(), **plan.knobs}
+        pack = answered(self._learner.supervision, plan.replay, lambda: own_answers(self._fresh).mentor_logits, knobs)
         done = candidates.replay(self._learner, plan, samples, weights, self._settings.knobs(), self._watch, pack)
         return self._candidate("replay", plan, plan.samples, done)
 

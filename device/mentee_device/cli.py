@@ -165,7 +165,7 @@ def _learn_options(command: argparse.ArgumentParser) -> None:
         "--rounds", type=_at_least(0), help="of guessing labels where there are none (default: the settings', 5)"
     )
     command.add_argument("--replay-batch", type=_at_least(0), default=16, help="of the bundle's samples")
-    command.add_argument("--replay", choices=REPLAYS, help="whose answers they carry (default: the settings', own)")
+    command.add_argument("--replay", choices=REPLAYS, help="whose answers they carry (default: the settings', auto)")
     command.add_argument("--owner-weight", type=float, default=4.0, help="of an owner's label against a replayed one")
     command.add_argument("--learning-rate", type=float, help="default: the state's, or the bundle's")
     command.add_argument("--seed", type=_at_least(0), default=0, help="of a new state; an old one goes on as it was")

@@ -14,8 +14,8 @@ from mentee_device.curves import Curve, check_curve, highest, value_at
 from mentee_device.grouping import shares
 from mentee_device.learner import Learner, LearningError
 from mentee_device.manifest import KNOBS
-from mentee_device.replay import MENTOR, OWN, REPLAYS
-from mentee_device.samples import UNLABELLED, Samples, Supervision
+from mentee_device.replay import AUTO, MENTOR, OWN, REPLAYS, Answered
+from mentee_device.samples import UNLABELLED, Samples
 
 STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round as many on labels and guesses
 
@@ -23,7 +23,8 @@ STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round
 @dataclass(frozen=True)
 class Plan:
     """`samples`: numbers of the kept samples that are drawn, `batch` labelled ones a step, beside `replay_batch` of the
-    bundle's, which carry the answers of `replay`: "own" (the base's logits; β is 0 then) or "mentor".
+    bundle's, which carry the answers of `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0
+    then unless it is set).
 
     Those without a label are guessed in `rounds` (0: not drawn): 1/(rounds + 1) of the run goes on the labels alone, then
     before each round the clusters that the mentee sees now (grouping.py) label them anew, and a step draws `guessed_batch` of
@@ -41,7 +42,7 @@ class Plan:
     knobs: Mapping[str, Curve] = field(default_factory=dict)
     once: bool = False
     save_every: int = 20
-    replay: str = OWN
+    replay: str = AUTO
     rounds: int = ROUNDS
     guessed_batch: int = 16
     guess_weight: float = 1.0
@@ -55,7 +56,7 @@ class Plan:
             if not 0 < getattr(self, name) < float("inf"):
                 raise LearningError(f"{name} is {getattr(self, name)}, expected a finite number above 0")
         if self.replay not in REPLAYS:
-            raise LearningError(f"replay is {self.replay!r}, expected {' or '.join(REPLAYS)}")
+            raise LearningError(f"replay is {self.replay!r}, expected {', '.join(REPLAYS[:-1])} or {REPLAYS[-1]}")
         for name, curve in self.knobs.items():
             if name not in KNOBS:
                 raise LearningError(f"no knob {name!r}; there are {', '.join(KNOBS)}")
@@ -107,7 +108,7 @@ Watcher = Callable[[Progress], object]
 
 class Run:
     """A plan on its way, on the learner's present parameters. `samples` and `weights` [N] are what the plan names, `replay` is
-    the pack with its answers (None: the mentor's, as the bundle has them), `guesses` [N] those of a run that was under way."""
+    the pack under its answers (None: the mentor's, as the bundle has them), `guesses` [N] those of a run that was under way."""
 
     def __init__(
         self,
@@ -116,10 +117,12 @@ class Run:
         samples: Samples,
         weights: NDArray[np.float32],
         done: Done,
-        replay: Supervision | None = None,
+        replay: Answered | None = None,
         guesses: NDArray[np.int64] | None = None,
     ) -> None:
-        self._learner, self.plan, self._samples, self._weights, self._replay = learner, plan, samples, weights, replay
+        self._learner, self.plan, self._samples, self._weights = learner, plan, samples, weights
+        self._replay = replay.pack if replay else None
+        self._why = replay.describe() if replay else ""
         self._rows = np.flatnonzero(samples.labels >= 0)
         guessing = plan.rounds > 0 and not plan.once
         self._open = np.flatnonzero(samples.labels < 0) if guessing else self._rows[:0]
@@ -149,6 +152,8 @@ class Run:
         knobs = {name: value_at(curve, position) for name, curve in {**settings, **self.plan.knobs}.items()}
         if self.plan.replay == OWN:
             knobs["beta"] = 0.0
+        elif self.plan.replay == AUTO:
+            knobs.setdefault("beta", 0.0)
         rows, labels, weights = self._draw()
         replay = self._learner.draw_replay(self.plan.replay_batch, self._replay)
         self.last = self._learner.learn_batch(
@@ -206,7 +211,7 @@ class Run:
     def describe(self) -> str:
         """What it learns from, for the log."""
         guessed = f" and {len(self._open)} that have no label" if len(self._open) else ""
-        return f"{len(self._rows)} labelled samples{guessed}"
+        return f"{len(self._rows)} labelled samples{guessed}{self._why}"
 
     def spend(self, seconds: float) -> None:
         """Counts time that passed, saving included, against the budget."""

@@ -7,7 +7,7 @@ from typing import Any
 from mentee_device.curves import check_curve, highest
 from mentee_device.guard import Limits
 from mentee_device.manifest import KNOBS, Manifest
-from mentee_device.replay import MENTOR, OWN, REPLAYS
+from mentee_device.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.run import ROUNDS
 from mentee_device.store import Store
 
@@ -38,7 +38,7 @@ class Settings:
     beta: Any = None
     gamma: Any = None
     temperature: Any = None
-    replay: str = OWN
+    replay: str = AUTO
     rounds: int = ROUNDS
     blocked: tuple[str, ...] = ()
     confidence_floor: float = 0.0
@@ -101,7 +101,7 @@ def _check(settings: Settings, manifest: Manifest) -> None:
     if not isinstance(settings.interpolate, bool):
         raise SettingError(f"interpolate is {settings.interpolate!r}, expected true or false")
     if settings.replay not in REPLAYS:
-        raise SettingError(f"replay is {settings.replay!r}, expected {' or '.join(REPLAYS)}")
+        raise SettingError(f"replay is {settings.replay!r}, expected {', '.join(REPLAYS[:-1])} or {REPLAYS[-1]}")
     for name, curve in settings.knobs().items():
         try:
             check_curve(name, curve)
@@ -109,7 +109,8 @@ def _check(settings: Settings, manifest: Manifest) -> None:
             raise SettingError(str(error)) from error
     if settings.replay == OWN and settings.beta is not None and highest(settings.beta) > 0:
         raise SettingError(
-            f"beta {settings.beta} weighs the mentor's layers, and replay is {OWN!r}, which has none: set replay to {MENTOR!r}"
+            f"beta {settings.beta} weighs the mentor's layers, and replay is {OWN!r}, which has none: set replay to "
+            f"{AUTO!r} or {MENTOR!r}"
         )
     if not isinstance(settings.blocked, tuple):
         raise SettingError(f"blocked is {settings.blocked!r}, expected a list of class names")

@@ -1,6 +1,7 @@
-"""A run's default: replay under the base's own answers, and rounds of guessing by clusters; against a loop driven by hand."""
+"""A run's default: replay under whose answers are right, and rounds of guessing by clusters; against a loop driven by hand."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from mentee_device.clusters import clusters
 from mentee_device.grouping import shares
 from mentee_device.kept import About
 from mentee_device.labels import CLUSTER_WEIGHT
-from mentee_device.replay import OWN_LOGITS
+from mentee_device.replay import OWN_LOGITS, mentor_knows_more
 from mentee_device.run import Done, Plan, Progress, Run
 from mentee_device.settings import SettingError
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.stats import chi2
+from sealing import reseal
 
 Array = NDArray[Any]
 KNOBS = {"alpha": 1.0, "gamma": 1.0, "temperature": 4.0}
@@ -94,8 +98,71 @@ def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monk
         me.learn(once=True)
     assert [plan.budget.steps for plan in plans] == [240, 200, 240, 240]
     assert [len(plan.samples) for plan in plans] == [30, 20, 10, 10]
-    assert [(plan.replay, plan.rounds) for plan in plans] == [("own", 5), ("own", 5), ("own", 0), ("mentor", 0)]
+    assert [(plan.replay, plan.rounds) for plan in plans] == [("auto", 5), ("auto", 5), ("auto", 0), ("mentor", 0)]
     assert (plans[0].batch, plans[0].guessed_batch, plans[0].replay_batch, plans[0].guess_weight) == (8, 16, 16, 1.0)
+
+
+@pytest.fixture
+def surpassed(bundle_folder: Path, tmp_path: Path) -> Bundle:
+    """A bundle whose mentor is right on every replayed sample."""
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "surpassed"))
+    pack = load_file(folder / "supervision.safetensors")
+    labelled = np.flatnonzero(pack["labels"] >= 0)
+    pack["mentor_logits"][labelled, pack["labels"][labelled]] = 20
+    save_file(pack, folder / "supervision.safetensors")
+    reseal(folder)
+    return Bundle.open(folder)
+
+
+def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
+    surpassed: Bundle, samples: Samples, tmp_path: Path
+) -> None:
+    """Under its logits alone: the bundle's beta counts where the run or the settings ask for it."""
+    pack = surpassed.supervision()
+    labelled = pack.samples.labels >= 0
+    with owner_of(surpassed, tmp_path / "me", samples) as me, Learner(surpassed) as learner:
+        assert surpassed.manifest.knobs.beta > 0
+        right = [
+            int((logits.argmax(axis=1) == pack.samples.labels)[labelled].sum())
+            for logits in (pack.mentor_logits, frozen(surpassed).mentor_logits)
+        ]
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        by_hand(learner, samples, pack, 12)
+        me.learn(**{**SHORT, "budget": Budget(steps=12)})
+        assert me.learner.snapshot() == learner.snapshot()
+        said = f"under the mentor's answers (of {labelled.sum()} the mentor is right on {right[0]}, the base on {right[1]})"
+        assert any(said in entry.line for entry in me.log(5))
+
+
+def test_a_base_that_knows_as_much_learns_under_its_own_answers(
+    bundle: Bundle, samples: Samples, tmp_path: Path
+) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        assert any("replay under the base's answers" in entry.line for entry in me.log(5))
+        me.learn(**{**SHORT, "knobs": {**KNOBS, "beta": 0.1}})
+        assert any("under the mentor's answers (beta weighs its layers)" in entry.line for entry in me.log(5))
+        me.set(beta=0.1)
+        me.learn(**SHORT)
+        assert "beta weighs its layers" in me.log(2)[-1].line
+
+
+@pytest.mark.parametrize("both", [0, 40])
+@pytest.mark.parametrize("mentors", range(0, 20, 3))
+@pytest.mark.parametrize("bases", range(0, 20, 3))
+def test_the_mentor_knows_more_where_mcnemars_test_says_so(both: int, mentors: int, bases: int) -> None:
+    """`mentors` samples that it alone gets right, `bases` that the base alone does, one that has no label."""
+    labels = np.r_[np.zeros(both + mentors + bases, np.int64), -1]
+    right, wrong = np.array([2.0, 1.0], np.float16), np.array([1.0, 2.0], np.float16)
+    mentor_N2 = np.stack([right] * (both + mentors) + [wrong] * (bases + 1))
+    own_N2 = np.stack([right] * both + [wrong] * mentors + [right] * (bases + 1))
+    pack = Supervision(Samples(np.zeros((len(labels), 1)), labels), mentor_N2, {})
+    p = chi2.sf((mentors - bases) ** 2 / (mentors + bases), 1) if mentors + bases else 1.0
+    better, why = mentor_knows_more(pack, own_N2)
+    assert better == (mentors > bases and p < 0.05)
+    total = both + mentors + bases
+    assert why == f"of {total} the mentor is right on {both + mentors}, the base on {both + bases}"
 
 
 def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
@@ -181,12 +248,13 @@ def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, sam
 def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
         with pytest.raises(LearningError, match="replay under the mentor"):
-            me.learn(knobs={"beta": [[0, 0], [1, 0.1]]})
-        with pytest.raises(SettingError, match="set replay to 'mentor'"):
+            me.learn(replay="own", knobs={"beta": [[0, 0], [1, 0.1]]})
+        me.set(replay="own")
+        with pytest.raises(SettingError, match="set replay to 'auto' or 'mentor'"):
             me.set(beta=0.1)
-        with pytest.raises(SettingError, match="own or mentor"):
+        with pytest.raises(SettingError, match="own, mentor or auto"):
             me.set(replay="nobody")
-        with pytest.raises(LearningError, match="own or mentor"):
+        with pytest.raises(LearningError, match="own, mentor or auto"):
             me.learn(replay="nobody")
         assert me.versions.all() == []
         me.set(beta=0.1, replay="mentor")
@@ -197,7 +265,7 @@ def test_plans_of_before_mean_what_they_meant() -> None:
     raw = {"samples": [1], "budget": {"steps": 3}, "knobs": {"beta": 0.2}, "replay_batch": 8}
     plan = Plan.from_json(json.loads(json.dumps(raw)))
     assert (plan.replay, plan.rounds, plan.replay_batch) == ("mentor", 0, 8)
-    assert Plan.from_json(json.loads(json.dumps(Plan((1,), Budget(steps=3)).as_json()))).replay == "own"
+    assert Plan.from_json(json.loads(json.dumps(Plan((1,), Budget(steps=3)).as_json()))).replay == "auto"
 
 
 def test_guesses_by_clusters_are_marked_and_undone(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
