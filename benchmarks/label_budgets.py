@@ -25,11 +25,18 @@ from distill.schema import DistillConfig
 PAIRS = [f"probes.conv{i + 1}=[features.{i},features.{i}]" for i in range(3)]
 KD = ["probes=none", "schedule.beta=[[0,0]]"]
 LAYERS = ["probes=none", *PAIRS, "schedule.beta=[[0,40]]"]
+SELECT = "probes._adapter_=select"  # else the mentor's first channels
+SOFT = ["schedule.gamma=[[0,0.3]]", "schedule.temperature=[[0,16]]"]  # else 1 and 4
 ARMS = {
     "alone": ["probes=none", "schedule=alone"],
     "RMSE": [*LAYERS, "schedule.gamma=[[0,0]]"],
     "KD": KD,
     "both": LAYERS,
+    "RMSE, select": [*LAYERS, SELECT, "schedule.gamma=[[0,0]]"],
+    "KD, soft": [*KD, *SOFT],
+    "both, select": [*LAYERS, SELECT],
+    "both, soft": [*LAYERS, *SOFT],
+    "both, select, soft": [*LAYERS, SELECT, *SOFT],
 }
 VIEWS = {
     "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
@@ -58,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, nargs="+", default=[10, 50, 100])
     parser.add_argument("--conditions", nargs="+", type=int, default=[0, 1], help="by number, from 0")
-    parser.add_argument("--only", nargs="+", default=list(ARMS))
+    parser.add_argument("--only", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--mentor", help="of configs/mentor; by default a net as deep as the mentee")
     parser.add_argument("--out", type=Path, default=Path("runs/budgets"))
     given, overrides = parser.parse_known_args()
