@@ -51,11 +51,12 @@ class PlainCNN(nn.Module):
         self.features = nn.Sequential()
         channels = in_channels
         scaled = scaled_widths(widths, width)
-        pooled = set(range(len(scaled) - 1) if pools is None else pools)
-        last = len(scaled) - (1 if pool == "before" else 2)  # what is after the last block is the head's
-        if not pooled <= set(range(last + 1)):
+        poolable = range(len(scaled) - (0 if pool == "before" else 1))  # what is after the last block is the head's
+        pooled = range(len(scaled) - 1) if pools is None else pools
+        if not isinstance(pooled, Sequence) or not all(i in poolable for i in pooled):
             raise UserError(
-                f"PlainCNN has pools={sorted(pooled)} with pool={pool} and {len(scaled)} widths; expected blocks from 0 to {last}"
+                f"PlainCNN has pools={pools} with pool={pool} and {len(scaled)} widths; expected a list of blocks, any of "
+                f"{list(poolable)}"
             )
         for i, out_channels in enumerate(scaled):
             entering = [nn.MaxPool2d(2)] if i - 1 in pooled and pool == "after" else []
@@ -64,11 +65,11 @@ class PlainCNN(nn.Module):
             self.features.append(Block(*entering, *conv, nn.ReLU()))
             channels = out_channels
         self.flatten = flatten is not None
-        side = 1 if flatten is None else flatten >> len(pooled)
+        side = 1 if flatten is None else flatten >> len(set(pooled))
         if side < 1:
             raise UserError(
-                f"PlainCNN has flatten={flatten} and halves its input {len(pooled)} times, which leaves nothing; expected "
-                "the height and width of the input, or fewer widths"
+                f"PlainCNN has flatten={flatten} and halves its input {len(set(pooled))} times, which leaves nothing; expected "
+                "the height and width of the input, or fewer pools"
             )
         self.head = nn.Linear(channels * side**2, num_classes)
 

@@ -2,7 +2,8 @@
 
     identity    both as they are
     slice       the first min(C) channels of either (as reimplementations of arXiv 1604.08220 do it)
-    select      those of the mentor's channels that its others follow from best, as many as the mentee has
+    select      those of the mentor's channels that its others follow from best, as many as the mentee has; where it has as
+                many as the mentor there is nothing to select, and it is a slice
     regressor   a learned 1×1 convolution, of vectors a linear layer, from the mentee's channels to the mentor's
                 (FitNets, arXiv 1412.6550, section 2.2)
     pca         the mentor's activations along their principal axes, as many as the mentee has channels
@@ -98,6 +99,8 @@ class Adapter:
                 "width] of a square grid of tokens: choose other layers"
             )
         channels = other[0] if kind == "regressor" else min(one[0], other[0])
+        if kind == "select" and channels == other[0]:
+            kind = "slice"
         if len(one) == 1 or len(other) == 1:
             return cls(mentee, mentor, (channels,), kind, normalise)
         space = (part if whole % part == 0 else whole for whole, part in zip(one[1:], other[1:], strict=True))
@@ -266,6 +269,13 @@ class Moments:
         return products / self.count - (torch.outer(mean_C, mean_C) if products.dim() == 2 else mean_C.square())
 
 
+def floored(variance_C: Tensor) -> Tensor:
+    """Standard deviations to divide by."""
+    std_C = variance_C.clamp(min=0).sqrt()
+    floor = LEAST_STD * float(std_C.square().mean().sqrt())
+    return std_C.clamp(min=floor) if floor > 0 else torch.ones_like(std_C)
+
+
 def spanning_channels(covariance_CC: Tensor, count: int) -> list[int]:
     """`count` of C channels, one after the other the one whose linear prediction of all channels, together with those
     before it, leaves the least variance (greedy column subset selection, as Farahat, Ghodsi and Kamel 2013)."""
@@ -285,6 +295,9 @@ def spanning_channels(covariance_CC: Tensor, count: int) -> list[int]:
 def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
     """The adapter with what it takes from the mentor's activations, measured through its `mentor_map`.
 
+    A select counts the variance of the channels as they are compared: in units of each one's std where normalised, so that
+    none is chosen for being loud.
+
     A pca's projection is of x itself, not of x − mean, and each axis points to where the mean lies: the targets are then
     mostly positive, which is all that a mentee's layer behind a ReLU can put out.
     """
@@ -292,7 +305,8 @@ def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
     tensors: dict[str, Tensor] = {}
     channels = adapter.shape[0]
     if adapter.kind == "select":
-        chosen_K = tensors["channels"] = torch.tensor(spanning_channels(covariance, channels))
+        unit = floored(covariance.diagonal()) if adapter.normalise else torch.ones_like(mean_C)
+        chosen_K = tensors["channels"] = torch.tensor(spanning_channels(covariance / torch.outer(unit, unit), channels))
         mean_C, variance_C = mean_C[chosen_K], covariance.diagonal()[chosen_K]
     elif adapter.kind == "pca":
         values_C, vectors_CC = torch.linalg.eigh(covariance)
@@ -306,10 +320,5 @@ def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
     else:
         mean_C, variance_C = mean_C[:channels], covariance[:channels]
     if adapter.normalise:
-        std_C = variance_C.clamp(min=0).sqrt()
-        floor = LEAST_STD * float(std_C.square().mean().sqrt())
-        tensors |= {
-            "mean": mean_C.float(),
-            "std": (std_C.clamp(min=floor) if floor > 0 else torch.ones_like(std_C)).float(),
-        }
+        tensors |= {"mean": mean_C.float(), "std": floored(variance_C).float()}
     return adapter.with_constants(**tensors)

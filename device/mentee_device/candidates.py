@@ -96,7 +96,7 @@ def replay(
     weights: NDArray[np.float32],
     knobs: Mapping[str, Any],
     watch: Watcher | None,
-    pack: Answered,
+    pack: Answered | None,
 ) -> Done:
     """The run of `plan` from `learner`'s parameters to its end, with the answers of `pack`. Raises LearningError where a step
     blows up."""

@@ -19,7 +19,7 @@ from mentee_device.kept import About
 from mentee_device.learner import Learner, LearningError
 from mentee_device.manifest import BundleError
 from mentee_device.moving import Moving, require_enrolled_fit
-from mentee_device.replay import answered, own_answers
+from mentee_device.replay import Answered, answered, own_answers
 from mentee_device.run import STEPS, Done, Plan, Watcher
 from mentee_device.session import read_parameters
 from mentee_device.settings import read_settings
@@ -124,6 +124,7 @@ class _Comparison:
         self._settings = read_settings(store)
         self._judge = Judge(fresh, self._settings.limits())
         self._unlabelled: list[About] = []  # that what was learnt had guessed
+        self._replayed: Answered | None = None
         self.scores: dict[str, Score] = {}
 
     def decide(self) -> tuple[Candidate | None, str]:
@@ -156,6 +157,7 @@ class _Comparison:
                 found.append(candidate)
         best = max(found, key=lambda candidate: candidate.score.rank, default=None)
         how = f"on {len(self._owner)} samples of the owner" + ("" if unseen else ", which the old mentee had learnt")
+        how += self._replayed.why if self._replayed else ""
         return best, f"{best.name if best else 'the new base'} is taken ({', '.join(words)}; {how})"
 
     def _beats(self, score: Score) -> bool:
@@ -179,9 +181,13 @@ class _Comparison:
         plan = replace(_plan(self._lineage, numbers, self._budget), unlabelled=unlabelled)
         samples, weights = self._moving.read(set(plan.samples))
         self._learner.reset()
-        knobs = {**self._settings.knobs(), **plan.knobs}
-        pack = answered(self._learner.supervision, plan.replay, lambda: own_answers(self._fresh).mentor_logits, knobs)
-        done = candidates.replay(self._learner, plan, samples, weights, self._settings.knobs(), self._watch, pack)
+        if plan.replay_batch and self._replayed is None:
+            self._replayed = answered(
+                self._learner.supervision, plan.replay, lambda: own_answers(self._fresh).mentor_logits
+            )
+        done = candidates.replay(
+            self._learner, plan, samples, weights, self._settings.knobs(), self._watch, self._replayed
+        )
         return self._candidate("replay", plan, plan.samples, done)
 
     def _delta(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:

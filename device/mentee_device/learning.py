@@ -122,8 +122,7 @@ class Runs:
             plan, done = self._left(plan, done)
         samples = replace(samples, labels=np.where(np.isin(plan.samples, plan.unlabelled), UNLABELLED, samples.labels))
         known = np.array([(guesses or {}).get(number, UNLABELLED) for number in plan.samples], np.int64)
-        knobs = {**self._settings().knobs(), **plan.knobs}
-        replay = self._replay.answered(self._learner, plan.replay, knobs) if plan.replay_batch else None
+        replay = self._replay.answered(self._learner, plan.replay) if plan.replay_batch else None
         return Run(self._learner, plan, samples, weights, done, replay, known)
 
     def _left(self, plan: Plan, done: Done) -> tuple[Plan, Done]:

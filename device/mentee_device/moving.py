@@ -5,7 +5,7 @@ Axes: N samples, K classes, J classes of the new base.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,7 @@ class Moving:
         owner = settings.read_settings(self._store)
         left = tuple(name for name in owner.blocked if name in self._manifest.classes)
         if left != owner.blocked:
-            self._store.set(settings.NAME, asdict(replace(owner, blocked=left)))
+            self._store.set(settings.NAME, {**self._store.setting(settings.NAME, {}), "blocked": left})
             lost = sorted(set(owner.blocked) - set(left))
             self._store.record("settings", f"the new base has no {', '.join(lost)}: blocked no longer")
 

@@ -190,8 +190,8 @@ class Owner:
             budget = Budget(steps=STEPS if labelled or not rounds else STEPS * rounds // (rounds + 1))
         if replay == OWN and highest(self.settings.beta or 0.0) > 0:
             raise LearningError(
-                "the settings' beta weighs the mentor's layers, and the base's own answers have none: replay under the mentor, "
-                "or set beta to None"
+                "the settings' beta weighs the mentor's layers, and the base's own answers have none: set replay to 'auto' or "
+                "'mentor', or beta to None"
             )
         plan = Plan(
             tuple(samples),

@@ -1,19 +1,19 @@
 """What the bundle's replay samples are answered with while an owner's mentee learns: the mentor's recorded answers, or what
-the mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282).
+the mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
+two knows them better.
 
 The base is asked once and remembered. Its answers are logits alone: a layer has no target then, and β is 0.
 Axes: N replay samples, K classes.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle import Bundle
-from mentee_device.curves import Curve, highest
 from mentee_device.database import Damaged
 from mentee_device.learner import Learner
 from mentee_device.samples import Supervision
@@ -21,21 +21,22 @@ from mentee_device.store import Store
 
 OWN, MENTOR, AUTO = "own", "mentor", "auto"
 REPLAYS = (OWN, MENTOR, AUTO)
-CERTAIN = 3.841  # χ² with one degree of freedom, 95 %
+UNLIKELY = 0.05
 OWN_LOGITS = "base logits of the replay samples"
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A pack under the answers `by` OWN or MENTOR, and for a log `why`, where that was not given but found."""
+    """The replay samples under the answers that were asked for or found to be better; `layered` under the mentor's, for
+    steps whose β weighs its layers; `why` for the log, where whose they are was not asked for."""
 
     pack: Supervision
-    by: str
+    layered: Supervision | None = None
     why: str = ""
 
-    def describe(self) -> str:
-        whose = "the mentor's" if self.by == MENTOR else "the base's"
-        return f", replay under {whose} answers ({self.why})" if self.why else ""
+    def at(self, beta: float) -> Supervision:
+        """What a step draws from."""
+        return self.layered if self.layered is not None and beta > 0 else self.pack
 
 
 def own_answers(base: Learner) -> Supervision:
@@ -46,37 +47,48 @@ def own_answers(base: Learner) -> Supervision:
     )
 
 
-def answered(
-    pack: Supervision, by: str, own: Callable[[], NDArray[np.float16]], knobs: Mapping[str, Curve]
-) -> Answered:
+def answered(pack: Supervision, by: str, own: Callable[[], NDArray[np.float16]]) -> Answered:
     """`pack`, as the bundle has it, under the answers `by` names; `own` gives the base's logits [N, K].
 
-    AUTO is the mentor where `knobs` has a β above 0, which needs its layers, or where it is right on more of the labelled
-    samples than the base, by more than chance leaves open (McNemar's test, 95 %); else the base. A base that its mentor
-    still surpasses does not lose what it knows by learning from it, and one that knows them all is its own best guard.
+    AUTO is the mentor where it is right on more of the labelled samples than the base, by more than chance leaves open, else
+    the base. Both have been trained on such samples: a base that does not know them all was cut short, and would be held to
+    its errors by its own answers.
     """
     if by == MENTOR or not len(pack):
-        return Answered(pack, MENTOR)
-    if by == AUTO and highest(knobs.get("beta", 0.0)) > 0:
-        return Answered(pack, MENTOR, "beta weighs its layers")
+        return Answered(pack)
     logits_NK = own()
-    if by == AUTO:
-        better, why = mentor_knows_more(pack, logits_NK)
-        if better:
-            return Answered(pack, MENTOR, why)
-        return Answered(replace(pack, mentor_logits=logits_NK), OWN, why)
-    return Answered(replace(pack, mentor_logits=logits_NK), OWN)
+    replaced = replace(pack, mentor_logits=logits_NK)
+    if by == OWN:
+        return Answered(replaced)
+    better, counts = mentor_knows_more(pack, logits_NK)
+    whose = "the mentor's" if better else "the base's"
+    return Answered(
+        pack if better else replaced, pack if pack.activations else None, f", replay under {whose} answers ({counts})"
+    )
 
 
 def mentor_knows_more(pack: Supervision, own_NK: NDArray[np.float16]) -> tuple[bool, str]:
-    """Whether the mentor is right on more of the labelled samples than the base, (b − c)² > 3.84 (b + c) where b are right by
-    the mentor alone and c by the base alone (McNemar 1947), and the counts for a log."""
+    """Whether the mentor is right on more of the labelled samples than the base (McNemar's exact test of those on which one
+    alone is right, two-sided, 95 %), and the counts for a log."""
     rows = np.flatnonzero(pack.samples.labels >= 0)
+    if not len(rows):
+        return False, "none of them has a label"
     labels_N = pack.samples.labels[rows]
     mentor_N, base_N = (logits[rows].argmax(axis=1) == labels_N for logits in (pack.mentor_logits, own_NK))
     mentors, bases = int((mentor_N & ~base_N).sum()), int((base_N & ~mentor_N).sum())
-    better = mentors - bases > math.sqrt(CERTAIN * (mentors + bases))
-    return better, f"of {len(rows)} the mentor is right on {int(mentor_N.sum())}, the base on {int(base_N.sum())}"
+    counts = (
+        f"of {len(rows)} with a label the mentor is right on {int(mentor_N.sum())}, the base on {int(base_N.sum())}"
+    )
+    return mentors > bases and 2 * tail(mentors, mentors + bases) < UNLIKELY, counts
+
+
+def tail(least: int, tosses: int) -> float:
+    """Probability that a fair coin shows heads at least so often."""
+    ways = term = math.comb(tosses, least)
+    for heads in range(least, tosses):
+        term = term * (tosses - heads) // (heads + 1)
+        ways += term
+    return ways / (1 << tosses)
 
 
 class Replay:
@@ -85,10 +97,10 @@ class Replay:
     def __init__(self, bundle: Bundle, store: Store, threads: int) -> None:
         self._bundle, self._store, self._threads = bundle, store, threads
 
-    def answered(self, learner: Learner, by: str, knobs: Mapping[str, Curve]) -> Answered:
+    def answered(self, learner: Learner, by: str) -> Answered:
         """See the function of this name. Raises BundleError, StateError."""
         pack = learner.supervision
-        return answered(pack, by, lambda: self._own_logits(len(pack)), knobs)
+        return answered(pack, by, lambda: self._own_logits(len(pack)))
 
     def _own_logits(self, samples: int) -> NDArray[np.float16]:
         shape = (samples, len(self._bundle.manifest.classes))

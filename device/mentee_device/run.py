@@ -24,7 +24,7 @@ STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round
 class Plan:
     """`samples`: numbers of the kept samples that are drawn, `batch` labelled ones a step, beside `replay_batch` of the
     bundle's, which carry the answers of `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0
-    then unless it is set).
+    then unless it is set, and the mentor answers in every step where it is above 0).
 
     Those without a label are guessed in `rounds` (0: not drawn): 1/(rounds + 1) of the run goes on the labels alone, then
     before each round the clusters that the mentee sees now (grouping.py) label them anew, and a step draws `guessed_batch` of
@@ -66,8 +66,8 @@ class Plan:
                 raise LearningError(str(error)) from error
         if self.replay == OWN and highest(self.knobs.get("beta", 0.0)) > 0:
             raise LearningError(
-                "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or replay under the "
-                "mentor"
+                "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to "
+                f"{AUTO!r} or {MENTOR!r}"
             )
 
     def as_json(self) -> dict[str, Any]:
@@ -121,8 +121,7 @@ class Run:
         guesses: NDArray[np.int64] | None = None,
     ) -> None:
         self._learner, self.plan, self._samples, self._weights = learner, plan, samples, weights
-        self._replay = replay.pack if replay else None
-        self._why = replay.describe() if replay else ""
+        self._replay = replay
         self._rows = np.flatnonzero(samples.labels >= 0)
         guessing = plan.rounds > 0 and not plan.once
         self._open = np.flatnonzero(samples.labels < 0) if guessing else self._rows[:0]
@@ -155,7 +154,8 @@ class Run:
         elif self.plan.replay == AUTO:
             knobs.setdefault("beta", 0.0)
         rows, labels, weights = self._draw()
-        replay = self._learner.draw_replay(self.plan.replay_batch, self._replay)
+        pack = self._replay.at(knobs.get("beta", 0.0)) if self._replay else None
+        replay = self._learner.draw_replay(self.plan.replay_batch, pack)
         self.last = self._learner.learn_batch(
             Samples(self._samples.input[rows], labels),
             replay,
@@ -211,7 +211,7 @@ class Run:
     def describe(self) -> str:
         """What it learns from, for the log."""
         guessed = f" and {len(self._open)} that have no label" if len(self._open) else ""
-        return f"{len(self._rows)} labelled samples{guessed}{self._why}"
+        return f"{len(self._rows)} labelled samples{guessed}{self._replay.why if self._replay else ''}"
 
     def spend(self, seconds: float) -> None:
         """Counts time that passed, saving included, against the budget."""

@@ -80,9 +80,10 @@ def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings
         for name, value in asdict(after).items()
         if value != getattr(before, name)
     ]
-    if moved:
-        with store.transaction():
-            store.set(NAME, asdict(after))
+    named = {name: asdict(after)[name] for name in changes}  # the others go with the program's defaults
+    with store.transaction():
+        store.set(NAME, {**store.setting(NAME, {}), **named})
+        if moved:
             store.record("settings", ", ".join(moved))
     return after
 
@@ -110,7 +111,7 @@ def _check(settings: Settings, manifest: Manifest) -> None:
     if settings.replay == OWN and settings.beta is not None and highest(settings.beta) > 0:
         raise SettingError(
             f"beta {settings.beta} weighs the mentor's layers, and replay is {OWN!r}, which has none: set replay to "
-            f"{AUTO!r} or {MENTOR!r}"
+            f"{AUTO!r} or {MENTOR!r}, or beta to None"
         )
     if not isinstance(settings.blocked, tuple):
         raise SettingError(f"blocked is {settings.blocked!r}, expected a list of class names")

@@ -63,7 +63,7 @@ def test_a_mistyped_option_names_the_one_that_was_meant_and_all_there_are() -> N
     ) as error:
         check_recipe(CNN | {"widhts": [4]}, "mentee.network")
     assert "did you mean 'widths'?" in str(error.value)
-    assert "(it has batch_norm, flatten, in_channels, num_classes, pool, width, widths)" in str(error.value)
+    assert "(it has batch_norm, flatten, in_channels, num_classes, pool, pools, width, widths)" in str(error.value)
 
 
 def test_names_that_stand_beside_the_recipe_are_suggested_too() -> None:

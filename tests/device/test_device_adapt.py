@@ -13,13 +13,12 @@ from mentee_device.clusters import clusters
 from mentee_device.grouping import shares
 from mentee_device.kept import About
 from mentee_device.labels import CLUSTER_WEIGHT
-from mentee_device.replay import OWN_LOGITS, mentor_knows_more
+from mentee_device.replay import OWN_LOGITS, answered, mentor_knows_more
 from mentee_device.run import Done, Plan, Progress, Run
 from mentee_device.settings import SettingError
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-from scipy.stats import chi2
-from sealing import reseal
+from scipy.stats import binomtest
+from sealing import with_a_right_mentor
 
 Array = NDArray[Any]
 KNOBS = {"alpha": 1.0, "gamma": 1.0, "temperature": 4.0}
@@ -105,13 +104,7 @@ def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monk
 @pytest.fixture
 def surpassed(bundle_folder: Path, tmp_path: Path) -> Bundle:
     """A bundle whose mentor is right on every replayed sample."""
-    folder = Path(shutil.copytree(bundle_folder, tmp_path / "surpassed"))
-    pack = load_file(folder / "supervision.safetensors")
-    labelled = np.flatnonzero(pack["labels"] >= 0)
-    pack["mentor_logits"][labelled, pack["labels"][labelled]] = 20
-    save_file(pack, folder / "supervision.safetensors")
-    reseal(folder)
-    return Bundle.open(folder)
+    return Bundle.open(with_a_right_mentor(Path(shutil.copytree(bundle_folder, tmp_path / "surpassed"))))
 
 
 def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
@@ -122,47 +115,95 @@ def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
     labelled = pack.samples.labels >= 0
     with owner_of(surpassed, tmp_path / "me", samples) as me, Learner(surpassed) as learner:
         assert surpassed.manifest.knobs.beta > 0
-        right = [
+        mentor, base = (
             int((logits.argmax(axis=1) == pack.samples.labels)[labelled].sum())
             for logits in (pack.mentor_logits, frozen(surpassed).mentor_logits)
-        ]
+        )
         learner.seed(5)
         learner.learning_rate = 0.01
         by_hand(learner, samples, pack, 12)
         me.learn(**{**SHORT, "budget": Budget(steps=12)})
         assert me.learner.snapshot() == learner.snapshot()
-        said = f"under the mentor's answers (of {labelled.sum()} the mentor is right on {right[0]}, the base on {right[1]})"
-        assert any(said in entry.line for entry in me.log(5))
+        counts = f"of {labelled.sum()} with a label the mentor is right on {mentor}, the base on {base}"
+        assert any(f"replay under the mentor's answers ({counts})" in entry.line for entry in me.log(5))
 
 
-def test_a_base_that_knows_as_much_learns_under_its_own_answers(
+def test_where_beta_weighs_its_layers_the_mentor_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """In those steps alone: of four, beta is 0 in the first two."""
+    with owner_of(bundle, tmp_path / "me", samples) as me, Learner(bundle) as learner:
+        rows, packs = np.arange(10), (frozen(bundle), bundle.supervision())
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        for step, beta in enumerate((0.0, 0.0, 0.2, 0.2)):
+            mine = learner.draw(rows, 8)
+            replay = packs[beta > 0].take(learner.draw(np.arange(len(packs[0])), 16))
+            learner.learn_batch(samples.take(mine), replay, owner_weight=4.0, beta=beta, **KNOBS)
+            assert learner.step == step + 1
+        me.learn(
+            Budget(steps=4),
+            rounds=0,
+            learning_rate=0.01,
+            seed=5,
+            knobs=KNOBS,
+            watch=lambda progress: me.set(beta=0.2) if progress.done.steps == 2 else None,
+        )
+        assert me.learner.snapshot() == learner.snapshot()
+        assert any("replay under the base's answers" in entry.line for entry in me.log(9))
+
+
+def test_a_beta_that_is_set_under_way_is_the_same_after_a_pause(
     bundle: Bundle, samples: Samples, tmp_path: Path
 ) -> None:
-    with owner_of(bundle, tmp_path / "me", samples) as me:
-        me.learn(**SHORT)
-        assert any("replay under the base's answers" in entry.line for entry in me.log(5))
-        me.learn(**{**SHORT, "knobs": {**KNOBS, "beta": 0.1}})
-        assert any("under the mentor's answers (beta weighs its layers)" in entry.line for entry in me.log(5))
-        me.set(beta=0.1)
-        me.learn(**SHORT)
-        assert "beta weighs its layers" in me.log(2)[-1].line
+    snapshots = []
+    for stop in (99, 4):
+        with owner_of(bundle, tmp_path / str(stop), samples) as me:
+
+            def watch(progress: Progress, me: Owner = me, stop: int = stop) -> None:
+                if progress.done.steps == 3:
+                    me.set(beta=1.0)
+                if progress.done.steps == stop:
+                    me.pause()
+
+            update = me.learn(**SHORT, watch=watch)
+            if stop == 4:
+                assert update.status == "paused"
+                me.resume()
+            snapshots.append(me.learner.snapshot())
+    assert snapshots[0] == snapshots[1]
 
 
 @pytest.mark.parametrize("both", [0, 40])
-@pytest.mark.parametrize("mentors", range(0, 20, 3))
-@pytest.mark.parametrize("bases", range(0, 20, 3))
-def test_the_mentor_knows_more_where_mcnemars_test_says_so(both: int, mentors: int, bases: int) -> None:
+@pytest.mark.parametrize("mentors", [*range(8), 12, 21, 36])
+@pytest.mark.parametrize("bases", [0, 1, 2, 4, 20])
+def test_the_mentor_knows_more_where_mcnemars_exact_test_says_so(both: int, mentors: int, bases: int) -> None:
     """`mentors` samples that it alone gets right, `bases` that the base alone does, one that has no label."""
     labels = np.r_[np.zeros(both + mentors + bases, np.int64), -1]
     right, wrong = np.array([2.0, 1.0], np.float16), np.array([1.0, 2.0], np.float16)
     mentor_N2 = np.stack([right] * (both + mentors) + [wrong] * (bases + 1))
     own_N2 = np.stack([right] * both + [wrong] * mentors + [right] * (bases + 1))
     pack = Supervision(Samples(np.zeros((len(labels), 1)), labels), mentor_N2, {})
-    p = chi2.sf((mentors - bases) ** 2 / (mentors + bases), 1) if mentors + bases else 1.0
-    better, why = mentor_knows_more(pack, own_N2)
-    assert better == (mentors > bases and p < 0.05)
+    better, counts = mentor_knows_more(pack, own_N2)
+    assert better == (mentors > bases and binomtest(mentors, mentors + bases).pvalue < 0.05)
     total = both + mentors + bases
-    assert why == f"of {total} the mentor is right on {both + mentors}, the base on {both + bases}"
+    if total:
+        assert counts == f"of {total} with a label the mentor is right on {both + mentors}, the base on {both + bases}"
+    else:
+        assert counts == "none of them has a label"
+
+
+def test_a_bundle_without_probes_has_no_layers_for_beta(bundle: Bundle) -> None:
+    pack = replace(bundle.supervision(), activations={})
+    own = frozen(bundle).mentor_logits
+    found = answered(pack, "auto", lambda: own)
+    np.testing.assert_array_equal(found.at(0.5).mentor_logits, own)
+    assert found.at(0.5) is found.at(0.0)
+
+
+def test_settings_that_nobody_named_go_with_the_programs_default(bundle: Bundle, tmp_path: Path) -> None:
+    with Owner(bundle, tmp_path / "me") as me:
+        me.set(golden_drop=0.1)
+        me.set(replay="own")
+        assert me.store.setting("settings") == {"golden_drop": 0.1, "replay": "own"}
 
 
 def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
@@ -247,7 +288,7 @@ def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, sam
 
 def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        with pytest.raises(LearningError, match="replay under the mentor"):
+        with pytest.raises(LearningError, match="set replay to 'auto' or 'mentor'"):
             me.learn(replay="own", knobs={"beta": [[0, 0], [1, 0.1]]})
         me.set(replay="own")
         with pytest.raises(SettingError, match="set replay to 'auto' or 'mentor'"):

@@ -22,7 +22,7 @@ from mentee_device.session import read_parameters
 from mentee_device.store import Store
 from program import ENVIRONMENT, command
 from safetensors.numpy import load_file, save_file
-from sealing import edit_manifest, reseal
+from sealing import edit_manifest, reseal, with_a_right_mentor
 
 from export.bundle import export_bundle
 from mentee.checkpoint import MenteeCheckpoint
@@ -159,6 +159,22 @@ def test_an_owner_who_named_nothing_is_guessed_anew(
             reference.set(golden_drop=1.0)
             reference.add(Samples(mine.input, np.full(len(mine), -1)))
             assert reference.learn(Budget(steps=6)).golden_after == found.scores["replay"].golden
+
+
+@pytest.mark.parametrize("surpassed", [False, True])
+def test_whose_answers_are_replayed_is_found_anew_on_the_new_base(
+    bundle: Bundle, bundle_folder: Path, mine: Samples, tmp_path: Path, surpassed: bool
+) -> None:
+    folder = reweighted(bundle, Path(shutil.copytree(bundle_folder, tmp_path / "new")), 0.001)
+    new = Bundle.open(with_a_right_mentor(folder) if surpassed else folder)
+    with Owner(bundle, tmp_path / "me") as me:
+        me.set(golden_drop=1.0)
+        me.add(mine)
+        assert me.learn(Budget(steps=6), learning_rate=0.01, seed=1).status == "kept"
+        assert "under the base's answers" in me.log(1)[0].line
+        found = me.move_to(new, Budget(steps=6))
+    whose = "mentor" if surpassed else "base"
+    assert f"replay under the {whose}'s answers (of " in found.why
 
 
 def test_replay_is_the_ordinary_run_on_the_new_base(
