@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--labels", type=int, nargs="+", default=[10, 50, 100])
     parser.add_argument("--conditions", nargs="+", type=int, default=[0, 1], help="by number, from 0")
-    parser.add_argument("--only", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--only", nargs="+", default=["alone", "RMSE", "KD", "both"], choices=list(ARMS), metavar="ARM")
     parser.add_argument("--mentor", help="of configs/mentor; by default a net as deep as the mentee")
     parser.add_argument("--out", type=Path, default=Path("runs/budgets"))
     given, overrides = parser.parse_known_args()
