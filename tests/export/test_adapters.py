@@ -24,6 +24,7 @@ from tests.export.conftest import TakeApart, checkpoint_of
 HOW: dict[str, dict[str, Any]] = {
     "taught": {"mentor": "stages.1", "mentee": "features.0", "adapter": "regressor", "normalise": True},
     "axes": {"mentor": "stages.1", "mentee": "features.1", "adapter": "pca"},
+    "chosen": {"mentor": "stages.1", "mentee": "features.1", "adapter": "select"},
     "scaled": {"mentor": "stages.0", "mentee": "features.0", "adapter": "slice", "normalise": True},
 }
 
@@ -57,6 +58,7 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
     assert described == {
         "taught": ("regressor", [24, 4, 4]),
         "axes": ("pca", [16, 4, 4]),
+        "chosen": ("select", [16, 4, 4]),
         "scaled": ("slice", [8, 8, 8]),
     }
 
@@ -71,6 +73,7 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
     expected = {
         "taught": (late - fixed["taught"]["mean"].view(-1, 1, 1)) / fixed["taught"]["std"].view(-1, 1, 1),
         "axes": torch.einsum("bchw,kc->bkhw", late, fixed["axes"]["projection"]),
+        "chosen": late[:, fixed["chosen"]["channels"]],
         "scaled": (early[:, :8] - fixed["scaled"]["mean"].view(-1, 1, 1)) / fixed["scaled"]["std"].view(-1, 1, 1),
     }
     for name, value in expected.items():
