@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -45,7 +45,8 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
         sys.path.append(
             ""
         )  # a user's own network lies in the folder the command is called from, also under a console script
-    sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in sys.argv[1:]]
+    arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
+    sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
@@ -121,6 +122,28 @@ def open_nodes(schema: type, path: str = "") -> list[str]:
 def opened(argument: str, nodes: list[str]) -> str:
     """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
     return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
+
+
+def with_sweep_folder(arguments: Sequence[str]) -> list[str]:
+    """`-m run_dir=X` -> `-m hydra.sweep.dir=X`: in a sweep each run has a numbered folder in X.
+
+    A `run_dir` that is not one plain folder, or beside which `hydra.sweep.dir` is given, stays: `require_no_run_dir`.
+    """
+    sweep, given = {"-m", "--multirun"}.intersection(arguments), any("hydra.sweep.dir=" in word for word in arguments)
+    if not sweep or given:
+        return [*arguments]
+    return [re.sub(r"^(\+\+)?run_dir=(?=[^,($]+$)", "hydra.sweep.dir=", argument) for argument in arguments]
+
+
+def require_no_run_dir(sweep: DictConfig) -> None:
+    """Raises `UserError` for a `run_dir` among a sweep's overrides, which would move none of its runs."""
+    overrides: Any = OmegaConf.to_container(sweep.hydra.overrides.task, resolve=False)
+    for override in overrides:
+        if re.match(r"\+*run_dir=", override):
+            raise UserError(
+                f"{override.lstrip('+')} in a sweep; expected one folder for all its runs, given once: -m run_dir=FOLDER, or "
+                "hydra.sweep.dir=FOLDER without run_dir"
+            )
 
 
 def explain(error: Exception, schema: type) -> str:

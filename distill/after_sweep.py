@@ -1,4 +1,4 @@
-"""What Hydra calls when a sweep's runs are through. Imports no torch: Hydra makes it for `--help` as well."""
+"""What Hydra calls around a sweep's runs. Imports no torch: Hydra makes it for `--help` as well."""
 
 import sys
 import traceback
@@ -8,12 +8,16 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from configs.cli import mistakes_in_one_line
+from configs.cli import mistakes_in_one_line, require_no_run_dir
 from distill.schema import DistillConfig
 
 
 class CompareRuns(Callback):
-    """Ends `python -m distill -m …` in one comparison (`distill.sweep`)."""
+    """Ends `python -m distill -m …` in one comparison (`distill.sweep`) in the sweep's folder."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with mistakes_in_one_line(DistillConfig):
+            require_no_run_dir(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from distill.sweep import compare_sweep

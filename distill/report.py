@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1b1f24 }
@@ -31,10 +32,10 @@ class Table:
         for column in table.columns[1:]:
             column.justify = "right"
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))  # a str would be read as markup, and [layer3,features.2] taken for a style
         console.print(table)
         for note in self.notes:
-            console.print(f"  {note}", highlight=False, soft_wrap=True)
+            console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
 
     def as_html(self) -> str:
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.header)

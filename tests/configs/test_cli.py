@@ -1,4 +1,5 @@
-"""What a sweep does with a run that ends badly; the commands themselves are tested as processes (tests/cli)."""
+"""What a sweep does with a run that ends badly, and which arguments are read as others; the commands themselves are tested
+as processes (tests/cli)."""
 
 import math
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from configs.cli import FAILED, or_note_why_not
+from configs.cli import FAILED, or_note_why_not, with_sweep_folder
 from data.errors import UserError
 from distill.schema import DistillConfig
 
@@ -42,3 +43,18 @@ def test_the_note_of_an_earlier_sweep_goes_once_the_run_comes_to_its_end(tmp_pat
 def test_ctrl_c_ends_the_sweep(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         ended(KeyboardInterrupt(), tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        (["-m", "seed=1,2", "run_dir=a"], ["-m", "seed=1,2", "hydra.sweep.dir=a"]),
+        (["run_dir=some/where", "--multirun"], ["hydra.sweep.dir=some/where", "--multirun"]),
+        (["run_dir=a", "seed=1"], None),
+        (["-m", "run_dir=a,b"], None),
+        (["-m", "run_dir=a", "++hydra.sweep.dir=b"], None),
+        (["-m", "mentor.run_dir=a", "cache_dir=b"], None),
+    ],
+)
+def test_only_a_sweeps_one_run_dir_is_its_folder(given: list[str], read: list[str] | None) -> None:
+    assert with_sweep_folder(given) == (read or given)

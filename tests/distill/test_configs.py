@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from configs.compose import compose as compose_typed
 from data.errors import UserError
+from data.load import load_data
 from distill.check import check_distill
 from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
 from export.schema import ExportSettings, check_export
@@ -68,6 +69,20 @@ def test_overrides_reach_the_typed_configuration() -> None:
     assert (config.seed, config.trainer.batch, config.mentor.fit.epochs) == (7, 8, 2)
     assert config.trainer.optimizer is Optimizer.sgd
     assert config.schedule["temperature"] == 2
+
+
+def test_each_seed_may_have_labels_of_its_own() -> None:
+    """Without `data.budget_seed` all seeds of a sweep learn from the same labelled samples."""
+
+    def labelled(seed: int, *overrides: str) -> set[int]:
+        config = composed(f"seed={seed}", "++data.labels_per_class=10", *overrides)
+        check_distill(config)
+        return set(load_data(config.data).train.positions.tolist())
+
+    shared, own = ([labelled(seed, *given) for seed in (1, 2)] for given in ((), ("++data.budget_seed=${seed}",)))
+    assert [len(found) for found in (*shared, *own)] == 4 * [100]
+    assert shared[0] == shared[1]
+    assert len(own[0] & own[1]) < 30  # of 100; chance has some 11
 
 
 def test_the_other_commands_configurations_compose() -> None:

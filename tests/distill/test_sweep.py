@@ -1,6 +1,8 @@
-"""The comparison of a sweep, on run folders written by hand."""
+"""The comparison of a sweep, on run folders written by hand or by a sweep that trains nothing."""
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from configs.cli import run_cli
+from distill.check import check_distill
+from distill.schema import DistillConfig
 from distill.sweep import compare_sweep, main
 from tests.distill.test_comparison import RECORD
 
@@ -109,6 +114,16 @@ def test_one_lone_mentee_serves_all_probes_and_weights_of_the_mentor(tmp_path: P
     assert [arm["against"] and arm["against"]["label"] for arm in arms.values()] == ["schedule.beta=0"] * 2 + [None]
 
 
+def test_layers_in_brackets_are_printed_as_they_were_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, layer in enumerate(("red", "features.1")):
+        given = [f"probes.p=[stages.0,{layer}]", "probes.q=[bold]", f"seed={number}"]
+        leave(tmp_path / str(number), given, 0.9, seed=number)
+    compared(tmp_path)
+    printed = " ".join(capsys.readouterr().out.split())
+    for given in ("probes.p=[stages.0,red]", "probes.p=[stages.0,features.1]", "probes.q=[bold]"):
+        assert given in printed
+
+
 def test_runs_of_other_steps_are_told_and_not_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave(tmp_path / "0", ["schedule=constant", "seed=1"], 0.9, steps=300)
     leave(tmp_path / "1", ["schedule=alone", "seed=1"], 0.8, steps=200, lone=True)
@@ -173,3 +188,74 @@ def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its
     assert not any(long in label for label in arms)
     leave(tmp_path / "3", [*other[:1], other[1] + "0", "seed=1"], 0.8)  # differs only behind the cut
     assert sum(long in label for label in compared(tmp_path)[0]) == 2
+
+
+Command = Callable[..., list[DistillConfig]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`python -m distill WORDS` in an empty folder, of which each run leaves its record and no more."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def call(*words: str) -> list[DistillConfig]:
+        seen: list[DistillConfig] = []
+
+        def act(config: DistillConfig) -> float:
+            seen.append(config)
+            record = replace(RECORD, seed=config.seed, scores={"accuracy": 0.9, "kl": 1.0})
+            (Path(config.run_dir) / "run.json").write_text(json.dumps(asdict(record)))
+            return 0.9
+
+        monkeypatch.setattr(sys, "argv", ["distill", *words])
+        run_cli("distill", DistillConfig, check_distill, act)
+        return seen
+
+    return call
+
+
+@pytest.mark.parametrize("given", ["run_dir=some/where", "++run_dir=some/where", "hydra.sweep.dir=some/where"])
+def test_a_sweeps_run_dir_is_the_folder_of_its_runs_and_of_their_comparison(
+    command: Command, tmp_path: Path, given: str
+) -> None:
+    runs = command("-m", given, "seed=1,2", "resume=true")
+    folders = [tmp_path / "some" / "where" / job for job in ("0", "1")]
+    assert [(Path(run.run_dir), run.seed, run.resume) for run in runs] == [(folders[0], 1, True), (folders[1], 2, True)]
+    arms = json.loads((tmp_path / "some" / "where" / "comparison.json").read_text())["arms"]
+    assert [[run["folder"] for run in arm["runs"]] for arm in arms] == [[f"some/where/{job}" for job in ("0", "1")]]
+    assert {path.name for path in tmp_path.iterdir()} == {"some"}
+
+
+def test_without_one_a_sweep_makes_its_folder_and_a_single_run_is_in_its_run_dir(
+    command: Command, tmp_path: Path
+) -> None:
+    (run,) = command("--multirun", "seed=3")
+    assert Path(run.run_dir).parent.name.startswith("sweep-")
+    assert (Path(run.run_dir).parent / "comparison.json").is_file()
+    (run,) = command("run_dir=here", "seed=3")
+    assert Path(run.run_dir) == tmp_path / "here"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("-m", "run_dir=a,b"), id="several"),
+        pytest.param(("-m", "run_dir=choice(a,b)"), id="several by a function"),
+        pytest.param(("-m", "run_dir=a${seed}", "seed=1,2"), id="another for each run"),
+        pytest.param(("-m", "run_dir=a", "hydra.sweep.dir=b", "seed=1,2"), id="two"),
+        pytest.param(("run_dir=a", "hydra.mode=MULTIRUN", "seed=1,2"), id="a sweep by another name"),
+    ],
+)
+def test_a_run_dir_that_cannot_be_the_sweeps_is_an_error_before_the_first_run(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(*words)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    given = next(word for word in words if word.startswith("run_dir="))
+    assert line.startswith(f"error: {given} in a sweep; expected one folder for all its runs, given once: ")
+    assert line.endswith("-m run_dir=FOLDER, or hydra.sweep.dir=FOLDER without run_dir")
+    assert list(tmp_path.iterdir()) == []
