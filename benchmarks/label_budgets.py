@@ -38,11 +38,21 @@ ARMS = {
     "both, soft": [*LAYERS, *SOFT],
     "both, select, soft": [*LAYERS, SELECT, *SOFT],
 }
+BETAS = {"l1": 40, "l2": 40, "cosine": 40, "attention": 500, "similarity": 3000}  # of the last two their authors' own
+ARMS |= {
+    f"layers, {metric}": [*ARMS["RMSE"], f"loss.probe={metric}", f"schedule.beta=[[0,{beta}]]"]
+    for metric, beta in BETAS.items()
+}
+ARMS |= {f"softmax, {loss}": [*KD, f"loss.softmax={loss}"] for loss in ("prob_rmse", "dkd", "dist")}
+ARMS |= {"softmax, prob_rmse at T = 1": [*KD, "loss.softmax=prob_rmse", "schedule.temperature=[[0,1]]"]}
+ARMS |= {"softmax, z-scores": [*KD, "loss.standardise=true"]}
+SCHEDULES = ("obedient", "adamant", "independent", "gullible", "two_stage")
+ARMS |= {schedule: ["probes=none", *PAIRS, f"schedule={schedule}"] for schedule in SCHEDULES}
 VIEWS = {
     "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
     "fashion_mnist": ["rotate=5", "scale=0.08", "shift=0.07", "flip=true"],
 }
-UNLABELLED = ["data.keep_unlabelled=true", "keep_answers=false"]
+UNLABELLED = ["data.keep_unlabelled=true", "keep_answers=false"]  # which the lone mentee leaves out, of its batches too
 NETWORK = ["mentee.network.widths=[16,32,32]", "mentee.network.pool=before", "mentee.network.flatten=28"]
 BASE = ["trainer.epochs=2", "trainer.steps_per_epoch=150", "trainer.batch=64", "trainer.learning_rate=6e-3"]
 MACHINE = ["threads=1", "accelerator=cpu"]
@@ -83,10 +93,6 @@ def main() -> None:
         for p in given.labels if number in given.conditions else []:
             found = {}
             for arm in given.only:
-                if (
-                    arm == "alone" and UNLABELLED[0] in extra
-                ):  # nobody answers for unlabelled samples: the same as without them
-                    continue
                 settings = [*shared, *extra, *ARMS[arm], f"data.labels_per_class={p}"]
                 folder = given.out / given.data / condition / str(p) / arm
                 found[arm] = [

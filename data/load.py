@@ -28,6 +28,15 @@ def check_data(recipe: Mapping[str, Any]) -> None:
         )
 
 
+def require_budget(recipe: Mapping[str, Any]) -> None:
+    """Raises `UserError` for what would do nothing. Of a new run only: a checkpoint that has it can still be read."""
+    if recipe.get("keep_unlabelled") and recipe.get("labels_per_class") is None:
+        raise UserError(
+            "data.keep_unlabelled=true without data.labels_per_class, so no label is taken away and it does nothing; set "
+            "data.labels_per_class=10, or leave keep_unlabelled out: samples that have no label train anyway"
+        )
+
+
 def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in BUDGET}
 

@@ -24,11 +24,7 @@ def kept_answers(config: DistillConfig, mentor: Mentor, splits: Splits, machine:
     passes = max(pool.passes(steps * pool.per_batch) for pool in batches.pools)
     endless = how.active() and how.views is None
     views = min(how.views or 1, passes) if how.active() else 1
-    if config.keep_answers and endless:
-        raise UserError(
-            "keep_answers=true, but trainer.augment makes a new view at each pass, to which no answer can be kept; set "
-            "trainer.augment.views=8, or another number of views"
-        )
+    require_keepable(config)
     wanted = {
         "train": not endless and (config.keep_answers or steps * fit.batch >= views * len(splits.train)),
         "val": config.keep_answers or fit.epochs > 1,
@@ -47,6 +43,15 @@ def kept_answers(config: DistillConfig, mentor: Mentor, splits: Splits, machine:
             megabytes += needed
             kept[part] = cache(config, mentor, split, machine, part)
     return kept
+
+
+def require_keepable(config: DistillConfig) -> None:
+    how = config.trainer.augment
+    if config.keep_answers and how.active() and how.views is None:
+        raise UserError(
+            "keep_answers=true, but trainer.augment makes a new view at each pass, to which no answer can be kept; set "
+            "trainer.augment.views=8, or another number of views"
+        )
 
 
 def cache(config: DistillConfig, mentor: Mentor, split: Split, machine: Machine, part: str) -> AnswerCache:

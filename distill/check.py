@@ -3,11 +3,10 @@
 from dataclasses import asdict
 
 from data.errors import UserError
-from data.load import check_data
+from data.load import check_data, require_budget
 from data.recipe import check_recipe
 from distill.probe_options import read_probes
 from distill.schema import DistillConfig, FitConfig, MentorConfig
-from mentee.budget import require_knob
 from objective.loss_spec import LossSpec
 
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
@@ -18,11 +17,10 @@ def check_distill(config: DistillConfig) -> None:
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
     config.mentee.budget.check("mentee.budget")
-    if config.mentee.budget.limits():
-        require_knob(config.mentee.network, "mentee.network")
     check_recipe(config.schedule, "schedule")
     LossSpec(**asdict(config.loss))
     check_data(config.data)
+    require_budget(config.data)
     read_probes(config.probes)
     check_fit(config.trainer, "trainer")
     check_fit(config.mentor.fit, "mentor.fit")

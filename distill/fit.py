@@ -156,10 +156,15 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
     }
 
 
+def require_checkpoint(path: Path | None) -> Path:
+    if path is None or not path.is_file():
+        raise UserError(f"nothing to resume: no checkpoint at '{path}'; start the run without resume=true")
+    return path
+
+
 def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
     """Raises `UserError` unless the checkpoint is there, whole, of this network and of a run under the same settings."""
-    if checkpoint is None or not checkpoint.is_file():
-        raise UserError(f"nothing to resume: no checkpoint at '{checkpoint}'; start the run without resume=true")
+    checkpoint = require_checkpoint(checkpoint)
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         done, was = content["epoch"] + 1, dict(content["run"])

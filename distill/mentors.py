@@ -4,7 +4,7 @@ into it."""
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +47,18 @@ class FoundMentor:
         return Mentor(self.network, self.view, probes, recipe_identity(self.recipe, "mentor.network"))
 
 
-def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: Machine) -> FoundMentor:
-    """Prints how often it is right on the validation split. Raises `UserError` for weights that do not fit, weights of
-    another number of classes without `mentor.transfer`, and a mentor that is hardly better than always saying the most
-    frequent class (a wrong normalisation, another order of classes)."""
+def find_mentor(
+    config: MentorConfig,
+    splits: Splits,
+    cache_dir: Path,
+    machine: Machine,
+    before_training: Callable[[nn.Module, View], None] | None = None,
+) -> FoundMentor:
+    """Prints how often it is right on the validation split. `before_training` is called with the untrained network where it has
+    to be trained, which may take hours: to raise what can be known by then.
+
+    Raises `UserError` for weights that do not fit, weights of another number of classes without `mentor.transfer`, and a
+    mentor that is hardly better than always saying the most frequent class (a wrong normalisation, another order of classes)."""
     torch.manual_seed(config.seed)
     if config.weights is not None:
         config = replace(config, weights=os.path.expanduser(config.weights))
@@ -71,6 +79,8 @@ def find_mentor(config: MentorConfig, splits: Splits, cache_dir: Path, machine: 
         weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
         origin = "mentor kept from an earlier run"
         if not loaded(network, weights):
+            if before_training is not None:
+                before_training(network, view)
             origin = make_mentor(network, recipe, view, config, named, splits, machine)
             keep(network, weights)
     accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)

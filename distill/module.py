@@ -42,7 +42,7 @@ class Distillation(pl.LightningModule):
         self.seed = seed
         self.mentor = mentor
         self.loss = loss
-        loss.check_probes({probe.name: probe.adapter.shape for probe in student.probes})
+        loss.check_probes({probe.name: probe.adapter for probe in student.probes})
         self.kept: dict[
             str, AnswerCache
         ] = {}  # "train", "val": splits whose answers are kept instead of asked each time
@@ -176,7 +176,7 @@ def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step:
     if bool(torch.isfinite(terms.loss).all()):
         return
     values = {name: float(value.detach()) for name, value in terms.named(spec).items() if name != "loss"}
-    weights = {"ce": knobs.alpha, "kl": knobs.gamma}
+    weights = {"ce": knobs.alpha, spec.softmax: knobs.gamma}
     broken = [
         name for name, value in values.items() if not math.isfinite(value) and weights.get(name, knobs.beta) > 0
     ]  # others may be 0 · NaN

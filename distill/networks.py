@@ -1,5 +1,6 @@
 """Builds a network for a data set from its recipe, and the view it has of the source images."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +10,33 @@ from data.errors import UserError
 from data.recipe import Recipe, build, completed
 from data.splits import Splits
 from data.view import View, normalisation
-from distill.schema import ViewConfig
-from objective.taps import evaluating
+from distill.fit import Machine
+from distill.schema import MenteeConfig, ViewConfig
+from mentee.cost import widest_within
+from objective.taps import evaluating, find_head, find_layer
+
+
+@dataclass(frozen=True)
+class NewMentee:
+    network: nn.Module
+    recipe: dict[str, Any]  # complete, with the width that its budget allows
+    view: View
+    head: str
+
+
+def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMentee:
+    """Its weights are drawn from torch's global random state. Prints what it costs where it has a budget."""
+    where = "mentee.network"
+    view = view_for(config.view, splits)
+    recipe, cost = widest_within(complete(config.network, where, splits, view), config.budget, view.shape, where)
+    if cost is not None:
+        searched = "width" in recipe and "width" not in config.network
+        taken = f"width {recipe['width']:g}" if searched else "the network as it is"
+        machine.console.print(f"mentee.budget: {taken}, {cost}", highlight=False, soft_wrap=True)
+    network = build_network(recipe, where, splits, view)
+    head = config.head or find_head(network, view(splits.train.images[:2]))
+    find_layer(network, head)
+    return NewMentee(network, recipe, view, head)
 
 
 def view_for(config: ViewConfig, splits: Splits) -> View:

@@ -11,8 +11,9 @@ from data.splits import Split
 from data.view import View
 from distill.fit import Machine
 from distill.mentors import FoundMentor
-from distill.probe_options import read_probes
+from distill.probe_options import ProbeOptions, read_probes
 from distill.report import Table
+from objective.loss_spec import LossSpec
 from objective.mapping import Match, match_stages
 from objective.measured import measure_stages
 from objective.pairing import Pairing
@@ -44,7 +45,13 @@ class ChosenProbe:
 
 
 def choose_probes(
-    group: Mapping[str, Any], mentor: FoundMentor, mentee: nn.Module, view: View, train: Split, machine: Machine
+    group: Mapping[str, Any],
+    mentor: FoundMentor,
+    mentee: nn.Module,
+    view: View,
+    train: Split,
+    machine: Machine,
+    loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
 ) -> list[ChosenProbe]:
     """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table
     where some were searched for. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
@@ -59,18 +66,42 @@ def choose_probes(
         )
     elif options.search:
         matches = match_stages(mentor.network, teaching, mentee, learning)
-    found = {
-        match.name: Pairing(match.mentor.path, match.mentee.path, options.adapter, options.normalise)
-        for match in matches
-    }
     why = {match.name: (match.reason, match.score) for match in matches if match.name not in options.by_hand}
-    pairs = {name: pairing._asdict() for name, pairing in (found | options.by_hand).items()}
-    probes = find_probes(pairs, mentor.network, teaching, mentee, learning)
+    pairs = all_pairs(options, matches)
+    probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe)
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
     chosen = [ChosenProbe(probe, *why.get(probe.name, ("by hand", None))) for probe in probes]
     if matches:
         probe_table(chosen).print(machine.console)
     return chosen
+
+
+def try_probes(
+    group: Mapping[str, Any],
+    mentor: nn.Module,
+    its_view: View,
+    mentee: nn.Module,
+    view: View,
+    train: Split,
+    loss: LossSpec,
+) -> None:
+    """Raises `UserError` where `choose_probes` would find no layer, or layers that the loss cannot compare, under a mentor that
+    is still to be trained."""
+    options = read_probes(group)
+    images = some_images(train, 2)
+    teaching, learning = its_view(images), view(images)
+    matches = match_stages(mentor, teaching, mentee, learning) if options.search else []
+    probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe)
+    loss.check_probes({probe.name: probe.adapter for probe in probes})
+
+
+def all_pairs(options: ProbeOptions, matches: Sequence[Match]) -> dict[str, dict[str, Any]]:
+    """Those found and those by hand, which replace one of their name."""
+    found = {
+        match.name: Pairing(match.mentor.path, match.mentee.path, options.adapter, options.normalise)
+        for match in matches
+    }
+    return {name: pairing._asdict() for name, pairing in (found | options.by_hand).items()}
 
 
 def some_images(train: Split, count: int) -> torch.Tensor:

@@ -8,31 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from data.errors import UserError
 from data.load import load_data
 from data.recipe import build, recipe_identity
 from data.splits import Splits
-from distill.answers import kept_answers
+from data.view import View
+from distill.answers import kept_answers, require_keepable
 from distill.evaluation import Evaluation, evaluate, judged, scores
-from distill.fit import Machine, fit
+from distill.fit import Machine, fit, require_checkpoint
 from distill.mentors import FoundMentor, find_mentor
 from distill.module import Distillation
-from distill.networks import build_network, complete, view_for
-from distill.pairs import choose_probes
+from distill.networks import new_mentee
+from distill.pairs import ChosenProbe, choose_probes, try_probes
 from distill.probe_options import read_probes
 from distill.record import NAME as RECORD
 from distill.record import RunRecord, settings
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
-from mentee.cost import widest_within
 from mentee.networks import parameter_count
 from mentor.cache import AnswerCache
 from mentor.weights import file_digest
 from objective.loss_spec import LossSpec
 from objective.probes import ProbedMentee
-from objective.taps import find_head
 
 ALONE = {"_target_": "distill.schedules.constant", "alpha": 1.0, "beta": 0.0, "gamma": 0.0, "temperature": 1.0}
 
@@ -67,25 +67,32 @@ def distill(
     run_dir = Path(config.run_dir)
     schedule, spec = effective_schedule(config), LossSpec(**asdict(config.loss))
     splits = teachable(load_data(config.data), schedule, machine)
-    found = mentor or find_mentor(config.mentor, load_data(config.data, whole=True), Path(config.cache_dir), machine)
+    if config.resume:
+        require_checkpoint(run_dir / "last.ckpt")
+    if schedule.supervised():
+        require_keepable(config)
 
     torch.manual_seed(config.seed)
-    view = view_for(config.mentee.view, splits)
-    recipe = complete(config.mentee.network, "mentee.network", splits, view)
-    recipe, cost = widest_within(recipe, config.mentee.budget, view.shape, "mentee.network")
-    if cost is not None:
-        machine.console.print(f"mentee.budget: width {recipe['width']:g}, {cost}", highlight=False, soft_wrap=True)
-    network = build_network(recipe, "mentee.network", splits, view)
-    examples = splits.train.images[:2]
-    head = config.mentee.head or find_head(network, view(examples))
-    chosen = choose_probes(config.probes, found, network, view, splits.train, machine) if schedule.supervised() else []
+    mentee = new_mentee(config.mentee, splits, machine)
+    network, view = mentee.network, mentee.view
+
+    def try_on(untrained: nn.Module, its_view: View) -> None:
+        if schedule.supervised():
+            try_probes(config.probes, untrained, its_view, network, view, splits.train, spec)
+
+    if mentor is None:
+        with torch.random.fork_rng(devices=[]):  # a mentor that is trained now leaves the mentee what a kept one does
+            whole = load_data(config.data, whole=True)
+            mentor = find_mentor(config.mentor, whole, Path(config.cache_dir), machine, before_training=try_on)
+    chosen: list[ChosenProbe] = []
+    if schedule.supervised():
+        chosen = choose_probes(config.probes, mentor, network, view, splits.train, machine, spec)
     probes = [one.probe for one in chosen]
 
-    teacher = found.mentor(probes)
-    module = Distillation(
-        ProbedMentee(network, probes, head), view, schedule, config.trainer, config.seed, teacher, spec
-    )
-    module.recipe = f"{dict(recipe)}, of source {recipe_identity(recipe, 'mentee.network')[:12]}"
+    teacher = mentor.mentor(probes)
+    student = ProbedMentee(network, probes, mentee.head)
+    module = Distillation(student, view, schedule, config.trainer, config.seed, teacher, spec)
+    module.recipe = f"{mentee.recipe}, of source {recipe_identity(mentee.recipe, 'mentee.network')[:12]}"
     if schedule.supervised():
         module.kept = kept_answers(config, teacher, splits, machine)
     machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
@@ -93,27 +100,29 @@ def distill(
         on_start(schedule)
     if not config.resume:
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(run_dir / "probes.json", [one.as_json() for one in chosen])
     history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
 
     network.eval().cpu()
     teacher.to(torch.device("cpu"))
     mentee_seen = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
-    known = AnswerCache(found.mentor(), splits.test, folder=Path(config.cache_dir) / "answers")
+    known = AnswerCache(mentor.mentor(), splits.test, folder=Path(config.cache_dir) / "answers")
     mentor_seen = judged(known.view(0).logits, splits.test, len(splits.classes))
     val = history[-1].get("val_accuracy", float("nan"))
     checkpoint = MenteeCheckpoint(
-        recipe=recipe,
+        recipe=mentee.recipe,
         state=network.state_dict(),
-        head=head,
+        head=mentee.head,
         view=view,
         classes=splits.classes,
         probes=tuple(module.student.learned_probes()),
         mentor={
-            "network": found.recipe,
-            "weights": str(found.weights.absolute()),
-            "sha256": file_digest(found.weights),
-            "view": asdict(found.view),
-            "val_accuracy": found.val_accuracy,
+            "network": mentor.recipe,
+            "weights": str(mentor.weights.absolute()),
+            "sha256": file_digest(mentor.weights),
+            "view": asdict(mentor.view),
+            "val_accuracy": mentor.val_accuracy,
         },
         data=placed(config.data),
         loss=spec,
@@ -125,16 +134,15 @@ def distill(
     path = run_dir / "mentee.safetensors"
     checkpoint.save(path)
     write_json(run_dir / "history.json", history)
-    write_json(run_dir / "probes.json", [one.as_json() for one in chosen])
     result = RunResult(
         checkpoint,
         path,
         history,
         mentee_seen,
         mentor_seen,
-        parameter_count(found.network),
+        parameter_count(mentor.network),
         parameter_count(network),
-        found.origin,
+        mentor.origin,
         splits,
         schedule,
     )

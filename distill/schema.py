@@ -80,7 +80,7 @@ class MenteeConfig:
     head: str | None = (
         None  # module path of the layer whose input is the embedding; null: the linear layer that makes the logits
     )
-    budget: Budget = field(default_factory=Budget)  # where it has a limit, the network's `width` is searched for
+    budget: Budget = field(default_factory=Budget)  # an open `width` is searched for, else the network measured
 
 
 @dataclass

@@ -46,7 +46,7 @@ class TrainingGraph(nn.Module):
         super().__init__()
         self.student = student
         self.loss = loss
-        loss.check_probes({probe.name: probe.adapter.shape for probe in student.probes})
+        loss.check_probes({probe.name: probe.adapter for probe in student.probes})
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         x, labels_B, labelled_B, mentor_logits_BK, *rest = inputs

@@ -1,4 +1,4 @@
-"""What a network may cost, and the largest value of a knob at which it costs no more.
+"""What a network may cost, and where it has a knob, the largest value of it at which it costs no more.
 
 Without torch: a configuration is checked before torch is imported. `mentee.cost` measures.
 """
@@ -53,18 +53,32 @@ class Budget:
                 raise UserError(f"{where}.{name}={value}; expected 1 or more{'' if name == 'batch' else ', or null'}")
 
 
-def require_knob(recipe: Recipe, where: str) -> None:
-    """Raises `UserError` unless the network has a `width` that is left open."""
+def has_open_knob(recipe: Recipe, where: str, cost: Callable[[float], Cost]) -> bool:
+    """Whether the network takes a `width` and the recipe leaves it open. Where it takes **options, two widths are tried to
+    know: torchvision's take any, and fail on most or pass them over."""
+    if "width" in recipe:
+        return False
     target = split_target(recipe, where)
     signature = signature_in_source(*target) or signature_imported(*target, where)
-    if "width" not in signature.known and not signature.open_ended:
-        raise UserError(
-            f"mentee.budget is searched by an option 'width', which {recipe['_target_']} does not have; give it one, a factor "
-            "on its layers' widths, or set no limit"
+    if "width" in signature.known or not signature.open_ended:
+        return "width" in signature.known
+    try:
+        return cost(1 / PER_UNIT) != cost(2)
+    except UserError:
+        return False
+
+
+def require_within(cost: Cost, budget: Budget, recipe: Recipe, where: str) -> None:
+    """Raises `UserError` where a network that is taken as it is costs more than the budget."""
+    if exceeded := budget.exceeded(cost):
+        way_out = (
+            f"leave {where}.width={recipe['width']} out, and the widest that fits is taken"
+            if "width" in recipe
+            else "make it smaller, or give it an option 'width', a factor on its layers' widths, to be searched by"
         )
-    if "width" in recipe:
         raise UserError(
-            f"{where}.width={recipe['width']}, but mentee.budget is there to choose it; give one of the two"
+            f"{where}: {recipe['_target_']} is above mentee.budget: it has {' and '.join(exceeded)}; raise the limit, or "
+            f"{way_out}"
         )
 
 

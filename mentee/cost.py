@@ -8,7 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from data.errors import UserError
 from data.recipe import Recipe, build
-from mentee.budget import Budget, Cost, require_knob, widest
+from mentee.budget import Budget, Cost, has_open_knob, require_within, widest
 from mentee.networks import parameter_count
 from objective.taps import evaluating
 
@@ -47,18 +47,18 @@ def measure(network: nn.Module, example: Tensor) -> Cost:
 def widest_within(
     recipe: Recipe, budget: Budget, shape: tuple[int, ...], where: str
 ) -> tuple[dict[str, Any], Cost | None]:
-    """The recipe with the largest `width` that fits the budget for samples of `shape` [C, H, W], and what that costs; as it
-    was, and None, where the budget has no limit. Draws no random numbers that a later build would miss.
+    """The recipe with the largest `width` that fits the budget for samples of `shape` [C, H, W], and what that costs. As it
+    was, with its cost, where it sets the width or the network has none; and with None where the budget has no limit. Draws
+    no random numbers that a later build would miss.
 
-    Raises `UserError` where none fits, the network has no such option, or the recipe sets it.
+    Raises `UserError` where none fits.
     """
     if not budget.limits():
         return dict(recipe), None
-    require_knob(recipe, where)
     example = torch.zeros(budget.batch, *shape)
 
-    def cost(width: float) -> Cost:
-        network = build({**recipe, "width": width}, where)
+    def cost(knob: dict[str, float]) -> Cost:
+        network = build({**recipe, **knob}, where)
         if not isinstance(network, nn.Module):
             raise UserError(
                 f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
@@ -69,6 +69,13 @@ def widest_within(
             reason = str(error).splitlines()[0]
             raise UserError(f"{where}: {recipe['_target_']} fails on an input of {list(shape)}: {reason}") from None
 
+    def cost_at(width: float) -> Cost:
+        return cost({"width": width})
+
     with torch.random.fork_rng(devices=[]):
-        width, found = widest(cost, budget)
-    return {**recipe, "width": width}, found
+        if has_open_knob(recipe, where, cost_at):
+            width, found = widest(cost_at, budget)
+            return {**recipe, "width": width}, found
+        found = cost({})
+    require_within(found, budget, recipe, where)
+    return dict(recipe), found

@@ -8,6 +8,12 @@
                 (FitNets, arXiv 1412.6550, section 2.2)
     pca         the mentor's activations along their principal axes, as many as the mentee has channels
 
+For two metrics, which compare no channel of one side with a channel of the other, so that all of both count:
+
+    energy      for attention: of the mentor √(mean over channels of A²), one number a position, whose square is all of the
+                mentor that the metric asks for; of the mentee all channels
+    whole       for similarity: both as they are, whatever their shapes
+
 The mentor's side is fixed before the first step and has nothing to learn, so the two sides cannot agree on zero.
 It runs on the server alone; the mentee's side is part of the exported graph.
 Axes: B batch, C channels, H W space, L tokens, D their width, N observations.
@@ -23,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from data.errors import UserError
-from objective.pairing import AUTO, require_adapter
+from objective.pairing import AUTO, OF_METRIC, require_adapter
 
 Shape = tuple[int, ...]
 OF_COVARIANCE = {"select": "channels", "pca": "projection"}  # kinds that need it, and the constant they make of it
@@ -66,14 +72,16 @@ class Adapter:
 
     mentee: Shape  # of one sample: [C], [C, H, W] or tokens [L, D]
     mentor: Shape
-    shape: Shape  # of the space that is compared
+    shape: Shape  # of the space that is compared; of `energy` and `whole` the mentor's side in it
     kind: str = "slice"
     normalise: bool = False
     constants: Constants = field(default_factory=Constants)
 
     @classmethod
-    def between(cls, probe: str, mentee: Shape, mentor: Shape, kind: str = AUTO, normalise: bool = False) -> "Adapter":
-        """`auto` is identity for equal shapes, else slice. Where spaces differ:
+    def between(
+        cls, probe: str, mentee: Shape, mentor: Shape, kind: str = AUTO, normalise: bool = False, metric: str = "rmse"
+    ) -> "Adapter":
+        """`auto` is what the metric asks for, else identity for equal shapes, else slice. Where spaces differ:
 
         * the mentor's larger map is average-pooled to the mentee's size, cells of unequal size where it must be;
         * the mentee's larger map is pooled to the mentor's where that is a whole factor; else the mentor's is
@@ -81,15 +89,24 @@ class Adapter:
         * a map against a vector is averaged over space;
         * tokens [L, D] are the map [D, s, s] where s² is L, or L − 1 with the class token in front, which is dropped.
 
-        Raises `UserError` for shapes that are none of these and differ, and for `identity` of unequal ones.
+        Raises `UserError` for shapes that are none of these and differ, for `identity` of unequal ones, and for statistics of
+        the mentor's channels where they meet none of the mentee's.
         """
         require_adapter(kind, f"probe '{probe}'")
+        kind = OF_METRIC.get(metric, AUTO) if kind == AUTO else kind
+        if normalise and kind in OF_METRIC.values():
+            raise UserError(
+                f"probe '{probe}' is to be normalised by the mentor's channels, which adapter={kind} pairs with none of the "
+                "mentee's; leave normalise out, or take adapter=slice"
+            )
         paired = f"probe '{probe}' pairs {list(mentee)} (mentee) with {list(mentor)} (mentor)"
         if kind == "identity" and mentee != mentor:
             raise UserError(
                 f"{paired}, which adapter=identity cannot compare; take slice, select, regressor or pca, or auto"
             )
         kind = kind if kind != AUTO else "identity" if mentee == mentor else "slice"
+        if kind == "whole":
+            return cls(mentee, mentor, mentor, kind)
         if kind == "identity" and not (normalise and len(mentee) == 2):  # tokens' channels stand last
             return cls(mentee, mentor, mentee, kind, normalise)
         one, other = as_map(mentee), as_map(mentor)
@@ -101,6 +118,7 @@ class Adapter:
         channels = other[0] if kind == "regressor" else min(one[0], other[0])
         if kind == "select" and channels == other[0]:
             kind = "slice"
+        channels = 1 if kind == "energy" else channels
         if len(one) == 1 or len(other) == 1:
             return cls(mentee, mentor, (channels,), kind, normalise)
         space = (part if whole % part == 0 else whole for whole, part in zip(one[1:], other[1:], strict=True))
@@ -122,6 +140,8 @@ class Adapter:
         """[B, *mentor] -> [B, *shape]."""
         fixed = self.constants.on(activation.device)
         activation = self.mentor_map(activation)
+        if self.kind == "energy":
+            return activation.square().mean(1, keepdim=True).sqrt()
         if self.kind == "slice":
             activation = activation[:, : self.shape[0]]
         if self.kind == "select":
@@ -150,10 +170,10 @@ class Adapter:
 
     def mentee_map(self, activation: Tensor) -> Tensor:
         """[B, *mentee] -> the channels that are compared, or regressed from, in the compared space."""
-        if self.mentee == self.shape:
+        if self.mentee == self.shape or self.kind == "whole":
             return activation
         activation = tokens_to_map(activation)
-        if self.kind != "regressor" and activation.shape[1] > self.shape[0]:
+        if self.kind not in ("regressor", "energy") and activation.shape[1] > self.shape[0]:
             activation = activation[:, : self.shape[0]]
         if len(self.shape) == 1:
             return activation.mean((2, 3)) if activation.dim() == 4 else activation
@@ -166,7 +186,7 @@ class Adapter:
 
 
 class MenteeSide(nn.Module):
-    """The adapter on the mentee's side: [B, *mentee] -> [B, *shape].
+    """The adapter on the mentee's side: [B, *mentee] -> [B, *shape], with all channels in an `energy` and as it is in a `whole`.
 
     `weight` and `bias` are a regressor's: to be learned, or fixed where the adapter brings learned ones. Nothing else
     is in the state dict.

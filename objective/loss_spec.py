@@ -1,9 +1,11 @@
 """Which distances the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from data.errors import UserError, did_you_mean
+from objective.pairing import OF_METRIC
 
 PROBE_METRICS = {  # name -> what it measures between the mentee's layer and the mentor's
     "rmse": "root mean square difference",
@@ -20,6 +22,16 @@ SOFTMAX_LOSSES = {  # name -> its formula; softmax is that of logits / T
     "dist": "DIST(mentee softmax, mentor softmax)",
 }
 TIMES_T_SQUARED = frozenset({"kl", "dkd", "dist"})  # as their authors do; the paper's RMSE knows no such factor
+
+
+class Compared(Protocol):
+    """What an adapter compares in."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -58,12 +70,18 @@ class LossSpec:
         formula = f"alpha*CE(labels) + beta*sum_p {self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
         return formula + (", logits as z-scores over the classes" if self.standardise else "")
 
-    def check_probes(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        """`shapes`: of one sample, as compared, by probe. Raises `UserError` where the metric would be 0 whatever it is given."""
-        for name, shape in shapes.items():
-            positions = 1
+    def check_probes(self, adapters: Mapping[str, Compared]) -> None:
+        """By probe. Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
+        for name, adapter in adapters.items():
+            shape, positions = adapter.shape, 1
             for size in shape[1:]:
                 positions *= size
+            for metric, kind in OF_METRIC.items():
+                if adapter.kind == kind and self.probe != metric:
+                    raise UserError(
+                        f"probe '{name}' has adapter={kind}, whose sides only loss.probe={metric} can compare, and the loss is "
+                        f"of loss.probe={self.probe}; choose another adapter, or auto"
+                    )
             if self.probe == "attention" and positions < 2:
                 raise UserError(
                     f"loss.probe=attention compares maps, and probe '{name}' compares {list(shape)}, which has one position; "

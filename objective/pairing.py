@@ -5,8 +5,12 @@ from typing import Any, NamedTuple
 
 from data.errors import UserError, did_you_mean
 
-KINDS = ("identity", "slice", "select", "regressor", "pca")  # objective.adapters says what each does
+KINDS = ("identity", "slice", "select", "regressor", "pca", "energy", "whole")  # objective.adapters says what each does
 AUTO = "auto"
+OF_METRIC = {
+    "attention": "energy",
+    "similarity": "whole",
+}  # which compare no channel with a channel, and what `auto` is there
 
 
 class Pairing(NamedTuple):

@@ -1,4 +1,6 @@
-"""How far a mentee's layer is from the mentor's: each metric a function of ([B, ...], [B, ...] of one shape, weight [B]) -> [1].
+"""How far a mentee's layer is from the mentor's: each metric a function of ([B, ...], [B, ...], weight [B]) -> [1].
+
+Both sides have one shape, but for attention, to which the number of channels, and similarity, to which all but B is free.
 
 A sample of weight 0 has no part in it; where none counts it is 0. Equal activations give exactly 0, with a finite gradient.
 Roots have an epsilon inside, so that their gradient is finite at 0. Means and roots instead of norms and maxima: ONNX

@@ -34,8 +34,10 @@ def find_probes(
     mentor_example: Tensor,
     mentee: nn.Module,
     mentee_example: Tensor,
+    metric: str = "rmse",
 ) -> list[Probe]:
-    """Runs both nets once on an example [B, C, H, W] each and fits an adapter to every pair of `parse_probes`' form.
+    """Runs both nets once on an example [B, C, H, W] each and fits an adapter to every pair of `parse_probes`' form, `auto` as
+    the metric asks.
 
     Raises `UserError` for a path that does not exist, a layer that does not run exactly once, shapes that do not fit.
     """
@@ -50,7 +52,9 @@ def find_probes(
             name,
             pair.mentor,
             pair.mentee,
-            Adapter.between(name, mentee_shapes[pair.mentee], mentor_shapes[pair.mentor], pair.adapter, pair.normalise),
+            Adapter.between(
+                name, mentee_shapes[pair.mentee], mentor_shapes[pair.mentor], pair.adapter, pair.normalise, metric
+            ),
         )
         for name, pair in parsed.items()
     ]

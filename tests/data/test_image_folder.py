@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.errors import UserError
 from data.image_folder import image_folder
+from data.load import load_data
 from data.view import View
 
 
@@ -159,6 +160,99 @@ def test_a_split_by_another_name(tmp_path: Path) -> None:
     fill(tmp_path / "train", {"a": 3, "b": 3})
     fill(tmp_path / "valid", {"a": 3, "b": 3})
     with pytest.raises(UserError, match=r"folder 'valid' beside train .* did you mean 'val'"):
+        image_folder(tmp_path, 8)
+
+
+@pytest.mark.parametrize("train", ["", "train"])
+def test_unlabelled_images_of_any_depth_and_size_join_train_alone(tmp_path: Path, train: str) -> None:
+    fill(tmp_path / train, {"a": 20, "b": 20})
+    before = image_folder(tmp_path, 8)
+    pixels = [
+        picture(tmp_path / "unlabelled" / "0.png", 900),
+        picture(tmp_path / "unlabelled" / "a" / "deep" / "0.png", 901, 12, 8)[:, 2:10],
+        picture(tmp_path / "unlabelled" / "z.png", 902, 8, 14)[3:11],
+    ]
+    picture(tmp_path / "unlabelled" / ".hidden" / "0.png", 903)
+    (tmp_path / "unlabelled" / "notes.txt").write_text("not an image")
+    held = image_folder(tmp_path, 8)
+    assert held.classes == ("a", "b")
+    for part in ("val", "test"):
+        assert getattr(held, part).fingerprint() == getattr(before, part).fingerprint()
+    labelled = len(before.train)
+    assert held.train.subset(range(labelled)).fingerprint() == before.train.fingerprint()
+    assert held.train.labels[labelled:].tolist() == [-1] * 3
+    assert held.train.positions[labelled:].tolist() == [40, 41, 42]
+    np.testing.assert_array_equal(held.train.images[labelled:].permute(0, 2, 3, 1).numpy(), np.stack(pixels))
+    assert image_folder(tmp_path, 8, unlabelled=None).train.fingerprint() == before.train.fingerprint()
+
+
+@pytest.mark.parametrize("train", ["", "train"])
+@pytest.mark.parametrize("where", ["pool", "elsewhere"])
+def test_the_unlabelled_images_may_lie_in_another_folder(tmp_path: Path, train: str, where: str) -> None:
+    root = tmp_path / "root"
+    fill(root / train, {"a": 10, "b": 10})
+    folder = root / "pool" if where == "pool" else tmp_path / "elsewhere"
+    fill(folder, {"x": 2}, seed=800)
+    held = image_folder(root, 8, unlabelled="pool" if where == "pool" else str(folder))
+    assert held.classes == ("a", "b")
+    assert Counter(held.train.labels.tolist()) == {-1: 2, 0: 7, 1: 7}
+
+
+def test_under_a_label_budget_the_unlabelled_images_stay_where_that_is_said(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 10, "b": 10, "unlabelled": 5})
+    recipe = {"_target_": "data.image_folder.image_folder", "root": str(tmp_path), "size": 8, "labels_per_class": 2}
+    assert Counter(load_data(recipe).train.labels.tolist()) == {0: 2, 1: 2}
+    assert Counter(load_data(recipe | {"keep_unlabelled": True}).train.labels.tolist()) == {-1: 15, 0: 2, 1: 2}
+    with pytest.raises(UserError, match=r"data\.unlabelled=unlabelled is given, but under data\.labels_per_class"):
+        load_data(recipe | {"unlabelled": "unlabelled"})
+
+
+def test_a_folder_of_unlabelled_images_without_one_is_refused(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 10, "b": 10})
+    (tmp_path / "unlabelled" / "inside").mkdir(parents=True)
+    (tmp_path / "unlabelled" / "notes.txt").write_text("not an image")
+    with pytest.raises(
+        UserError, match=r"no image in .*unlabelled; expected files that end in .*, or remove the folder"
+    ):
+        image_folder(tmp_path, 8)
+
+
+def test_an_unlabelled_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 10, "b": 10})
+    (tmp_path / "unlabelled").mkdir()
+    (tmp_path / "unlabelled" / "broken.png").write_bytes(b"not an image")
+    with pytest.raises(UserError, match=r"unlabelled/broken.png cannot be read as an image .*replace it"):
+        image_folder(tmp_path, 8)
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "message"),
+    [
+        ("pol", r"no folder .*pol; set data\.unlabelled=\.\.\. to one in data\.root or to an absolute path"),
+        ("test", r"unlabelled images in .*test and those of .*test/[ab] overlap.* tested on as well; keep them in"),
+        ("test/a", r"images in .*test/a and those of .*test/a overlap"),
+        (".", r"overlap, which would be trained on without their label"),
+    ],
+)
+def test_unlabelled_images_that_are_not_there_or_are_others(tmp_path: Path, unlabelled: str, message: str) -> None:
+    fill(tmp_path / "train", {"a": 10, "b": 10})
+    fill(tmp_path / "test", {"a": 2, "b": 2}, seed=500)
+    with pytest.raises(UserError, match=message):
+        image_folder(tmp_path, 8, unlabelled=unlabelled)
+
+
+def test_unlabelled_images_among_the_classes_to_train_on_are_sent_beside_train(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"a": 10, "b": 10, "unlabelled": 2})
+    with pytest.raises(UserError, match=r"train/unlabelled is taken for no class; move it beside train, or rename it"):
+        image_folder(tmp_path, 8)
+    held = image_folder(tmp_path, 8, unlabelled="train/unlabelled")
+    assert Counter(held.train.labels.tolist()) == {-1: 2, 0: 7, 1: 7}
+
+
+def test_another_spelling_of_unlabelled_is_corrected(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"a": 10, "b": 10})
+    fill(tmp_path, {"unlabeled": 2})
+    with pytest.raises(UserError, match=r"folder 'unlabeled' beside train .* did you mean 'unlabelled'"):
         image_folder(tmp_path, 8)
 
 

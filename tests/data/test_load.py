@@ -7,7 +7,7 @@ import torch
 
 from data.datasets import digits
 from data.errors import UserError
-from data.load import check_data, load_data, source_of
+from data.load import check_data, load_data, require_budget, source_of
 
 DIGITS = {"_target_": "data.datasets.digits"}
 
@@ -52,6 +52,16 @@ def test_the_budget_is_no_option_of_the_source() -> None:
     recipe = DIGITS | {"labels_per_class": 7, "keep_unlabelled": True, "budget_seed": 1, "seed": 2}
     assert source_of(recipe) == DIGITS | {"seed": 2}
     check_data(recipe)
+
+
+def test_keeping_unlabelled_what_loses_no_label_is_a_mistake_of_a_new_run_and_not_of_a_checkpoint() -> None:
+    require_budget(DIGITS | {"keep_unlabelled": False, "labels_per_class": None})
+    require_budget(DIGITS | {"keep_unlabelled": True, "labels_per_class": 10})
+    for none in ({}, {"labels_per_class": None}):
+        recipe = DIGITS | {"keep_unlabelled": True} | none
+        with pytest.raises(UserError, match=r"without data\.labels_per_class, .* does nothing; set .*=10, or leave"):
+            require_budget(recipe)
+        check_data(recipe)
 
 
 @pytest.mark.parametrize(

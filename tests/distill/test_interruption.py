@@ -1,6 +1,7 @@
 """A run that is killed, stopped or breaks down, and goes on."""
 
 import io
+import json
 import os
 import pickle
 import signal
@@ -25,7 +26,8 @@ from data.errors import UserError
 from distill.fit import Machine
 from distill.mentors import FoundMentor
 from distill.run import distill
-from distill.schema import DistillConfig, FitConfig, LearningRateCurve, MenteeConfig, Optimizer
+from distill.schema import DistillConfig, FitConfig, LearningRateCurve, LossConfig, MenteeConfig, Optimizer
+from objective.loss_spec import SOFTMAX_LOSSES
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -249,6 +251,7 @@ def test_a_loss_that_blows_up_names_its_terms_and_keeps_the_checkpoint_before(
     assert "Knobs(alpha=" in str(error.value)
     assert "trainer.learning_rate" in str(error.value)
     assert epoch_of(tmp_path / "last.ckpt") == 0
+    assert [row["name"] for row in json.loads((tmp_path / "probes.json").read_text())] == ["early", "late"]
     assert not (tmp_path / "mentee.safetensors").exists()
 
 
@@ -266,13 +269,29 @@ class WithInfinity(torch.nn.Module):
         return self.head(self.conv(x).mean((2, 3)))  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("softmax", SOFTMAX_LOSSES)
+@pytest.mark.parametrize(("gamma", "through"), [(0.5, "ce and {}"), (0, "ce")])
 def test_an_infinite_weight_is_found_at_the_first_step_and_only_the_terms_it_reaches_are_named(
-    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    machine: Machine,
+    constant_schedule: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    softmax: str,
+    gamma: float,
+    through: str,
 ) -> None:
     monkeypatch.setitem(sys.modules, "with_infinity", sys.modules[__name__])
     mentee = MenteeConfig(network={"_target_": "with_infinity.WithInfinity"}, head="head")
-    config = make_config(tmp_path, mentee=mentee, probes={"early": ["stages.0", "conv"]})
-    with pytest.raises(UserError, match=r"the loss is nan at epoch 0, step 0, through ce and kl \("):
+    config = make_config(
+        tmp_path,
+        mentee=mentee,
+        probes={"early": ["stages.0", "conv"]},
+        loss=LossConfig(softmax=softmax),
+        schedule=constant_schedule | {"gamma": gamma},
+    )
+    with pytest.raises(UserError, match=rf"the loss is nan at epoch 0, step 0, through {through.format(softmax)} \("):
         distill(config, machine, mentor=mentor)
     assert not (tmp_path / "last.ckpt").exists()
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from configs.compose import compose
 from data.errors import UserError
 from data.load import load_data
 from data.view import View, normalisation
@@ -89,6 +90,26 @@ def test_pairs_that_are_found_are_printed_with_their_reason_and_stand_beside_tho
     assert chosen[2].reason == "by hand"
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(f"{one.probe.mentor} " in printed and one.reason in printed for one in chosen)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "found"),
+    [
+        (["probes=none"], []),
+        ([], [("stage1", "stages.0", "features.0"), ("stage2", "stages.1", "features.1")]),
+    ],
+)
+def test_an_override_is_the_one_probe_under_none_and_one_more_under_the_default(
+    mentor: FoundMentor, machine: Machine, overrides: list[str], found: list[tuple[str, str, str]]
+) -> None:
+    given = ["run_dir=here", *overrides, "probes.conv=[stages.1,features.1]"]
+    config = compose("distill", DistillConfig, given)
+    train = load_data(config.data).train
+    view = View((1, 8, 8), *normalisation(train))
+    chosen = choose_probes(config.probes, mentor, PlainCNN(1, 10, (4, 6)), view, train, machine)
+    pairs = [(one.probe.name, one.probe.mentor, one.probe.mentee) for one in chosen]
+    assert pairs == [*found, ("conv", "stages.1", "features.1")]
+    assert [one.probe.name for one in chosen if one.reason == "by hand"] == ["conv"]
 
 
 def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from export.prepare import prepare
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
+from objective.loss_spec import LossSpec
 from objective.probes import ProbedMentee, find_probes, measure_probes
 from tests.export.conftest import TakeApart, checkpoint_of
 
@@ -29,17 +31,18 @@ HOW: dict[str, dict[str, Any]] = {
 }
 
 
-def under(checkpoint: MenteeCheckpoint, pairs: dict[str, dict[str, Any]]) -> MenteeCheckpoint:
+def under(checkpoint: MenteeCheckpoint, pairs: dict[str, dict[str, Any]], metric: str = "rmse") -> MenteeCheckpoint:
     """The checkpoint with other probes, their adapters measured, the regressors' weights random."""
     assert checkpoint.mentor is not None
     mentor = restore_mentor(checkpoint.mentor, ())
     images = load_data(checkpoint.data).train.images[:64]
     network, given = checkpoint.network(), checkpoint.view(images)
-    probes = measure_probes(find_probes(pairs, mentor.network, given, network, given), mentor.network, [given])
+    found = find_probes(pairs, mentor.network, given, network, given, metric)
+    probes = measure_probes(found, mentor.network, [given])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         learned = ProbedMentee(network, probes, checkpoint.head).learned_probes()
-    return replace(checkpoint, probes=tuple(learned))
+    return replace(checkpoint, probes=tuple(learned), loss=LossSpec(metric))
 
 
 def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_targets(
@@ -78,6 +81,34 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
     }
     for name, value in expected.items():
         np.testing.assert_allclose(pack[f"mentor_{name}"].float().numpy(), value.numpy(), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(("metric", "kind", "shape"), [("attention", "energy", 1), ("similarity", "whole", 24)])
+def test_a_wider_mentor_is_carried_with_all_that_the_metric_asks_of_it(
+    checkpoint: MenteeCheckpoint, tmp_path: Path, metric: str, kind: str, shape: int
+) -> None:
+    """One number a position for attention, whatever the mentor's width; the export's own gate compares the gradients."""
+    pairs = {
+        "late": {"mentor": "stages.1", "mentee": "features.1"},
+        "early": {"mentor": "stages.1", "mentee": "features.0"},
+    }
+    path = tmp_path / "mentee.safetensors"
+    probed = under(checkpoint, {name: pairs[name] for name in (["late"] if metric == "attention" else pairs)}, metric)
+    probed.save(path)
+    settings = ExportSettings(supervision_per_class=3, golden_per_class=2)
+    exported = export_bundle(MenteeCheckpoint.load(path), tmp_path / "bundle", settings)
+    assert {(probe["adapter"], tuple(probe["shape"])) for probe in exported.manifest["probes"]} == {
+        (kind, (shape, 4, 4))
+    }
+    assert max(exported.parity["gradients"].values()) <= GRADIENT_BOUND
+
+    pack = load_file(tmp_path / "bundle" / "supervision.safetensors")
+    assert probed.mentor is not None
+    mentor = restore_mentor(probed.mentor, ()).network.eval()
+    with torch.no_grad():
+        late = mentor.stages[1](mentor.stages[0](mentor.stem(probed.view(pack["input"]))))
+    expected = late if metric == "similarity" else (late**2).mean(1, keepdim=True) ** 0.5
+    np.testing.assert_allclose(pack["mentor_late"].float().numpy(), expected.numpy(), rtol=2e-3, atol=2e-3)
 
 
 def test_a_regressor_is_a_constant_of_the_graph_and_leaves_the_mentees_parameters_as_they_are(

@@ -1,12 +1,13 @@
 """The search alone, on costs that are formulas, and what it says where there is nothing to find."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from data.errors import UserError
-from mentee.budget import Budget, Cost, require_knob, widest
+from mentee.budget import Budget, Cost, has_open_knob, require_within, widest
 
 
 def formula(width: float) -> Cost:
@@ -73,20 +74,54 @@ def test_limits_that_make_no_sense(budget: Budget, message: str) -> None:
     assert str(error.value) == message
 
 
+def anything(**options: float) -> None:
+    """A network whose signature says nothing."""
+
+
+def refused(width: float) -> Cost:
+    raise UserError(f"no option 'width' for {width}")
+
+
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("recipe", "cost", "open_knob"),
+    [
+        ({"_target_": "mentee.networks.ResidualCNN"}, refused, True),
+        ({"_target_": "mentee.networks.ResidualCNN", "widths": [3, 5]}, refused, True),  # what `width` is a factor on
+        ({"_target_": "mentee.networks.PlainCNN", "width": 2.0}, formula, False),
+        ({"_target_": "mentor.networks.ResidualNet", "widths": [4, 8]}, formula, False),
+        ({"_target_": f"{__name__}.anything"}, formula, True),
+        ({"_target_": f"{__name__}.anything"}, lambda width: formula(1), False),  # passes the option over
+        ({"_target_": f"{__name__}.anything"}, refused, False),
+        ({"_target_": f"{__name__}.anything", "width": 2.0}, formula, False),
+    ],
+)
+def test_the_knob_is_open_where_the_network_has_it_and_the_recipe_does_not_set_it(
+    recipe: dict[str, Any], cost: Callable[[float], Cost], open_knob: bool
+) -> None:
+    assert has_open_knob(recipe, "mentee.network", cost) == open_knob
+
+
+@pytest.mark.parametrize(
+    ("recipe", "way_out"),
     [
         (
-            {"_target_": "mentor.networks.ResidualNet"},
-            r"option 'width', which mentor\.networks\.ResidualNet does not have",
+            {"_target_": "my_nets.Tiny"},
+            "make it smaller, or give it an option 'width', a factor on its layers' widths, to be searched by",
         ),
         (
-            {"_target_": "mentee.networks.PlainCNN", "width": 2.0},
-            r"mentee\.network\.width=2\.0, but mentee\.budget is there",
+            {"_target_": "my_nets.Tiny", "width": 2.0},
+            "leave mentee.network.width=2.0 out, and the widest that fits is taken",
         ),
     ],
 )
-def test_a_network_without_the_knob_or_with_the_knob_set(recipe: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        require_knob(recipe, "mentee.network")
-    require_knob({"_target_": "mentee.networks.ResidualCNN"}, "mentee.network")
+def test_a_network_as_it_is_above_a_limit_says_which_by_how_much_and_what_to_do(
+    recipe: dict[str, Any], way_out: str
+) -> None:
+    cost, budget = Cost(1_200, 500, 4_800, 70), Budget(parameters=1_000, macs=500, activation_bytes=69)
+    with pytest.raises(UserError) as error:
+        require_within(cost, budget, recipe, "mentee.network")
+    assert str(error.value) == (
+        "mentee.network: my_nets.Tiny is above mentee.budget: it has parameters 1,200, 200 above the limit of 1,000 and "
+        f"activation_bytes 70, 1 above the limit of 69; raise the limit, or {way_out}"
+    )
+    require_within(cost, Budget(parameters=1_200, macs=500, activation_bytes=70), recipe, "mentee.network")

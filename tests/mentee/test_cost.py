@@ -1,5 +1,7 @@
 """Costs against what is counted by hand. Axes: B samples, C channels, H W space."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -102,6 +104,61 @@ def test_the_widest_that_fits_is_found_and_the_next_does_not(budget: Budget) -> 
 
 def test_without_a_limit_nothing_is_searched() -> None:
     assert widest_within({"_target_": "no.such"}, Budget(batch=3), (1, 8, 8), "here") == ({"_target_": "no.such"}, None)
+
+
+class Failing(PlainCNN):
+    """As torchvision's ResNet: seems to take any option, and fails on a width."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(in_channels=2, width=1, **options)
+
+
+class Deaf(PlainCNN):
+    """As torchvision's MobileNetV3: takes any option, and makes nothing of a width."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(2, options["num_classes"], options["widths"])
+
+
+class Forwarding(PlainCNN):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(in_channels=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "parameters"),
+    [
+        ({"_target_": f"{__name__}.Functional"}, 36 + 9),
+        *(
+            (
+                {"_target_": f"{__name__}.{name}", "num_classes": 5, "widths": [3, 4]},
+                (9 * 2 * 3 + 2 * 3) + (9 * 3 * 4 + 2 * 4) + (4 * 5 + 5),
+            )
+            for name in ("Failing", "Deaf")
+        ),
+        (
+            {**RECIPE, "in_channels": 2, "widths": [3, 4], "width": 2},
+            (9 * 2 * 6 + 6) + (9 * 6 * 8 + 8) + (8 * 10 + 10),
+        ),
+    ],
+)
+def test_without_an_open_knob_the_network_is_measured_as_it_is(recipe: dict[str, Any], parameters: int) -> None:
+    state = torch.random.get_rng_state()
+    found, cost = widest_within(recipe, Budget(parameters=parameters), (2, 5, 5), "here")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert found == recipe
+    assert cost is not None
+    assert (cost.parameters, cost.bytes) == (parameters, 4 * parameters)
+    message = rf"^here: {recipe['_target_']} is above .* parameters {parameters}, 1 above the limit of {parameters - 1}; raise"
+    with pytest.raises(UserError, match=message):
+        widest_within(recipe, Budget(parameters=parameters - 1), (2, 5, 5), "here")
+
+
+def test_a_width_that_only_trying_shows_is_searched() -> None:
+    recipe = {"_target_": f"{__name__}.Forwarding", "num_classes": 10, "batch_norm": False}
+    found, cost = widest_within(recipe, Budget(parameters=2_000), (1, 12, 12), "here")
+    plain, same = widest_within(RECIPE, Budget(parameters=2_000), (1, 12, 12), "here")
+    assert (found["width"], cost) == (plain["width"], same)
 
 
 def test_a_network_that_cannot_take_the_samples_is_one_line() -> None:

@@ -15,6 +15,8 @@ from data.errors import UserError
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, Moments, with_moments
+from objective.loss import PROBE_METRICS
+from objective.pairing import OF_METRIC
 from objective.probes import Probe, ProbedMentee, find_probes, measure_probes
 
 CASES = {  # mentee, mentor, compared
@@ -270,6 +272,69 @@ def test_a_regressors_output_and_gradients_are_those_of_torchs_layer(
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(side.get_parameter(name).grad, parameter.grad)
     assert float(side.bias.grad.abs().max()) > 0  # type: ignore[union-attr]
+
+
+def attention_of_all(activation: np.ndarray) -> np.ndarray:
+    """Zagoruyko & Komodakis' map of [B, C, H, W]: Σ_c A², divided by its length, [B, H·W]."""
+    maps = (activation**2).sum(1).reshape(len(activation), -1)
+    return maps / np.linalg.norm(maps, axis=1, keepdims=True)
+
+
+def similarity_of_all(activation: np.ndarray) -> np.ndarray:
+    """Tung & Mori's G of [B, ...]: products of the samples, each row of length 1."""
+    flat = activation.reshape(len(activation), -1)
+    gram = flat @ flat.T
+    return gram / np.linalg.norm(gram, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor", "shape"),
+    [
+        ((2, 4, 4), (5, 4, 4), (1, 4, 4)),
+        ((5, 4, 4), (2, 4, 4), (1, 4, 4)),
+        ((3, 4, 4), (3, 4, 4), (1, 4, 4)),
+        ((3, 8, 8), (6, 4, 4), (1, 4, 4)),
+        ((3, 4, 4), (6, 9, 8), (1, 4, 4)),
+        ((3, 8, 8), (17, 6), (1, 4, 4)),
+    ],
+)
+def test_attention_is_of_all_channels_of_both_sides(
+    mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    adapter = Adapter.between("p", mentee, mentor, metric="attention")
+    assert adapter == Adapter(mentee, mentor, shape, "energy")
+    one, other = normal(3, *mentee), normal(3, *mentor, seed=1)
+    target = adapter.from_mentor(other)
+    assert target.shape == (3, *shape)
+    seen = PROBE_METRICS["attention"](MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
+    channels = mentor[1] if len(mentor) == 2 else mentor[0]
+    both = (adapted(one.numpy(), (mentee[0], *shape[1:])), adapted(other.numpy(), (channels, *shape[1:])))
+    difference = attention_of_all(both[0]) - attention_of_all(both[1])
+    assert float(seen) == pytest.approx((difference**2).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor"),
+    [((2, 4, 4), (5, 4, 4)), ((3, 7, 5), (6, 4, 4)), ((4,), (6, 2, 2)), ((3, 4, 4), (17, 6)), ((7, 3), (4,))],
+)
+def test_similarity_is_of_all_features_of_both_sides_whatever_their_shapes(
+    mentee: tuple[int, ...], mentor: tuple[int, ...]
+) -> None:
+    adapter = Adapter.between("p", mentee, mentor, metric="similarity")
+    assert adapter == Adapter(mentee, mentor, mentor, "whole")
+    one, other = normal(5, *mentee), normal(5, *mentor, seed=1)
+    seen = PROBE_METRICS["similarity"](
+        MenteeSide(adapter)(one), adapter.from_mentor(other), torch.ones(5, dtype=torch.float64)
+    )
+    difference = similarity_of_all(one.numpy()) - similarity_of_all(other.numpy())
+    assert float(seen) == pytest.approx((difference**2).sum() / 25, rel=1e-9)
+
+
+@pytest.mark.parametrize(("metric", "kind"), OF_METRIC.items())
+def test_what_pairs_no_channels_has_none_to_normalise(metric: str, kind: str) -> None:
+    with pytest.raises(UserError, match=rf"probe 'p' is to be normalised .*adapter={kind} pairs with none .*slice"):
+        Adapter.between("p", (2, 4, 4), (5, 4, 4), normalise=True, metric=metric)
+    assert Adapter.between("p", (2, 4, 4), (5, 4, 4), "slice", True, metric).kind == "slice"
 
 
 KINDS: list[dict[str, Any]] = [

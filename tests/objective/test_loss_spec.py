@@ -1,10 +1,16 @@
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from data.errors import UserError
 from objective.loss import PROBE_METRICS as FUNCTIONS
 from objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES, LossSpec
+from objective.pairing import OF_METRIC
+
+
+class Sides(NamedTuple):
+    shape: tuple[int, ...]
+    kind: str = "slice"
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,18 @@ def test_the_formula_says_where_the_square_of_the_temperature_is() -> None:
 @pytest.mark.parametrize("shape", [(6,), (6, 1, 1)])
 def test_attention_of_one_position_is_refused_since_it_is_always_0(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"probe 'late' compares \[6.*\], which has one position"):
-        LossSpec("attention").check_probes({"early": (3, 4, 4), "late": shape})
-    LossSpec("attention").check_probes({"early": (3, 4, 4), "signal": (3, 1, 7)})
-    LossSpec("cosine").check_probes({"late": shape})
+        LossSpec("attention").check_probes({"early": Sides((3, 4, 4)), "late": Sides(shape)})
+    LossSpec("attention").check_probes({"early": Sides((3, 4, 4)), "signal": Sides((1, 1, 7), "energy")})
+    LossSpec("cosine").check_probes({"late": Sides(shape)})
+
+
+@pytest.mark.parametrize(("metric", "kind"), OF_METRIC.items())
+def test_sides_that_only_one_metric_can_compare_are_refused_under_any_other(metric: str, kind: str) -> None:
+    for name in PROBE_METRICS:
+        if name == metric:
+            LossSpec(name).check_probes({"p": Sides((1, 4, 4), kind)})
+            continue
+        with pytest.raises(
+            UserError, match=rf"probe 'p' has adapter={kind}, .* only loss\.probe={metric}.*={name}; choose"
+        ):
+            LossSpec(name).check_probes({"p": Sides((1, 4, 4), kind)})
