@@ -121,7 +121,7 @@ def _check_layout(root: Path, more: Path | None) -> None:
         )
     known = (*PARTS, UNLABELLED)
     for name in found:
-        if name not in known and (root / name).resolve() != more:
+        if name not in known and not (more and more.is_relative_to((root / name).resolve())):
             raise UserError(
                 f"folder {name!r} beside train in {root}; expected only {', '.join(known)}"
                 f"{did_you_mean(name, known)}: rename it or move it away"

@@ -13,18 +13,25 @@ from distill.schema import DistillConfig
 
 
 class CompareRuns(Callback):
-    """Ends `python -m distill -m …` in one comparison (`distill.sweep`) in the sweep's folder."""
+    """Ends `python -m distill -m …` in one comparison (`distill.sweep`) in the sweep's folder: of its own runs, where an
+    earlier sweep left others there."""
+
+    def __init__(self) -> None:
+        self.jobs: set[Path] = set()
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with mistakes_in_one_line(DistillConfig):
             require_no_run_dir(config)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        self.jobs.add(Path(config.hydra.runtime.output_dir).resolve())
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         from distill.sweep import compare_sweep
 
         try:
             with mistakes_in_one_line(DistillConfig):
-                compare_sweep(Path(config.hydra.sweep.dir))
+                compare_sweep(Path(config.hydra.sweep.dir), self.jobs)
         except Exception:  # which Hydra would make a warning of
             traceback.print_exc()
             sys.exit(1)

@@ -86,11 +86,11 @@ def try_probes(
     loss: LossSpec,
 ) -> None:
     """Raises `UserError` where `choose_probes` would find no layer, or layers that the loss cannot compare, under a mentor that
-    is still to be trained."""
+    is still to be trained: its shapes are known, what it would measure of it is not."""
     options = read_probes(group)
     images = some_images(train, 2)
     teaching, learning = its_view(images), view(images)
-    matches = match_stages(mentor, teaching, mentee, learning) if options.search else []
+    matches = match_stages(mentor, teaching, mentee, learning) if options.search is True else []
     probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe)
     loss.check_probes({probe.name: probe.adapter for probe in probes})
 

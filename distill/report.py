@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -28,7 +29,7 @@ class Table:
     notes: Sequence[str] = ()
 
     def print(self, console: Console) -> None:
-        table = RichTable(*self.header, title=self.title, title_justify="left")
+        table = RichTable(*(Column(Text(head)) for head in self.header), title=Text(self.title), title_justify="left")
         for column in table.columns[1:]:
             column.justify = "right"
         for row in self.rows:

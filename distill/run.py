@@ -26,7 +26,7 @@ from distill.probe_options import read_probes
 from distill.record import NAME as RECORD
 from distill.record import RunRecord, settings
 from distill.schedules import Schedule
-from distill.schema import DistillConfig
+from distill.schema import CHECKPOINT, DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.cache import AnswerCache
@@ -68,7 +68,7 @@ def distill(
     schedule, spec = effective_schedule(config), LossSpec(**asdict(config.loss))
     splits = teachable(load_data(config.data), schedule, machine)
     if config.resume:
-        require_checkpoint(run_dir / "last.ckpt")
+        require_checkpoint(run_dir / CHECKPOINT)
     if schedule.supervised():
         require_keepable(config)
 
@@ -102,7 +102,7 @@ def distill(
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / "probes.json", [one.as_json() for one in chosen])
-    history = fit(module, splits, title, machine, run_dir / "last.ckpt", config.resume)
+    history = fit(module, splits, title, machine, run_dir / CHECKPOINT, config.resume)
 
     network.eval().cpu()
     teacher.to(torch.device("cpu"))
@@ -134,6 +134,7 @@ def distill(
     path = run_dir / "mentee.safetensors"
     checkpoint.save(path)
     write_json(run_dir / "history.json", history)
+    write_json(run_dir / "probes.json", [one.as_json() for one in chosen])
     result = RunResult(
         checkpoint,
         path,

@@ -7,6 +7,8 @@ from typing import Any
 from data.augmentation import Augmentation
 from mentee.budget import Budget
 
+CHECKPOINT = "last.ckpt"  # in a run's folder, after each epoch
+
 
 class Optimizer(Enum):
     adamw = "adamw"

@@ -7,7 +7,7 @@ makes it anew of what finished under FOLDER: after a sweep that was killed, or o
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,10 @@ class Gain:
     problem: str = ""
 
 
-def compare_sweep(folder: Path) -> None:
-    """Reads what the sweep's runs left, prints the comparison and leaves it as `comparison.json`, `.html` and `.png`."""
-    runs = read_sweep(folder)
+def compare_sweep(folder: Path, jobs: Collection[Path] = ()) -> None:
+    """Reads what the sweep's runs left, prints the comparison and leaves it as `comparison.json`, `.html` and `.png`. `jobs`:
+    absolute paths of the runs to compare, all of them where it is empty."""
+    runs = [run for run in read_sweep(folder) if not jobs or run.folder.resolve() in jobs]
     arms = arms_of(runs)
     if not arms:
         return  # each failure was printed as it happened

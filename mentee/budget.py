@@ -63,7 +63,7 @@ def has_open_knob(recipe: Recipe, where: str, cost: Callable[[float], Cost]) -> 
     if "width" in signature.known or not signature.open_ended:
         return "width" in signature.known
     try:
-        return cost(1 / PER_UNIT) != cost(2)
+        return cost(1.0) != cost(2.0)
     except UserError:
         return False
 

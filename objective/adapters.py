@@ -10,8 +10,8 @@
 
 For two metrics, which compare no channel of one side with a channel of the other, so that all of both count:
 
-    energy      for attention: of the mentor √(mean over channels of A²), one number a position, whose square is all of the
-                mentor that the metric asks for; of the mentee all channels
+    energy      for attention: of the mentor √Q, Q the mean over channels of A², brought to the mentee's size, which is all of
+                it that the metric asks for; of the mentee all channels
     whole       for similarity: both as they are, whatever their shapes
 
 The mentor's side is fixed before the first step and has nothing to learn, so the two sides cannot agree on zero.
@@ -107,20 +107,24 @@ class Adapter:
         kind = kind if kind != AUTO else "identity" if mentee == mentor else "slice"
         if kind == "whole":
             return cls(mentee, mentor, mentor, kind)
+        if kind == "energy" and len(mentee) > 2 and mentee[1:] == mentor[1:]:
+            return cls(mentee, mentor, (1, *mentee[1:]), kind)
         if kind == "identity" and not (normalise and len(mentee) == 2):  # tokens' channels stand last
             return cls(mentee, mentor, mentee, kind, normalise)
         one, other = as_map(mentee), as_map(mentor)
         if one is None or other is None:
+            given = "adapter=energy compares layers" if kind == "energy" else "shapes that differ can be adapted"
             raise UserError(
-                f"{paired}; shapes that differ can be adapted where each is [channels], [channels, height, width] or [tokens, "
+                f"{paired}; {given} where each is [channels], [channels, height, width] or [tokens, "
                 "width] of a square grid of tokens: choose other layers"
             )
         channels = other[0] if kind == "regressor" else min(one[0], other[0])
         if kind == "select" and channels == other[0]:
             kind = "slice"
-        channels = 1 if kind == "energy" else channels
         if len(one) == 1 or len(other) == 1:
             return cls(mentee, mentor, (channels,), kind, normalise)
+        if kind == "energy":
+            return cls(mentee, mentor, (1, *one[1:]), kind)
         space = (part if whole % part == 0 else whole for whole, part in zip(one[1:], other[1:], strict=True))
         return cls(mentee, mentor, (channels, *space), kind, normalise)
 
@@ -139,9 +143,10 @@ class Adapter:
     def from_mentor(self, activation: Tensor) -> Tensor:
         """[B, *mentor] -> [B, *shape]."""
         fixed = self.constants.on(activation.device)
+        if self.kind == "energy":  # of what is pooled first, values of either sign would take each other away
+            energy = tokens_to_map(activation).square().mean(1, keepdim=True)
+            return (energy if energy.shape[1:] == self.shape else self.mentor_map(energy)).sqrt()
         activation = self.mentor_map(activation)
-        if self.kind == "energy":
-            return activation.square().mean(1, keepdim=True).sqrt()
         if self.kind == "slice":
             activation = activation[:, : self.shape[0]]
         if self.kind == "select":
@@ -173,7 +178,9 @@ class Adapter:
         if self.mentee == self.shape or self.kind == "whole":
             return activation
         activation = tokens_to_map(activation)
-        if self.kind not in ("regressor", "energy") and activation.shape[1] > self.shape[0]:
+        if self.kind == "energy":
+            return activation
+        if self.kind != "regressor" and activation.shape[1] > self.shape[0]:
             activation = activation[:, : self.shape[0]]
         if len(self.shape) == 1:
             return activation.mean((2, 3)) if activation.dim() == 4 else activation

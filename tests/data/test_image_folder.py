@@ -198,6 +198,15 @@ def test_the_unlabelled_images_may_lie_in_another_folder(tmp_path: Path, train: 
     assert Counter(held.train.labels.tolist()) == {-1: 2, 0: 7, 1: 7}
 
 
+def test_beside_train_a_folder_that_holds_them_deeper_down_is_no_mistake(tmp_path: Path) -> None:
+    fill(tmp_path / "train", {"a": 10, "b": 10})
+    fill(tmp_path / "extra", {"pool": 3, "not": 2}, seed=800)
+    held = image_folder(tmp_path, 8, unlabelled="extra/pool")
+    assert Counter(held.train.labels.tolist())[-1] == 3
+    with pytest.raises(UserError, match=r"folder 'extra' beside train"):
+        image_folder(tmp_path, 8)
+
+
 def test_under_a_label_budget_the_unlabelled_images_stay_where_that_is_said(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 10, "b": 10, "unlabelled": 5})
     recipe = {"_target_": "data.image_folder.image_folder", "root": str(tmp_path), "size": 8, "labels_per_class": 2}

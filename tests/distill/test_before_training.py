@@ -30,6 +30,7 @@ PLAIN = {"_target_": "mentee.networks.PlainCNN"}
         ({"probes": {"_auto_": True, "p": ["stages.9", "features.1"]}}, r"no layer 'stages\.9'"),
         ({"probes": {"_auto_": "measured", "p": ["stages.9", "features.1"]}}, r"no layer 'stages\.9'"),
         ({"probes": {"p": {"mentor": "stages.1", "mentee": "features.1", "adapter": "identity"}}}, "cannot compare"),
+        ({"probes": {"_adapter_": "identity", "p": ["stages.0", "features.1"]}}, "cannot compare"),
         ({"loss": LossConfig("attention"), "probes": {"end": ["head", "head"]}}, "which has one position"),
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6, 8, 8, 8]})}, r"mentee\.network"),
         ({"mentee": MenteeConfig(network=PLAIN, budget=Budget(parameters=10))}, r"mentee\.budget"),

@@ -100,7 +100,7 @@ def test_attention_at_a_vector_is_an_error_before_the_first_step(
     make_config: MakeConfig, machine: Machine, mentor: FoundMentor, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path, loss=LossConfig("attention"), probes={"end": ["head", "head"]})
-    with pytest.raises(UserError, match=r"probe 'end' compares \[1\], which has one position"):
+    with pytest.raises(UserError, match=r"probe 'end' compares \[10\], which has one position"):
         distill(config, machine, mentor=mentor)
 
 

@@ -11,8 +11,9 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from configs.cli import run_cli
+from distill.__main__ import going_on
 from distill.check import check_distill
-from distill.schema import DistillConfig
+from distill.schema import CHECKPOINT, DistillConfig
 from distill.sweep import compare_sweep, main
 from tests.distill.test_comparison import RECORD
 
@@ -204,7 +205,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         seen: list[DistillConfig] = []
 
         def act(config: DistillConfig) -> float:
-            seen.append(config)
+            seen.append(config := going_on(config))
             record = replace(RECORD, seed=config.seed, scores={"accuracy": 0.9, "kl": 1.0})
             (Path(config.run_dir) / "run.json").write_text(json.dumps(asdict(record)))
             return 0.9
@@ -220,12 +221,33 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 def test_a_sweeps_run_dir_is_the_folder_of_its_runs_and_of_their_comparison(
     command: Command, tmp_path: Path, given: str
 ) -> None:
-    runs = command("-m", given, "seed=1,2", "resume=true")
+    runs = command("-m", given, "seed=1,2")
     folders = [tmp_path / "some" / "where" / job for job in ("0", "1")]
-    assert [(Path(run.run_dir), run.seed, run.resume) for run in runs] == [(folders[0], 1, True), (folders[1], 2, True)]
+    assert [(Path(run.run_dir), run.seed) for run in runs] == [(folders[0], 1), (folders[1], 2)]
     arms = json.loads((tmp_path / "some" / "where" / "comparison.json").read_text())["arms"]
     assert [[run["folder"] for run in arm["runs"]] for arm in arms] == [[f"some/where/{job}" for job in ("0", "1")]]
     assert {path.name for path in tmp_path.iterdir()} == {"some"}
+
+
+def test_a_sweep_that_is_resumed_goes_on_with_what_had_begun_and_begins_the_others(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "s" / "1").mkdir(parents=True)
+    (tmp_path / "s" / "1" / CHECKPOINT).touch()
+    assert [run.resume for run in command("-m", "run_dir=s", "seed=1,2,3", "resume=true")] == [False, True, False]
+    assert not any(run.resume for run in command("-m", "run_dir=s", "seed=1,2"))
+    (alone,) = command("run_dir=here", "resume=true")
+    assert alone.resume  # and will be told that there is nothing to resume
+
+
+def test_runs_that_an_earlier_sweep_left_in_the_folder_are_not_compared(command: Command, tmp_path: Path) -> None:
+    command("-m", "run_dir=s", "seed=1,2,3", "trainer.batch=8")
+    command("-m", "run_dir=s", "seed=1,2", "trainer.batch=16")
+    (arm,) = json.loads((tmp_path / "s" / "comparison.json").read_text())["arms"]
+    assert [(run["folder"], run["seed"]) for run in arm["runs"]] == [("s/0", 1), ("s/1", 2)]
+    assert arm["overrides"] == {"trainer.batch": "16"}
+    compare_sweep(tmp_path / "s")  # by hand: everything
+    assert len(json.loads((tmp_path / "s" / "comparison.json").read_text())["arms"]) == 2
 
 
 def test_without_one_a_sweep_makes_its_folder_and_a_single_run_is_in_its_run_dir(

@@ -90,6 +90,7 @@ def refused(width: float) -> Cost:
         ({"_target_": "mentee.networks.PlainCNN", "width": 2.0}, formula, False),
         ({"_target_": "mentor.networks.ResidualNet", "widths": [4, 8]}, formula, False),
         ({"_target_": f"{__name__}.anything"}, formula, True),
+        ({"_target_": f"{__name__}.anything"}, lambda width: formula(width) if width >= 1 else refused(width), True),
         ({"_target_": f"{__name__}.anything"}, lambda width: formula(1), False),  # passes the option over
         ({"_target_": f"{__name__}.anything"}, refused, False),
         ({"_target_": f"{__name__}.anything", "width": 2.0}, formula, False),

@@ -293,9 +293,11 @@ def similarity_of_all(activation: np.ndarray) -> np.ndarray:
         ((2, 4, 4), (5, 4, 4), (1, 4, 4)),
         ((5, 4, 4), (2, 4, 4), (1, 4, 4)),
         ((3, 4, 4), (3, 4, 4), (1, 4, 4)),
-        ((3, 8, 8), (6, 4, 4), (1, 4, 4)),
-        ((3, 4, 4), (6, 9, 8), (1, 4, 4)),
-        ((3, 8, 8), (17, 6), (1, 4, 4)),
+        ((3, 8, 8), (6, 4, 4), (1, 8, 8)),
+        ((3, 7, 4), (6, 9, 2), (1, 7, 4)),
+        ((3, 8, 8), (17, 6), (1, 8, 8)),
+        ((16, 3), (5, 8, 8), (1, 4, 4)),
+        ((3, 2, 4, 5), (7, 2, 4, 5), (1, 2, 4, 5)),
     ],
 )
 def test_attention_is_of_all_channels_of_both_sides(
@@ -307,9 +309,9 @@ def test_attention_is_of_all_channels_of_both_sides(
     target = adapter.from_mentor(other)
     assert target.shape == (3, *shape)
     seen = PROBE_METRICS["attention"](MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
-    channels = mentor[1] if len(mentor) == 2 else mentor[0]
-    both = (adapted(one.numpy(), (mentee[0], *shape[1:])), adapted(other.numpy(), (channels, *shape[1:])))
-    difference = attention_of_all(both[0]) - attention_of_all(both[1])
+    maps = [grid(side.numpy()) if side.dim() == 3 else side.numpy() for side in (one, other)]
+    energy = adapted((maps[1] ** 2).sum(1, keepdims=True), shape)
+    difference = attention_of_all(maps[0]) - attention_of_all(energy**0.5)
     assert float(seen) == pytest.approx((difference**2).mean(), rel=1e-9)
 
 
@@ -328,6 +330,14 @@ def test_similarity_is_of_all_features_of_both_sides_whatever_their_shapes(
     )
     difference = similarity_of_all(one.numpy()) - similarity_of_all(other.numpy())
     assert float(seen) == pytest.approx((difference**2).sum() / 25, rel=1e-9)
+
+
+def test_attention_wants_positions_and_channels_it_can_tell_apart() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"probe 'p' pairs \[7, 3\] .*; adapter=energy compares layers where each is .*choose other layers",
+    ):
+        Adapter.between("p", (7, 3), (7, 3), metric="attention")
 
 
 @pytest.mark.parametrize(("metric", "kind"), OF_METRIC.items())
