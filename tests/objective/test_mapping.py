@@ -121,6 +121,22 @@ def pair_paths(mentor: nn.Module, mentee: nn.Module, x: Tensor) -> list[tuple[st
     return [(match.mentor.path, match.mentee.path) for match in matches]
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "last"),  # the layer before the first and before the second pooling, as in the papers' tables
+    [("googlenet", 64, ["conv1", "conv3"]), ("inception_v3", 107, ["Conv2d_2b_3x3", "Conv2d_4a_3x3"])],
+)
+def test_an_inception_mentor_pairs_at_the_end_of_each_resolution(name: str, side: int, last: list[str]) -> None:
+    build = getattr(torchvision.models, name)
+    mentor = build(num_classes=4, aux_logits=False, init_weights=False).eval()
+    big, small, mentee = torch.randn(2, 3, side, side), torch.randn(2, 3, 32, 32), PlainCNN(3, 4, widths=(4, 6, 8))
+    matches = match_stages(mentor, big, mentee, small)
+    assert [(match.mentor.path, match.mentee.path) for match in matches] == [
+        *zip(last, ["features.1", "features.2"], strict=True)
+    ]
+    pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
+    assert len(find_probes(pairs, mentor, big, mentee, small)) == 2
+
+
 def test_a_residual_mentor_and_a_plain_mentee_pair_by_resolution() -> None:
     x = torch.randn(2, 3, 32, 32)
     assert pair_paths(torchvision.models.resnet18(num_classes=4), PlainCNN(3, 4, widths=(4, 4, 4, 4)), x) == [
