@@ -23,17 +23,17 @@ bench: env
 env: .venv/.ready .venv/device/.ready .venv/web.ready
 
 # torch and torchvision come from the index with plain pip, both the newest: a CPU-only torch does not fit its torchvision
-.venv/.ready: pyproject.toml constraints.txt device/pyproject.toml
+.venv/.ready: pyproject.toml constraints.txt device/python/pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip $(PIP) torch torchvision
 	$(BIN)/python -m pip $(PIP) --editable '.[dev]'
-	$(BIN)/python -m pip $(PIP) --no-deps --editable ./device
+	$(BIN)/python -m pip $(PIP) --no-deps --editable ./device/python
 	touch $@
 
 # the phone's side: an environment in which torch and onnx cannot be imported, since they are not there
-.venv/device/.ready: .venv/.ready device/requirements.txt
+.venv/device/.ready: .venv/.ready device/python/requirements.txt
 	$(PYTHON) -m venv .venv/device
-	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/requirements.txt --editable ./device
+	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/python/requirements.txt --editable ./device/python
 	touch $@
 
 # the web build of ONNX Runtime, to hold the Python one against in Node; without npm those tests are skipped, and say so
@@ -43,4 +43,4 @@ env: .venv/.ready .venv/device/.ready .venv/web.ready
 	touch $@
 
 clean:
-	rm -rf .venv device/web/node_modules .cache runs bundles build dist *.egg-info device/*.egg-info
+	rm -rf .venv device/web/node_modules .cache runs bundles build dist *.egg-info device/python/*.egg-info

@@ -13,14 +13,14 @@ def main() -> int:
     if not (bundle.is_dir() and checkpoint.is_file()):
         subprocess.run([sys.executable, "-m", "demo", "--out", str(DEMO)], check=True)
     for command in (
-        ["benchmarks.startup"],
-        ["benchmarks.server_step"],
-        ["benchmarks.device_step", str(bundle), str(checkpoint)],
-        ["benchmarks.step_time"],
-        ["benchmarks.trainable_models"],
-        ["benchmarks.bundle_size"],
-        ["benchmarks.steady", str(bundle)],
-        ["benchmarks.kills", str(bundle)],
+        ["benchmarks.speed.startup"],
+        ["benchmarks.speed.server_step"],
+        ["benchmarks.speed.device_step", str(bundle), str(checkpoint)],
+        ["benchmarks.speed.step_time"],
+        ["benchmarks.bundles.trainable_models"],
+        ["benchmarks.bundles.bundle_size"],
+        ["benchmarks.speed.steady", str(bundle)],
+        ["benchmarks.crashes.kills", str(bundle)],
     ):
         print(f"\n$ python -m {' '.join(command)}", flush=True)
         subprocess.run([sys.executable, "-m", *command], check=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from data.errors import UserError
+from mentor_mentee.errors import UserError
 
 
 def main() -> int:
@@ -33,16 +33,16 @@ def run(given: Any) -> int:
         raise UserError(f"--seeds {given.seeds}; expected 1 or more")
     python = device_python(given.device_python)  # before anything that takes time
 
-    from configs.compose import compose
-    from data.load import load_data
     from demo.owner import meet
     from demo.seed import judged, run_seed
     from demo.table import demo_table, write_demo_report
-    from distill.fit import Machine
-    from distill.mentors import find_mentor
+    from distill.mentors.find import find_mentor
     from distill.run import make_schedule
     from distill.schema import DistillConfig
+    from distill.training.fit import Machine
     from mentee.networks import parameter_count
+    from mentor_mentee.config.compose import compose
+    from mentor_mentee.data.load import load_data
 
     out = Path(given.out)
     # one thread: nets this small gain nothing from two, and the table is then the same on every run

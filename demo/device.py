@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import UserError
-from data.splits import Split
+from mentor_mentee.data.splits import Split
+from mentor_mentee.errors import UserError
 
 
 def device_python(given: str | None) -> Path:

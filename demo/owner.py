@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from data.splits import Split
+from mentor_mentee.data.splits import Split
 
 LEAN = 0.5  # columns a row moves for each row from the middle: a slant of 27 degrees
 

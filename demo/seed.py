@@ -12,25 +12,25 @@ from typing import Any
 import torch
 from rich.console import Console
 
-import data
 import demo
 import distill
 import export
 import mentee
 import mentor
-import objective
-from data.load import load_data
-from data.view import View
+import mentor_mentee
 from demo.device import device, write_samples
 from demo.owner import People
-from distill.evaluation import evaluate
-from distill.fit import Machine
-from distill.mentors import FoundMentor
-from distill.run import ALONE, RunResult, write_json
+from distill.evaluate.evaluation import evaluate
+from distill.mentors.find import FoundMentor
+from distill.run import ALONE, RunResult
 from distill.run import distill as run_distillation
 from distill.schema import DistillConfig
-from export.bundle import export_bundle
+from distill.training.fit import Machine
+from export.bundle.write import export_bundle
 from export.schema import ExportSettings
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.view import View
+from mentor_mentee.files import write_json
 
 LEARNING = {"steps": 100, "batch": 16, "replay_batch": 16, "replay": "mentor"}  # on the device
 ON_DEVICE: dict[str, dict[str, float]] = {
@@ -152,7 +152,7 @@ def content_key(config: DistillConfig, mentor_found: FoundMentor) -> str:
     digest.update(mentor_found.weights.read_bytes())
     digest.update(load_data(config.data).train.fingerprint().encode())
     digest.update(torch.__version__.encode())
-    for package in (data, objective, mentor, mentee, distill, export, demo):
-        for source in sorted(Path(next(iter(package.__path__))).glob("*.py")):
+    for package in (mentor_mentee, mentor, mentee, distill, export, demo):
+        for source in sorted(Path(next(iter(package.__path__))).rglob("*.py")):
             digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 
 from demo.seed import LEARNING, Outcome
-from distill.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms, save
-from distill.report import Picture, Table, write_report
+from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms, save
+from distill.report.page import Picture, Table, write_report
 from distill.schedules import Schedule
 
 ROWS = {

@@ -7,9 +7,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from configs.cli import run_cli
 from distill.check import check_distill
 from distill.schema import CHECKPOINT, DistillConfig
+from mentor_mentee.config.command_line import run_cli
 
 
 def main() -> None:

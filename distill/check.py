@@ -2,12 +2,12 @@
 
 from dataclasses import asdict
 
-from data.errors import UserError
-from data.load import check_data, require_budget
-from data.recipe import check_recipe
-from distill.probe_options import read_probes
+from distill.mentors.probe_options import read_probes
 from distill.schema import DistillConfig, FitConfig, MentorConfig
-from objective.loss_spec import LossSpec
+from mentor_mentee.data.load import check_data, require_budget
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.recipe import check_recipe
 
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 

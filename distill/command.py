@@ -4,11 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from distill.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms
-from distill.fit import Machine
-from distill.report import Picture, Table, write_report
+from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms
+from distill.report.page import Picture, Table, write_report
 from distill.run import RunResult, distill
 from distill.schema import DistillConfig
+from distill.training.fit import Machine
 
 
 def run_command(config: DistillConfig) -> float:

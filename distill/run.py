@@ -1,7 +1,5 @@
 """One distillation run: data, mentor, mentee, training, and the checkpoint that is handed over."""
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,29 +8,30 @@ from typing import Any
 import torch
 from torch import nn
 
-from data.errors import UserError
-from data.load import load_data
-from data.recipe import build, recipe_identity
-from data.splits import Splits
-from data.view import View
-from distill.answers import kept_answers, require_keepable
-from distill.evaluation import Evaluation, evaluate, judged, scores
-from distill.fit import Machine, fit, require_checkpoint
-from distill.mentors import FoundMentor, find_mentor
-from distill.module import Distillation
-from distill.networks import new_mentee
-from distill.pairs import ChosenProbe, choose_probes, try_probes
-from distill.probe_options import read_probes
-from distill.record import NAME as RECORD
-from distill.record import RunRecord, settings
+from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
+from distill.mentors.find import FoundMentor, find_mentor
+from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
+from distill.mentors.probe_options import read_probes
+from distill.report.record import NAME as RECORD
+from distill.report.record import RunRecord, settings
 from distill.schedules import Schedule
 from distill.schema import CHECKPOINT, DistillConfig
+from distill.training.answers import kept_answers, require_keepable
+from distill.training.fit import Machine, fit, require_checkpoint
+from distill.training.module import Distillation
+from distill.training.networks import new_mentee
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.cache import AnswerCache
 from mentor.weights import file_digest
-from objective.loss_spec import LossSpec
-from objective.probes import ProbedMentee
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.files import write_json
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probes import ProbedMentee
+from mentor_mentee.recipe import build, recipe_identity
 
 ALONE = {"_target_": "distill.schedules.constant", "alpha": 1.0, "beta": 0.0, "gamma": 0.0, "temperature": 1.0}
 
@@ -227,9 +226,3 @@ def effective_schedule(config: DistillConfig) -> Schedule:
 def make_schedule(config: DistillConfig) -> Schedule:
     schedule: Schedule = build(config.schedule, "schedule")
     return schedule
-
-
-def write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(partial, path)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from data.augmentation import Augmentation
 from mentee.budget import Budget
+from mentor_mentee.data.augmentation import Augmentation
 
 CHECKPOINT = "last.ckpt"  # in a run's folder, after each epoch
 

@@ -30,18 +30,18 @@ def main() -> None:
     if command in ("-h", "--help"):
         print(HELP, end="")
     elif command == "preflight":
-        from export.preflight_command import main as preflight
+        from export.cli.preflight import main as preflight
 
         sys.exit(preflight(sys.argv[2:]))
     elif command in COMMANDS:
-        from export.bundle_commands import main as read_bundle
+        from export.cli.bundles import main as read_bundle
 
         sys.exit(read_bundle(sys.argv[1:]))
     elif command == "settings":
         sys.argv[1:] = ["--help", *sys.argv[2:]]
         export()
     elif "=" not in command and not command.startswith("-"):
-        from data.errors import did_you_mean
+        from mentor_mentee.errors import did_you_mean
 
         near = did_you_mean(command, ("preflight", "settings", *COMMANDS))
         print(f"error: no command '{command}'{near} (see mentee-export --help)", file=sys.stderr)
@@ -51,14 +51,14 @@ def main() -> None:
 
 
 def export() -> None:
-    from configs.cli import run_cli
     from export.schema import ExportSettings, check_export
+    from mentor_mentee.config.command_line import run_cli
 
     run_cli("export", ExportSettings, check_export, act)
 
 
 def act(settings: Any) -> None:
-    from export.command import run_command  # torch and onnx take seconds to import: only now
+    from export.cli.export import run_command  # torch and onnx take seconds to import: only now
 
     run_command(settings)
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from data.errors import UserError
-from data.recipe import build
-from export.artifacts import silenced
-from export.batch_norm import with_batch_norm
-from export.exportable import require_exportable
-from export.graph import TrainingGraph, input_ports, output_ports, traced
-from export.preflight_schema import PreflightSettings
-from export.prepare import frozen_network
-from export.rewrites import PREFIX, Finding, advice, place, rewrite
-from export.trainable import choose_trainable
+from export.bundle.prepare import frozen_network
+from export.cli.preflight_schema import PreflightSettings
+from export.graph.artifacts import silenced
+from export.graph.training_graph import TrainingGraph, input_ports, output_ports, traced
+from export.network.batch_norm import with_batch_norm
+from export.network.checks import require_exportable
+from export.network.trainable import choose_trainable
+from export.rewrites.rewrite import PREFIX, Finding, advice, place, rewrite
 from mentee.checkpoint import MenteeCheckpoint
-from objective.probes import Probe, ProbedMentee
-from objective.taps import find_head
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import Probe, ProbedMentee
+from mentor_mentee.objective.taps import find_head
+from mentor_mentee.recipe import build
 
 
 @dataclass(frozen=True)

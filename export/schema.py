@@ -5,8 +5,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from data.errors import UserError, did_you_mean
-from export.optimizer_spec import Optimizer, check_optimizer
+from export.graph.optimizer_spec import Optimizer, check_optimizer
+from mentor_mentee.errors import UserError, did_you_mean
 
 
 @dataclass

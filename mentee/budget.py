@@ -6,8 +6,8 @@ Without torch: a configuration is checked before torch is imported. `mentee.cost
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from data.errors import UserError
-from data.recipe import Recipe, signature_imported, signature_in_source, split_target
+from mentor_mentee.errors import UserError
+from mentor_mentee.recipe import Recipe, signature_imported, signature_in_source, split_target
 
 PER_UNIT = 100  # points of the knob's grid between 0 and 1
 MOST = 16  # a budget that leaves room for more is a mistake, and its search would fill the memory

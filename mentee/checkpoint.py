@@ -1,7 +1,6 @@
 """What distillation hands to export: one safetensors file with the mentee's weights and all it takes to build it again."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,12 +11,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from data.errors import UserError
-from data.recipe import Recipe, build
-from data.view import View
-from objective.adapters import Adapter, Constants
-from objective.loss_spec import LossSpec
-from objective.probes import Probe
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.files import write_bytes
+from mentor_mentee.objective.adapters import Adapter, Constants
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probes import Probe
+from mentor_mentee.recipe import Recipe, build
 
 FORMAT = "mentee-checkpoint/2"
 OLDER = ("mentee-checkpoint/1",)  # without adapters' tensors; read as well
@@ -60,9 +60,7 @@ class MenteeCheckpoint:
             del described["adapter"]["constants"]
             for name, value in probe.adapter.constants.tensors.items():
                 tensors[f"{ADAPTERS}{probe.name}/{name}"] = value.contiguous()
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(save(tensors, metadata={"mentee": json.dumps(about)}))
-        os.replace(partial, path)
+        write_bytes(path, save(tensors, metadata={"mentee": json.dumps(about)}))
 
     @classmethod
     def load(cls, path: Path) -> "MenteeCheckpoint":

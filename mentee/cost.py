@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from data.errors import UserError
-from data.recipe import Recipe, build
 from mentee.budget import Budget, Cost, has_open_knob, require_within, widest
 from mentee.networks import parameter_count
-from objective.taps import evaluating
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.taps import evaluating
+from mentor_mentee.recipe import Recipe, build
 
 
 def measure(network: nn.Module, example: Tensor) -> Cost:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from data.errors import UserError, did_you_mean
+from mentor_mentee.errors import UserError, did_you_mean
 
 
 class Block(nn.Sequential):

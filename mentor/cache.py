@@ -6,7 +6,6 @@ Axes: N samples, B samples of a batch, K classes, V views.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,10 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from data.augment import augment
-from data.augmentation import Augmentation
-from data.splits import Split
 from mentor.mentor import Answers, Mentor
+from mentor_mentee.data.augment import augment
+from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.splits import Split
+from mentor_mentee.files import write_bytes
 
 VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
 
@@ -111,10 +111,8 @@ class AnswerCache:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         activations = {f"probe.{name}": value.contiguous() for name, value in answers.activations.items()}
-        partial.write_bytes(save({"logits": answers.logits, **activations}))
-        os.replace(partial, path)
+        write_bytes(path, save({"logits": answers.logits, **activations}))
 
     def _key(self) -> str:
         """Of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""

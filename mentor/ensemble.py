@@ -6,7 +6,6 @@ section 3).
 puts the members' weights into the one file that `mentor.weights` takes, in the order of `mentor.network.members`.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from data.errors import UserError
-from data.recipe import Recipe, build, completed
 from mentor.weights import MEMBERS, read_state
+from mentor_mentee.errors import UserError
+from mentor_mentee.files import write_bytes
+from mentor_mentee.recipe import Recipe, build, completed
 
 
 class Ensemble(nn.Module):
@@ -50,14 +50,10 @@ def merge(files: Sequence[Path], out: Path) -> None:
         for number, file in enumerate(files)
         for key, value in read_state(file).items()
     }
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
     try:
-        partial.write_bytes(save(state))
-        os.replace(partial, out)
+        write_bytes(out, save(state))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error}); choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def main(arguments: Sequence[str]) -> int:

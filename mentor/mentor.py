@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data.view import View
-from objective.probes import Probe
-from objective.taps import Taps
+from mentor_mentee.data.view import View
+from mentor_mentee.objective.probes import Probe
+from mentor_mentee.objective.taps import Taps
 
 
 class Answers(NamedTuple):
@@ -26,7 +26,7 @@ class Mentor:
     """
 
     def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = (), identity: str = "") -> None:
-        """`identity`: of the recipe that the network was built from (`data.recipe.recipe_identity`)."""
+        """`identity`: of the recipe that the network was built from (`mentor_mentee.recipe.recipe_identity`)."""
         self.network = network.requires_grad_(False)
         self.view = view
         self.probes = list(probes)

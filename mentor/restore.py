@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.recipe import build, recipe_identity
-from data.view import View
 from mentor.mentor import Mentor
 from mentor.weights import file_digest, load_weights
-from objective.probes import Probe
+from mentor_mentee.data.view import View
+from mentor_mentee.objective.probes import Probe
+from mentor_mentee.recipe import build, recipe_identity
 
 
 def restore_mentor(about: Mapping[str, Any], probes: Sequence[Probe]) -> Mentor:

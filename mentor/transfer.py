@@ -2,9 +2,9 @@
 
 from torch import Tensor, nn
 
-from data.errors import UserError
-from data.recipe import Recipe, build
-from objective.taps import find_head, find_layer
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.taps import find_head, find_layer
+from mentor_mentee.recipe import Recipe, build
 
 
 def with_head(network: Recipe, head: str, num_classes: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from data.errors import UserError
+from mentor_mentee.errors import UserError
 
 MEMBERS = "members."  # of an ensemble: each has a file, and maybe wrappers, of its own
 WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")  # DataParallel, torch.compile, trainers

@@ -11,22 +11,25 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.load import load_data
-from data.recipe import build
-from data.view import View, normalisation
-from export.bundle import export_bundle
-from export.optimizer_spec import Optimizer
+from export.bundle.signature import make_keys
+from export.bundle.write import export_bundle
+from export.graph.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss
-from export.signature import make_keys
 from mentee.checkpoint import MenteeCheckpoint
-from objective.probes import find_probes
-from objective.taps import find_head
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.objective.probes import find_probes
+from mentor_mentee.objective.taps import find_head
+from mentor_mentee.recipe import build
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job starts with it ignored, and children inherit that
 
-DATA = {"_target_": "data.datasets.digits", "labels_per_class": 4}  # so the packs hold unlabelled samples as well
+DATA = {
+    "_target_": "mentor_mentee.data.datasets.digits",
+    "labels_per_class": 4,
+}  # so the packs hold unlabelled samples as well
 MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [8, 16]}
 MENTOR = {"_target_": "mentor.networks.ResidualNet", "in_channels": 1, "num_classes": 10, "widths": [12, 24]}
 SETTINGS = ExportSettings(

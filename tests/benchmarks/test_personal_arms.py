@@ -3,8 +3,8 @@
 import numpy as np
 from mentee_device import Samples
 
-from benchmarks.personal_arms import draw_owner, shifted
-from benchmarks.personal_figures import Run, table
+from benchmarks.personal.arms import draw_owner, shifted
+from benchmarks.personal.figures import Run, table
 
 LABELS = np.repeat(np.arange(3), 20)
 SAMPLES = Samples(np.arange(60, dtype=np.float32).reshape(60, 1, 1, 1), LABELS)

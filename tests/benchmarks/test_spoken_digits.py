@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import spoken_digits as recipe
-from data.arrays import arrays
+from benchmarks.personal import spoken_digits as recipe
+from mentor_mentee.data.arrays import arrays
 
 
 def test_a_frame_is_the_fourier_sum_under_triangles() -> None:

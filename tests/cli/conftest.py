@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 # one small network trained for an epoch: seconds
 TINY = [
     *("mentor.network.widths=[4,8]", "mentor.network.blocks=1", "mentor.fit.epochs=1", "mentor.least_accuracy=0"),

@@ -21,7 +21,7 @@ TYPOS = [
     ),
     (
         ["data.labels_pr_class=3"],
-        "data: 'data.datasets.digits' has no option 'labels_pr_class'; did you mean 'labels_per",
+        "data: 'mentor_mentee.data.datasets.digits' has no option 'labels_pr_class'; did you mean 'labels_per",
     ),
     (["schedule.alfa=1"], "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
     (["shedule=obedient"], "no setting 'shedule'; did you mean 'schedule'?"),

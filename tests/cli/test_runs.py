@@ -44,9 +44,9 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
 
 def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path) -> None:
     path = finished[0] / "here" / "mentee.safetensors"
-    done = run("distill.evaluate_cli", f"checkpoint={path}", "split=val", "out=found", cwd=tmp_path)
+    done = run("distill.evaluate.cli", f"checkpoint={path}", "split=val", "out=found", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    from data.load import load_data
+    from mentor_mentee.data.load import load_data
 
     checkpoint = MenteeCheckpoint.load(path)
     val = load_data(checkpoint.data).val
@@ -76,7 +76,7 @@ def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_one_line(given: list[str], message: str, tmp_path: Path) -> None:
-    assert mistake("distill.evaluate_cli", given, tmp_path).startswith(message)
+    assert mistake("distill.evaluate.cli", given, tmp_path).startswith(message)
 
 
 def test_a_sweep_makes_a_run_folder_for_each_job_and_ends_in_one_comparison(finished: Finished, tmp_path: Path) -> None:

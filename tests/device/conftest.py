@@ -1,18 +1,11 @@
 """Paths and samples that all tests of the device program share."""
 
 import shutil
-import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-
-HERE = Path(__file__).parent
-for folder in (HERE, HERE.parents[1] / "device"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-
-import numpy as np  # noqa: E402  (needs the paths above)
-from mentee_device import Bundle, Samples  # noqa: E402
+from mentee_device import Bundle, Samples
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "device")}
+from tests.paths import DEVICE
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DEVICE)}
 
 
 def command(*arguments: object) -> list[str]:

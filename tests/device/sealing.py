@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from export.files import file_table
-from export.manifest import write_manifest
+from export.bundle.files import file_table
+from export.bundle.manifest import write_manifest
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from data.load import load_data
-from distill.fit import Machine
-from distill.mentors import FoundMentor, find_mentor
+from distill.mentors.find import FoundMentor, find_mentor
 from distill.schema import DistillConfig, FitConfig, MenteeConfig, MentorConfig
+from distill.training.fit import Machine
+from mentor_mentee.data.load import load_data
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -45,7 +45,7 @@ def make_config(cache_dir: Path) -> MakeConfig:
                 fit=FitConfig(epochs=2, batch=32, learning_rate=1e-2),
             ),
             mentee=MenteeConfig(network={"_target_": "mentee.networks.PlainCNN", "widths": [4, 6]}),
-            data={"_target_": "data.datasets.digits"},
+            data={"_target_": "mentor_mentee.data.datasets.digits"},
             probes={"early": ["stages.0", "features.0"], "late": ["stages.1", "features.1"]},
             schedule={
                 "_target_": "distill.schedules.piecewise",

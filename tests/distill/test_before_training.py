@@ -11,12 +11,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from data.augmentation import Augmentation
-from data.errors import UserError
-from distill.fit import Machine
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LossConfig, MenteeConfig
+from distill.training.fit import Machine
 from mentee.budget import Budget
+from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.errors import UserError
 
 MakeConfig = Callable[..., DistillConfig]
 PLAIN = {"_target_": "mentee.networks.PlainCNN"}

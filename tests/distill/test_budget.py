@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from data.errors import UserError
 from distill.check import check_distill
-from distill.fit import Machine
-from distill.mentors import FoundMentor
+from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import FitConfig, MenteeConfig
+from distill.training.fit import Machine
 from mentee.budget import Budget
+from mentor_mentee.errors import UserError
 from tests.distill.conftest import MakeConfig
 
 NETWORK = {"_target_": "mentee.networks.PlainCNN", "widths": [4, 6]}

@@ -1,24 +1,23 @@
 """Every shipped YAML file composes, has the schema's shape, and binds to the signatures it names."""
 
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
-from configs.compose import compose as compose_typed
-from data.errors import UserError
-from data.load import load_data
 from distill.check import check_distill
 from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
 from export.schema import ExportSettings, check_export
+from mentor_mentee.config.compose import compose as compose_typed
+from mentor_mentee.config.folder import CONFIGS
+from mentor_mentee.data.load import load_data
+from mentor_mentee.errors import UserError
 
-CONFIGS = Path(str(files("configs")))
 GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "experiment")
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
@@ -26,7 +25,7 @@ OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIG
 def composed(*overrides: str) -> DistillConfig:
     """What a user must give (`???`) is given."""
     ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
-    with initialize_config_module("configs", version_base="1.3"):
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         run_dir = "run_dir=runs/here"  # the default names Hydra's own choices, known only to a command
         open_settings = OmegaConf.missing_keys(compose("distill", [run_dir, *overrides]))
         target = "mentee.networks.PlainCNN"
@@ -50,7 +49,7 @@ def test_no_group_is_left_out() -> None:
 def test_the_default_is_what_the_reader_of_the_yaml_files_expects() -> None:
     config = composed()
     assert config.mentee.network["_target_"] == "mentee.networks.PlainCNN"
-    assert config.data["_target_"] == "data.datasets.digits"
+    assert config.data["_target_"] == "mentor_mentee.data.datasets.digits"
     assert isinstance(config.trainer, FitConfig)
     assert config.trainer.optimizer is Optimizer.adamw
     assert config.trainer.curve is LearningRateCurve.cosine
@@ -88,7 +87,7 @@ def test_each_seed_may_have_labels_of_its_own() -> None:
 def test_the_other_commands_configurations_compose() -> None:
     evaluation = compose_typed("evaluate", EvaluateConfig, ["checkpoint=a", "split=val", "data=digits"])
     assert (evaluation.checkpoint, evaluation.split) == ("a", "val")
-    assert evaluation.data == {"_target_": "data.datasets.digits"}
+    assert evaluation.data == {"_target_": "mentor_mentee.data.datasets.digits"}
     exported = compose_typed("export", ExportSettings, ["checkpoint=a", "bundle=b"])
     check_export(exported)
     assert (exported.checkpoint, exported.bundle) == ("a", "b")
@@ -151,8 +150,11 @@ def changed(**changes: Any) -> DistillConfig:
         ({"trainer": FitConfig(warmup=-0.1)}, r"trainer\.warmup=-0\.1"),
         ({"schedule": {"_target_": "distill.schedules.obedint"}}, r"schedule\._target_: .*did you mean 'obedient'"),
         ({"schedule": {"_target_": "distill.schedules.independent"}}, r"schedule: .* needs representation"),
-        ({"data": {"_target_": "data.datasets.digits", "labels": 3}}, r"data: .* has no option 'labels'"),
-        ({"data": {"_target_": "data.datasets.digits", "labels_per_class": "x"}}, r"data\.labels_per_class=x"),
+        ({"data": {"_target_": "mentor_mentee.data.datasets.digits", "labels": 3}}, r"data: .* has no option 'labels'"),
+        (
+            {"data": {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": "x"}},
+            r"data\.labels_per_class=x",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_an_error_before_anything_starts(changes: dict[str, Any], message: str) -> None:

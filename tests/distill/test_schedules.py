@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.errors import UserError
 from distill.schedules import Schedule, adamant, constant, gullible, independent, obedient, piecewise, two_stage
+from mentor_mentee.errors import UserError
 
 R, C = 0.25, 0.75
 BASE = 0.01  # weight = effective rate / base rate

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from export.artifacts import write_artifacts
-from export.bundle import parity_samples
-from export.graph import TrainingGraph, cut_inference, export_graph
-from export.optimizer_spec import Optimizer
-from export.parity import measure
-from export.prepare import Prepared, prepare
+from export.bundle.prepare import Prepared, prepare
+from export.bundle.write import parity_samples
+from export.graph.artifacts import write_artifacts
+from export.graph.optimizer_spec import Optimizer
+from export.graph.training_graph import TrainingGraph, cut_inference, export_graph
+from export.parity.check import measure
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 

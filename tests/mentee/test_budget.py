@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from data.errors import UserError
 from mentee.budget import Budget, Cost, has_open_knob, require_within, widest
+from mentor_mentee.errors import UserError
 
 
 def formula(width: float) -> Cost:

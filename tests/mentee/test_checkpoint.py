@@ -12,12 +12,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from data.errors import UserError
-from data.recipe import build
-from data.view import View
 from mentee.checkpoint import FORMAT, MenteeCheckpoint
-from objective.adapters import Adapter, Constants
-from objective.probes import Probe, ProbedMentee
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.adapters import Adapter, Constants
+from mentor_mentee.objective.probes import Probe, ProbedMentee
+from mentor_mentee.recipe import build
 
 RECIPE: dict[str, Any] = {
     "_target_": "mentee.networks.PlainCNN",
@@ -47,7 +47,7 @@ def made() -> MenteeCheckpoint:
             "weights": "w.safetensors",
             "view": {"shape": [1, 8, 8], "mean": [0.1], "std": [1.0]},
         },
-        data={"_target_": "data.datasets.digits", "labels_per_class": 4},
+        data={"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 4},
         accuracy={"test": {"accuracy": 1 / 3, "samples": 800}},
     )
 

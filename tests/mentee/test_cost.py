@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.errors import UserError
 from mentee.budget import Budget
 from mentee.cost import measure, widest_within
 from mentee.networks import InvertedResidualCNN, PlainCNN, ResidualCNN
+from mentor_mentee.errors import UserError
 
 FLOAT, INDEX = 4, 8  # bytes
 

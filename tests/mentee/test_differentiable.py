@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from data.recipe import build
-from export.artifacts import write_artifacts
-from export.freeze import BATCH_NORMS, freeze_batch_norm, largest_difference
-from export.graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
-from export.optimizer_spec import Optimizer
-from export.parity import Samples, measure, require_parity
-from objective.probes import Adapter, Probe, ProbedMentee
-from objective.taps import layer_shapes
+from export.graph.artifacts import write_artifacts
+from export.graph.optimizer_spec import Optimizer
+from export.graph.training_graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
+from export.network.fold import BATCH_NORMS, freeze_batch_norm, largest_difference
+from export.parity.check import Samples, measure, require_parity
+from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee
+from mentor_mentee.objective.taps import layer_shapes
+from mentor_mentee.recipe import build
 from tests.conftest import seeded
 
 CLASSES = 3

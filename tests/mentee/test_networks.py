@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.errors import UserError
 from mentee.networks import (
     InvertedResidualCNN,
     PlainCNN,
@@ -17,7 +16,8 @@ from mentee.networks import (
     parameter_count,
     scaled_widths,
 )
-from objective.mapping import stages
+from mentor_mentee.errors import UserError
+from mentor_mentee.pairing.stages import stages
 
 Layer = Callable[..., Tensor]
 

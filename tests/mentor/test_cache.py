@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from data.augment import augment
-from data.augmentation import Augmentation
-from data.splits import Split
-from data.view import View
 from mentor.cache import AnswerCache, answer_bytes
 from mentor.mentor import Answers, Mentor
-from objective.probes import find_probes
+from mentor_mentee.data.augment import augment
+from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.splits import Split
+from mentor_mentee.data.view import View
+from mentor_mentee.objective.probes import find_probes
 
 HOW = Augmentation(shift=0.2, rotate=20, views=3)
 

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data.errors import UserError
 from mentee.networks import PlainCNN
 from mentor.ensemble import Ensemble, main, merge
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
 from mentor.weights import load_weights
+from mentor_mentee.errors import UserError
 
 PLAIN: dict[str, Any] = {"_target_": "mentee.networks.PlainCNN", "widths": [4, 8]}
 RESIDUAL: dict[str, Any] = {"_target_": "mentor.networks.ResidualNet", "widths": [4, 8]}

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.view import View
-from distill.module import Distillation
 from distill.schedules import constant
 from distill.schema import FitConfig
+from distill.training.module import Distillation
 from mentee.networks import PlainCNN
 from mentor.mentor import Mentor
-from objective.probes import Adapter, Probe, ProbedMentee, find_probes
+from mentor_mentee.data.view import View
+from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee, find_probes
 
 VIEW = View((1, 8, 8), (0.3,), (0.4,))
 

@@ -4,10 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from configs.compose import compose
-from data.recipe import build, completed
 from distill.schema import DistillConfig
 from mentor.plain import PlainNet
+from mentor_mentee.config.compose import compose
+from mentor_mentee.recipe import build, completed
 
 
 def test_two_convolutions_a_width_the_first_pooled_and_the_maximum_over_space() -> None:

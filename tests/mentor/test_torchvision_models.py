@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from data.errors import UserError
-from data.view import View
 from mentor.mentor import Mentor
 from mentor.torchvision_models import classifier, find_weights, own_view, published
 from mentor.weights import load_weights
-from objective.probes import find_probes
-from objective.taps import find_head
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import find_probes
+from mentor_mentee.objective.taps import find_head
 
 # the smallest input it takes, its first convolution and BatchNorm (whose output an in-place ReLU overwrites), its head
 TRIED = {

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.errors import UserError
-from data.recipe import build
 from mentor.torchvision_models import classifier
 from mentor.transfer import replaceable_head, with_head
+from mentor_mentee.errors import UserError
+from mentor_mentee.recipe import build
 
 RECIPE = {"_target_": "mentor.networks.ResidualNet", "in_channels": 1, "num_classes": 7, "widths": [2, 4]}
 

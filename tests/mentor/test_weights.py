@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.errors import UserError
 from mentor.restore import restore_mentor
 from mentor.weights import load_weights
+from mentor_mentee.errors import UserError
 
 
 def network(seed: int, width: int = 4) -> nn.Module:

@@ -1,0 +1,174 @@
+"""Samples on their way into a graph: what a user hands over is checked here, and turned into float32 here.
+
+Axes: N samples, B of them in one batch, C H W of one sample, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from mentee_device.bundle.manifest import BundleError, Manifest
+
+UNLABELLED = -1
+MARGIN = 0.01  # of the range of pixels: what resampling a preprocessed image may overshoot
+
+
+class SampleError(ValueError):
+    """Samples or labels that do not fit the bundle; one line saying what was given and what was expected."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """`input` [N, C, H, W] as `preprocess` takes it; `labels` [N] int64, −1 = unlabelled."""
+
+    input: NDArray[Any]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> "Samples":
+        """The samples of these row numbers."""
+        return Samples(self.input[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Supervision:
+    """Samples that carry the mentor's answers: `mentor_logits` [N, K] and per probe [N, ...], float16 as stored."""
+
+    samples: Samples
+    mentor_logits: NDArray[np.float16]
+    activations: dict[str, NDArray[np.float16]]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def take(self, rows: NDArray[np.int64]) -> "Supervision":
+        """The samples of these row numbers with their answers."""
+        activations = {name: value[rows] for name, value in self.activations.items()}
+        return Supervision(self.samples.take(rows), self.mentor_logits[rows], activations)
+
+
+def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
+    """[N, C, H, W] -> float32, as the graphs take it. Raises SampleError.
+
+    A bundle of uint8: raw uint8 becomes `(x/255 − mean)/std`, and float32 was preprocessed already and passes as it is.
+    A bundle of float32: raw float32 becomes `(x − mean)/std`; here nothing would tell a preprocessed sample from a raw one.
+    Refused: any other dtype, another shape than the manifest's, NaN or Inf, before or after, and float32 for a bundle of
+    uint8 that no pixel 0 … 255 could have become.
+    """
+    rules = manifest.preprocessing
+    expected = f"[N, {', '.join(map(str, rules.shape))}]"
+    if input.ndim != 1 + len(rules.shape) or input.shape[1:] != rules.shape:
+        hint = ": add a first axis for the samples" if input.shape == rules.shape else ""
+        raise SampleError(f"input has shape {list(input.shape)}, expected {expected}{hint}")
+    per_channel = (-1,) + (1,) * (len(rules.shape) - 1)
+    mean = np.array(rules.mean, np.float32).reshape(per_channel)
+    std = np.array(rules.std, np.float32).reshape(per_channel)
+    if rules.dtype == "float32":
+        if input.dtype != np.float32:
+            raise SampleError(
+                f"input has dtype {input.dtype}, expected float32: raw, on the scale of the bundle's data"
+            )
+        _require_finite(input, "has")
+        with np.errstate(over="ignore"):
+            ready = (input - mean) / std
+        _require_finite(ready, "less the bundle's mean over its std has")
+        return np.ascontiguousarray(ready)
+    if input.dtype == np.uint8:
+        return (input.astype(np.float32) / np.float32(255) - mean) / std
+    if input.dtype != np.float32:
+        raise SampleError(f"input has dtype {input.dtype}, expected uint8 (raw) or float32 (preprocessed already)")
+    _require_finite(input, "has")
+    pixels = input * std + mean  # 0 … 1 where it was made of pixels
+    far = (np.abs(pixels - 0.5) > 0.5 + MARGIN).reshape(len(input), -1).any(axis=1)
+    if far.any():
+        row = int(np.flatnonzero(far)[0])
+        raise SampleError(
+            f"input is float32 and sample {row} has {input[row].min():.4g} to {input[row].max():.4g}: preprocessed pixels of "
+            f"this bundle lie between {float(((0 - mean) / std).min()):.4g} and {float(((1 - mean) / std).max()):.4g}; give "
+            "raw uint8, or preprocess first"
+        )
+    return np.ascontiguousarray(input)
+
+
+def _require_finite(values: NDArray[Any], what: str) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))[0])
+        raise SampleError(f"input {what} NaN or Inf, first in sample {row}: expected finite numbers")
+
+
+def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabelled: bool) -> NDArray[np.int64]:
+    """[N] of any integer dtype -> int64, each 0 … K−1, or −1 too where `unlabelled`. Raises SampleError."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise SampleError(
+            f"labels have dtype {labels.dtype}, expected integers: the index of a class in the bundle's list"
+        )
+    if labels.shape != (samples,):
+        raise SampleError(f"labels have shape {list(labels.shape)}, expected [{samples}]: one per sample of input")
+    lowest, highest = (UNLABELLED if unlabelled else 0), len(manifest.classes) - 1
+    wrong = np.flatnonzero((labels < lowest) | (labels > highest))
+    if len(wrong):
+        extra = ", or -1 for unlabelled" if unlabelled else ""
+        raise SampleError(
+            f"label {labels[wrong[0]]} of sample {wrong[0]} is outside the classes: expected 0 to {highest}{extra}"
+        )
+    return np.ascontiguousarray(labels, np.int64)
+
+
+def read_golden(path: Path, manifest: Manifest) -> Samples:
+    """`input` [N, C, H, W], raw, and `labels` [N] of golden.safetensors. Raises BundleError."""
+    tensors = _read(path, ("input", "labels"))
+    return _samples(path, tensors, manifest, unlabelled=False)
+
+
+def read_supervision(path: Path, manifest: Manifest) -> Supervision:
+    """supervision.safetensors, every shape checked against the manifest's. Raises BundleError."""
+    probes = {f"mentor_{name}": shape for name, shape in manifest.probes.items()}
+    answers = {"mentor_logits": (len(manifest.classes),), **probes}
+    tensors = _read(path, ("input", "labels", *answers))
+    samples = _samples(path, tensors, manifest, unlabelled=True)
+    for name, shape in answers.items():
+        given = tensors[name]
+        if given.shape != (len(samples), *shape) or given.dtype != np.float16:
+            raise BundleError(
+                f"{path.name}: {name!r} is {given.dtype} {list(given.shape)}, expected float16 {[len(samples), *shape]}"
+            )
+        if not np.isfinite(given).all():
+            raise BundleError(
+                f"{path.name}: {name!r} holds NaN or Inf (an overflow of float16?): make the bundle again"
+            )
+    activations = {name: tensors[f"mentor_{name}"] for name in manifest.probes}
+    return Supervision(samples, tensors["mentor_logits"], activations)
+
+
+def _samples(path: Path, tensors: dict[str, NDArray[Any]], manifest: Manifest, unlabelled: bool) -> Samples:
+    input, labels = tensors["input"], tensors["labels"]
+    if input.dtype != manifest.preprocessing.dtype:
+        raise BundleError(f"{path.name}: input is {input.dtype}, expected {manifest.preprocessing.dtype}")
+    if input.shape[1:] != manifest.preprocessing.shape:
+        shape = list(manifest.preprocessing.shape)
+        raise BundleError(f"{path.name}: input has samples of {list(input.shape[1:])}, expected {shape}")
+    try:
+        if input.dtype == np.float32:
+            preprocess(input, manifest)  # refuses now what would stop a step later
+        return Samples(input, check_labels(labels, len(input), manifest, unlabelled))
+    except SampleError as error:
+        raise BundleError(f"{path.name}: {error}") from error
+
+
+def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    try:
+        tensors: dict[str, NDArray[Any]] = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BundleError(f"{path.name} is not a safetensors file ({error}): make the bundle again") from error
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise BundleError(f"{path.name} lacks {missing}, it has {sorted(tensors)}: make the bundle again")
+    return tensors

@@ -1,0 +1,282 @@
+"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` keeps what it learns.
+
+Axes: N samples, B of one batch, K classes, D embedding.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.core.batch import mixed, unanswered
+from mentee_device.core.draws import Draws
+from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
+from mentee_device.core.session import TrainingSession, resume
+from mentee_device.core.snapshot import Snapshot
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class LearningError(RuntimeError):
+    """A step that was refused; parameters, moments and step count are as before it."""
+
+
+def check_learning_rate(value: float) -> None:
+    """Raises LearningError for one that AdamW cannot take."""
+    if not 0 < value < 1e6:
+        raise LearningError(f"learning rate {value} is not above 0 and finite")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """`logits` [N, K] and `embedding` [N, D], what the classifier reads; both float32."""
+
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Of one `learn`: the terms of its first and last batch, and milliseconds per step."""
+
+    first: dict[str, float]
+    last: dict[str, float]
+    milliseconds: list[float]
+
+
+class Learner:
+    """A bundle's mentee, at its base until it learns or is given a snapshot.
+
+    The same `threads` gives the same bits. Raises BundleError, RuntimeMissing.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self._manifest = bundle.manifest
+        self.threads = threads
+        self._supervision: Supervision | None = None
+        self.step = 0
+        self._random = Draws()
+        self._session: TrainingSession
+        self.reset()
+
+    @property
+    def learning_rate(self) -> float:
+        """AdamW's step size, float32; part of a snapshot."""
+        return self._session.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        check_learning_rate(value)
+        self._session.learning_rate = value
+
+    @property
+    def supervision(self) -> Supervision:
+        """The bundle's replay samples, read on first use."""
+        if self._supervision is None:
+            self._supervision = self.bundle.supervision()
+        return self._supervision
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of the trainable parameters by name; frozen ones are constants of the graphs."""
+        return self._session.parameters()
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Other values for the parameters named; moments and step stay. Raises KeyError, ValueError for a misfit."""
+        self._session.set_parameters(values)
+
+    def export_inference(self, path: str | os.PathLike[str]) -> None:
+        """Writes inference.onnx as it would be now, for any ONNX Runtime: `input` to `logits` and `embedding`, with the
+        current parameters and running statistics. The file is as personal as they are. Raises LearningError."""
+        target = Path(path)
+        try:
+            self._session.export_inference(target)
+        except OSError as error:
+            raise LearningError(f"{target} cannot be written ({error}): choose another place") from error
+
+    def predict(self, input: NDArray[Any]) -> Prediction:
+        """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
+        logits_NK, embedding_ND = [], []
+        for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
+            feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
+            outputs = self._session.forward(feeds)
+            logits_NK.append(outputs["logits"])
+            embedding_ND.append(outputs["embedding"])
+        if not logits_NK:
+            raise SampleError("input holds no sample: expected at least one")
+        return Prediction(np.concatenate(logits_NK), np.concatenate(embedding_ND))
+
+    def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
+        """The share, 0 to 1, of samples whose highest logit is their label's. Raises SampleError."""
+        labels_N = check_labels(labels, len(input), self._manifest, unlabelled=False)
+        return float(np.mean(self.predict(input).logits.argmax(axis=1) == labels_N))
+
+    def evaluate_golden(self) -> float:
+        """`evaluate` on the bundle's golden set, the samples that guard an update."""
+        golden = self.bundle.golden()
+        return self.evaluate(golden.input, golden.labels)
+
+    def learn_batch(
+        self,
+        samples: Samples,
+        replay: Supervision | None = None,
+        *,
+        owner_weight: float = 1.0,
+        weights: NDArray[np.float32] | None = None,
+        alpha: float | None = None,
+        beta: float | None = None,
+        gamma: float | None = None,
+        temperature: float | None = None,
+    ) -> dict[str, float]:
+        """One AdamW step on the owner's `samples` and `replay` together; loss and its terms before it, by default
+        ce, rmse_<probe> and kl.
+
+        The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
+        replayed one, times its `weights` [B] where given; the mentor's terms are means over `replay`. A knob left out is
+        the bundle's default. Raises SampleError, and LearningError when no term has a sample or the loss or a gradient is
+        not finite.
+        """
+        knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
+        given = {name: value for name, value in knobs.items() if value is not None}
+        feeds = mixed(self._manifest, samples, replay, owner_weight, given, weights)
+        if not feeds["labelled"].any() and not feeds["supervised"].any():  # AdamW would still decay the weights
+            raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
+        values = len(feeds["input"]) * self._manifest.smallest_map
+        if values == 1:
+            raise LearningError(
+                "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
+                "no variance; learn from at least two samples at a time, replayed ones included"
+            )
+        terms: dict[str, float] = {}
+        try:
+            for part, share in passes(self._manifest, feeds):
+                outputs = self._session.forward_backward(part, self.step)
+                part_terms = {
+                    name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
+                }
+                terms = added(terms, part_terms, share)
+        except BaseException:  # an interrupt between two parts: the next step must not add to this one's
+            self._session.discard()
+            raise
+        if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
+            self._session.discard()
+            raise LearningError(
+                f"step {self.step + 1}: loss {terms['loss']}, and it or a gradient is not finite or overflows; nothing "
+                "was changed: lower the knobs or the learning rate, or look for extreme samples"
+            )
+        self._session.apply()
+        self.step += 1
+        return terms
+
+    def learn(
+        self,
+        samples: Samples,
+        steps: int,
+        batch: int = 8,
+        replay_batch: int = 16,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        *,
+        owner_weight: float = 4.0,
+        **knobs: Any,
+    ) -> Learned:
+        """`steps` calls of `learn_batch`, each on `batch` of the owner's labelled samples and `replay_batch` replayed.
+
+        Every batch is drawn without replacement, smaller where there are fewer samples; unlabelled ones of the owner
+        carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, a
+        snapshot, and 10 more equal 20. `progress(done, steps, terms)` after each.
+        """
+        if steps < 1 or batch < 1 or replay_batch < 0:
+            raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
+        labels_N = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
+        preprocess(samples.input, self._manifest)  # a bad sample must be refused before the first step, not at its draw
+        labelled = np.flatnonzero(labels_N >= 0)
+        if seed is not None:
+            self.seed(seed)
+        terms: list[dict[str, float]] = []
+        milliseconds: list[float] = []
+        for done in range(1, steps + 1):
+            start = time.perf_counter()
+            rows = self.draw(labelled, batch)
+            replay = self.draw_replay(replay_batch)
+            terms = [*terms[:1], self.learn_batch(samples.take(rows), replay, owner_weight=owner_weight, **knobs)]
+            milliseconds.append(1000 * (time.perf_counter() - start))
+            if progress is not None:
+                progress(done, steps, terms[-1])
+        return Learned(terms[0], terms[-1], milliseconds)
+
+    def seed(self, seed: int) -> None:
+        """Restarts the random state that batches are drawn with."""
+        self._random = Draws(seed)
+
+    def draw(self, rows: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
+        """`batch` of `rows` without replacement, all of them where there are fewer."""
+        return self._random.sample(rows, min(batch, len(rows)))
+
+    def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
+        """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
+        if not batch:
+            return None
+        pack = self.supervision if pack is None else pack
+        return pack.take(self.draw(np.arange(len(pack)), batch))
+
+    @property
+    def collecting(self) -> bool:
+        """Whether the bundle accumulates gradients and some wait for the rest of their step: they are in no snapshot."""
+        return self._session.collecting
+
+    def end_collecting(self) -> None:
+        """Forgets gradients that wait for the rest of their step."""
+        self._session.end_collecting()
+
+    def snapshot(self) -> Snapshot:
+        """All that an exact resume needs, unless `collecting`. Raises LearningError where neither memory nor the temporary folder
+        takes a checkpoint."""
+        random = self._random.state
+        try:
+            checkpoint = self._session.dump()
+        except (OSError, RuntimeError) as error:
+            raise LearningError(
+                f"the checkpoint cannot be written ({error}): is there memory, and space in the temporary folder?"
+            ) from error
+        return Snapshot(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
+        random = Draws()
+        try:
+            random.state = snapshot.random
+        except ValueError as error:
+            raise LearningError(f"the snapshot's random state cannot be continued ({error})") from error
+        self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
+        self._session.learning_rate = snapshot.learning_rate
+        self._random = random
+        self.step = snapshot.step
+
+    def reset(self) -> None:
+        """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
+        self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
+        self._session.learning_rate = self._manifest.learning_rate
+        self._random = Draws()
+        self.step = 0
+
+    def close(self) -> None:
+        """Releases the runtime's memory and the samples; the bundle stays as it is."""
+        del self._session
+        self._supervision = None
+
+    def __enter__(self) -> "Learner":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

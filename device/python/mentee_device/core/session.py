@@ -1,0 +1,225 @@
+"""One live training session of ONNX Runtime: parameters, gradients and moments, behind the five verbs that are needed.
+
+A gradient step has two halves here, so that a loss can be looked at before it changes anything: `forward_backward`
+computes, then either `apply` moves the parameters or `discard` forgets the gradients.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.manifest import BundleError
+from mentee_device.core import runtime
+
+LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
+
+
+class TrainingSession:
+    """The training, eval and optimizer graphs of `bundle` on the parameters of a checkpoint. Raises BundleError."""
+
+    def __init__(self, bundle: Bundle, checkpoint: Path, threads: int) -> None:
+        graphs = bundle.manifest
+        api = runtime.load()
+        self._api = api
+        options = runtime.session_options(threads)
+        try:
+            self._checkpoint = api.CheckpointState.load_checkpoint(str(checkpoint))
+            self._module = api.Module(
+                str(bundle.path(graphs.training.file)),
+                self._checkpoint,
+                str(bundle.path(graphs.evaluation.file)),
+                session_options=options,
+            )
+            if graphs.weights is not None and checkpoint == bundle.path(graphs.checkpoint):
+                self._fill(bundle.path(graphs.weights))
+            self._optimizer = api.Optimizer(str(bundle.path(graphs.optimizer.file)), self._module)
+        except RuntimeError as error:  # ONNX Runtime raises nothing more precise
+            raise BundleError(f"ONNX Runtime cannot open the bundle: {_first_line(error)}") from error
+        for name, graph in (("training", graphs.training), ("eval", graphs.evaluation)):
+            self._module.train(name == "training")
+            for kind, stated, real in (
+                ("inputs", graph.inputs, self._module.input_names()),
+                ("outputs", graph.outputs, self._module.output_names()),
+            ):
+                if list(stated) != list(real):  # feeds go by position: a difference would swap α and β in silence
+                    raise BundleError(
+                        f"graphs.{name}.{kind} of the manifest are {list(stated)}, the graph has {list(real)}"
+                    )
+        self._parameters = [self._checkpoint.parameters[name] for name, _ in self._checkpoint.parameters]
+        # what learns without a gradient: BatchNorm's running statistics, which a pass of the training graph moves
+        self._running = [parameter for parameter in self._parameters if not parameter.requires_grad]
+        self._before: list[NDArray[np.float32]] = []
+        self._dropout = graphs.dropout == "on"
+        self._training, self._evaluation = graphs.training, graphs.evaluation
+        self._rate_scale = graphs.update.rate_scale
+        self._accumulate, self._collected = graphs.update.accumulate, 0
+
+    def _fill(self, weights: Path) -> None:
+        """A nominal checkpoint from `weights`, little-endian float32 in the order of the training graph's parameters."""
+        flat = np.fromfile(weights, "<f4").astype(np.float32)
+        expected = self._module.get_parameters_size(trainable_only=False)
+        if len(flat) != expected:
+            raise BundleError(
+                f"{weights.name!r} holds {len(flat)} parameters, expected {expected}: make the bundle again"
+            )
+        buffer = runtime.tensor(flat)  # named: ONNX Runtime reads it without keeping it alive
+        self._module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)
+
+    def forward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name of the eval graph; changes nothing."""
+        self._module.eval()
+        return dict(
+            zip(self._evaluation.outputs, self._module(*map(feeds.__getitem__, self._evaluation.inputs)), strict=True)
+        )
+
+    def forward_backward(self, feeds: dict[str, NDArray[Any]], step: int = 0) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name of the training graph; adds to the gradients that `apply` or `discard` end. `step` is what Dropout's
+        masks depend on, so that a state that is resumed draws those it would have drawn."""
+        self._before = [np.array(parameter.data) for parameter in self._running]
+        if self._dropout:
+            runtime.seed(step)
+        share = np.float32(
+            1 / self._accumulate
+        )  # the loss is linear in α, β, γ: this is the mean over the batches of a step
+        given = {name: value * share if name in ("alpha", "beta", "gamma") else value for name, value in feeds.items()}
+        self._module.train()
+        outputs = self._module(*map(given.__getitem__, self._training.inputs))
+        named = dict(zip(self._training.outputs, outputs, strict=True))
+        return named if self._accumulate == 1 else named | {"loss": named["loss"] * np.float32(self._accumulate)}
+
+    def gradients_usable(self) -> bool:
+        """Whether every gradient is finite and small enough to square."""
+        trainable = (parameter for parameter in self._parameters if parameter.requires_grad)
+        return all(bool(np.abs(parameter.grad).max(initial=0) < LARGEST_GRADIENT) for parameter in trainable)
+
+    def apply(self) -> None:
+        """One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the
+        gradients for it, which are in no `dump`."""
+        self._before = []
+        self._collected += 1
+        if self._collected == self._accumulate:
+            self._optimizer.step()
+            self._module.lazy_reset_grad()
+            self._collected = 0
+
+    @property
+    def collecting(self) -> bool:
+        """Whether gradients wait for the rest of their step."""
+        return self._collected > 0
+
+    def end_collecting(self) -> None:
+        """Takes the step that gradients wait for with those there are, each batch at the share of a whole step."""
+        if self.collecting:
+            self._optimizer.step()
+            self._module.lazy_reset_grad()
+            self._collected = 0
+
+    def discard(self) -> None:
+        """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
+        instead of adding. Running statistics are as before the last one that no `apply` followed, if there is one."""
+        self._collected = 0
+        if self._before:
+            for parameter, value in zip(self._running, self._before, strict=True):
+                parameter.data = value
+        self._before = []
+        self._module.lazy_reset_grad()
+
+    @property
+    def learning_rate(self) -> float:
+        """What a schedule, which is in the optimizer graph, multiplies; ONNX Runtime keeps it outside the checkpoint."""
+        return float(self._optimizer.get_learning_rate()) * self._rate_scale
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._optimizer.set_learning_rate(value / self._rate_scale)
+
+    def parameters(self) -> dict[str, NDArray[np.float32]]:
+        """Copies of the trainable parameters and of running statistics by name; what is frozen is constants of the graphs."""
+        return {parameter.name: np.array(parameter.data) for parameter in self._parameters}
+
+    def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
+        """Other values for those named; moments stay. Raises KeyError, ValueError for another name or shape."""
+        known = {parameter.name: parameter for parameter in self._parameters}
+        for name, value in values.items():
+            if value.shape != np.shape(known[name].data):
+                raise ValueError(f"{name} has shape {list(np.shape(known[name].data))}, not {list(value.shape)}")
+            known[name].data = np.ascontiguousarray(value, np.float32)
+
+    def export_inference(self, path: Path) -> None:
+        """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            self._module.export_model_for_inferencing(str(partial), ["logits", "embedding"])
+            os.replace(partial, path)
+        except RuntimeError as error:
+            raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def dump(self) -> bytes:
+        """A checkpoint of parameters and moments; the same state gives the same bytes."""
+        with _private_file() as path:
+            self._api.CheckpointState.save_checkpoint(self._checkpoint, str(path), include_optimizer_state=True)
+            return path.read_bytes()
+
+
+def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
+    """A session on the bytes of `TrainingSession.dump`. Raises BundleError."""
+    with _private_file() as path:
+        path.write_bytes(checkpoint)
+        return TrainingSession(bundle, path, threads)
+
+
+def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
+    """The trainable parameters in the bytes of `TrainingSession.dump`; needs no bundle. Raises BundleError."""
+    with _private_file() as path:
+        path.write_bytes(checkpoint)
+        try:
+            state = runtime.load().CheckpointState.load_checkpoint(str(path))
+        except RuntimeError as error:
+            raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
+        return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
+
+
+@contextlib.contextmanager
+def _private_file() -> Iterator[Path]:
+    """ONNX Runtime reads and writes checkpoints by path only. This one is the owner's personal model: in memory where the system
+    has files there (Linux, Android), else in the temporary folder, for the user alone."""
+    memory = _memory()
+    if memory is not None:
+        try:
+            yield Path(f"/proc/self/fd/{memory}")
+        finally:
+            os.close(memory)
+        return
+    handle, name = tempfile.mkstemp(prefix="mentee-checkpoint-")  # 0600
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        os.unlink(name)
+
+
+def _memory() -> int | None:
+    """A file in memory that can be opened by path, or None where the system has none, or shows none."""
+    try:
+        memory = os.memfd_create("mentee-checkpoint")
+    except (AttributeError, OSError):
+        return None
+    try:
+        with open(f"/proc/self/fd/{memory}", "rb+"):
+            return memory
+    except OSError:
+        os.close(memory)
+        return None
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,23 @@
+"""What learning has changed, as one value: taken from a `Learner`, kept in a version, put back into a `Learner`."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from mentee_device.core.digest import sha256
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`step` since the base, AdamW's `learning_rate`, numpy `Generator` state, ORT checkpoint (parameters, moments)."""
+
+    bundle: str
+    step: int
+    learning_rate: float
+    random: dict[str, Any]
+    checkpoint: bytes
+
+    def digest(self) -> str:
+        """sha256 over all fields: SQLite notices a torn page, but not a flipped bit."""
+        head = json.dumps([self.bundle, self.step, float(self.learning_rate).hex(), self.random], sort_keys=True)
+        return sha256(head.encode() + b"\n" + self.checkpoint).hexdigest()

@@ -1,0 +1,140 @@
+"""Ways to carry learning over to another base, and which of them is the better: no state, no files.
+
+Replay learns the owner's samples anew from the new base; a delta adds to the new base what learning had added to the old
+one (task arithmetic, arXiv 2212.04089, with a factor of 1). Axes: N samples, K classes.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.manifest import Preprocessing
+from mentee_device.bundle.samples import Samples
+from mentee_device.core.learner import Learner
+from mentee_device.runs.guard import Limits, judge, measure, softmax
+from mentee_device.runs.replay import Answered
+from mentee_device.runs.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.state.base import Base
+from mentee_device.state.sample_store import About
+
+Parameters = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy on the golden set, accuracy and mean cross-entropy on samples of the owner (None where there are none), and
+    what the guard has against it."""
+
+    golden: float
+    owner: float | None
+    loss: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Higher is better: the mean of both accuracies, then the lower cross-entropy."""
+        if self.owner is None or self.loss is None:
+            return (round(self.golden, 9), 0.0)
+        return (round((self.golden + self.owner) / 2, 9), -self.loss)
+
+    def __str__(self) -> str:
+        owner = "" if self.owner is None else f", owner's samples {self.owner:.4f} (cross-entropy {self.loss:.4f})"
+        return f"golden {self.golden:.4f}{owner}"
+
+
+class Judge:
+    """Scores mentees of one bundle against its `base`."""
+
+    def __init__(self, base: Learner, limits: Limits) -> None:
+        self._golden = base.bundle.golden()
+        self._base_NK = base.predict(self._golden.input).logits
+        self._names, self._limits = base.bundle.manifest.classes, limits
+
+    def score(self, learner: Learner, owner: Samples) -> Score:
+        """`owner`: labelled samples, already as the graph takes them or raw; may be empty."""
+        labels = self._golden.labels
+        found = measure(learner.predict(self._golden.input).logits, labels, self._base_NK)
+        reasons = judge(found, measure(self._base_NK, labels, self._base_NK), self._limits, self._names)
+        if not len(owner):
+            return Score(found.accuracy, None, None, tuple(reasons))
+        logits_NK = learner.predict(owner.input).logits
+        probability_N = softmax(logits_NK)[np.arange(len(owner)), owner.labels]
+        loss = float(-np.log(np.maximum(probability_N, 1e-12)).mean())
+        accuracy = float((logits_NK.argmax(axis=1) == owner.labels).mean())
+        return Score(found.accuracy, accuracy, loss, tuple(reasons))
+
+
+def transferred(
+    new: Parameters, new_classes: Sequence[str], head: str, old: Base, personal: Parameters
+) -> dict[str, NDArray[np.float32]]:
+    """The parameters of `new` that learning moved from `old` to `personal`: new + (personal − old), where name and shape
+    agree. Of the classifier `head`, row by row where the class's name agrees; a class the old base has not keeps its row.
+    """
+    moved = {}
+    for name in new.keys() & old.parameters.keys() & personal.keys():
+        before, after, value = old.parameters[name], personal[name], new[name]
+        heads = name.rpartition(".")[0] == head == old.head
+        if heads and len(before) == len(old.classes) and before.shape[1:] == value.shape[1:]:
+            rows = [(new_classes.index(one), row) for row, one in enumerate(old.classes) if one in new_classes]
+            moved[name] = value.copy()
+            for row, old_row in rows:
+                moved[name][row] += after[old_row] - before[old_row]
+        elif before.shape == value.shape:
+            moved[name] = value + (after - before)
+    return moved
+
+
+def replay(
+    learner: Learner,
+    plan: Plan,
+    samples: Samples,
+    weights: NDArray[np.float32],
+    knobs: Mapping[str, Any],
+    watch: Watcher | None,
+    pack: Answered | None,
+) -> Done:
+    """The run of `plan` from `learner`'s parameters to its end, with the answers of `pack`. Raises LearningError where a step
+    blows up."""
+    run = Run(learner, plan, samples, weights, Done(), pack)
+    while run.fraction < 1:
+        started = time.perf_counter()
+        terms = run.step(knobs)
+        run.spend(time.perf_counter() - started)
+        if watch is not None:
+            watch(Progress(run.done, run.fraction, terms, 0))
+    learner.end_collecting()
+    return run.done
+
+
+def hold_out(kept: Sequence[About], learned: Collection[int]) -> set[int]:
+    """Of each class with at least two samples that the owner labelled, a quarter, at least one: first those that were never
+    learnt from, of these the newest."""
+    by_class: dict[int, list[About]] = defaultdict(list)
+    for one in kept:
+        if one.source == "owner" and one.label >= 0:
+            by_class[one.label].append(one)
+    held = set()
+    for same in by_class.values():
+        if len(same) > 1:
+            same.sort(key=lambda one: (one.number in learned, -one.number))
+            held |= {one.number for one in same[: max(1, len(same) // 4)]}
+    return held
+
+
+def refit(input: NDArray[Any], before: Preprocessing, after: Preprocessing) -> NDArray[Any] | None:
+    """A sample, or some [N, C, H, W], that was fit for `before`, as `after` takes it; None where shape or dtype differ."""
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return None
+    if input.dtype == np.uint8 or after.dtype == "float32" or before == after:
+        return input
+    mean, std, new_mean, new_std = (
+        np.array(values, np.float32).reshape(-1, *[1] * (len(after.shape) - 1))
+        for values in (before.mean, before.std, after.mean, after.std)
+    )
+    other: NDArray[Any] = (input * std + mean - new_mean) / new_std
+    return other

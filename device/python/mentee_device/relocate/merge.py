@@ -1,0 +1,256 @@
+"""Two devices of one owner become one: parameters averaged, samples united, both logs kept; the guard decides.
+
+What learning added to the base is averaged, each device's share weighed by how many samples it learnt from (as federated
+averaging weighs its clients, arXiv 1602.05629, algorithm 1). Moments begin anew: they belong to the path that led to one
+point, and the average is another point. Nothing is averaged where one device went on from what the other has: it has all,
+and a file that was merged once brings nothing new. Axes: N samples.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load
+
+from mentee_device.bundle.samples import SampleError, Samples
+from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.snapshot import Snapshot
+from mentee_device.prototypes import enrolled as enrolling
+from mentee_device.relocate import state_file as transfer
+from mentee_device.relocate.candidates import Judge, Parameters, Score
+from mentee_device.runs.budget import Budget
+from mentee_device.runs.run import STEPS, Plan
+from mentee_device.state.database import Damaged, StateError
+from mentee_device.state.sample_store import SOURCES, Kept
+from mentee_device.state.schema import DATABASE, MERGING
+from mentee_device.state.store import Entry, Store
+from mentee_device.state.versions import BASE, Version, Versions, unlabelled_in
+
+if TYPE_CHECKING:
+    from mentee_device.owner import Owner
+
+HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`taken` is merged, theirs (the other device's mentee) or mine; version `number` is current. `samples`: numbers of those
+    that came, `relabelled` of those that took the other device's label."""
+
+    taken: str
+    number: int
+    why: str
+    scores: dict[str, Score]
+    samples: list[int]
+    relabelled: list[int]
+
+
+def averaged(base: Parameters, mine: Parameters, theirs: Parameters, weight: float) -> dict[str, NDArray[np.float32]]:
+    """base + weight · (mine − base) + (1 − weight) · (theirs − base), in float64."""
+    return {
+        name: (
+            value.astype(np.float64)
+            + weight * (mine[name].astype(np.float64) - value)
+            + (1 - weight) * (theirs[name].astype(np.float64) - value)
+        ).astype(np.float32)
+        for name, value in base.items()
+    }
+
+
+def merge(owner: "Owner", path: str | os.PathLike[str]) -> Merged:
+    """Takes in the state that another device exported to `path`: see the top. Raises StateError, LearningError; nothing is
+    changed then."""
+    if owner.paused is not None:
+        raise LearningError(f"run {owner.paused.name} is unfinished: resume or discard it before a merge")
+    owner.runs.golden.require()
+    folder = owner.store.folder / MERGING
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(mode=0o700)
+        transfer.unpack_state(path, folder / DATABASE, owner.bundle.manifest.id)
+        with transfer.opened(folder, path, owner.bundle.manifest.id, owner.store.seal.key) as other:
+            merged = _Merge(owner, other, Path(path).name).run()
+    except OSError as error:
+        raise StateError(f"{folder} cannot be used ({error.strerror}): is there space?") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    owner.store.try_back_up()
+    return merged
+
+
+class _Merge:
+    def __init__(self, owner: "Owner", other: Store, name: str) -> None:
+        self._owner, self._other, self._name = owner, other, name
+        self._kept = Kept(other, owner.bundle.manifest)
+        self._versions = Versions(other)
+        self._lineages = [versions.lineage(versions.current) for versions in (owner.versions, self._versions)]
+        self._ahead = False  # theirs grew from mine
+        self._numbers: dict[int, int] = {}  # of their samples, by their number there
+        self.scores: dict[str, Score] = {}
+
+    def run(self) -> Merged:
+        owner, store = self._owner, self._owner.store
+        try:
+            with store.transaction():
+                came, relabelled = self._unite()
+                self._enrol()
+                taken, snapshot, why = self._choose()
+                number = owner.versions.current if snapshot is None else self._make_current(taken, snapshot, why)
+                gone = owner.kept.make_room(owner.settings.most_samples, owner.settings.most_sample_bytes)
+                self._join_logs()
+                line = f"merged with {self._name}, v{number} is current: {why}; "
+                line += f"{len(came)} samples came, {len(relabelled)} took its label"
+                evicted = f", {len(gone)} others had to go" if gone else ""
+                scores = {name: vars(score) for name, score in self.scores.items()}
+                store.record("merge", line + evicted, taken=taken, version=number, scores=scores, came=came, went=gone)
+        finally:
+            owner.runs.go_to_current()
+        return Merged(taken, number, why, self.scores, came, relabelled)
+
+    def _choose(self) -> tuple[str, Snapshot | None, str]:
+        """What becomes current, None where nothing changes, and why."""
+        mine, theirs = self._lineages
+        if not theirs:
+            return "mine", None, "the other device has learnt nothing"
+        if _digest(self._other, theirs[0]) in _known(self._owner.store, mine):
+            return "mine", None, "this device has learnt all that the other has"
+        try:
+            snapshot = self._versions.snapshot(self._versions.current)
+        except Damaged as damage:
+            raise StateError(f"{self._name}: {damage}") from damage
+        owner = self._owner
+        self._ahead = not mine or _digest(owner.store, mine[0]) in _known(self._other, theirs)
+        with (
+            Learner(owner.bundle, owner.learner.threads) as base,
+            Learner(owner.bundle, owner.learner.threads) as learner,
+        ):
+            judge, judged = Judge(base, owner.settings.limits()), self._judged()
+            learner.restore(snapshot)
+            self.scores = {"mine": judge.score(owner.learner, judged), "theirs": judge.score(learner, judged)}
+            if not self._ahead:
+                mixed = self._mix(base, learner)
+                self.scores["merged"] = judge.score(learner, judged)
+                if not self.scores["merged"].reasons:
+                    return "merged", mixed, self._words("merged", "the guard lets the average pass")
+        reason = "it went on from what this device has"
+        if not self._ahead:
+            reason = f"the guard refuses the average ({'; '.join(self.scores['merged'].reasons)})"
+        against = self.scores["theirs"].reasons
+        if not against and (self._ahead or self.scores["theirs"].rank > self.scores["mine"].rank):
+            return "theirs", snapshot, self._words("theirs", reason)
+        return "mine", None, self._words("mine", reason + (f", and theirs ({'; '.join(against)})" if against else ""))
+
+    def _mix(self, base: Learner, learner: Learner) -> Snapshot:
+        """The average, in `learner`, which comes with theirs."""
+        counts = [len({number for version in lineage for number in version.learned}) or 1 for lineage in self._lineages]
+        start, theirs = base.parameters(), learner.parameters()
+        steps = max(learner.step, self._owner.learner.step)
+        learner.reset()
+        learner.learning_rate = self._owner.learner.learning_rate
+        learner.set_parameters(averaged(start, self._owner.learner.parameters(), theirs, counts[0] / sum(counts)))
+        learner.step = steps
+        return learner.snapshot()
+
+    def _words(self, taken: str, reason: str) -> str:
+        scores = ", ".join(f"{name}: {score}" for name, score in self.scores.items())
+        return f"{taken} is taken, {reason} ({scores})"
+
+    def _judged(self) -> Samples:
+        """Of the united samples those that the owner labelled: if there are any, those that neither device has learnt from."""
+        kept = [one for one in self._owner.kept.all() if one.source == "owner" and one.label >= 0]
+        mine, theirs = ({number for version in lineage for number in version.learned} for lineage in self._lineages)
+        learned = mine | {self._numbers[number] for number in theirs if number in self._numbers}
+        unseen = [one.number for one in kept if one.number not in learned]
+        return self._owner.kept.read(unseen or [one.number for one in kept])[0]
+
+    def _unite(self) -> tuple[list[int], list[int]]:
+        """Samples by content. Of two labels the more trusted source's stays, of equals the newer sample's."""
+        owner = self._owner.kept
+        mine = {one.number: one for one in owner.all()}
+        came, relabelled = [], []
+        for one in self._kept.all():
+            content = self._kept.content(one.number)
+            if content is None:
+                continue
+            known = owner.find(content[0])
+            if known is None:
+                number = owner.add(Samples(content[0][None], np.array([one.label])), one.source, one.weight)[0]
+                owner.put(replace(one, number=number), *content)
+                came.append(number)
+            else:
+                number, here = known, mine[known]
+                trust = SOURCES.index(one.source) - SOURCES.index(here.source)
+                if trust < 0 or (trust == 0 and one.label != here.label and one.time > here.time):
+                    owner.relabel(number, one.source, one.label, one.weight)
+                    relabelled.append(number)
+            self._numbers[one.number] = number
+        return came, relabelled
+
+    def _enrol(self) -> None:
+        content = self._other.get(enrolling.SAMPLES)
+        if content is None:
+            return
+        tensors = load(content)
+        here, classes = self._owner.enrolled.samples()
+        known = {(name, row.tobytes()) for name, row in zip(classes.values(), here, strict=True)}
+        for name, row in zip(json.loads(bytes(tensors["names"])), tensors["input"], strict=True):
+            if (name, row.tobytes()) not in known:
+                try:
+                    self._owner.enrolled.add(name, row[None])
+                except SampleError as error:
+                    self._owner.store.record("enrol", f"a sample of {name!r} did not come from {self._name}: {error}")
+
+    def _make_current(self, taken: str, snapshot: Snapshot, why: str) -> int:
+        """A version that learnt what theirs did, on top of mine or of the base, so that forgetting finds it."""
+        versions, theirs = self._owner.versions, self._lineages[1]
+        learned = {self._numbers[number] for version in theirs for number in version.learned if number in self._numbers}
+        steps = sum(int(version.progress.get("steps", 0)) for version in theirs)
+        by_label = {number for version in theirs for number in set(version.learned) - unlabelled_in(version)}
+        unlabelled = learned - {self._numbers[number] for number in by_label if number in self._numbers}
+        plan = _plan(theirs, tuple(sorted(learned)), tuple(sorted(unlabelled)))
+        on_mine = taken == "merged" or self._ahead
+        number = versions.begin(plan.as_json(), learned, versions.current if on_mine else BASE, snapshot)
+        versions.save(number, snapshot, {"steps": steps, "seconds": 0.0, "samples": 0})
+        accuracy = {"accuracy": self.scores[taken].golden}
+        verdict = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._other, theirs))}
+        versions.settle(number, "kept", why, verdict)
+        versions.make_current(number)
+        versions.prune(self._owner.settings.most_versions)
+        return number
+
+    def _join_logs(self) -> None:
+        """Lines of theirs that are not known here, each with the time it had there."""
+        known = {_origin(entry) for entry in self._owner.log()}
+        for entry in self._other.log():
+            when, event, line = origin = _origin(entry)
+            if origin not in known:
+                details: Mapping[str, str] = {"time": when, "event": event, "line": line, "file": self._name}
+                self._owner.store.record("elsewhere", f"on another device, {when}: {line}", merged=details)
+
+
+def _digest(store: Store, version: Version) -> str:
+    return str(store.rows("SELECT digest FROM versions WHERE number = ?", version.number)[0][0])
+
+
+def _known(store: Store, lineage: list[Version]) -> set[str]:
+    """Digests of the versions of a lineage, and of those that were merged into them."""
+    merged = {digest for version in lineage for digest in version.verdict.get(HOLDS, ())}
+    return merged | {_digest(store, version) for version in lineage}
+
+
+def _origin(entry: Entry) -> tuple[str, str, str]:
+    merged = entry.details.get("merged")
+    return (merged["time"], merged["event"], merged["line"]) if merged else (entry.time, entry.event, entry.line)
+
+
+def _plan(lineage: list[Version], samples: tuple[int, ...], unlabelled: tuple[int, ...]) -> Plan:
+    last = next((version.plan for version in lineage if version.plan), None)
+    if last is None:
+        return Plan(samples, Budget(steps=STEPS), unlabelled=unlabelled)
+    return Plan.from_json({**last, "samples": samples, "once": False, "unlabelled": unlabelled})

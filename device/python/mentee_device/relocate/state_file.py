@@ -1,0 +1,132 @@
+"""An owner's state as one file, for another of the owner's devices, and back.
+
+The file is one line of JSON (format, bundle, length and sha256 of the rest), then a copy of the SQLite database, in which
+samples and parameters are encrypted as they were. Like a bundle's id, the sha256 tells damage, not who made the file.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.core.digest import sha256
+from mentee_device.state.database import StateError, sync_folder
+from mentee_device.state.schema import DATABASE, LOCK
+from mentee_device.state.store import Store
+
+FORMAT = "mentee-state/1"
+LONGEST_HEAD, CHUNK = 4096, 1 << 20
+IMPORTING = ".importing"  # beside the folder, until all of it is there and fits
+
+
+def export_state(store: Store, path: str | os.PathLike[str]) -> int:
+    """Writes all of `store` to `path`, whole or not at all, over what is there; its bytes. Raises StateError."""
+    target = Path(path)
+    if target.absolute().parent.resolve() == store.folder.resolve():
+        raise StateError(f"{target} lies in the state's own folder: choose another place")
+    body, whole = (target.with_name(f"{target.name}{end}") for end in (".body", ".new"))
+    try:
+        store.copy_to(body)
+        size, digest = body.stat().st_size, sha256()
+        with body.open("rb") as source:
+            while chunk := source.read(CHUNK):
+                digest.update(chunk)
+        head = {
+            "format": FORMAT,
+            "bundle": store.bundle,
+            "encrypted": store.seal.keyed,
+            "bytes": size,
+            "sha256": digest.hexdigest(),
+        }
+        handle = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file, body.open("rb") as source:
+            file.write(json.dumps(head).encode() + b"\n")
+            shutil.copyfileobj(source, file, CHUNK)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(whole, target)
+        sync_folder(target.absolute().parent)
+        return target.stat().st_size
+    except OSError as error:
+        raise StateError(f"{target} cannot be written ({error.strerror}): choose another place") from error
+    finally:
+        for left in (body, whole):
+            left.unlink(missing_ok=True)
+
+
+def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> None:
+    """Writes the database in the file at `path` to `database`. Raises StateError for one that is not whole, of another format
+    or for another bundle than the one with id `bundle`."""
+    try:
+        with Path(path).open("rb") as file:
+            head = _head(file.readline(LONGEST_HEAD), path)
+            if head["bundle"] != bundle:
+                raise StateError(
+                    f"{path} belongs to bundle {str(head['bundle'])[:12]}…, this one is {bundle[:12]}…: bring both devices "
+                    "to one bundle with `update`, then export again"
+                )
+            digest, size = sha256(), 0
+            handle = os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as target:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+                    size += len(chunk)
+                    target.write(chunk)
+                target.flush()
+                os.fsync(target.fileno())
+    except OSError as error:
+        raise StateError(f"{path} cannot be read, or not unpacked ({error.strerror})") from error
+    if (size, digest.hexdigest()) != (head["bytes"], head["sha256"]):
+        raise StateError(f"{path} is cut off or was altered (its sha256 does not match): export it again")
+
+
+def _head(line: bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        head = json.loads(line)
+    except ValueError:
+        head = None
+    if not isinstance(head, dict) or not str(head.get("format", "")).startswith("mentee-state/"):
+        raise StateError(f"{path} is no exported state: expected a file that `export-state` wrote")
+    if head["format"] != FORMAT:
+        raise StateError(
+            f"{path} has format {str(head['format'])[:40]!r}, this program reads {FORMAT!r}: update the program"
+        )
+    if not {"bundle", "bytes", "sha256"} <= head.keys():
+        raise StateError(f"{path} is damaged in its first line: export it again")
+    return head
+
+
+def import_state(
+    path: str | os.PathLike[str], folder: str | os.PathLike[str], bundle: Bundle, key: bytes | None = None
+) -> None:
+    """Makes `folder`, new or empty, the state that was exported, bit for bit but for a line in the log. Raises StateError."""
+    place = Path(folder)
+    if place.exists() and not (place.is_dir() and {*os.listdir(place)} <= {LOCK}):
+        raise StateError(f"{place} is not empty: import into a new folder, or `merge` into the state that is there")
+    staging = place.with_name(place.name + IMPORTING)
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(mode=0o700)
+        unpack_state(path, staging / DATABASE, bundle.manifest.id)
+        with opened(staging, path, bundle.manifest.id, key) as store:
+            store.record("import", f"came from {Path(path).name}, exported on another device")
+        sync_folder(staging)
+        if place.exists():
+            (place / LOCK).unlink(missing_ok=True)
+            place.rmdir()
+        os.replace(staging, place)
+        sync_folder(place.absolute().parent)
+    except OSError as error:
+        raise StateError(f"{place} cannot be made ({error.strerror})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def opened(folder: Path, path: str | os.PathLike[str], bundle: str, key: bytes | None) -> Store:
+    """The unpacked state in `folder`; what is wrong with it is said of the file at `path`. Raises StateError."""
+    try:
+        return Store(folder, bundle, key)
+    except StateError as error:
+        raise StateError(str(error).replace(str(folder), str(path))) from error

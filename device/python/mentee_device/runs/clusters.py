@@ -1,0 +1,60 @@
+"""What unlabelled samples of one owner have in common: labels by where they lie together, not by one sample's softmax.
+
+A mentee that confuses two words of a stranger often still keeps them apart in its embedding: the stranger's samples lie in
+groups, next to where everybody else's class is. So the base's class means are moved onto the owner's groups, a few rounds
+of soft k-means on the sphere. The number of samples of each class need not be known, nor equal. Axes: N samples, D
+embedding, K classes.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.samples import SampleError
+
+SHARPNESS = 10.0  # of the softmax over cosines: softer than an answer, so that a wrong first mean is not final
+ROUNDS = 6
+HOLD = 2.0  # a base mean counts as this many samples
+
+
+def clusters(
+    embedding_ND: NDArray[Any],
+    means_KD: NDArray[Any],
+    labels_N: NDArray[np.int64] | None = None,
+    *,
+    rounds: int = ROUNDS,
+    sharpness: float = SHARPNESS,
+    hold: float = HOLD,
+) -> NDArray[np.float64]:
+    """The share [N, K] that each class has in each of the owner's samples; rows add up to 1.
+
+    `means_KD` are the class means of the bundle's labelled replay samples, from the same parameters as `embedding_ND`;
+    `labels_N` what the owner said, −1 where nothing: such samples stay whole in their class and pull it. Both are centred on
+    the mean of `means_KD` and brought to length 1 (SimpleShot, arXiv 1911.04623); a round takes the softmax of `sharpness` ·
+    cosine, and as new means the weighted sums, to which the base adds `hold` samples (soft k-means of Ren et al., arXiv
+    1803.00676, section 3.1.1, on a sphere and with a prior). Raises SampleError.
+    """
+    if means_KD.ndim != 2 or embedding_ND.shape != (len(embedding_ND), means_KD.shape[1]):
+        raise SampleError(
+            f"embeddings have shape {list(embedding_ND.shape)} and class means {list(means_KD.shape)}; expected [N, D] and "
+            "[K, D]"
+        )
+    said_N = np.full(len(embedding_ND), -1) if labels_N is None else labels_N
+    if said_N.shape != (len(embedding_ND),) or (said_N >= len(means_KD)).any():
+        raise SampleError(f"labels of shape {list(said_N.shape)} for {len(embedding_ND)} embeddings; expected one each")
+    centre_D = means_KD.mean(axis=0, dtype=np.float64)
+    sample_ND, base_KD = _unit(embedding_ND - centre_D), _unit(means_KD - centre_D)
+    mean_KD = base_KD
+    for round in range(rounds + 1):
+        shown_NK = np.exp(sharpness * (sample_ND @ mean_KD.T - 1))
+        share_NK: NDArray[np.float64] = shown_NK / shown_NK.sum(axis=1, keepdims=True)
+        share_NK[said_N >= 0] = np.eye(len(means_KD))[said_N[said_N >= 0]]
+        if round < rounds:
+            mean_KD = _unit(share_NK.T @ sample_ND + hold * base_KD)
+    return share_NK
+
+
+def _unit(vectors_ND: NDArray[Any]) -> NDArray[np.float64]:
+    length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    return np.asarray(vectors_ND / np.maximum(length_N1, 1e-12), np.float64)

@@ -1,0 +1,117 @@
+"""What the bundle's replay samples are answered with while an owner's mentee learns: the mentor's recorded answers, or what
+the mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
+two knows them better.
+
+The base is asked once and remembered. Its answers are logits alone: a layer has no target then, and β is 0.
+Axes: N replay samples, K classes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.state.database import Damaged
+from mentee_device.core.learner import Learner
+from mentee_device.bundle.samples import Supervision
+from mentee_device.state.store import Store
+
+OWN, MENTOR, AUTO = "own", "mentor", "auto"
+REPLAYS = (OWN, MENTOR, AUTO)
+UNLIKELY = 0.05
+OWN_LOGITS = "base logits of the replay samples"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The replay samples under the answers that were asked for or found to be better; `layered` under the mentor's, for
+    steps whose β weighs its layers; `why` for the log, where whose they are was not asked for."""
+
+    pack: Supervision
+    layered: Supervision | None = None
+    why: str = ""
+
+    def at(self, beta: float) -> Supervision:
+        """What a step draws from."""
+        return self.layered if self.layered is not None and beta > 0 else self.pack
+
+
+def own_answers(base: Learner) -> Supervision:
+    """The pack of `base`, a learner that has learnt nothing, under its logits; float16, as the mentor's are."""
+    pack = base.supervision
+    return (
+        replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16)) if len(pack) else pack
+    )
+
+
+def answered(pack: Supervision, by: str, own: Callable[[], NDArray[np.float16]]) -> Answered:
+    """`pack`, as the bundle has it, under the answers `by` names; `own` gives the base's logits [N, K].
+
+    AUTO is the mentor where it is right on more of the labelled samples than the base, by more than chance leaves open, else
+    the base. Both have been trained on such samples: a base that does not know them all was cut short, and would be held to
+    its errors by its own answers.
+    """
+    if by == MENTOR or not len(pack):
+        return Answered(pack)
+    logits_NK = own()
+    replaced = replace(pack, mentor_logits=logits_NK)
+    if by == OWN:
+        return Answered(replaced)
+    better, counts = mentor_knows_more(pack, logits_NK)
+    whose = "the mentor's" if better else "the base's"
+    return Answered(
+        pack if better else replaced, pack if pack.activations else None, f", replay under {whose} answers ({counts})"
+    )
+
+
+def mentor_knows_more(pack: Supervision, own_NK: NDArray[np.float16]) -> tuple[bool, str]:
+    """Whether the mentor is right on more of the labelled samples than the base (McNemar's exact test of those on which one
+    alone is right, two-sided, 95 %), and the counts for a log."""
+    rows = np.flatnonzero(pack.samples.labels >= 0)
+    if not len(rows):
+        return False, "none of them has a label"
+    labels_N = pack.samples.labels[rows]
+    mentor_N, base_N = (logits[rows].argmax(axis=1) == labels_N for logits in (pack.mentor_logits, own_NK))
+    mentors, bases = int((mentor_N & ~base_N).sum()), int((base_N & ~mentor_N).sum())
+    counts = (
+        f"of {len(rows)} with a label the mentor is right on {int(mentor_N.sum())}, the base on {int(base_N.sum())}"
+    )
+    return mentors > bases and 2 * tail(mentors, mentors + bases) < UNLIKELY, counts
+
+
+def tail(least: int, tosses: int) -> float:
+    """Probability that a fair coin shows heads at least so often."""
+    ways = term = math.comb(tosses, least)
+    for heads in range(least, tosses):
+        term = term * (tosses - heads) // (heads + 1)
+        ways += term
+    return ways / (1 << tosses)
+
+
+class Replay:
+    """The replay samples of `bundle`; `store` remembers the base's logits."""
+
+    def __init__(self, bundle: Bundle, store: Store, threads: int) -> None:
+        self._bundle, self._store, self._threads = bundle, store, threads
+
+    def answered(self, learner: Learner, by: str) -> Answered:
+        """See the function of this name. Raises BundleError, StateError."""
+        pack = learner.supervision
+        return answered(pack, by, lambda: self._own_logits(len(pack)))
+
+    def _own_logits(self, samples: int) -> NDArray[np.float16]:
+        shape = (samples, len(self._bundle.manifest.classes))
+        name = f"{OWN_LOGITS} {self._bundle.manifest.id[:16]}"
+        try:
+            kept = self._store.get(name)
+        except Damaged:
+            kept = None
+        if kept is not None and len(kept) == 2 * shape[0] * shape[1]:
+            return np.frombuffer(kept, np.float16).reshape(shape)
+        with Learner(self._bundle, self._threads) as base:
+            logits_NK = own_answers(base).mentor_logits
+        self._store.put(name, np.ascontiguousarray(logits_NK).tobytes())
+        return logits_NK

@@ -1,0 +1,218 @@
+"""One run of learning: what was asked for, how far it is, and its next step. `Owner` saves it and judges its end."""
+
+import time
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.runs.budget import Budget
+from mentee_device.runs.curves import Curve, check_curve, highest, value_at
+from mentee_device.runs.grouping import shares
+from mentee_device.core.learner import Learner, LearningError
+from mentee_device.bundle.manifest import KNOBS
+from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS, Answered
+from mentee_device.bundle.samples import UNLABELLED, Samples
+
+STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round as many on labels and guesses
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`samples`: numbers of the kept samples that are drawn, `batch` labelled ones a step, beside `replay_batch` of the
+    bundle's, which carry the answers of `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0
+    then unless it is set, and the mentor answers in every step where it is above 0).
+
+    Those without a label are guessed in `rounds` (0: not drawn): 1/(rounds + 1) of the run goes on the labels alone, then
+    before each round the clusters that the mentee sees now (grouping.py) label them anew, and a step draws `guessed_batch` of
+    them as well, at `guess_weight` of a label. Where there is no label the rounds are all. `knobs` are curves over the run;
+    one left out is the owner's setting, read at every step, or the bundle's. `once` takes the labelled samples in order, each
+    in one step only, and guesses nothing. `save_every`: steps between two saves of the unfinished run. `unlabelled`: which
+    of `samples` had no label when it began, for the record. Raises LearningError for what makes no sense.
+    """
+
+    samples: tuple[int, ...]
+    budget: Budget
+    batch: int = 8
+    replay_batch: int = 16
+    owner_weight: float = 4.0
+    knobs: Mapping[str, Curve] = field(default_factory=dict)
+    once: bool = False
+    save_every: int = 20
+    replay: str = AUTO
+    rounds: int = ROUNDS
+    guessed_batch: int = 16
+    guess_weight: float = 1.0
+    unlabelled: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("replay_batch", 0), ("save_every", 1), ("rounds", 0), ("guessed_batch", 1)):
+            if getattr(self, name) < least:
+                raise LearningError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        for name in ("owner_weight", "guess_weight"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise LearningError(f"{name} is {getattr(self, name)}, expected a finite number above 0")
+        if self.replay not in REPLAYS:
+            raise LearningError(f"replay is {self.replay!r}, expected {', '.join(REPLAYS[:-1])} or {REPLAYS[-1]}")
+        for name, curve in self.knobs.items():
+            if name not in KNOBS:
+                raise LearningError(f"no knob {name!r}; there are {', '.join(KNOBS)}")
+            try:
+                check_curve(name, curve)
+            except ValueError as error:
+                raise LearningError(str(error)) from error
+        if self.replay == OWN and highest(self.knobs.get("beta", 0.0)) > 0:
+            raise LearningError(
+                "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to "
+                f"{AUTO!r} or {MENTOR!r}"
+            )
+
+    def as_json(self) -> dict[str, Any]:
+        """For a version's row."""
+        return {**asdict(self), "budget": self.budget.as_json()}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
+        """Also of a program that knew neither `replay` nor `rounds`."""
+        before = {"replay": MENTOR, "rounds": 0}
+        numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
+        return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})
+
+
+@dataclass
+class Done:
+    """How far a run is: its `steps`, measured `seconds`, how many samples of the owner it has drawn, and the `round` whose
+    guesses it learns from, 0 before the first."""
+
+    steps: int = 0
+    seconds: float = 0.0
+    samples: int = 0
+    round: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """After a step: how far, `fraction` of the run (1 at its end), the step's loss and terms, and the last step on disk."""
+
+    done: Done
+    fraction: float
+    terms: dict[str, float]
+    saved: int
+
+
+Watcher = Callable[[Progress], object]
+
+
+class Run:
+    """A plan on its way, on the learner's present parameters. `samples` and `weights` [N] are what the plan names, `replay` is
+    the pack under its answers (None: the mentor's, as the bundle has them), `guesses` [N] those of a run that was under way."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        plan: Plan,
+        samples: Samples,
+        weights: NDArray[np.float32],
+        done: Done,
+        replay: Answered | None = None,
+        guesses: NDArray[np.int64] | None = None,
+    ) -> None:
+        self._learner, self.plan, self._samples, self._weights = learner, plan, samples, weights
+        self._replay = replay
+        self._rows = np.flatnonzero(samples.labels >= 0)
+        guessing = plan.rounds > 0 and not plan.once
+        self._open = np.flatnonzero(samples.labels < 0) if guessing else self._rows[:0]
+        self.guesses = np.full(len(samples), UNLABELLED) if guesses is None else guesses
+        self.done = done
+        self.first: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+        self.milliseconds = array("d")
+        if not len(self._rows) and not len(self._open):
+            raise LearningError("nothing to learn from: none of the run's samples has a label")
+
+    @property
+    def fraction(self) -> float:
+        """What is over of the run, 0 to 1."""
+        used = self.plan.budget.used(self.done.steps, self.done.seconds, self.done.samples)
+        if self.plan.once:
+            used = max(used, self.done.samples / len(self._rows))
+        return min(1.0, used)
+
+    def step(self, settings: Mapping[str, Curve]) -> dict[str, float]:
+        """Draws a batch and learns from it; knobs of `settings` hold where the plan names none. Raises LearningError."""
+        started = time.perf_counter()
+        position = self.fraction
+        if (round := self._round(position)) > self.done.round:
+            self._guess()
+            self.done.round = round
+        knobs = {name: value_at(curve, position) for name, curve in {**settings, **self.plan.knobs}.items()}
+        if self.plan.replay == OWN:
+            knobs["beta"] = 0.0
+        elif self.plan.replay == AUTO:
+            knobs.setdefault("beta", 0.0)
+        rows, labels, weights = self._draw()
+        pack = self._replay.at(knobs.get("beta", 0.0)) if self._replay else None
+        replay = self._learner.draw_replay(self.plan.replay_batch, pack)
+        self.last = self._learner.learn_batch(
+            Samples(self._samples.input[rows], labels),
+            replay,
+            owner_weight=self.plan.owner_weight,
+            weights=weights,
+            **knobs,
+        )
+        self.first = self.first or self.last
+        self.milliseconds.append(1000 * (time.perf_counter() - started))
+        self.done.steps += 1
+        self.done.samples += len(rows)
+        return self.last
+
+    def _draw(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Row numbers, labels and weights of the owner's part of a batch."""
+        plan = self.plan
+        if plan.once:
+            rows = self._rows[self.done.samples : self.done.samples + plan.batch]
+        elif len(self._rows):
+            rows = self._learner.draw(self._rows, plan.batch)
+        else:
+            rows = self._rows
+        labels, weights = self._samples.labels[rows], self._weights[rows]
+        guessed = self._open[self.guesses[self._open] >= 0]
+        if not len(guessed):
+            return rows, labels, weights
+        more = self._learner.draw(guessed, plan.guessed_batch)
+        return (
+            np.concatenate([rows, more]),
+            np.concatenate([labels, self.guesses[more]]),
+            np.concatenate([weights, np.full(len(more), plan.guess_weight, np.float32)]),
+        )
+
+    def _round(self, position: float) -> int:
+        """The round that the run is in after this share of it; 0 on labels alone."""
+        if not len(self._open):
+            return 0
+        before = 1 if len(self._rows) else 0
+        parts = self.plan.rounds + before
+        return min(int(position * parts + 1e-9), parts - 1) + 1 - before
+
+    def _guess(self) -> None:
+        """Labels the open samples anew, by the learner as it is now."""
+        embedding_ND = self._learner.predict(self._samples.input).embedding
+        share_NK = shares(self._learner, embedding_ND, self._samples.labels)
+        if share_NK is not None:
+            self.guesses[self._open] = share_NK[self._open].argmax(axis=1)
+        elif not len(self._rows):
+            raise LearningError(
+                "nothing to learn from: no label, and no two classes to group the owner's samples around"
+            )
+
+    def describe(self) -> str:
+        """What it learns from, for the log."""
+        guessed = f" and {len(self._open)} that have no label" if len(self._open) else ""
+        return f"{len(self._rows)} labelled samples{guessed}{self._replay.why if self._replay else ''}"
+
+    def spend(self, seconds: float) -> None:
+        """Counts time that passed, saving included, against the budget."""
+        self.done.seconds += seconds

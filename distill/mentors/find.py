@@ -1,0 +1,176 @@
+"""Where a run's mentor comes from: a file of weights, torchvision's, or a training on the data that is kept by what went
+into it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from distill.evaluate.evaluation import evaluate
+from distill.mentors.train import train_mentor, transfer_mentor
+from distill.mentors.weights import (
+    as_published,
+    given_state,
+    identity,
+    load_given,
+    require_classes,
+    torchvision_weights,
+)
+from distill.schema import MentorConfig
+from distill.training.fit import Machine
+from distill.training.module import require_finite_weights
+from distill.training.networks import build_and_try, build_network, complete, view_for
+from mentor.mentor import Mentor
+from mentor.transfer import replaceable_head
+from mentor.weights import load_state, load_weights
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.files import write_bytes
+from mentor_mentee.objective.probes import Probe
+from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
+
+@dataclass(frozen=True)
+class FoundMentor:
+    network: nn.Module
+    recipe: Recipe  # complete
+    view: View
+    weights: Path
+    val_accuracy: float
+    origin: str  # for a person
+
+    def mentor(self, probes: Sequence[Probe] = ()) -> Mentor:
+        """It, as one that answers."""
+        return Mentor(self.network, self.view, probes, recipe_identity(self.recipe, "mentor.network"))
+
+
+def find_mentor(
+    config: MentorConfig,
+    splits: Splits,
+    cache_dir: Path,
+    machine: Machine,
+    before_training: Callable[[nn.Module, View], None] | None = None,
+) -> FoundMentor:
+    """Prints how often it is right on the validation split. `before_training` is called with the untrained network where it has
+    to be trained, which may take hours: to raise what can be known by then.
+
+    Raises `UserError` for weights that do not fit, weights of another number of classes without `mentor.transfer`, and a
+    mentor that is hardly better than always saying the most frequent class (a wrong normalisation, another order of classes)."""
+    torch.manual_seed(config.seed)
+    if config.weights is not None:
+        config = replace(config, weights=os.path.expanduser(config.weights))
+    named = torchvision_weights(config)
+    if named is not None:
+        config = as_published(config, named)
+    view = view_for(config.view, splits)
+    recipe = complete(config.network, "mentor.network", splits, view)
+    if config.transfer.epochs:
+        recipe = under_new_head(recipe, splits, view)
+    elif named is not None:
+        require_classes(f"{config.weights} of {config.network['name']}", len(named.meta["categories"]), splits)
+    network = build_network(recipe, "mentor.network", splits, view)
+    if config.weights is not None and named is None and not config.transfer.epochs:
+        weights, origin = Path(config.weights), f"mentor from {config.weights}"
+        load_given(network, weights, view, splits)
+    else:
+        weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
+        origin = "mentor kept from an earlier run"
+        if not loaded(network, weights):
+            if before_training is not None:
+                before_training(network, view)
+            origin = make_mentor(network, recipe, view, config, named, splits, machine)
+            keep(network, weights)
+    accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
+    return FoundMentor(network, recipe, view, weights, accuracy, origin)
+
+
+def make_mentor(
+    network: nn.Module,
+    recipe: Recipe,
+    view: View,
+    config: MentorConfig,
+    named: "WeightsEnum | None",
+    splits: Splits,
+    machine: Machine,
+) -> str:
+    if config.weights is None:
+        train_mentor(network, view, config, splits, machine)
+        return "mentor trained now and kept"
+    head = str(recipe["head"]) if config.transfer.epochs else None
+    load_state(network, given_state(config, named), f"weights '{config.weights}'", without=head)
+    if head is None:
+        return f"mentor {config.network['name']} under torchvision's {config.weights}"
+    transfer_mentor(network, head, view, config, splits, machine)
+    start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
+    return f"mentor from {start}, its new head trained now and kept"
+
+
+def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
+    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
+    machine.console.print(
+        f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    most_frequent = float(found.confusion_KK.sum(1).max()) / max(1, found.samples)
+    least = most_frequent + 0.1 * (1 - most_frequent) if config.least_accuracy is None else config.least_accuracy
+    if found.accuracy < least:
+        raise UserError(
+            f"the mentor is right on {found.accuracy:.1%} of the validation split, less than {least:.1%}: do its classes have "
+            "this order, and is mentor.view what it was trained with? mentor.least_accuracy=0 goes on all the same"
+        )
+    return found.accuracy
+
+
+def under_new_head(recipe: Recipe, splits: Splits, view: View) -> dict[str, Any]:
+    network, _ = build_and_try(recipe, "mentor.network", splits, view)
+    return {
+        "_target_": "mentor.transfer.with_head",
+        "network": dict(recipe),
+        "head": replaceable_head(network, view(splits.train.images[:2])),
+        "num_classes": len(splits.classes),
+    }
+
+
+def loaded(network: nn.Module, kept: Path) -> bool:
+    """False for a file that is not there or is damaged: the mentor is then made again."""
+    try:
+        load_weights(network, kept)
+    except UserError:
+        return False
+    return True
+
+
+def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
+    """Of the recipe, the training data, the seed, torch, the source of the network's module and the weights it starts from.
+
+    Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
+    """
+    source = "".join(sources_of(config.network, "mentor.network"))
+    settings = asdict(replace(config, least_accuracy=None))
+    if config.weights is not None:  # what they are, not where they lie
+        settings["weights"] = identity(config, named)
+    if not config.transfer.epochs:
+        del settings["transfer"]
+    recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
+    about = [recipe, splits.train.fingerprint(), torch.__version__, source]
+    return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
+
+
+def keep(network: nn.Module, path: Path) -> None:
+    require_finite_weights(network, "the mentor", "mentor.fit")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
+    write_bytes(path, save(state))

@@ -1,0 +1,131 @@
+"""Which layers a run compares: those named by hand, those found in the nets, or both."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from distill.mentors.find import FoundMentor
+from distill.mentors.probe_options import ProbeOptions, read_probes
+from distill.report.page import Table
+from distill.training.fit import Machine
+from mentor_mentee.data.splits import Split
+from mentor_mentee.data.view import View
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probe_spec import Pairing
+from mentor_mentee.objective.probes import Probe, find_probes, measure_probes
+from mentor_mentee.pairing.measured import measure_stages
+from mentor_mentee.pairing.stages import Match, match_stages
+
+IMAGES = 512  # that adapters take their statistics from
+COMPARED = 256  # that layers are compared on; the comparison is quadratic in it
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class ChosenProbe:
+    probe: Probe
+    reason: str
+    score: float | None = None  # of a search that has one
+
+    def as_json(self) -> dict[str, Any]:
+        adapter = self.probe.adapter
+        return {
+            "name": self.probe.name,
+            "mentor": {"layer": self.probe.mentor, "shape": list(adapter.mentor)},
+            "mentee": {"layer": self.probe.mentee, "shape": list(adapter.mentee)},
+            "adapter": adapter.kind,
+            "normalise": adapter.normalise,
+            "compared": list(adapter.shape),
+            "score": self.score,
+            "reason": self.reason,
+        }
+
+
+def choose_probes(
+    group: Mapping[str, Any],
+    mentor: FoundMentor,
+    mentee: nn.Module,
+    view: View,
+    train: Split,
+    machine: Machine,
+    loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+) -> list[ChosenProbe]:
+    """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table
+    where some were searched for. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
+    options = read_probes(group)
+    images = some_images(train, IMAGES)
+    teaching, learning = mentor.view(images[:2]), view(images[:2])
+    matches: list[Match] = []
+    if options.search == "measured":
+        parts = torch.split(images[:COMPARED], BATCH)
+        matches = measure_stages(
+            mentor.network, [mentor.view(part) for part in parts], mentee, [view(part) for part in parts]
+        )
+    elif options.search:
+        matches = match_stages(mentor.network, teaching, mentee, learning)
+    why = {match.name: (match.reason, match.score) for match in matches if match.name not in options.by_hand}
+    pairs = all_pairs(options, matches)
+    probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe)
+    probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
+    chosen = [ChosenProbe(probe, *why.get(probe.name, ("by hand", None))) for probe in probes]
+    if matches:
+        probe_table(chosen).print(machine.console)
+    return chosen
+
+
+def try_probes(
+    group: Mapping[str, Any],
+    mentor: nn.Module,
+    its_view: View,
+    mentee: nn.Module,
+    view: View,
+    train: Split,
+    loss: LossSpec,
+) -> None:
+    """Raises `UserError` where `choose_probes` would find no layer, or layers that the loss cannot compare, under a mentor that
+    is still to be trained: its shapes are known, what it would measure of it is not."""
+    options = read_probes(group)
+    images = some_images(train, 2)
+    teaching, learning = its_view(images), view(images)
+    matches = match_stages(mentor, teaching, mentee, learning) if options.search is True else []
+    probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe)
+    loss.check_probes({probe.name: probe.adapter for probe in probes})
+
+
+def all_pairs(options: ProbeOptions, matches: Sequence[Match]) -> dict[str, dict[str, Any]]:
+    """Those found and those by hand, which replace one of their name."""
+    found = {
+        match.name: Pairing(match.mentor.path, match.mentee.path, options.adapter, options.normalise)
+        for match in matches
+    }
+    return {name: pairing._asdict() for name, pairing in (found | options.by_hand).items()}
+
+
+def some_images(train: Split, count: int) -> torch.Tensor:
+    """The same ones at each run, evenly spread over the split: a split may be sorted by class."""
+    count = min(count, len(train))
+    return train.images[torch.arange(count) * len(train) // count][
+        torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    ]
+
+
+def probe_table(chosen: Sequence[ChosenProbe]) -> Table:
+    rows = [
+        [
+            one.probe.name,
+            f"{one.probe.mentor} {shape(one.probe.adapter.mentor)}",
+            f"{one.probe.mentee} {shape(one.probe.adapter.mentee)}",
+            one.probe.adapter.kind + (", normalised" if one.probe.adapter.normalise else ""),
+            shape(one.probe.adapter.shape),
+            one.reason,
+        ]
+        for one in chosen
+    ]
+    return Table("Probes", ["probe", "mentor's layer", "mentee's layer", "adapter", "compared", "why"], rows)
+
+
+def shape(sizes: Sequence[int]) -> str:
+    return "×".join(map(str, sizes))

@@ -1,0 +1,38 @@
+"""The `probes` group as it is written, read and checked before anything heavy is imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.objective.probe_spec import Pairing, parse_probes, require_adapter, require_switch
+
+OPTIONS = ("_auto_", "_adapter_", "_normalise_")
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    search: bool | str  # False, True, "measured"
+    adapter: str  # of every probe that names none
+    normalise: bool
+    by_hand: dict[str, Pairing]
+
+
+def read_probes(group: Mapping[str, Any]) -> ProbeOptions:
+    """Raises `UserError` for an option that does not exist, a value it cannot have, a probe that is no pair of layers."""
+    for name in group:
+        if name.startswith("_") and name not in OPTIONS and (name.endswith("_") or did_you_mean(name, OPTIONS)):
+            raise UserError(f"probes has no option '{name}'{did_you_mean(name, OPTIONS)}; it has {', '.join(OPTIONS)}")
+    search, adapter, normalise = (
+        group.get("_auto_", False),
+        group.get("_adapter_", "auto"),
+        group.get("_normalise_", False),
+    )
+    if not isinstance(search, bool) and search != "measured":
+        raise UserError(
+            f"probes._auto_={search}{did_you_mean(str(search), ('measured', 'true', 'false'))}; expected true, false or measured"
+        )
+    require_adapter(adapter, "probes._adapter_")
+    require_switch(normalise, "probes._normalise_")
+    by_hand = {name: value for name, value in group.items() if name not in OPTIONS}
+    return ProbeOptions(search, adapter, normalise, parse_probes(by_hand, adapter, normalise))

@@ -1,0 +1,165 @@
+"""What a run keeps as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from distill.training.module import Distillation, require_finite_weights
+from mentor_mentee.files import replacing
+from mentor_mentee.objective.loss import LossSpec, Terms
+
+
+class History(pl.Callback):
+    """One row an epoch: mean of every loss term, accuracies, the knobs, the learning rate, the median step's milliseconds.
+
+    Travels in the checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._sums: dict[str, Tally] = {}
+        self._milliseconds: list[float] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        self._sums = {"train": Tally(pl_module.loss), "val": Tally(pl_module.loss)}
+        self._milliseconds = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        self._sums["train"].add(outputs)
+        self._milliseconds.append(1000 * (time.perf_counter() - self._started))
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._sums["val"].add(outputs)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        knobs = pl_module.last_knobs()
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {
+            "epoch": float(trainer.current_epoch),
+            "step": float(trainer.global_step),
+            "ms_per_step": statistics.median(self._milliseconds),
+            "learning_rate": rate,
+            **vars(knobs),
+        }
+        for part, tally in self._sums.items():
+            row |= {f"{part}_{name}": value for name, value in tally.means().items()}
+        self.rows.append(row)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class Tally:
+    """Means over an epoch, summed where the tensors live so that no step waits for the device."""
+
+    def __init__(self, spec: LossSpec) -> None:
+        self._spec = spec
+        self._terms: list[Tensor] = []
+        self._names: list[str] = []
+        self._weights: list[Tensor] = []  # samples in each batch
+        self._counts: list[Tensor] = []
+
+    def add(self, outputs: dict[str, Any]) -> None:
+        terms: Terms = outputs["terms"]
+        named = terms.named(self._spec)
+        self._names = list(named)
+        self._terms.append(torch.cat(list(named.values())).detach())
+        labels: Tensor = outputs["labels"]
+        right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
+        self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))
+        self._weights.append(torch.tensor(len(labels)))
+
+    def means(self) -> dict[str, float]:
+        if not self._terms:
+            return {}
+        counts_N2 = torch.stack(self._counts)
+        hits, labelled = counts_N2.sum(0).tolist()
+        terms_NT = torch.stack(self._terms).double()
+        weights_NT = torch.stack(self._weights).double().unsqueeze(1).expand_as(terms_NT).clone().to(terms_NT.device)
+        weights_NT[:, 1] = counts_N2[:, 1].double()  # ce: the mean over labelled samples, not over batches
+        means_T = (terms_NT * weights_NT).sum(0) / weights_NT.sum(0).clamp(min=1e-12)
+        means = dict(zip(self._names, means_T.tolist(), strict=True))
+        return means | {"accuracy": hits / max(1, labelled)}
+
+
+class LastCheckpoint(pl.Callback):
+    """After each epoch, whole or not at all: killed while writing, the one before is still there.
+
+    Weights that are not finite do not replace it; looking once an epoch costs one wait for the device.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        epoch = int(trainer.current_epoch)
+        kept = "; the checkpoint of the epoch before is kept" if epoch else ""
+        require_finite_weights(pl_module.student, "the mentee", "trainer", f" after epoch {epoch}{kept}")
+        with replacing(self.path) as temporary:
+            trainer.save_checkpoint(temporary)
+
+
+class ProgressLine(pl.Callback):
+    """A bar on a terminal; elsewhere a line at every fifth of the run."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        self.title = title
+        self.console = console
+        self._bar: Progress | None = None
+        self._history: History | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[seen]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.start()
+            steps = int(trainer.estimated_stepping_batches)
+            self._bar.add_task(self.title, total=steps, completed=trainer.global_step, seen="")
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        rows = self._history.rows if self._history else []
+        seen = (
+            f"loss {rows[-1]['train_loss']:.3f}, val {rows[-1].get('val_accuracy', float('nan')):.1%}" if rows else ""
+        )
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], seen=seen)
+        elif epoch == epochs or epoch % max(1, epochs // 5) == 0:
+            self.console.print(f"{self.title}: epoch {epoch}/{epochs}, {seen}", highlight=False)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")  # Lightning does not, and the bar would go on under the error
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,197 @@
+"""One training step under a mentor: what Lightning runs."""
+
+import math
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from distill.schedules import Knobs, Schedule
+from distill.schema import FitConfig, LearningRateCurve, Optimizer
+from mentor.cache import AnswerCache
+from mentor.mentor import Answers, Mentor
+from mentor_mentee.data.batches import Drawn
+from mentor_mentee.data.splits import Batch
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss import LossSpec, Terms, mentee_loss
+from mentor_mentee.objective.probes import MenteeOutputs, ProbedMentee
+
+
+class Distillation(pl.LightningModule):
+    """Trains `student`, alone where `mentor` is None. The mentor is no submodule: no checkpoint of this holds its weights.
+
+    All randomness of an epoch is a function of (seed, epoch), so a resumed run repeats what it would have done.
+    """
+
+    def __init__(
+        self,
+        student: ProbedMentee,
+        view: View,
+        schedule: Schedule,
+        fit: FitConfig,
+        seed: int,
+        mentor: Mentor | None = None,
+        loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+    ) -> None:
+        super().__init__()
+        self.student = student
+        self.view = view
+        self.schedule = schedule
+        self.fit_config = fit
+        self.seed = seed
+        self.mentor = mentor
+        self.loss = loss
+        loss.check_probes({probe.name: probe.adapter for probe in student.probes})
+        self.kept: dict[
+            str, AnswerCache
+        ] = {}  # "train", "val": splits whose answers are kept instead of asked each time
+        self.layout = torch.contiguous_format
+        self.recipe = ""  # of the student and its source, for what a checkpoint must agree with
+        self.settings = "trainer"  # where `fit` is set, for messages
+        self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["run"] = self.run
+
+    def on_fit_start(self) -> None:
+        self.layout = fastest_layout(self.student)
+        self.student.to(memory_format=self.layout)
+        if self.mentor is not None:
+            self.mentor.to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def knobs(self) -> Knobs:
+        """Of the step to come."""
+        return self.schedule.at_step(self.global_step, self.total_steps())
+
+    def last_knobs(self) -> Knobs:
+        """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
+        return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
+
+    def total_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
+    def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
+        knobs = self.knobs()
+        terms, outputs = self.terms(batch, knobs)
+        if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
+            require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx, self.settings)
+        return {"loss": terms.loss.squeeze(0), "terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+
+    @torch.no_grad()
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        terms, outputs = self.terms(batch, self.last_knobs())
+        return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+
+    def ask(self, batch: Batch | Drawn) -> Answers | None:
+        """The mentor's answers, kept ones where they are; None where there is no mentor."""
+        if self.mentor is None:
+            return None
+        if isinstance(batch, Drawn):
+            kept = self.kept.get("train")
+            return kept.answer(batch.index_B, batch.view_B) if kept else self.mentor.answer(batch.image_BCHW)
+        kept = self.kept.get("val")
+        return (
+            kept.answer(batch.index_B, torch.zeros_like(batch.index_B))
+            if kept
+            else self.mentor.answer(batch.image_BCHW)
+        )
+
+    def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
+        source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
+        outputs: MenteeOutputs = self.student(source)
+        supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
+        answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
+        samples = outputs.logits.new_ones(len(batch.label_B))
+        values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
+        alpha, beta, gamma, temperature = (outputs.logits.new_full((1,), value) for value in values)
+        terms = mentee_loss(
+            outputs.logits,
+            outputs.activations,
+            batch.label_B,
+            (batch.label_B >= 0).to(samples.dtype),
+            answers.logits,
+            answers.activations,
+            samples * float(supervised),
+            alpha,
+            beta,
+            gamma,
+            temperature,
+            spec=self.loss,
+        )
+        return terms, outputs
+
+    def configure_optimizers(self) -> Any:
+        config = self.fit_config
+        weights = self.student.parameters()
+        optimizer: torch.optim.Optimizer
+        if config.optimizer is Optimizer.adamw:
+            fused = self.device.type in ("cpu", "cuda")
+            optimizer = torch.optim.AdamW(
+                weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
+            )
+        else:
+            optimizer = torch.optim.SGD(
+                weights, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+            )
+        steps = self.total_steps()
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
+    """channels_last, in which convolutions on a CPU run up to twice as fast, unless the network has a strided 1x1
+    convolution of fewer than 8 channels: torch 2.15 writes past its buffers in the backward of that one."""
+    strided = (
+        layer
+        for layer in network.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+        and layer.in_channels < 8
+        and any(stride > kernel for stride, kernel in zip(layer.stride, layer.kernel_size, strict=True))
+    )
+    if next(strided, None) is not None:
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def rate_factor(step: int, steps: int, config: FitConfig) -> float:
+    """Learning rate at a step as a fraction of the configured one: linear warm-up, then constant or half a cosine to 0."""
+    warmup = config.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if config.curve is LearningRateCurve.constant:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
+
+
+def unanswered(outputs: MenteeOutputs) -> Answers:
+    """Stands where a mentor's answer does not count; masked out, but finite."""
+    return Answers(outputs.logits.detach(), {name: value.detach() for name, value in outputs.activations.items()})
+
+
+def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step: int, settings: str) -> None:
+    if bool(torch.isfinite(terms.loss).all()):
+        return
+    values = {name: float(value.detach()) for name, value in terms.named(spec).items() if name != "loss"}
+    weights = {"ce": knobs.alpha, spec.softmax: knobs.gamma}
+    broken = [
+        name for name, value in values.items() if not math.isfinite(value) and weights.get(name, knobs.beta) > 0
+    ]  # others may be 0 · NaN
+    kept = "the last checkpoint is kept: " if settings == "trainer" and epoch else ""
+    raise UserError(
+        f"the loss is {terms.loss.item()} at epoch {epoch}, step {step}, through {' and '.join(broken) or 'the sum'} "
+        f"({knobs}); {kept}lower {settings}.learning_rate, or check the inputs for NaN"
+    )
+
+
+def require_finite_weights(network: torch.nn.Module, whose: str, settings: str, advice: str = "") -> None:
+    """Raises `UserError` where an update made a weight NaN or infinite; the loss before it need not have shown it."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise UserError(
+                f"{whose}'s {name.removeprefix('mentee.')} is not finite{advice}: lower {settings}.learning_rate or "
+                f"{settings}.weight_decay"
+            )

@@ -1,0 +1,122 @@
+"""`mentee-export inspect`: a bundle for a person. Reads manifest.json and parity.json alone, after all checks of a reader."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from export.bundle.read import SIGNATURE, opened
+
+WIDTH = 12
+
+
+def inspected(path: Path) -> dict[str, Any]:
+    """The manifest, `parity` and `signed`, as `--json` prints them. Raises `UserError` for what is no whole bundle."""
+    with opened(path) as (folder, manifest):
+        parity = json.loads((folder / "parity.json").read_bytes()) if "parity.json" in manifest["files"] else {}
+        return {**manifest, "parity": parity, "signed": (folder / SIGNATURE).is_file()}
+
+
+def shown(path: Path, about: dict[str, Any]) -> str:
+    """`inspected` in lines: a name, then what it says; further lines of the same name are indented."""
+    total = sum(entry["bytes"] for entry in about["files"].values())
+    lines = [f"bundle      {path}  {about['format']}, {total:,} bytes", f"id          {about['id']}"]
+    for name, texts in sections(about):
+        lines += [
+            f"{name if first else '':{WIDTH}}{text}" for first, text in zip([True, *[False] * 99], texts, strict=False)
+        ]
+    return "\n".join(lines)
+
+
+def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    view, classes, loss = about["preprocessing"], about["classes"], about["loss"]
+    yield "signed", [f"yes, {SIGNATURE}; `verify --key` tells by whom" if about["signed"] else "no"]
+    yield "classes", [f"{len(classes)}: {', '.join(classes[:12])}{' …' if len(classes) > 12 else ''}"]
+    if "class_changes" in about:
+        yield "", [", ".join(f"{len(names)} {kind}" for kind, names in about["class_changes"].items())]
+    yield "input", [preprocessing(view)]
+    yield "files", [f"{entry['bytes']:>12,}  {name}" for name, entry in sorted(about["files"].items())]
+    yield (
+        "probes",
+        [
+            f"{probe['name']}: mentee {probe['mentee']} against mentor {probe['mentor']}, {probe['adapter']}, "
+            f"{sizes(probe['shape'])}"
+            for probe in about["probes"]
+        ]
+        or ["none"],
+    )
+    knobs = ", ".join(f"{name} {loss[name]:g}" for name in ("alpha", "beta", "gamma", "temperature"))
+    yield "loss", [loss.get("formula", "alpha*ce + beta*sum(rmse) + gamma*temperature^2*kl"), knobs]
+    yield "optimizer", optimizer(about["optimizer"])
+    trainable, tensors = len(about["trainable"]), len(about["trainable"]) + len(about["frozen"])
+    yield "trains", [f"{trainable} of {tensors} tensors; the mentee has {about['parameters']['count']:,} parameters"]
+    yield "BatchNorm", [about["batch_norm"] + (f"; Dropout {about['dropout']}" if "dropout" in about else "")]
+    if "costs" in about:
+        yield "costs", [f"{name.replace('_', ' ')}: {readable(value)}" for name, value in about["costs"].items()]
+    yield (
+        "accuracy",
+        [f"{entry['accuracy']:.2%} of {entry['samples']} {name} samples" for name, entry in about["base"].items()],
+    )
+    for name, variant in about.get("variants", {}).items():
+        yield name, [variant_line(variant)]
+    yield "packs", [pack_line(name, about[name]) for name in ("supervision", "golden")]
+    yield "parity", parity_lines(about["parity"])
+    yield "made with", [", ".join(f"{name} {value}" for name, value in about["made_with"].items())]
+
+
+def preprocessing(view: dict[str, Any]) -> str:
+    raw = view.get("dtype", "uint8")
+    scaled = "raw / 255" if raw == "uint8" else "raw"
+    mean, std = (", ".join(f"{value:.4g}" for value in view[key]) for key in ("mean", "std"))
+    return f"{sizes(view['shape'])} {raw}; ({scaled} - [{mean}]) / [{std}]"
+
+
+def optimizer(about: dict[str, Any]) -> list[str]:
+    lists = ("groups", "schedule", "name")
+    plain = ", ".join(
+        f"{key} {readable(value)}" for key, value in about.items() if key not in lists and value is not None
+    )
+    schedule = about.get("schedule", "constant")
+    groups = [
+        f"group {group['match']}: {readable({k: v for k, v in group.items() if k != 'match'})}"
+        for group in about.get("groups", [])
+    ]
+    return [f"{about['name']}: {plain}", f"schedule {readable(schedule)}", *groups]
+
+
+def variant_line(variant: dict[str, Any]) -> str:
+    if "omitted" in variant:
+        return f"omitted: {variant['omitted']}"
+    return (
+        f"{variant['file']}, {variant['bytes']:,} bytes, {variant['test']['accuracy']:.2%} of {variant['test']['samples']} test "
+        f"samples; {variant['quantisation']}"
+    )
+
+
+def pack_line(name: str, pack: dict[str, Any]) -> str:
+    each = f", {pack['bytes_per_sample']:,} bytes each" if "bytes_per_sample" in pack else ""
+    return f"{name}: {pack['samples']} samples{each}" + (f", chosen by {pack['rule']}" if "rule" in pack else "")
+
+
+def parity_lines(parity: dict[str, Any]) -> list[str]:
+    """Only numbers and mappings of numbers; the largest of a mapping stands for it."""
+    lines = [f"against {parity.get('reference', 'nothing: no parity.json')}"]
+    for name, value in parity.items():
+        largest = [each for each in value.values() if isinstance(each, float)] if isinstance(value, dict) else []
+        if name != "bounds" and largest:
+            lines.append(f"{name.replace('_', ' ')}: {max(largest):.1e} at most")
+    return lines
+
+
+def sizes(shape: list[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {readable(item)}" for name, item in value.items() if item is not None)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(readable, value)) + "]"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -1,0 +1,138 @@
+"""manifest.json as docs/bundle.md describes it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+
+from export.bundle.prepare import Prepared
+from export.graph.training_graph import IR_VERSION, OPSET, Port
+from export.network.batch_norm import running_statistics, smallest_map
+from export.schema import ExportSettings
+
+FORMAT = "mentee-bundle/1"
+NO_ID = "0" * 64
+
+
+def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict[str, Any]:
+    """All of the manifest but `id`, `files` and `base`, which depend on what lies in `folder` in the end."""
+    checkpoint, network = prepared.checkpoint, prepared.network
+    training = {"inputs": ports_json(prepared.inputs), "outputs": ports_json(prepared.outputs)}
+    parameters = list(network.parameters())
+    return {
+        "format": FORMAT,
+        "id": NO_ID,
+        "classes": list(prepared.classes),
+        "preprocessing": {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(checkpoint.view).items()
+        },
+        "graphs": {
+            "inference": {
+                "file": "inference.onnx",
+                "inputs": ports_json(prepared.inputs[:1]),
+                "outputs": ports_json(prepared.outputs[-2:]),
+            },
+            "training": {"file": "ort-training/training_model.onnx", **training},
+            "eval": {"file": "ort-training/eval_model.onnx", **training},
+            "optimizer": optimizer_json(folder / "ort-training" / "optimizer_model.onnx"),
+        },
+        "checkpoint": {"file": "ort-training/checkpoint"},
+        "embedding": {"layer": checkpoint.head, "size": prepared.outputs[-1].shape[1]},
+        "probes": [
+            {
+                "name": probe.name,
+                "mentee": probe.mentee,
+                "mentor": probe.mentor,
+                "adapter": probe.adapter.kind,
+                "shape": list(probe.adapter.shape),
+            }
+            for probe in checkpoint.probes
+        ],
+        "loss": {
+            "formula": checkpoint.loss.formula(),
+            **asdict(checkpoint.loss),
+            **asdict(settings.loss),
+            "schedule": "constant",
+        },
+        "optimizer": {**asdict(settings.optimizer), "rate_scale": settings.optimizer.rate_scale},
+        "trainable": prepared.trainable,
+        "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
+        "parameters": {
+            "count": sum(parameter.numel() for parameter in parameters),
+            "bytes": sum(parameter.numel() * parameter.element_size() for parameter in parameters),
+        },
+        **choices_json(prepared, settings),
+        "supervision": {
+            "file": "supervision.safetensors",
+            "samples": len(prepared.pack.labels_N),
+            "bytes_per_sample": prepared.pack.bytes_per_sample,
+            "rule": settings.replay_rule,
+        },
+        "golden": {"file": "golden.safetensors", "samples": len(prepared.golden)},
+        "settings": settings_json(settings),
+        "made_with": made_with(),
+    }
+
+
+def settings_json(settings: ExportSettings) -> dict[str, Any]:
+    """What the same checkpoint has to be exported with for the same bundle; no path of the maker's, no key."""
+    elsewhere = ("checkpoint", "bundle", "overwrite", "sign_key")
+    return {name: value for name, value in asdict(settings).items() if name not in elsewhere}
+
+
+def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]:
+    """What was chosen about BatchNorm, Dropout and classes; without the optional keys where there is nothing to say."""
+    example = torch.zeros(2, *prepared.checkpoint.view.shape)
+    smallest, plan = smallest_map(prepared.network, example), prepared.plan
+    return {
+        "batch_norm": settings.batch_norm,
+        **({} if smallest is None else {"batch_norm_smallest_map": smallest}),
+        **({"running_statistics": names} if (names := running_statistics(prepared.network)) else {}),
+        "dropout": settings.dropout,
+        **({} if plan is None else {"class_changes": {"kept": plan.kept, "new": plan.new, "dropped": plan.dropped}}),
+    }
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Fills in `id`: sha256 of the file as it is with 64 zeros in the place of `id`, so it covers every word of it."""
+    blank = json.dumps({**manifest, "id": NO_ID}, indent=1, allow_nan=False) + "\n"
+    identity = hashlib.sha256(blank.encode()).hexdigest()
+    path.write_bytes(blank.replace(f'"id": "{NO_ID}"', f'"id": "{identity}"').encode())
+    return {**manifest, "id": identity}
+
+
+def ports_json(ports: Sequence[Port]) -> list[dict[str, Any]]:
+    return [asdict(port) | {"shape": list(port.shape)} for port in ports]
+
+
+def optimizer_json(path: Path) -> dict[str, Any]:
+    graph = onnx.load(path).graph
+
+    def ports(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+        described = []
+        for value in values:
+            sequence = value.type.WhichOneof("value") == "sequence_type"
+            kind = value.type.sequence_type.elem_type.tensor_type if sequence else value.type.tensor_type
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+            described.append(
+                {
+                    "name": value.name,
+                    "dtype": f"sequence({dtype})" if sequence else dtype,
+                    "shape": [] if sequence else [1],
+                    "meaning": value.name.replace("_", " "),
+                }
+            )
+        return described
+
+    return {"file": f"ort-training/{path.name}", "inputs": ports(graph.input), "outputs": ports(graph.output)}
+
+
+def made_with() -> dict[str, Any]:
+    versions = {name: version(name) for name in ("mentor-mentee", "torch", "onnx", "onnxruntime-training-cpu")}
+    return {**versions, "opset": OPSET, "ir_version": IR_VERSION}

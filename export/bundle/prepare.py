@@ -1,0 +1,177 @@
+"""All that a bundle is made of, as tensors and modules, before anything is written."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+
+from export.bundle.packs import SupervisionPack, class_balanced, supervision_pack
+from export.bundle.replay_choice import Embed, fitting, sample_bytes
+from export.graph.training_graph import Port, TrainingGraph, input_ports, output_ports
+from export.network.batch_norm import with_batch_norm
+from export.network.checks import require_exportable
+from export.network.classes import ClassPlan
+from export.network.dropout import keep_dropout
+from export.network.fold import largest_difference
+from export.network.trainable import choose_trainable
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+from mentor.restore import restore_mentor
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.splits import Split
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import ProbedMentee
+
+FOLD_BOUND = 1e-4  # relative difference of the logits that holding BatchNorm may make in float32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    checkpoint: MenteeCheckpoint
+    classes: tuple[str, ...]  # of the bundle, in its order
+    plan: ClassPlan | None  # where they are not the checkpoint's
+    network: nn.Module  # the mentee as it will be on the device
+    graph: TrainingGraph
+    inputs: list[Port]
+    outputs: list[Port]
+    trainable: list[str]
+    pack: SupervisionPack
+    golden: Split
+    test: Split
+
+
+def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
+    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of."""
+    plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
+    network = device_network(checkpoint, settings, plan)
+    trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    splits = load_data(checkpoint.data, whole=True)
+    classes = len(splits.classes)
+    if splits.classes != checkpoint.classes:
+        raise UserError(
+            f"the data's classes are {splits.classes}, the checkpoint's {checkpoint.classes}; use the run's data"
+        )
+    if checkpoint.mentor is None:
+        raise UserError("the checkpoint names no mentor, so there is nobody to supervise learning on the device")
+    mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
+    budget = load_data(checkpoint.data).train  # with the run's label budget: what had no label there has none here
+    whole, val, test = splits.train, splits.val, splits.test
+    names, untaught = checkpoint.classes, list[int]()
+    if plan is not None:
+        names, untaught, classes = plan.after, plan.untaught, len(plan.after)
+        budget, whole, val, test = plan.split(budget), plan.unheld(whole, budget), plan.split(val), plan.split(test)
+    student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
+    embed = partial(embeddings, student, checkpoint.view)
+    per_class = replayed_per_class(checkpoint, settings, classes, len(untaught))
+    replayed = replay_samples(budget, whole, per_class, classes, untaught, settings.replay_rule, embed)
+    pack = supervision_pack(replayed, mentor, checkpoint.view)
+    with torch.no_grad():
+        embedded = student(checkpoint.view(splits.train.images[:2])).embedding
+    if embedded.dim() != 2:
+        raise UserError(
+            f"the head '{checkpoint.head}' is given {list(embedded.shape[1:])} a sample; an embedding is a vector: name "
+            "the layer that is given one, mentee.head=<module path>"
+        )
+    embedding = embedded.shape[1]
+    return Prepared(
+        checkpoint=checkpoint,
+        classes=names,
+        plan=plan,
+        network=network,
+        graph=TrainingGraph(student, checkpoint.loss),
+        inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
+        outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
+        trainable=trainable,
+        pack=pack if plan is None else plan.pack(pack),
+        golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
+        test=test,
+    )
+
+
+def device_network(checkpoint: MenteeCheckpoint, settings: ExportSettings, plan: ClassPlan | None = None) -> nn.Module:
+    """The mentee as it will be on the device: its BatchNorm, its Dropout, its head, and what of it trains.
+
+    Raises `UserError` where holding BatchNorm changed what it computes, and for a choice that does not fit the network.
+    """
+    made = frozen_network(checkpoint, settings.batch_norm)
+    if plan is not None:
+        plan.head(made, checkpoint.head)
+    if settings.dropout == "on":
+        keep_dropout(made)
+    example = torch.zeros(2, *checkpoint.view.shape)
+    choose_trainable(made, settings.trainable, checkpoint.head, example)
+    return made
+
+
+def frozen_network(checkpoint: MenteeCheckpoint, batch_norm: str = "frozen") -> nn.Module:
+    """With BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
+    network = checkpoint.network()
+    example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
+    require_exportable(network, example)
+    frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in checkpoint.probes})
+    difference = largest_difference(network, frozen, example)
+    if not difference <= FOLD_BOUND:
+        raise UserError(
+            f"folding BatchNorm changes the mentee's logits by {difference:.1e} (at most {FOLD_BOUND:.0e}); has a running "
+            "variance collapsed to 0? Distill with batch_norm=false, or for longer"
+        )
+    require_same_probes(checkpoint, network, frozen, example)
+    return frozen
+
+
+def require_same_probes(
+    checkpoint: MenteeCheckpoint, before: nn.Module, after: nn.Module, example: torch.Tensor
+) -> None:
+    """Raises `UserError` where a probe or the embedding would read something else on the device than in the run."""
+    with torch.no_grad():
+        was, is_now = (ProbedMentee(net, checkpoint.probes, checkpoint.head).eval()(example) for net in (before, after))
+    pairs = {name: (was.activations[name], is_now.activations[name]) for name in was.activations}
+    for name, (expected, seen) in {**pairs, "the embedding": (was.embedding, is_now.embedding)}.items():
+        difference = float((expected - seen).abs().max() / expected.abs().max().clamp(min=1e-6))
+        if not difference <= FOLD_BOUND:
+            raise UserError(
+                f"folding BatchNorm changes what '{name}' reads by {difference:.1e}; probe a layer after the BatchNorm"
+            )
+
+
+def embeddings(student: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        parts = (images[start : start + 256] for start in range(0, len(images), 256))
+        return torch.cat([student(view(part)).embedding for part in parts])
+
+
+def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:
+    """Raises `UserError` for a budget in MB that is too small."""
+    if settings.supervision_mb is None:
+        return settings.supervision_per_class
+    view, shapes = checkpoint.view, [probe.adapter.shape for probe in checkpoint.probes]
+    sample = sample_bytes(view.shape, view.dtype, classes, shapes)
+    return fitting(settings.supervision_mb, sample, classes - untaught, 3 + len(shapes))
+
+
+def replay_samples(
+    budget: Split,
+    whole: Split,
+    per_class: int,
+    classes: int,
+    untaught: Collection[int] = (),
+    rule: str = "random",
+    embed: Embed | None = None,
+) -> Split:
+    """`per_class` labelled samples of every class out of the run's label budget, by `rule`; where it has fewer, random others
+    from the whole training split stand in, without their label, for the mentor to answer."""
+    pack = class_balanced(budget, per_class, classes, "training split", untaught=untaught, rule=rule, embed=embed)
+    lacking = per_class * (classes - len(untaught)) - len(pack)
+    if lacking <= 0:
+        return pack
+    labelled = set(budget.positions[budget.labels >= 0].tolist())
+    spare = torch.tensor([i for i, position in enumerate(whole.positions.tolist()) if position not in labelled]).long()
+    spare = spare[torch.randperm(len(spare), generator=torch.Generator().manual_seed(0))[:lacking]]
+    return Split(
+        torch.cat([pack.images, whole.images[spare]]),
+        torch.cat([pack.labels, torch.full((len(spare),), -1)]),
+        torch.cat([pack.positions, whole.positions[spare]]),
+    )

@@ -1,0 +1,189 @@
+"""Reading a bundle on the server's side: every check of docs/bundle.md, before any runtime parses anything.
+
+The device program has checks of its own, since neither side may know the other; the tests run both over the same broken bundles.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from export.bundle.files import recover
+from mentor_mentee.errors import UserError
+
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+LARGEST_BUNDLE = 1 << 30
+MOST_FILES = 1000
+
+
+@cache
+def manifest_schema() -> dict[str, Any]:
+    """The published schema, JSON Schema 2020-12."""
+    content: dict[str, Any] = json.loads(Path(__file__).with_name("manifest.schema.json").read_text(encoding="utf-8"))
+    return content
+
+
+def require_schema(manifest: dict[str, Any]) -> None:
+    """Raises `UserError` naming the first place where `manifest` is not what the schema says."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    error = best_match(Draft202012Validator(manifest_schema()).iter_errors(manifest))
+    if error is not None:
+        raise UserError(
+            f"manifest.json at {error.json_path.removeprefix('$.')}: {shortened(error.message)}; make the bundle again"
+        )
+
+
+def shortened(message: str) -> str:
+    return message if len(message) < 200 else f"{message[:100]} … {message[-90:]}"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folder and manifest of the bundle at `path`, a folder or a zip (unpacked for as long as the block lasts).
+
+    Raises `UserError` for anything that docs/bundle.md tells a reader to refuse.
+    """
+    if not path.exists():
+        recover(path)
+    if path.is_dir():
+        yield path, checked(path)
+        return
+    if not path.is_file():
+        raise UserError(f"no bundle at '{path}'; expected a folder with {MANIFEST}, or a zip of it")
+    with tempfile.TemporaryDirectory(prefix="mentee-bundle-") as folder:
+        unzip(path, Path(folder))
+        yield Path(folder), checked(Path(folder))
+
+
+def checked(folder: Path) -> dict[str, Any]:
+    """manifest.json of `folder` when it and every file hold. Raises `UserError`."""
+    if not is_plain(folder / MANIFEST):
+        raise UserError(f"'{folder}' holds no file {MANIFEST}: it is not a bundle")
+    text = (folder / MANIFEST).read_bytes()
+    try:
+        manifest = json.loads(text, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{MANIFEST} is not JSON ({error}); fetch the bundle again") from None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{MANIFEST} holds no object; fetch the bundle again")
+    require_schema(manifest)
+    require_id(text, manifest["id"])
+    for name, entry in manifest["files"].items():
+        require_file(folder, name, entry)
+    listed = {*manifest["files"], MANIFEST, SIGNATURE}
+    for found in sorted(folder.rglob("*")):
+        name = found.relative_to(folder).as_posix()
+        if name not in listed and (found.is_symlink() or not found.is_dir()):
+            raise UserError(
+                f"'{name}' is in the bundle but {MANIFEST} does not list it; remove it or fetch the bundle again"
+            )
+    require_references(manifest)
+    return manifest
+
+
+def require_id(text: bytes, stated: str) -> None:
+    if text.count(stated.encode()) != 1:
+        raise UserError(f"{MANIFEST}: its id does not occur exactly once; fetch the bundle again")
+    if (digest := hashlib.sha256(text.replace(stated.encode(), b"0" * 64)).hexdigest()) != stated:
+        raise UserError(f"{MANIFEST} says id {stated[:12]}…, its content gives {digest[:12]}…: altered; fetch it again")
+
+
+def require_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    place = folder
+    for part in name.split("/"):
+        place = place / part
+        if place.is_symlink():
+            raise UserError(f"'{name}' is a link or lies behind one; a bundle holds plain files only")
+    if not is_plain(place):
+        raise UserError(f"'{name}' is missing from the bundle; fetch it again")
+    if (size := place.stat().st_size) != entry["bytes"]:
+        raise UserError(f"'{name}' has {size} bytes, expected {entry['bytes']}: truncated or altered; fetch it again")
+    with place.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != entry["sha256"]:
+        raise UserError(
+            f"'{name}' has sha256 {digest[:12]}…, expected {entry['sha256'][:12]}…: altered; fetch it again"
+        )
+
+
+def require_references(manifest: dict[str, Any]) -> None:
+    """What a schema cannot say of a manifest. Raises `UserError`."""
+    graphs, view, probes = (
+        manifest["graphs"],
+        manifest["preprocessing"],
+        [probe["name"] for probe in manifest["probes"]],
+    )
+    named = [
+        *(graph["file"] for graph in graphs.values()),
+        *(manifest[key]["file"] for key in ("checkpoint", "supervision", "golden")),
+        *(manifest["checkpoint"][key] for key in ("parameters",) if key in manifest["checkpoint"]),
+        *(variant["file"] for variant in manifest.get("variants", {}).values() if "file" in variant),
+    ]
+    for name in named:
+        if name not in manifest["files"]:
+            raise UserError(f"{MANIFEST} refers to '{name}', which its `files` does not list; make the bundle again")
+    if not len(view["mean"]) == len(view["std"]) == view["shape"][0]:
+        raise UserError(
+            f"{MANIFEST}: preprocessing needs one mean and one std for each channel of shape {view['shape']}"
+        )
+    loss = manifest["loss"]
+    terms = ["ce", *(f"{loss.get('probe', 'rmse')}_{name}" for name in probes), loss.get("softmax", "kl")]
+    inputs = {"input", "labels", "labelled", "mentor_logits", *(f"mentor_{name}" for name in probes), "supervised"}
+    expected = {
+        "inputs": inputs | {"alpha", "beta", "gamma", "temperature"},
+        "outputs": {"loss", *terms, "logits", "embedding"},
+    }
+    for graph in ("training", "eval"):
+        for kind, names in expected.items():
+            given = [port["name"] for port in graphs[graph][kind]]
+            if set(given) != names or len(given) != len(names):
+                different = sorted(names ^ set(given)) or "a name twice"
+                raise UserError(f"{MANIFEST}: graphs.{graph}.{kind} differ from what this format has: {different}")
+
+
+def unzip(source: Path, folder: Path) -> None:
+    """Raises `UserError` for an entry that could write or grow elsewhere, before anything is written."""
+    allowed = re.compile(manifest_schema()["$defs"]["path"]["pattern"])
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+            names = [entry.orig_filename for entry in entries]  # filename is tidied up by zipfile
+            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > LARGEST_BUNDLE:
+                raise UserError(
+                    f"'{source}' has over {MOST_FILES} files or unpacks to over {LARGEST_BUNDLE} bytes: refused"
+                )
+            for entry, name in zip(entries, names, strict=True):
+                special = stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1
+                if special or (name not in (MANIFEST, SIGNATURE) and not allowed.search(name)):
+                    raise UserError(f"zip entry '{name}' leaves the folder, is a link or is encrypted: refused")
+            if len({name.lower() for name in names}) != len(names):
+                raise UserError(f"'{source}' has two entries of one name: refused")
+            for entry in entries:
+                target = folder / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(entry) as packed, target.open("xb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+        raise UserError(f"'{source}' is not a complete zip ({error}); fetch it again") from None
+
+
+def is_plain(place: Path) -> bool:
+    try:
+        return stat.S_ISREG(place.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,126 @@
+"""`mentee-export verify`: is a bundle whole, who made it, and does it compute here what torch computed when it was made?
+
+Three depths, and the report says which were done: every byte against the manifest; this machine's ONNX Runtime against the
+float64 results that the bundle brings along; and, given the checkpoint, a second export whose files must be the same.
+"""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.numpy import load_file
+
+from export.bundle.manifest import made_with
+from export.bundle.read import SIGNATURE, opened
+from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND, Samples
+from export.parity.recorded import FILE, replay
+from export.schema import ExportSettings
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+
+
+@dataclass(frozen=True)
+class Check:
+    """`passed` is None where the check was not done; `detail` then says what it would take."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def verify(path: Path, key: Path | None = None, checkpoint: Path | None = None) -> list[Check]:
+    """Raises `UserError` for a bundle that must not be opened at all: altered, cut short, not signed by `key`."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
+    with opened(path) as (folder, manifest):
+        checks = [
+            Check("files", True, f"{len(manifest['files'])} files are what the manifest says; its id and schema hold")
+        ]
+        checks.append(signature(folder, key))
+        checks += replayed(folder, manifest)
+        checks += exported_again(manifest, checkpoint) if checkpoint else [not_exported_again()]
+    return checks
+
+
+def signature(folder: Path, key: Path | None) -> Check:
+    if key is None:
+        signed = (folder / SIGNATURE).is_file()
+        return Check(
+            "signature",
+            None,
+            "signed; give its maker's key, --key public.pem" if signed else "the bundle is not signed",
+        )
+    from export.bundle.signature import public_key, require_signature
+
+    require_signature(folder, public_key(key))
+    return Check("signature", True, f"made by the holder of the private key to '{key}'")
+
+
+def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
+    if FILE not in manifest["files"]:
+        return [
+            Check("runtime against torch", None, f"the bundle holds no {FILE}; give --checkpoint to export it again")
+        ]
+    names = [port["name"] for port in manifest["graphs"]["training"]["outputs"]]
+    differences = replay(
+        load_file(folder / FILE),
+        pack_samples(folder, manifest),
+        names,
+        folder / "ort-training",
+        folder / "inference.onnx",
+    )
+    bounds = {"inference": OUTPUT_BOUND, "outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND}
+    return [
+        Check(
+            f"{name} against torch",
+            difference <= bounds[name],
+            f"{difference:.1e} relative, at most {bounds[name]:.0e}",
+        )
+        for name, difference in differences.items()
+    ]
+
+
+def pack_samples(folder: Path, manifest: dict[str, Any]) -> Samples:
+    pack = load_file(folder / manifest["supervision"]["file"])
+    view = View.restored(manifest["preprocessing"])
+    answers = [torch.from_numpy(pack[f"mentor_{probe['name']}"]).float() for probe in manifest["probes"]]
+    return Samples(view(torch.from_numpy(pack["input"])), torch.from_numpy(pack["mentor_logits"]).float(), answers)
+
+
+def not_exported_again() -> Check:
+    return Check("second export", None, "give the run's mentee.safetensors, --checkpoint, to compare with torch itself")
+
+
+def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
+    from export.bundle.write import export_bundle
+    from mentee.checkpoint import MenteeCheckpoint
+
+    if "settings" not in manifest:
+        raise UserError(
+            "the bundle does not say how it was exported, so it cannot be exported again; leave out --checkpoint"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        again = export_bundle(
+            MenteeCheckpoint.load(checkpoint), Path(scratch) / "again", settings(manifest["settings"])
+        )
+    names = sorted({*manifest["files"], *again.manifest["files"]})
+    other = [name for name in names if manifest["files"].get(name) != again.manifest["files"].get(name)]
+    versions = {name: (value, made_with().get(name)) for name, value in manifest["made_with"].items()}
+    changed = [f"{name} {was} there, {here} here" for name, (was, here) in versions.items() if was != here]
+    detail = f"{len(names)} files the same" if not other else f"of {len(names)} files differ {', '.join(other)}"
+    return [
+        Check(
+            "parity anew", True, "gradients, outputs and steps of a second export are torch's"
+        ),  # or it would have raised
+        Check("second export", not other, "; ".join([detail, *changed])),
+    ]
+
+
+def settings(kept: dict[str, Any]) -> ExportSettings:
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), kept, {"checkpoint": "-", "bundle": "-"})
+    made: ExportSettings = OmegaConf.to_object(merged)  # type: ignore[assignment]
+    return made

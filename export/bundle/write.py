@@ -1,0 +1,167 @@
+"""Mentee checkpoint -> bundle (docs/bundle.md): graph, artifacts, packs, proof, manifest; all of it or nothing."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from safetensors.numpy import save as save_arrays
+from safetensors.torch import save
+from torch import Tensor
+
+from export.bundle.files import file_table, recover, whole_or_nothing, write_json
+from export.bundle.manifest import describe, write_manifest
+from export.bundle.prepare import Prepared, prepare
+from export.bundle.read import require_schema
+from export.bundle.signature import private_key, sign
+from export.graph.artifacts import silenced, write_artifacts
+from export.graph.quantize import KIND, quantize
+from export.graph.training_graph import cut_inference, export_graph
+from export.graph.weights import align_weights, make_nominal, share_weights
+from export.network.batch_norm import running_statistics
+from export.network.costs import costs_json
+from export.network.dropout import add_masks
+from export.parity.check import Samples, measure, require_parity
+from export.parity.recorded import FILE as REFERENCE
+from export.parity.recorded import record
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.data.splits import Split
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+
+CALIBRATION = 256  # samples of the supervision pack that int8 activations are scaled on
+
+
+@dataclass(frozen=True)
+class Exported:
+    path: Path
+    manifest: dict[str, Any]
+    parity: dict[str, Any]
+
+
+def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> Exported:
+    """Writes the bundle folder `path`, and beside it `<path>.zip`.
+
+    Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
+    cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
+    """
+    key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
+    recover(path)
+    require_free(path, settings.overwrite)
+    prepared = prepare(checkpoint, settings)
+    view = checkpoint.view
+    with whole_or_nothing(path) as staging:
+        training, inference = staging / "ort-training", staging / "inference.onnx"
+        forward = write_graphs(prepared, settings, staging)
+        golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
+        write_tensors(staging / "supervision.safetensors", prepared.pack.tensors())
+        write_tensors(staging / "golden.safetensors", golden)
+        samples = parity_samples(prepared)
+        parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
+        require_parity(parity)
+        write_json(staging / "parity.json", parity)
+        kept = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        (staging / REFERENCE).write_bytes(save_arrays(kept))
+        manifest = describe(prepared, settings, staging)
+        manifest["base"] = {
+            "test": accuracy_of(inference, prepared.test, view),
+            "golden": accuracy_of(inference, prepared.golden, view),
+        }
+        if settings.int8:
+            manifest["variants"] = {"int8": int8_variant(inference, prepared)}
+        if settings.nominal_checkpoint:
+            weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
+            manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
+        else:
+            weights = training / "checkpoint"
+        evaluation = training / "eval_model.onnx"
+        align_weights(evaluation)
+        share_weights(training / "training_model.onnx", evaluation)
+        share_weights(inference, weights, evaluation)
+        manifest["files"] = file_table(staging)
+        manifest["costs"] = costs_json(prepared.network, manifest)
+        manifest = write_manifest(staging / "manifest.json", manifest)
+        require_schema(manifest)
+        if key is not None:
+            sign(staging, key)
+    return Exported(path, manifest, parity)
+
+
+def require_free(path: Path, overwrite: bool) -> None:
+    """Raises `UserError` unless a bundle may take the name `path`."""
+    if not path.name or (path.exists() and overwrite and not replaceable(path)):
+        raise UserError(f"'{path}' is no bundle, so it is not replaced by one; choose another bundle=…")
+    if path.exists() and not overwrite:
+        raise UserError(
+            f"'{path}' exists; choose another bundle=…, or overwrite=true to replace it once the new one is whole"
+        )
+    if path.with_name(path.name + ".zip").exists() and not overwrite:
+        raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
+
+
+def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> onnx.ModelProto:
+    """inference.onnx and ort-training/; the forward graph that they are made of."""
+    (folder / "ort-training").mkdir()
+    with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
+        forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs, settings.rewrite)
+    onnx.save(cut_inference(forward), folder / "inference.onnx")
+    add_masks(forward)
+    running = running_statistics(prepared.network)
+    write_artifacts(forward, prepared.trainable, settings.optimizer, folder / "ort-training", running)
+    return forward
+
+
+def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:
+    """What the manifest says of `inference.int8.onnx`, or why there is none."""
+    target, view = inference.with_name("inference.int8.onnx"), prepared.checkpoint.view
+    samples = view(prepared.pack.pixels[:CALIBRATION])
+    if (reason := quantize(inference, target, samples)) is not None:
+        return {"omitted": reason}
+    return {
+        "file": target.name,
+        "bytes": target.stat().st_size,
+        "quantisation": KIND,
+        "calibration_samples": len(samples),
+        "test": accuracy_of(target, prepared.test, view),
+        "golden": accuracy_of(target, prepared.golden, view),
+    }
+
+
+def replaceable(path: Path) -> bool:
+    """An older bundle or an empty folder: a slip in bundle=… must not cost a user's own files."""
+    if not path.is_dir():
+        return False
+    try:
+        content = json.loads((path / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return not any(path.iterdir())
+    return isinstance(content, dict) and str(content.get("format")).startswith("mentee-bundle/")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def parity_samples(prepared: Prepared, count: int = 32) -> Samples:
+    pack, checkpoint = prepared.pack, prepared.checkpoint
+    return Samples(
+        checkpoint.view(pack.pixels[:count]),
+        pack.mentor_logits_NK[:count].float(),
+        [pack.mentor_activations[probe.name][:count].float() for probe in checkpoint.probes],
+    )
+
+
+def accuracy_of(inference: Path, split: Split, view: View) -> dict[str, float]:
+    """Measured through inference.onnx itself."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(inference, providers=["CPUExecutionProvider"])
+    hits = 0
+    for start in range(0, len(split), 256):
+        images, labels = split.images[start : start + 256], split.labels[start : start + 256]
+        logits = session.run(["logits"], {"input": view(images).numpy()})[0]
+        hits += int((np.argmax(logits, 1) == labels.numpy()).sum())
+    return {"accuracy": hits / len(split), "samples": len(split)}

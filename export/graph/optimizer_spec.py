@@ -1,0 +1,157 @@
+"""What an optimizer is, in numbers: typed settings, which parameter is in which group, the rate's course over the steps.
+
+Imports neither torch nor onnx, so that a typo is answered at once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from mentor_mentee.errors import UserError, did_you_mean
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "step")
+RUNTIME_RATE = 1e-3  # what ONNX Runtime feeds until a client sets another
+
+
+@dataclass
+class Schedule:
+    """A factor on the learning rate; k = steps taken before this one, from 0, of which `warm_up` grow it linearly to 1.
+
+    constant  1
+    cosine    final + (1 − final) · (1 + cos π·t) / 2, t from 0 at k = warm_up to 1 at k = steps and after (arXiv 1608.03983)
+    step      factor^⌊(k − warm_up) / every⌋
+    """
+
+    name: str = "constant"
+    warm_up: int = 0
+    steps: int = 0
+    final: float = 0.0
+    every: int = 0
+    factor: float = 0.1
+
+    def at(self, k: int) -> float:
+        """The factor of the step that `k` steps were taken before."""
+        rise = min(1.0, (k + 1) / self.warm_up) if self.warm_up else 1.0
+        after = max(k - self.warm_up, 0)
+        if self.name == "cosine":
+            t = min(after / (self.steps - self.warm_up), 1.0)
+            return rise * (self.final + (1 - self.final) * (1 + math.cos(math.pi * t)) / 2)
+        if self.name == "step":
+            return float(rise * self.factor ** (after // self.every))
+        return rise
+
+
+@dataclass
+class Group:
+    """Parameters whose name `match` matches (a glob, as `*.bias`) and no group before it did."""
+
+    match: str = "???"
+    learning_rate: float = 1.0  # a factor on the optimizer's
+    weight_decay: float | None = None  # null: the optimizer's
+
+
+@dataclass
+class Optimizer:
+    """torch.optim.AdamW's or torch.optim.SGD's own update; by default AdamW with torch's numbers.
+
+    `betas` and `epsilon` are AdamW's, `momentum` and `nesterov` SGD's. `weight_decay` is each one's own kind: AdamW shrinks the
+    parameter, SGD adds to its gradient. `clip_norm` bounds the 2-norm of all gradients together before that. One step is
+    taken after `accumulate` batches, on the mean of their gradients.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    groups: list[Group] = field(default_factory=list)
+    clip_norm: float | None = None
+    accumulate: int = 1
+    schedule: Schedule = field(default_factory=Schedule)
+
+    @property
+    def rate_scale(self) -> float:
+        """What the graph multiplies the rate that it is fed by: the web build has no way to feed another than its own."""
+        return self.learning_rate / RUNTIME_RATE
+
+
+@dataclass(frozen=True)
+class Members:
+    """One group as it applies: names, factor on the learning rate, weight decay."""
+
+    names: tuple[str, ...]
+    factor: float
+    weight_decay: float
+
+
+def assign(optimizer: Optimizer, names: Sequence[str]) -> list[Members]:
+    """The groups over trainable parameters `names`, in order; those of no group come last, if there are any.
+
+    Raises `UserError` where a group gets no parameter, which is a slip in its glob or in the order of the groups.
+    """
+    left = list(names)
+    members = []
+    for group in optimizer.groups:
+        taken = tuple(name for name in left if fnmatchcase(name, group.match))
+        if not taken:
+            raise UserError(
+                f"optimizer.groups: match='{group.match}' gets no trainable parameter: none is left after the groups before it "
+                f"that it matches, of {', '.join(left[:4]) or 'none at all'}{' …' if len(left) > 4 else ''}"
+            )
+        decay = optimizer.weight_decay if group.weight_decay is None else group.weight_decay
+        members.append(Members(taken, group.learning_rate, decay))
+        left = [name for name in left if name not in taken]
+    return members + ([Members(tuple(left), 1.0, optimizer.weight_decay)] if left else [])
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Raises `UserError` for a name that is none and a number that cannot be meant."""
+    _require_known("optimizer.name", optimizer.name, OPTIMIZERS)
+    _require("learning_rate", optimizer.learning_rate, 0 < optimizer.learning_rate < math.inf, "above 0")
+    _require("epsilon", optimizer.epsilon, 0 < optimizer.epsilon < 1, "above 0 and below 1")
+    _require("weight_decay", optimizer.weight_decay, 0 <= optimizer.weight_decay < math.inf, "at least 0")
+    betas = optimizer.betas
+    _require("betas", betas, len(betas) == 2 and all(0 <= b < 1 for b in betas), "two numbers from 0 to below 1")
+    _require("momentum", optimizer.momentum, 0 <= optimizer.momentum < 1, "from 0 to below 1")
+    _require("accumulate", optimizer.accumulate, optimizer.accumulate >= 1, "1 or more batches a step")
+    clip = optimizer.clip_norm
+    _require("clip_norm", clip, clip is None or 0 < clip < math.inf, "above 0, or null for none")
+    if optimizer.name == "adamw" and (optimizer.momentum or optimizer.nesterov):
+        raise UserError(
+            "optimizer.momentum and optimizer.nesterov are SGD's; AdamW has betas, or choose optimizer.name=sgd"
+        )
+    if optimizer.nesterov and not optimizer.momentum:
+        raise UserError("optimizer.nesterov=true needs a momentum; set optimizer.momentum=0.9")
+    for number, group in enumerate(optimizer.groups):
+        rate, decay = group.learning_rate, group.weight_decay
+        _require(f"groups[{number}].learning_rate", rate, 0 < rate < math.inf, "a factor above 0")
+        _require(f"groups[{number}].weight_decay", decay, decay is None or 0 <= decay < math.inf, "at least 0, or null")
+    check_schedule(optimizer.schedule)
+
+
+def check_schedule(schedule: Schedule) -> None:
+    _require_known("optimizer.schedule.name", schedule.name, SCHEDULES)
+    _require("schedule.warm_up", schedule.warm_up, schedule.warm_up >= 0, "0 or more steps")
+    if schedule.name == "cosine":
+        longer = schedule.steps > schedule.warm_up
+        _require(
+            "schedule.steps", schedule.steps, longer, f"more than the {schedule.warm_up} of warm_up, which count in"
+        )
+        _require("schedule.final", schedule.final, 0 <= schedule.final <= 1, "a factor from 0 to 1")
+    if schedule.name == "step":
+        _require("schedule.every", schedule.every, schedule.every >= 1, "1 or more steps")
+        _require("schedule.factor", schedule.factor, 0 < schedule.factor <= 1, "above 0 and at most 1")
+
+
+def _require_known(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise UserError(f"{what}={name}{did_you_mean(name, known)}; expected one of {', '.join(known)}")
+
+
+def _require(what: str, value: object, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UserError(f"optimizer.{what}={value}; expected {expected}")

@@ -1,0 +1,103 @@
+"""The weights of a bundle, stored once: trainable ones in the checkpoint, frozen ones in eval_model.onnx.
+
+ONNX calls that external data: a tensor names a file beside the graph, an offset and a length. Any ONNX Runtime follows it when
+it is given the graph's path. The checkpoint of ONNX Runtime Training keeps every parameter as one run of little-endian
+float32, so inference.onnx can point into it, and nothing of the training API is needed for that. What is frozen is a constant of
+the graphs, not a parameter that the checkpoint holds without a gradient: ONNX Runtime packs constants once, before the first
+step, and a checkpoint is also what every version of an owner's state holds. It is written out in eval_model.onnx, since a graph
+that the runtime writes from that one has to stand alone; the training graph and inference.onnx point there.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.graph.artifacts import silenced
+
+SMALLEST = 1024  # bytes; below it a pointer saves nothing
+ALIGNMENT = 4  # of a float32, wherever a runtime maps the file
+PARAMETERS = "parameters.bin"
+
+
+def share_weights(graph: Path, *files: Path) -> None:
+    """Drops from `graph` every large tensor that one of `files`, in the graph's folder or below it, holds as well."""
+    model, stored = onnx.load(graph), {file: file.read_bytes() for file in files}
+    for tensor in model.graph.initializer:
+        data = onnx.numpy_helper.to_array(tensor).tobytes()
+        if len(data) < SMALLEST:
+            continue
+        found = ((file, find_aligned(content, data)) for file, content in stored.items())
+        file, offset = next(((file, offset) for file, offset in found if offset >= 0), (graph, -1))
+        if offset < 0:
+            continue
+        for field in ("raw_data", "float_data"):
+            tensor.ClearField(field)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        location = file.relative_to(graph.parent).as_posix()
+        for key, value in (("location", location), ("offset", offset), ("length", len(data))):
+            tensor.external_data.add(key=key, value=str(value))
+    graph.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def align_weights(graph: Path) -> None:
+    """Moves the large tensors of `graph` to offsets that others may point to, by spaces in the `doc_string` of the one before
+    (of the first, in the graph's name): ONNX has no padding."""
+    model = onnx.load(graph)
+    large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= SMALLEST]
+    for tensor in large:
+        tensor.doc_string = ""  # present, so that each letter of it is one byte more
+    for _ in range(4):  # a length prefix that grows by a byte may take another round
+        stored, start, shift = model.SerializeToString(deterministic=True), 0, 0
+        for before, tensor in zip([None, *large], large, strict=False):
+            start = stored.index(tensor.raw_data, start)
+            missing = -(start + shift) % ALIGNMENT
+            if before is None:
+                model.graph.name += " " * missing
+            else:
+                before.doc_string += " " * missing
+            shift += missing
+            start += len(tensor.raw_data)
+        if not shift:
+            break
+    graph.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def find_aligned(stored: bytes, data: bytes) -> int:
+    offset = stored.find(data)
+    while offset >= 0 and offset % ALIGNMENT:
+        offset = stored.find(data, offset + 1)
+    return offset
+
+
+def make_nominal(forward: onnx.ModelProto, trainable: Sequence[str], running: Sequence[str], folder: Path) -> Path:
+    """Moves the weights out of `folder`/checkpoint into `folder`/parameters.bin, whose path is returned.
+
+    That is little-endian float32, one parameter after the other as `Module.copy_buffer_to_parameters(…, False)` takes them, in
+    Python and on the web. The checkpoint keeps names and shapes: 0.4 KB.
+    """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from onnxruntime.training.api import CheckpointState, Module
+    from onnxruntime.training.onnxblock import save_checkpoint
+
+    checkpoint = folder / "checkpoint"
+    with silenced():
+        state = CheckpointState.load_checkpoint(str(checkpoint))
+        module = Module(str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"))
+        parameters = module.get_contiguous_parameters(trainable_only=False).numpy()
+        (folder / PARAMETERS).write_bytes(parameters.astype("<f4").tobytes())
+        tensors = {tensor.name: tensor for tensor in forward.graph.initializer}
+        kept = ([tensors[name] for name in names] for names in (trainable, running))
+        save_checkpoint(tuple(kept), checkpoint, nominal_checkpoint=True)
+    return folder / PARAMETERS
+
+
+def fill_nominal(module: Any, weights: Path) -> None:
+    """Gives a `Module` on a nominal checkpoint its parameters, out of `parameters.bin`."""
+    import onnxruntime
+
+    buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.fromfile(weights, "<f4").astype(np.float32))
+    module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)

@@ -1,0 +1,121 @@
+"""A mentee for another list of classes than the one it was distilled for.
+
+A class that both lists have keeps its row of the head. A new one starts with weights of 0 and the lowest of the kept biases,
+so that no sample looks like it before it is learned; one that is left out is dropped with its samples.
+Axes: N samples, K classes before, J after, D embedding.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from export.bundle.packs import SupervisionPack
+from export.network.fold import replace as replace_module
+from mentor_mentee.data.splits import Split
+from mentor_mentee.errors import UserError, did_you_mean
+
+LEAST_MARGIN = 10.0  # of a new class's logit below the lowest; a mentor that is unsure of all would else be of it, too
+LARGEST_HALF = 65504.0
+
+
+@dataclass(frozen=True)
+class ClassPlan:
+    """`rows`: for each class after, its place before, or None for a new one."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    rows: tuple[int | None, ...]
+
+    @classmethod
+    def between(cls, before: Sequence[str], after: Sequence[str]) -> "ClassPlan":
+        """Raises `UserError` for a list with nothing to keep, or with nothing to change."""
+        if tuple(before) == tuple(after):
+            raise UserError(f"classes={list(after)} is the checkpoint's own list; leave classes out, or change it")
+        rows = tuple(before.index(name) if name in before else None for name in after)
+        if all(row is None for row in rows):
+            raise UserError(
+                f"classes={list(after)} has none of the checkpoint's classes {list(before)}{did_you_mean(after[0], before)}; "
+                "keep at least one: without any there are neither replay nor golden samples"
+            )
+        return cls(tuple(before), tuple(after), rows)
+
+    @property
+    def kept(self) -> list[str]:
+        return [name for name in self.after if name in self.before]
+
+    @property
+    def new(self) -> list[str]:
+        return [name for name in self.after if name not in self.before]
+
+    @property
+    def untaught(self) -> list[int]:
+        """Labels, in the new list, that no sample can have yet."""
+        return [place for place, row in enumerate(self.rows) if row is None]
+
+    @property
+    def dropped(self) -> list[str]:
+        return [name for name in self.before if name not in self.after]
+
+    def labels(self, labels_N: Tensor) -> Tensor:
+        """Places in the new list; −1 stays −1. No label may be of a dropped class."""
+        places = torch.tensor([self.after.index(name) if name in self.after else -2 for name in self.before] + [-1])
+        return places[labels_N]
+
+    def split(self, split: Split) -> Split:
+        """Without the samples that are labelled as a dropped class, the other labels being places in the new list."""
+        dropped = torch.tensor([self.before.index(name) for name in self.dropped], dtype=torch.int64)
+        kept = split.subset(torch.nonzero(~torch.isin(split.labels, dropped)).flatten())
+        return kept.relabelled(self.labels(kept.labels))
+
+    def unheld(self, whole: Split, budget: Split) -> Split:
+        """`whole` without what `budget` labels as a dropped class; other samples of it nobody has labelled."""
+        held = budget.positions[budget.labels >= 0]
+        gone = held[~torch.isin(held, self.split(budget).positions)]
+        return whole.subset(torch.nonzero(~torch.isin(whole.positions, gone)).flatten())
+
+    def logits(self, logits_NK: Tensor) -> Tensor:
+        """[N, J]: a new class as far below the lowest kept one as the highest is above it, at least 10; in half's range."""
+        kept = torch.tensor([row for row in self.rows if row is not None])
+        known = logits_NK.float()[:, kept]
+        lowest, highest = known.amin(1, keepdim=True), known.amax(1, keepdim=True)
+        below = (lowest - (highest - lowest).clamp(min=LEAST_MARGIN)).clamp(min=-LARGEST_HALF)
+        columns = [below if row is None else logits_NK.float()[:, row : row + 1] for row in self.rows]
+        return torch.cat(columns, 1).to(logits_NK.dtype)
+
+    def pack(self, pack: SupervisionPack) -> SupervisionPack:
+        """A pack of samples that `split` let through, answered over the old classes, mapped to the new list.
+
+        A sample without a label leaves it where the mentor takes it for a dropped class: whose it is nobody else knows.
+        """
+        guessed = pack.mentor_logits_NK.float().argmax(1)
+        dropped = torch.tensor([self.before.index(name) for name in self.dropped], dtype=torch.int64)
+        keep = (pack.labels_N >= 0) | ~torch.isin(guessed, dropped)
+        return replace(
+            pack,
+            pixels=pack.pixels[keep],
+            labels_N=pack.labels_N[keep],
+            mentor_logits_NK=self.logits(pack.mentor_logits_NK[keep]),
+            mentor_activations={name: value[keep] for name, value in pack.mentor_activations.items()},
+        )
+
+    def head(self, network: nn.Module, path: str) -> None:
+        """Replaces, in place, the linear layer at `path` by one for the new list. Raises `UserError` for another layer."""
+        old = network.get_submodule(path)
+        if not isinstance(old, nn.Linear) or old.out_features != len(self.before):
+            raise UserError(
+                f"classes: the head '{path}' is {old}; expected an nn.Linear with one output for each of the {len(self.before)} "
+                "classes, whose rows can be kept"
+            )
+        head = nn.Linear(old.in_features, len(self.after), bias=old.bias is not None)
+        kept = [row for row in self.rows if row is not None]
+        with torch.no_grad():
+            for place, row in enumerate(self.rows):
+                head.weight[place] = 0.0 if row is None else old.weight[row]
+                if old.bias is not None:
+                    head.bias[place] = old.bias[kept].min() if row is None else old.bias[row]
+        head.weight.requires_grad_(old.weight.requires_grad)
+        if old.bias is not None:
+            head.bias.requires_grad_(old.bias.requires_grad)
+        replace_module(network, path, head.train(old.training))

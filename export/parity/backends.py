@@ -1,0 +1,182 @@
+"""Both sides of the proof: the shipped artifacts as ONNX Runtime runs them, and torch's module and optimizer beside them."""
+
+import copy
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.graph.artifacts import silenced
+from export.graph.optimizer_spec import Optimizer, assign
+from export.graph.training_graph import TrainingGraph
+from export.network.batch_norm import learning_mode, running_statistics
+from export.network.dropout import LearningDropout, drop_nothing, drop_nothing_in
+from export.parity.feeds import Feed, as_double
+
+
+class Twin:
+    """torch's side: a copy of the graph in float64, or as it is, doing what the training graph does."""
+
+    def __init__(self, graph: TrainingGraph, dtype: torch.dtype = torch.float64) -> None:
+        self.graph = copy.deepcopy(graph).to(dtype)
+        self.dtype = dtype
+        learning_mode(self.graph)
+        drop_nothing(self.graph)
+        self.parameters = {
+            name: parameter
+            for name, parameter in self.graph.student.mentee.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def __call__(self, feed: Feed) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self.graph(*(as_double(feed) if self.dtype == torch.float64 else feed))
+        return outputs
+
+    def evaluated(self, feed: Feed) -> tuple[Tensor, ...]:
+        """The outputs in eval mode, which differ where BatchNorm takes the batch's statistics."""
+        self.graph.eval()
+        with torch.no_grad():
+            outputs = self(feed)
+        learning_mode(self.graph)
+        return outputs
+
+    def backward(self, feed: Feed) -> tuple[Tensor, ...]:
+        """The outputs; adds to the gradients."""
+        outputs = self(feed)
+        outputs[0].sum().backward()  # type: ignore[no-untyped-call]
+        return tuple(output.detach() for output in outputs)
+
+    def take_gradients(self) -> dict[str, Tensor]:
+        """The gradients, which begin anew; 0 where a parameter took no part."""
+        taken = {
+            name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for name, parameter in self.parameters.items()
+        }
+        self.graph.zero_grad()
+        return taken
+
+    def running(self) -> dict[str, Tensor]:
+        mentee = self.graph.student.mentee
+        return {name: mentee.get_buffer(name) for name in running_statistics(mentee)}
+
+
+class TorchOptimizer:
+    """What a user of torch would write for `spec`: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
+
+    def __init__(self, spec: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
+        self.spec, self.parameters, self.taken = spec, parameters, 0
+        self.members = assign(spec, list(parameters))
+        groups = [
+            {"params": [parameters[name] for name in group.names], "weight_decay": group.weight_decay}
+            for group in self.members
+        ]
+        self.optimizer: torch.optim.Optimizer
+        if spec.name == "adamw":
+            first, second = spec.betas
+            self.optimizer = torch.optim.AdamW(groups, lr=1.0, betas=(first, second), eps=spec.epsilon)
+        else:
+            self.optimizer = torch.optim.SGD(groups, lr=1.0, momentum=spec.momentum, nesterov=spec.nesterov)
+
+    def step(self, gradients: Mapping[str, Tensor], rate: float) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.grad = gradients[name].clone()
+        if self.spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.spec.clip_norm)
+        for group, members in zip(self.optimizer.param_groups, self.members, strict=True):
+            group["lr"] = rate * members.factor * self.spec.schedule.at(self.taken)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.taken += 1
+
+    def skip(self, steps: int) -> None:
+        """Counts `steps` as taken, without touching moments."""
+        self.taken += steps
+        for state in self.optimizer.state.values():
+            if "step" in state:
+                state["step"] += steps
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that the same export has the same bytes whatever ran in the process before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def session_options() -> Any:
+    """Of ONNX Runtime, for the same reason."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return options
+
+
+class Runtime:
+    """ONNX Runtime's side: training, eval and, after `open_optimizer`, optimizer model of a folder, on its checkpoint."""
+
+    def __init__(self, folder: Path) -> None:
+        from onnxruntime.training.api import CheckpointState, Module
+
+        self.folder = folder
+        with silenced():
+            self.state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
+            paths = (str(folder / "training_model.onnx"), self.state, str(folder / "eval_model.onnx"))
+            self.module: Any = Module(*paths, session_options=session_options())
+
+    def __call__(self, feed: Feed, learning: bool) -> list[NDArray[Any]]:
+        self.module.train(learning)
+        outputs: list[NDArray[Any]] = self.module(*(value.numpy() for value in feed))
+        return outputs
+
+    def forget_gradients(self) -> None:
+        self.module.lazy_reset_grad()
+
+    def values(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+        return {name: np.array(self.state.parameters[name].data) for name in names}
+
+    def gradients(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """In float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
+        parameters = self.state.parameters
+        return {
+            name: torch.from_numpy(np.array(parameters[name].grad, np.float64)).view_as(value)
+            for name, value in like.items()
+        }
+
+    def set(self, name: str, value: NDArray[np.float32]) -> None:
+        self.state.parameters[name].data = value
+
+    def open_optimizer(self, path: Path) -> None:
+        from onnxruntime.training.api import Optimizer
+
+        with silenced():
+            self.optimizer: Any = Optimizer(str(path), self.module)
+
+    def step(self, fed_rate: float) -> None:
+        """`fed_rate` times the graph's `rate_scale` is the learning rate."""
+        self.optimizer.set_learning_rate(fed_rate)
+        self.optimizer.step()
+        self.forget_gradients()
+
+
+@contextmanager
+def without_chance(graph: TrainingGraph, folder: Path) -> Iterator[Path]:
+    """`folder`, or where the mentee has Dropout a copy whose training model draws none: masks cannot be compared."""
+    if not any(isinstance(module, LearningDropout) for module in graph.modules()):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        still = Path(shutil.copytree(folder, Path(scratch) / "still"))
+        drop_nothing_in(folder / "training_model.onnx", still / "training_model.onnx")
+        yield still

@@ -1,0 +1,191 @@
+"""Teacher-forced optimizer steps: the shipped optimizer model against torch's optimizer in float64, one step at a time.
+
+Before each step both sides are set to the same parameters, near the base. ONNX Runtime's gradient is compared with float64's
+there; then both optimizers take ONNX Runtime's gradient, each on moments of its own, and what they did to the parameters is
+compared. Together that is a whole run. Two free runs would measure something else: with AdamW's epsilon of 1e-8 a parameter
+whose gradient is rounding moves by the whole learning rate on its sign, in torch's float32 as well, and a deep net amplifies it.
+
+A wrong number must show, so the steps go where each matters:
+
+* the first batch has no sample that counts: what moves is weight decay alone;
+* AdamW's next ones have gradients of epsilon's size, by α β γ: the loss is linear in them;
+* under clipping the gradients' norm is in turn four times and a quarter of the bound;
+* a schedule's second half of steps lies further on, by `later`: a copy of the model counts them so, the same in all else;
+* the rate is such that the largest change of a step is 1: every update is linear in it, and rounding of large parameters would
+  hide what a user's 1e-4 does.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor
+
+from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
+from export.graph.training_graph import TrainingGraph
+from export.parity.backends import Runtime, TorchOptimizer, Twin
+from export.parity.feeds import Samples, draw, scaled
+from export.parity.gradient_check import GradientCheck, max_or_nan, worse
+
+STEPS = 20
+FAINT = 5
+BATCH = 2
+MICRO_BATCHES = 2  # of an accumulated step here, however many `accumulate` says: the graphs are the same
+NEAR = 0.02  # of a parameter's own root mean square
+
+
+def forced_steps(
+    graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
+) -> tuple[dict[str, Any], GradientCheck]:
+    """What `parity.json` says of the steps, and the gradients there. `largest_difference`: of one element's
+    change, over the largest change in its tensor, less float32's rounding of it."""
+    twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
+    stepper = TorchOptimizer(optimizer, twin.parameters)
+    later = later_steps(optimizer.schedule)
+    with tempfile.TemporaryDirectory() as scratch:
+        runtime.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
+    names = list(twin.parameters)
+    base = runtime.values(names)
+    random = np.random.default_rng(0)
+    micro = min(optimizer.accumulate, MICRO_BATCHES)
+    masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
+    feeds = draw(samples, masks, batch, 2, together)
+    gradients, changes = GradientCheck(names), dict.fromkeys(names, 0.0)
+    clipped = 0
+    for k in range(STEPS):
+        if k == STEPS // 2:
+            stepper.skip(later)
+        for name, start in base.items():
+            size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
+            moved = (start + size * random.standard_normal(start.shape)).astype(np.float32)
+            runtime.set(name, moved)
+            twin.parameters[name].data = torch.from_numpy(moved).double().view_as(twin.parameters[name])
+            single.parameters[name].data = torch.from_numpy(moved).view_as(single.parameters[name])
+        batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
+        for feed in batches:
+            twin.backward(feed)
+            single.backward(feed)
+        expected = twin.take_gradients()
+        rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
+        factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
+        for feed in batches:
+            runtime(scaled(feed, factor), learning=True)
+        seen = runtime.gradients(twin.parameters)
+        expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
+        gradients.judge(seen, expected, rough)
+        clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
+        for name, value in step_differences(twin, stepper, runtime, seen).items():
+            changes[name] = worse(changes[name], value)
+    report = {
+        "steps": STEPS,
+        "leap_after_half": later,
+        "clipped": clipped,
+        "micro_batches": micro,
+        "largest_difference": max_or_nan(changes.values()),
+        "parameters": changes,
+    }
+    return report, gradients
+
+
+def step_differences(
+    twin: Twin, stepper: TorchOptimizer, runtime: Runtime, gradients: dict[str, Tensor]
+) -> dict[str, float]:
+    before = {name: parameter.detach().clone() for name, parameter in twin.parameters.items()}
+    stepper.step(gradients, 1.0)
+    change = {name: parameter.detach() - before[name] for name, parameter in twin.parameters.items()}
+    largest = max(float(value.abs().max()) for value in change.values())
+    scale = stepper.spec.rate_scale
+    fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
+    runtime.step(fed)
+    rate = fed * scale
+    found = {}
+    for name, value in runtime.values(list(before)).items():
+        after = before[name] + rate * change[name]
+        off = (torch.from_numpy(value).double().view_as(after) - after).abs()
+        rounding = 2.0**-23 * torch.maximum(before[name].abs(), after.abs())
+        off = torch.where(off.isnan(), off, (off - rounding).clamp(min=0))
+        found[name] = float(off.max()) / max(rate * float(change[name].abs().max()), 1e-30)
+    return found
+
+
+def wanted_norm(k: int, optimizer: Optimizer, gradients: dict[str, Tensor]) -> float:
+    """What the norm of all gradients together should be at step k."""
+    if optimizer.name == "adamw" and k <= FAINT:
+        return optimizer.epsilon * float(np.sqrt(sum(gradient.numel() for gradient in gradients.values())))
+    if optimizer.clip_norm is not None:
+        return optimizer.clip_norm * (4 if k % 2 else 0.25)
+    return total_norm(gradients)
+
+
+def total_norm(gradients: dict[str, Tensor]) -> float:
+    return float(torch.stack([gradient.norm() for gradient in gradients.values()]).norm())
+
+
+def later_steps(schedule: Schedule) -> int:
+    if schedule.name == "cosine":
+        return schedule.steps // 2
+    return schedule.warm_up + (schedule.every if schedule.name == "step" else 0)
+
+
+def leaping(path: Path, target: Path, later: int) -> Path:
+    """A copy of an optimizer model that takes the step after half of STEPS for `later` steps further; itself where that is 0."""
+    if not later:
+        return path
+    model = onnx.load(path)
+    rename(model.graph, "step", "leapt_step")
+    for name, value in (("half", STEPS // 2), ("later", later)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), f"leap.{name}"))
+    nodes = [
+        onnx.helper.make_node("Greater", ["step", "leap.half"], ["leap.on"]),
+        onnx.helper.make_node("Add", ["step", "leap.later"], ["leap.step"]),
+        onnx.helper.make_node("Where", ["leap.on", "leap.step", "step"], ["leapt_step"]),
+    ]
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)
+    onnx.save(model, target)
+    return target
+
+
+def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Of what nodes read, in branches as well."""
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                rename(attribute.g, old, new)
+
+
+def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int) -> dict[str, Any]:
+    """As far as both drift from float64 in STEPS steps on their own: information, see the top of the file."""
+    feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
+    ends = {}
+    for dtype in (torch.float64, torch.float32):
+        twin = Twin(graph, dtype)
+        stepper = TorchOptimizer(optimizer, twin.parameters)
+        for feed in feeds:
+            twin.backward(feed)
+            stepper.step(twin.take_gradients(), optimizer.learning_rate)
+        ends[dtype] = {name: parameter.detach().double() for name, parameter in twin.parameters.items()}
+    runtime = Runtime(folder)
+    runtime.open_optimizer(folder / "optimizer_model.onnx")
+    for feed in feeds:
+        runtime(feed, learning=True)
+        runtime.step(RUNTIME_RATE)
+    expected = ends[torch.float64]
+    seen = {
+        name: torch.from_numpy(value).double().view_as(expected[name])
+        for name, value in runtime.values(list(expected)).items()
+    }
+    return {
+        "steps": STEPS,
+        "learning_rate": optimizer.learning_rate,
+        "largest_difference": apart(seen, expected),
+        "torch_float32_differs_by": apart(ends[torch.float32], expected),
+    }
+
+
+def apart(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    return max_or_nan(float((seen[name] - value).abs().max()) for name, value in expected.items())

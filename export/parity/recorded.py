@@ -1,0 +1,119 @@
+"""What torch says of a bundle's graphs in float64, kept in the bundle, so that any machine can compare its own runtime with it.
+
+`reference.safetensors` names samples of the supervision pack and has what torch made of them: outputs of the eval graph whole, of
+each gradient its norm and four projections, since whole gradients would be as large as the weights. Of a wrong gradient of n
+numbers all four projections are right only if its error is orthogonal to four fixed directions.
+
+Axes: S feeds, B samples of one, P trained parameters.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.graph.training_graph import TrainingGraph
+from export.graph.weights import PARAMETERS, fill_nominal
+from export.network.dropout import drop_nothing_in
+from export.parity.backends import Runtime, Twin
+from export.parity.check import relative
+from export.parity.feeds import Samples
+from export.parity.gradient_check import worse
+
+FILE = "reference.safetensors"
+FEEDS, BATCH = 3, 8
+Arrays = dict[str, NDArray[Any]]
+
+
+def draw(samples: int, classes: int, seed: int = 3) -> Arrays:
+    """Which samples, labels, masks and knobs: labelled, supervised, both and neither at random."""
+    random = np.random.default_rng(seed)
+    labelled_SB = random.integers(0, 2, (FEEDS, BATCH)).astype(np.float32)
+    return {
+        "rows": random.integers(0, samples, (FEEDS, BATCH)),
+        "labels": np.where(labelled_SB > 0, random.integers(0, classes, (FEEDS, BATCH)), -1),
+        "labelled": labelled_SB,
+        "supervised": random.integers(0, 2, (FEEDS, BATCH)).astype(np.float32),
+        "knobs": random.uniform(0.5, 3, (FEEDS, 4)).astype(np.float32),
+    }
+
+
+def feeds(drawn: Arrays, samples: Samples) -> Iterator[list[torch.Tensor]]:
+    """In the order of the training graph's inputs."""
+    for feed in range(FEEDS):
+        rows = torch.from_numpy(drawn["rows"][feed])
+        labels, labelled, supervised = (
+            torch.from_numpy(drawn[name][feed]) for name in ("labels", "labelled", "supervised")
+        )
+        knobs = torch.from_numpy(drawn["knobs"][feed])[:, None]
+        answers = [samples.mentor_logits_NK[rows], *(activation[rows] for activation in samples.mentor_activations)]
+        yield [samples.input[rows], labels, labelled, *answers, supervised, *knobs]
+
+
+def record(graph: TrainingGraph, samples: Samples, outputs: Sequence[str]) -> Arrays:
+    """All that `FILE` holds, of the mentee in float64."""
+    drawn = draw(len(samples.input), samples.mentor_logits_NK.shape[1])
+    seen: dict[str, list[NDArray[Any]]] = {}
+    for feed in feeds(drawn, samples):
+        twin = Twin(graph)
+        for name, value in zip(outputs, twin.evaluated(feed), strict=True):
+            seen.setdefault(f"outputs/{name}", []).append(value.numpy().astype(np.float32))  # 6e-8, where 1e-5 is asked
+        twin.backward(feed)
+        for name, gradient in twin.take_gradients().items():
+            seen.setdefault(f"gradients/{name}", []).append(fingerprint(gradient.numpy()))
+    return drawn | {name: np.stack(values) for name, values in seen.items()}
+
+
+def fingerprint(gradient: NDArray[Any]) -> NDArray[np.float64]:
+    """‖g‖ and ⟨g, w⟩ for four w of norm √n, which no random generator's version can change: ±1 by a hash of the index."""
+    flat = gradient.astype(np.float64).ravel()
+    index = np.arange(1, len(flat) + 1, dtype=np.uint64)
+    mixed = (index * np.uint64(0x9E3779B97F4A7C15)) ^ (index * np.uint64(0xC2B2AE3D27D4EB4F) >> np.uint64(29))
+    signs = [1.0 - 2.0 * ((mixed >> np.uint64(60 + bit)) & np.uint64(1)).astype(np.float64) for bit in range(4)]
+    return np.array([np.linalg.norm(flat), *(sign @ flat for sign in signs)])
+
+
+def replay(kept: Arrays, samples: Samples, outputs: Sequence[str], folder: Path, inference: Path) -> dict[str, float]:
+    """Largest relative difference of this machine's ONNX Runtime from `kept`: of inference.onnx, the eval graph, gradients."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(inference, providers=["CPUExecutionProvider"])
+    worst = {"inference": 0.0, "outputs": 0.0, "gradients": 0.0}
+    with tempfile.TemporaryDirectory() as scratch:
+        still = without_masks(folder, Path(scratch))
+        for number, feed in enumerate(feeds(kept, samples)):
+            given = [value.numpy() for value in feed]
+            expected = {name: kept[f"outputs/{name}"][number] for name in outputs}
+            for name, value in zip(
+                ("logits", "embedding"), session.run(["logits", "embedding"], {"input": given[0]}), strict=True
+            ):
+                worst["inference"] = worse(worst["inference"], relative(value, torch.from_numpy(expected[name])))
+            runtime = Runtime(still)
+            if (still / PARAMETERS).exists():
+                fill_nominal(runtime.module, still / PARAMETERS)
+            for name, value in zip(outputs, runtime(feed, learning=False), strict=True):
+                worst["outputs"] = worse(worst["outputs"], relative(value, torch.from_numpy(expected[name])))
+            runtime(feed, learning=True)
+            marks = {
+                name.removeprefix("gradients/"): value[number]
+                for name, value in kept.items()
+                if name.startswith("gradients/")
+            }
+            floor = 1e-3 * max(float(mark[0]) for mark in marks.values()) + 1e-12
+            for name, mark in marks.items():
+                difference = np.abs(fingerprint(np.array(runtime.state.parameters[name].grad)) - mark).max()
+                worst["gradients"] = worse(worst["gradients"], float(difference) / max(float(mark[0]), floor))
+    return worst
+
+
+def without_masks(folder: Path, scratch: Path) -> Path:
+    """A copy of the training artifacts in which Dropout drops nothing."""
+    for file in folder.iterdir():
+        (scratch / file.name).symlink_to(file.resolve())
+    (scratch / "training_model.onnx").unlink()
+    drop_nothing_in(folder / "training_model.onnx", scratch / "training_model.onnx")
+    return scratch

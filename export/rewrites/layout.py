@@ -1,0 +1,124 @@
+"""Operators that move values, and convolutions and pooling whose padding is left to the runtime."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.rewrites.differentiable import Known, attributes
+from export.rewrites.writer import Writer, fixed, number, rank
+
+
+def global_max_pool(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    sizes = fixed(known, node.input[0])
+    return None if sizes is None else w("MaxPool", node.input[0], kernel_shape=list(sizes[1:]))
+
+
+def transpose(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    axes_of_x = rank(known, node.input[0])
+    return None if axes_of_x is None else w("Transpose", node.input[0], perm=list(range(axes_of_x))[::-1])
+
+
+def sequence_item(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    """x.chunk(n)[i] and x.split(sizes)[i], as a slice."""
+    split, index = known.makers.get(node.input[0]), known.constants.get(node.input[1])
+    if split is None or split.op_type != "SplitToSequence" or index is None or len(split.input) < 2:
+        return None
+    sizes, axes_of_x = known.constants.get(split.input[1]), rank(known, split.input[0])
+    if sizes is None or axes_of_x is None or not number(split, "keepdims", 1):
+        return None
+    axis = int(number(split, "axis", 0)) % axes_of_x
+    size = known.shapes[split.input[0]][axis]
+    if not isinstance(size, int):
+        return None
+    parts = [int(sizes)] * -(-size // int(sizes)) if sizes.ndim == 0 else sizes.tolist()
+    ends = np.minimum(np.cumsum(parts), size).tolist()
+    bounds = [0, *ends]
+    i = int(index) % len(ends)
+    return w("Slice", split.input[0], [bounds[i]], [bounds[i + 1]], [axis])
+
+
+def split(w: Writer, node: onnx.NodeProto, known: Known) -> dict[str, str] | None:
+    """A slice for every part that is used."""
+    shapes = [known.shapes.get(name, ()) for name in node.output]
+    axes_of_x = rank(known, node.input[0])
+    if axes_of_x is None or not all(shapes):
+        return None
+    axis = int(number(node, "axis", 0)) % axes_of_x
+    sizes = [shape[axis] for shape in shapes]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    ends = [0, *np.cumsum(sizes).tolist()]
+    return {
+        name: w("Slice", node.input[0], [ends[i]], [ends[i + 1]], [axis])
+        for i, name in enumerate(node.output)
+        if known.users.get(name)
+    }
+
+
+def pad(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    """Constant padding of some axes becomes one of all; any other is a gather of the indices that it repeats."""
+    axes_of_x, pads = rank(known, node.input[0]), known.constants.get(node.input[1])
+    if axes_of_x is None or pads is None:
+        return None
+    axes = list(range(axes_of_x))
+    if len(node.input) > 3 and node.input[3]:
+        if node.input[3] not in known.constants:
+            return None
+        axes = [int(axis) % axes_of_x for axis in known.constants[node.input[3]]]
+    mode: Any = attributes(node).get("mode", b"constant").decode()
+    before, after = (dict(zip(axes, map(int, half), strict=True)) for half in np.split(pads, 2))
+    if mode == "constant":
+        full = [side.get(axis, 0) for side in (before, after) for axis in range(axes_of_x)]
+        return w("Pad", node.input[0], full, *node.input[2:3])
+    x = str(node.input[0])
+    for axis in axes:
+        size = known.shapes[node.input[0]][axis]
+        if not before[axis] and not after[axis]:
+            continue
+        if not isinstance(size, int) or min(before[axis], after[axis]) < 0:
+            return None
+        indices = np.pad(np.arange(size), (before[axis], after[axis]), mode=mode)
+        x = w("Gather", x, indices.tolist(), axis=axis)
+    return x
+
+
+def explicit_padding(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    sizes = fixed(known, node.input[0])
+    given = attributes(node)
+    kernel = given.get("kernel_shape") or list(known.shapes.get(node.input[1], ())[2:])
+    if sizes is None or not isinstance(kernel, list) or not all(isinstance(size, int) for size in kernel):
+        return None
+    strides = given.get("strides", [1] * len(kernel))
+    dilations = given.get("dilations", [1] * len(kernel))
+    assert isinstance(strides, list)
+    assert isinstance(dilations, list)
+    totals = [
+        max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
+        for size, k, stride, dilation in zip(sizes[1:], kernel, strides, dilations, strict=True)
+    ]
+    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    pads = small + large if given["auto_pad"] == b"SAME_UPPER" else large + small
+    options = {name: value for name, value in given.items() if name != "auto_pad"} | {"pads": pads}
+    return w(node.op_type, *node.input, **options)
+
+
+def depth_to_space(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    sizes = fixed(known, node.input[0])
+    if sizes is None or len(sizes) != 3:
+        return None
+    (c, height, width), b = sizes, int(number(node, "blocksize", 1))
+    if attributes(node).get("mode", b"DCR") == b"DCR":
+        x = w("Transpose", w("Reshape", node.input[0], [0, b, b, c // b**2, height, width]), perm=[0, 3, 4, 1, 5, 2])
+    else:
+        x = w("Transpose", w("Reshape", node.input[0], [0, c // b**2, b, b, height, width]), perm=[0, 1, 4, 2, 5, 3])
+    return w("Reshape", x, [0, c // b**2, height * b, width * b])
+
+
+def space_to_depth(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    sizes = fixed(known, node.input[0])
+    if sizes is None or len(sizes) != 3:
+        return None
+    (c, height, width), b = sizes, int(number(node, "blocksize", 1))
+    x = w("Reshape", node.input[0], [0, c, height // b, b, width // b, b])
+    return w("Reshape", w("Transpose", x, perm=[0, 3, 5, 1, 2, 4]), [0, c * b**2, height // b, width // b])

@@ -1,0 +1,203 @@
+"""Hydra at the door: composes a typed configuration, checks every name in it, and turns a user's mistake into one line.
+
+Imports neither torch nor Lightning, so that `--help` and a typo are answered at once.
+"""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_origin
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from mentor_mentee.config.folder import CONFIGS
+from mentor_mentee.errors import UserError, did_you_mean
+
+INTERRUPTED = 130
+FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
+MISTAKES = (
+    UserError,
+    HydraException,
+    OmegaConfBaseException,
+    OSError,
+    YAMLError,
+)  # OSError: what cannot be written or read
+
+
+def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: Callable[[Any], object]) -> None:
+    """Composes `configs/<config_name>.yaml` with the command line's overrides, and calls `check` and `act` with `schema`.
+
+    Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C. In a
+    sweep a run that fails leaves `failed.txt` in its folder and the others go on; 2 at the end.
+    """
+    if "" not in sys.path:
+        sys.path.append(
+            ""
+        )  # a user's own network lies in the folder the command is called from, also under a console script
+    arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
+    sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
+
+    failures: list[str] = []
+
+    def job(composed: DictConfig) -> object:
+        config: Any = OmegaConf.to_object(composed)
+        require_known(config, schema)
+        if hasattr(config, "run_dir"):
+            config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
+        check(config)
+        return act(config)
+
+    @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")
+    def main(composed: DictConfig) -> object:
+        with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
+                folder = Path(HydraConfig.get().runtime.output_dir)
+                return or_note_why_not(lambda: job(composed), schema, folder, failures)
+            return job(composed)
+
+    with mistakes_in_one_line(schema):
+        main()
+    if failures:
+        sys.exit(2)
+
+
+@contextmanager
+def mistakes_in_one_line(schema: type) -> Iterator[None]:
+    try:
+        yield
+    except MISTAKES as error:
+        print(f"error: {in_one_line(error, schema)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failures: list[str]) -> object:
+    """What ends one run of a sweep is printed and written into its folder, and a sweeper is told NaN; Ctrl-C ends them all."""
+    note = folder / FAILED
+    note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
+    try:
+        return job()
+    except MISTAKES as error:
+        failures.append(in_one_line(error, schema))
+        print(f"error: {failures[-1]}", file=sys.stderr)
+    except Exception as error:
+        failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        traceback.print_exc()
+    note.write_text(f"{failures[-1]}\n")
+    return float("nan")
+
+
+def in_one_line(error: Exception, schema: type) -> str:
+    message = explain(error, schema) if isinstance(error, HydraException | OmegaConfBaseException) else str(error)
+    return " ".join(message.split())
+
+
+def open_nodes(schema: type, path: str = "") -> list[str]:
+    """Dotted paths of the settings that are free mappings: their names are checked against a signature, not the schema."""
+    found = []
+    for field in fields(schema):
+        here = f"{path}.{field.name}" if path else field.name
+        if get_origin(field.type) is dict:
+            found.append(here)
+        elif is_dataclass(field.type) and isinstance(field.type, type):
+            found += open_nodes(field.type, here)
+    return found
+
+
+def opened(argument: str, nodes: list[str]) -> str:
+    """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
+    return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
+
+
+def with_sweep_folder(arguments: Sequence[str]) -> list[str]:
+    """`-m run_dir=X` -> `-m hydra.sweep.dir=X`: in a sweep each run has a numbered folder in X.
+
+    A `run_dir` that is not one plain folder, or beside which `hydra.sweep.dir` is given, stays: `require_no_run_dir`.
+    """
+    sweep, given = {"-m", "--multirun"}.intersection(arguments), any("hydra.sweep.dir=" in word for word in arguments)
+    if not sweep or given:
+        return [*arguments]
+    return [re.sub(r"^(\+\+)?run_dir=(?=[^,($]+$)", "hydra.sweep.dir=", argument) for argument in arguments]
+
+
+def require_no_run_dir(sweep: DictConfig) -> None:
+    """Raises `UserError` for a `run_dir` among a sweep's overrides, which would move none of its runs."""
+    overrides: Any = OmegaConf.to_container(sweep.hydra.overrides.task, resolve=False)
+    for override in overrides:
+        if re.match(r"\+*run_dir=", override):
+            raise UserError(
+                f"{override.lstrip('+')} in a sweep; expected one folder for all its runs, given once: -m run_dir=FOLDER, or "
+                "hydra.sweep.dir=FOLDER without run_dir"
+            )
+
+
+def explain(error: Exception, schema: type) -> str:
+    """One line from Hydra's or OmegaConf's many, with the name that was probably meant."""
+    if isinstance(error, MissingConfigException):
+        return explain_missing_option(error)
+    cause: BaseException = error
+    while isinstance(cause, ConfigCompositionException) and (inner := cause.__cause__ or cause.__context__) is not None:
+        cause = inner  # a mistake in a YAML file is the context of what Hydra raises, one on the command line its cause
+    message = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    unknown = re.search(r"[Kk]ey '(\w+)'", message)
+    if unknown and isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return no_setting(str(getattr(cause, "full_key", None) or unknown[1]), schema)
+    if group := re.search(r"Could not override '(\w+)'\. No match in the defaults list", message):
+        return no_setting(group[1], schema)
+    place = getattr(cause, "full_key", None)
+    if isinstance(cause, MissingMandatoryValue):
+        missing = place or message.rpartition(" ")[2]
+        return f"{missing} is not set; give it as {missing}=…"
+    return f"{place}: {message}" if place else message
+
+
+def no_setting(at: str, schema: type) -> str:
+    parent, _, key = at.rpartition(".")
+    known = field_names(schema, parent)
+    return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
+
+
+def require_known(config: Any, schema: type, path: str = "") -> None:
+    """Raises `UserError` for a name that the schema lacks: Hydra lets `+trainer.epoch=3` add any, which nothing would read."""
+    for name, value in vars(config).items():
+        at = f"{path}.{name}" if path else name
+        if name not in field_names(schema, path):
+            raise UserError(no_setting(at, schema))
+        if is_dataclass(value):
+            require_known(value, schema, at)
+
+
+def explain_missing_option(error: MissingConfigException) -> str:
+    message = str(error)
+    wanted = re.search(r"Could not find '([^']+)'", message)
+    options = [str(option) for option in error.options or ()]
+    if wanted and options:
+        group, _, option = wanted[1].rpartition("/")
+        return f"no '{option}' for {group}{did_you_mean(option, options)} (known: {', '.join(options)})"
+    if group := re.search(r"No match in the defaults list.|Could not override '([^']+)'", message):
+        return f"no setting '{group[1]}'"
+    return message.splitlines()[0]
+
+
+def field_names(schema: type, path: str) -> list[str]:
+    """Names of the settings under a dotted path of the schema."""
+    here: Any = schema
+    for part in path.split(".") if path else []:
+        here = next((field.type for field in fields(here) if field.name == part), None) if is_dataclass(here) else None
+    return [field.name for field in fields(here)] if is_dataclass(here) else []

@@ -1,0 +1,91 @@
+"""The loss of the paper, once: the server run and the exported training graph both differentiate this function.
+
+    L = α · CE(labels) + β · Σ_p RMSE(mentee_p, mentor_p) + γ · T² · KL(mentor softmax ‖ mentee softmax)
+
+Venkatesan & Li, "Diving deeper into mentee networks", arXiv 1604.08220, eq. 1-3; the tempered softmax term is
+Hinton et al., arXiv 1503.02531. A `LossSpec` puts another metric in RMSE's place, or another softmax loss in that of
+T² · KL. Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mentor_mentee.objective import probe_metrics, softmax_losses
+from mentor_mentee.objective.loss_spec import LossSpec as LossSpec
+from mentor_mentee.objective.masked import masked_mean
+
+PROBE_METRICS = {
+    "rmse": probe_metrics.probe_rmse,
+    "l1": probe_metrics.l1,
+    "l2": probe_metrics.l2,
+    "cosine": probe_metrics.cosine,
+    "attention": probe_metrics.attention_transfer,
+    "similarity": probe_metrics.similarity_preserving,
+}
+
+
+class Terms(NamedTuple):
+    """The loss and what it is made of, all of shape [1]: `loss = α·ce + β·Σ probes + γ·T²·softmax`, T² as the spec says."""
+
+    loss: Tensor
+    ce: Tensor
+    probes: dict[str, Tensor]  # by the probe's name
+    softmax: Tensor
+
+    def named(self, spec: LossSpec) -> dict[str, Tensor]:
+        """`loss`, then each term by its public name."""
+        values = (self.ce, *self.probes.values(), self.softmax)
+        return {"loss": self.loss} | dict(zip(spec.term_names(self.probes), values, strict=True))
+
+
+def cross_entropy(logits_BK: Tensor, labels_B: Tensor, labelled_B: Tensor) -> Tensor:
+    """Mean of −log softmax(logits)[label] over the labelled samples, [1]. A label that does not count may be −1."""
+    picked_B1 = F.log_softmax(logits_BK, dim=1).gather(1, labels_B.clamp(min=0).unsqueeze(1))
+    return masked_mean(-picked_B1.squeeze(1), labelled_B)
+
+
+def mentee_loss(
+    logits_BK: Tensor,
+    activations: Mapping[str, Tensor],
+    labels_B: Tensor,
+    labelled_B: Tensor,
+    mentor_logits_BK: Tensor,
+    mentor_activations: Mapping[str, Tensor],
+    supervised_B: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+    gamma: Tensor,
+    temperature: Tensor,
+    *,
+    spec: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+) -> Terms:
+    """The formula above.
+
+    `activations` and `mentor_activations` map a probe's name to [B, ...], both in the space the probe compares in.
+    `labelled_B` and `supervised_B` are 1 where the label, or the mentor's answer, counts and 0 where there is none
+    (a weight in between is a weighted mean); a term without a single sample that counts is 0. Where they are 0 the
+    masked tensors must still hold finite numbers. `alpha` `beta` `gamma` `temperature` are [1], so that the exported
+    graph keeps them as inputs.
+    """
+    ce = cross_entropy(logits_BK, labels_B, labelled_B)
+    metric = PROBE_METRICS[spec.probe]
+    probes = {name: metric(activations[name], mentor_activations[name], supervised_B) for name in activations}
+    sides = (softmax_losses.z_scores(side) if spec.standardise else side for side in (logits_BK, mentor_logits_BK))
+    mentee_BK, mentor_BK = (side_BK / temperature for side_BK in sides)
+    match spec.softmax:
+        case "prob_rmse":
+            softmax = softmax_losses.softmax_rmse(mentee_BK, mentor_BK, supervised_B)
+        case "dkd":
+            target_B = labels_B.where(labelled_B > 0, mentor_BK.argmax(1))
+            softmax = softmax_losses.decoupled(mentee_BK, mentor_BK, target_B, supervised_B)
+        case "dist":
+            softmax = softmax_losses.dist(mentee_BK, mentor_BK, supervised_B)
+        case _:
+            softmax = softmax_losses.softmax_kl(mentee_BK, mentor_BK, supervised_B)
+    loss = alpha * ce + gamma * (temperature.square() if spec.temperature_power else 1) * softmax
+    for term in probes.values():
+        loss = loss + beta * term
+    return Terms(loss, ce, probes, softmax)

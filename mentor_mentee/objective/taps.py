@@ -1,0 +1,138 @@
+"""Reads activations out of any `nn.Module` by module path, without editing it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mentor_mentee.errors import UserError, did_you_mean
+
+
+class Taps:
+    """Runs a model and returns its output, with what chosen layers put out and what chosen layers were given.
+
+    A tensor is cloned the moment its layer returns, so that an in-place operation after it (`out += identity`,
+    `ReLU(inplace=True)`) cannot overwrite what was captured. Hooks exist only while the model runs; the model, its
+    modules and its state dict stay as they are. Gradients flow through what is captured.
+
+    Raises `UserError` for a path that the model lacks, and for a layer that did not run, ran more than once (which
+    of its outputs was meant?) or put out something else than one tensor.
+    """
+
+    def __init__(self, model: nn.Module, outputs: Sequence[str] = (), inputs: Sequence[str] = ()) -> None:
+        self.model = model
+        self._outputs = {path: find_layer(model, path) for path in outputs}
+        self._inputs = {path: find_layer(model, path) for path in inputs}
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """x [B, ...] -> (the model's output, {path: its output}, {path: its input})."""
+        put_out: dict[str, list[object]] = {path: [] for path in self._outputs}
+        given: dict[str, list[object]] = {path: [] for path in self._inputs}
+
+        def keep_output(path: str) -> Any:
+            return lambda _module, _args, output: put_out[path].append(_copy(output))
+
+        def keep_input(path: str) -> Any:
+            return lambda _module, args, named: given[path].append(_copy([*args, *named.values()][0]))
+
+        hooks = [layer.register_forward_hook(keep_output(path)) for path, layer in self._outputs.items()]
+        hooks += [
+            layer.register_forward_pre_hook(keep_input(path), with_kwargs=True) for path, layer in self._inputs.items()
+        ]
+        try:
+            result = self.model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return _one_tensor(result, type(self.model).__name__), self._once(put_out), self._once(given)
+
+    def _once(self, captured: dict[str, list[object]]) -> dict[str, Tensor]:
+        for path, values in captured.items():
+            if len(values) != 1:
+                times = "did not run" if not values else f"ran {len(values)} times"
+                raise UserError(
+                    f"layer '{path}' of {type(self.model).__name__} {times} in one forward; a probe needs a layer that "
+                    "runs exactly once: choose another (where a block shares one ReLU, its BatchNorm or the whole block)"
+                )
+        return {path: _one_tensor(values[0], f"layer '{path}'") for path, values in captured.items()}
+
+
+def find_layer(model: nn.Module, path: str) -> nn.Module:
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    if path and path in modules:
+        return modules[path]
+    known = [known for known in modules if known]
+    raise UserError(
+        f"no layer '{path}' in {type(model).__name__}{did_you_mean(path, known)} "
+        f"(it has {', '.join(known[:12])}{', …' if len(known) > 12 else ''})"
+    )
+
+
+def find_head(model: nn.Module, example: Tensor) -> str:
+    """Path of the layer that is given the embedding: the `nn.Linear` whose output is the model's output; where there is none, the
+    last layer that has parameters, being a 1×1 convolution into as many channels as there are classes (SqueezeNet's head).
+
+    Raises `UserError` where no single layer makes the logits.
+    """
+    linears: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    with evaluating(model), torch.no_grad():
+        for path in reversed(linears):
+            try:
+                logits, outputs, _ = Taps(model, outputs=[path])(example)
+            except UserError:
+                continue
+            if outputs[path].shape == logits.shape and torch.equal(outputs[path], logits):
+                return path
+        if (convolution := last_convolution(model)) is not None:
+            logits, outputs, _ = Taps(model, outputs=[convolution])(example)
+            if outputs[convolution].shape[:2] == logits.shape:
+                return convolution
+    raise UserError(
+        f"no linear layer of {type(model).__name__} puts out its logits, so its embedding is not known; name the layer "
+        "whose input is the embedding: mentee.head=<module path>"
+    )
+
+
+def last_convolution(model: nn.Module) -> str | None:
+    """The last layer with parameters, if it is a 1×1 convolution; layers stand in the order in which they were made."""
+    layers = [
+        (path, layer)
+        for path, layer in model.named_modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
+    path, layer = layers[-1] if layers else ("", model)
+    pointwise = (
+        isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d) and set(layer.kernel_size) == {1} and layer.groups == 1
+    )
+    return path if pointwise else None
+
+
+def layer_shapes(model: nn.Module, example: Tensor, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """What each layer puts out for `example` [B, ...], as the shape of one sample (without B)."""
+    with evaluating(model), torch.no_grad():
+        _, outputs, _ = Taps(model, outputs=list(dict.fromkeys(paths)))(example)
+    return {path: tuple(output.shape[1:]) for path, output in outputs.items()}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's own mode again afterwards (a frozen BatchNorm in a training net stays frozen)."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _copy(value: object) -> object:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _one_tensor(value: object, where: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    raise UserError(f"{where} put out a {type(value).__name__}, expected one tensor: choose a layer that returns one")

@@ -1,0 +1,192 @@
+"""`{"_target_": "package.module.callable", **kwargs}`: how a configuration says what to build.
+
+Checked against the callable's signature by reading its source, without importing it (torch alone takes seconds), so
+that a wrong name is answered at once; only what cannot be read that way is imported.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mentor_mentee.errors import UserError, did_you_mean
+
+Recipe = Mapping[str, Any]
+RENAMED = {
+    f"data.{name}": f"mentor_mentee.data.{name}"
+    for name in (
+        *(f"datasets.{data_set}" for data_set in ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")),
+        "arrays.arrays",
+        "image_folder.image_folder",
+    )
+}  # targets in checkpoints and configurations made when `data` was a top-level package
+
+
+def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
+    """Raises `UserError` unless the target exists, takes every given option and misses none.
+
+    `where` is the place in the configuration, for the message; `filled_in` are options that will be added before it is
+    built, `also` names that may stand beside the recipe, for a suggestion.
+    """
+    module, name = split_target(recipe, where)
+    signature = signature_in_source(module, name) or signature_imported(module, name, where)
+    known, required, open_ended, switches = signature
+    given = {key for key in recipe if key != "_target_"}
+    for key in sorted(given - known):
+        if not open_ended:
+            raise UserError(
+                f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, [*known, *also])} "
+                f"(it has {', '.join(sorted({*known, *also}))})"
+            )
+    for key in sorted(given & switches):
+        require_switch(recipe[key], f"{where}.{key}")
+    if missing := sorted(required - given - filled_in):
+        raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
+
+
+def require_switch(value: Any, where: str) -> None:
+    """YAML's `no` and `off` come here as words, which Python takes for true."""
+    if isinstance(value, str):
+        raise UserError(f"{where}={value}; expected true or false")
+
+
+def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
+    """The recipe, and of `known` what the target's signature names and the recipe leaves out."""
+    accepted = inspect.signature(imported(*split_target(recipe, where), where)).parameters
+    return {key: value for key, value in known.items() if key in accepted} | dict(recipe)
+
+
+def build(recipe: Recipe, where: str) -> Any:
+    """Calls the target. Raises `UserError` as `check_recipe` does."""
+    check_recipe(recipe, where)
+    target = imported(*split_target(recipe, where), where)
+    options = {key: recipe[key] for key in recipe if key != "_target_"}
+    try:
+        return target(**options)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # most often an option of the wrong type or size; whatever the target makes of it
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where}: {recipe['_target_']} failed with {options}: {reason}") from error
+
+
+def recipe_identity(recipe: Recipe, where: str) -> str:
+    """sha256 over the recipe and the source of all that it names, recipes inside it included: one identity, one computation."""
+    text = json.dumps(recipe, sort_keys=True, default=str)
+    return hashlib.sha256("\0".join([text, *sources_of(recipe, where)]).encode()).hexdigest()
+
+
+def sources_of(node: Any, where: str) -> list[str]:
+    """The source of the module of each target in `node`, a recipe or what stands in one, outermost first."""
+    inside = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
+    found = [source for value in inside for source in sources_of(value, where)]
+    if isinstance(node, Mapping) and "_target_" in node:
+        return [source_of(imported(*split_target(node, where), where)), *found]
+    return found
+
+
+def source_of(target: Any) -> str:
+    """Of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    module = inspect.getmodule(target)
+    try:
+        return inspect.getsource(module) if module is not None else ""
+    except (OSError, TypeError):
+        functions = (
+            [target] if inspect.isfunction(target) else [f for f in vars(target).values() if inspect.isfunction(f)]
+        )
+        return "\0".join(map(source_of_function, functions))
+
+
+def source_of_function(function: Any) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        code = function.__code__
+        return repr((code.co_name, code.co_names, code.co_code))
+
+
+def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
+    target = recipe.get("_target_")
+    parts = target.replace(":", ".").split(".") if isinstance(target, str) else []
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise UserError(f"{where}._target_ is {target!r}; expected 'package.module.callable'")
+    if (name := ".".join(parts)) in RENAMED and source_file(".".join(parts[:-1])) is None:
+        parts = RENAMED[name].split(".")  # unless the user's own folder has a module of that name
+    return ".".join(parts[:-1]), parts[-1]
+
+
+class Signature(NamedTuple):
+    known: set[str]
+    required: set[str]  # those without a default
+    open_ended: bool  # whether it takes any other
+    switches: set[str]  # those that are true or false by default
+
+
+def signature_in_source(module: str, name: str) -> Signature | None:
+    """None where the source does not show it."""
+    source = source_file(module)
+    if source is None:
+        return None
+    try:
+        tree = ast.parse(source.read_bytes())
+    except SyntaxError as error:
+        raise UserError(f"'{source.name}', line {error.lineno}: {error.msg}; {module}.{name} cannot be read") from None
+    for node in reversed(tree.body):  # the last definition of a name is the one that counts
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+            return parameters(methods[0], skip=1) if methods else None
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return parameters(node, skip=0)
+    return None
+
+
+def source_file(module: str) -> Path | None:
+    """Found without importing a parent package, which `find_spec` of a submodule would do."""
+    top, *rest = module.split(".")
+    spec = find_spec(top) if top != "__main__" else None  # a notebook has no spec, and it is imported already
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin)
+    if rest:
+        path = path.parent.joinpath(*rest)
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return path if path.suffix == ".py" and path.is_file() else None
+
+
+def parameters(node: ast.FunctionDef, skip: int) -> Signature:
+    args = (node.args.posonlyargs + node.args.args)[skip:]
+    defaults: list[tuple[ast.arg, ast.expr | None]] = [*zip(args[::-1], node.args.defaults[::-1], strict=False)]
+    defaults += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+    switches = {arg.arg for arg, value in defaults if isinstance(value, ast.Constant) and isinstance(value.value, bool)}
+    required = {arg.arg for arg in args[: len(args) - len(node.args.defaults)]}
+    required |= {
+        arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
+    }
+    known = {arg.arg for arg in args + node.args.kwonlyargs}
+    return Signature(known, required, node.args.kwarg is not None, switches)
+
+
+def signature_imported(module: str, name: str, where: str) -> Signature:
+    every = inspect.signature(imported(module, name, where)).parameters.values()
+    named = [p for p in every if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    required = {p.name for p in named if p.default is p.empty}
+    switches = {p.name for p in named if isinstance(p.default, bool)}
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in every)
+    return Signature({p.name for p in named}, required, open_ended, switches)
+
+
+def imported(module: str, name: str, where: str) -> Any:
+    try:
+        home = import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it on PYTHONPATH?"
+        ) from None
+    if not callable(getattr(home, name, None)):
+        raise UserError(f"{where}._target_: no '{name}' in '{module}'{did_you_mean(name, vars(home))}")
+    return getattr(home, name)

@@ -1,0 +1,231 @@
+"""The console program, run as its users run it: a process of its own."""
+
+import contextlib
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import Bundle
+
+from tests.device.program import ENVIRONMENT, command
+from tests.paths import ROOT
+
+FORBIDDEN = ("torch", "onnx", "onnxscript", "objective", "mentor", "mentee", "distill", "export", "data", "configs")
+COSTLY = ("numpy.random", "_hashlib")  # 2.9 and 3.6 MB of resident memory
+DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
+ALONE = f"""
+import importlib.util, sys
+found = [name for name in {FORBIDDEN} if importlib.util.find_spec(name) is not None]
+assert not found, found
+from mentee_device.cli.main import main
+code = main(sys.argv[1:])
+assert not set({COSTLY}) & set(sys.modules)
+sys.exit(code)
+"""
+BESIDE_TORCH = f"""
+import importlib.util, sys
+from mentee_device.cli.main import main
+code = main(sys.argv[1:])
+assert importlib.util.find_spec("torch") is not None
+assert not set({FORBIDDEN}) & set(sys.modules)
+sys.exit(code)
+"""
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
+from mentee_device.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def learned(
+    python: Path | str, script: str, bundle_folder: Path, data_file: Path, tmp_path: Path, environment: dict[str, str]
+) -> dict[str, Any]:
+    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", tmp_path / "me"]
+    finished = subprocess.run(
+        [python, "-W", "error", "-c", script, *map(str, arguments), "--steps", "5", "--json"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""  # ONNX Runtime's own warnings included
+    result: dict[str, Any] = json.loads(finished.stdout)
+    assert result["steps"] == result["step"] == 5
+    assert 0 < result["ms_per_step"] < 1000
+    assert 20 < result["peak_rss_mb"] < 200
+    for name in ("accuracy_before", "accuracy_after", "golden_before", "golden_after"):
+        assert 0 <= result[name] <= 1
+    return result
+
+
+def test_learns_where_there_is_neither_torch_nor_onnx_nor_the_project(
+    bundle_folder: Path, data_file: Path, tmp_path: Path
+) -> None:
+    """In an environment of its own, as `make env` makes it of device/requirements.txt and device/."""
+    if not DEVICE_PYTHON.is_file():
+        pytest.fail(f"no device environment at {DEVICE_PYTHON}: run `make env`")
+    # PYTHONPATH: this checkout's program, where what `make env` installed has become older than it
+    result = learned(DEVICE_PYTHON, ALONE, bundle_folder, data_file, tmp_path, ENVIRONMENT)
+    assert result["torch_importable"] is result["onnx_importable"] is False
+    installed = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
+    script = [DEVICE_PYTHON.with_name("mentee-device"), "info", "--bundle", bundle_folder, "--json"]
+    told = subprocess.run(script, env=installed, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert told.returncode == 0, f"{told.stderr} (installed by an older `make env`?)"
+    assert json.loads(told.stdout)["bundle"] == Bundle.open(bundle_folder).manifest.id
+
+
+def test_leaves_torch_alone_where_there_is_one(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    """`import onnxruntime` by itself would import it, at 2 s and 300 MB."""
+    result = learned(sys.executable, BESIDE_TORCH, bundle_folder, data_file, tmp_path, ENVIRONMENT)
+    assert result["torch_importable"] is True
+
+
+def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "me"
+    every = ("--bundle", bundle_folder, "--json")
+    rails = ("--set", "golden_drop=0.5", "--set", "confidence_floor=0.999")
+    assert json.loads(run("settings", *every, "--state", state, *rails).stdout)["golden_drop"] == 0.5
+    done = run("learn", *every, "--data", data_file, "--state", state, "--steps", 3, "--alpha", "[[0, 1], [1, 0.5]]")
+    assert json.loads(done.stdout)["status"] == "kept"
+    told = json.loads(run("info", *every, "--state", state).stdout)
+    assert told["state_step"] == 3
+    assert told["samples_by_source"] == {"owner": 11, "none": 1}
+    assert len(told["last_event"]) == 1
+    assert told["knobs"] == {"alpha": 1.0, "beta": 0.5, "gamma": 0.7, "temperature": 4.0}
+    predicted = json.loads(run("predict", *every, "--data", data_file, "--state", state).stdout)
+    assert len(predicted["classes"]) == len(predicted["probability"]) == 12
+    assert set(predicted["classes"]) == {"don't know"}
+    assert json.loads(run("evaluate", *every, "--state", state).stdout)["step"] == 3
+    assert json.loads(run("reset", *every, "--state", state).stdout)["forgotten_steps"] == 3
+    assert "step  0" in run("evaluate", "--bundle", bundle_folder, "--state", state).stdout
+    assert json.loads(run("rollback", *every, "--state", state, "--to", 1).stdout)["step"] == 3
+    assert json.loads(run("add", *every, "--state", state, "--data", data_file).stdout)["samples"] == 12
+    gone = json.loads(run("forget", *every, "--state", state, "--all").stdout)
+    assert (gone["samples_forgotten"], gone["versions_forgotten"], gone["current"]) == (12, [1], 0)
+    assert "forgotten, from v0, step 3, 12 samples" in run("versions", *every[:2], "--state", state).stdout
+    events = [entry["event"] for entry in json.loads(run("log", *every, "--state", state).stdout)["log"]]
+    assert events == ["settings", "samples", "run", "kept", "rollback", "rollback", "samples", "forget"]
+
+
+@pytest.fixture
+def mistakes(tmp_path: Path, bundle_folder: Path, data_file: Path) -> dict[str, tuple[object, ...]]:
+    files = {name: tmp_path / name for name in ("text.npz", "array.npy", "half.npz", "cut.npz", "new", "nan.npz")}
+    files["text.npz"].write_text("hello")
+    np.save(files["array.npy"], np.zeros(3))
+    np.savez(files["half.npz"], input=np.zeros((2, 1, 8, 8), np.uint8))
+    files["cut.npz"].write_bytes(data_file.read_bytes()[:300])
+    np.savez(files["nan.npz"], input=np.full((2, 1, 8, 8), np.nan, np.float32), labels=np.zeros(2, int))
+    learn = ("learn", "--bundle", bundle_folder, "--state", files["new"], "--data")
+    return {
+        "no bundle": ("info", "--bundle", tmp_path / "nothing"),
+        "not a bundle": ("info", "--bundle", files["text.npz"]),
+        "no state": ("evaluate", "--bundle", bundle_folder, "--state", files["new"]),
+        "not a state": ("info", "--bundle", bundle_folder, "--state", files["text.npz"]),
+        "no data": (*learn, tmp_path / "nothing.npz"),
+        "not an archive": (*learn, files["text.npz"]),
+        "an array": (*learn, files["array.npy"]),
+        "no labels": (*learn, files["half.npz"]),
+        "truncated": (*learn, files["cut.npz"]),
+        "NaN": (*learn, files["nan.npz"]),
+        "bad knob": (*learn, data_file, "--temperature", 0),
+        "nothing to learn from": ("learn", "--bundle", bundle_folder, "--state", files["new"]),
+        "bad curve": (*learn, data_file, "--beta", "[[0.5, 1], [0, 1]]"),
+        "joules of unknown power": (*learn, data_file, "--joules", 5),
+        "bad rate": (*learn, data_file, "--learning-rate", "nan"),
+        "bad number": (*learn, data_file, "--steps", 0),
+        "unknown flag": ("info", "--bundle", bundle_folder, "--frobnicate"),
+        "no command": (),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "no bundle",
+        "not a bundle",
+        "no state",
+        "not a state",
+        "no data",
+        "not an archive",
+        "an array",
+        "no labels",
+        "truncated",
+        "NaN",
+        "bad knob",
+        "nothing to learn from",
+        "bad curve",
+        "joules of unknown power",
+        "bad rate",
+        "bad number",
+        "unknown flag",
+        "no command",
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    name: str, mistakes: dict[str, tuple[object, ...]], tmp_path: Path
+) -> None:
+    finished = run(*mistakes[name])
+    assert finished.returncode == 2, finished.stderr
+    assert finished.stderr.startswith("error: ")
+    assert finished.stderr.count("\n") == 1
+    assert finished.stdout == ""
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_step_that_blows_up_drops_the_run(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
+    finished = run("learn", *every, "--data", data_file, "--alpha", 1e38)
+    assert finished.returncode == 2
+    assert "lower the knobs" in finished.stderr
+    told = json.loads(run("info", *every).stdout)
+    assert (told["state_step"], told["current"], told["unfinished_run"], told["samples"]) == (0, 0, None, 12)
+
+
+def begun(database: Path) -> bool:
+    """Whether a run is under way in another process."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("SELECT count(*) FROM versions").fetchone()[0])
+    except sqlite3.OperationalError:  # not there yet, or without tables
+        return False
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "me"
+    arguments = ["learn", "--bundle", bundle_folder, "--data", data_file, "--state", path, "--steps", 10**6]
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *map(str, arguments), "--save-every", "10"],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not begun(path / "state.sqlite"):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    assert "interrupted" in told
+    refused = run("learn", *arguments[1:])
+    assert "is unfinished: learn --resume, or --discard" in refused.stderr
+    again = ("--bundle", bundle_folder, "--state", path)
+    assert json.loads(run("info", *again, "--json").stdout)["unfinished_run"] == 1
+    assert "leave --discard and --every out" in run("learn", *again, "--discard", "--resume").stderr
+    assert json.loads(run("info", *again, "--json").stdout)["unfinished_run"] == 1
+    assert run("learn", *again, "--discard", "--steps", 2).returncode == 0

@@ -1,0 +1,130 @@
+"""A bundle's optimizer on the device: accumulation against torch, a schedule that goes on after a resume, what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mentee_device import Budget, Bundle, BundleError, Learner, Owner
+from mentee_device.bundle import manifest as manifests
+from mentee_device.core.session import TrainingSession, resume
+from mentee_device.runs.run import Progress
+
+from export.bundle.prepare import prepare
+from export.bundle.write import export_bundle, parity_samples
+from export.graph.optimizer_spec import Group, Optimizer, Schedule
+from export.parity.backends import TorchOptimizer, Twin
+from export.parity.feeds import draw
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+
+SPEC = Optimizer(
+    "sgd",
+    0.05,
+    momentum=0.9,
+    groups=[Group("*.bias", 0.5, 0.0)],
+    clip_norm=1.0,
+    accumulate=2,
+    schedule=Schedule("step", warm_up=2, every=1, factor=0.5),
+)
+SETTINGS = ExportSettings(supervision_per_class=6, golden_per_class=8, optimizer=SPEC)
+
+
+@pytest.fixture(scope="module")
+def folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_bundle(checkpoint, tmp_path_factory.mktemp("optimizer") / "bundle", SETTINGS).path
+
+
+def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
+    folder: Path, checkpoint: MenteeCheckpoint
+) -> None:
+    prepared = prepare(checkpoint, SETTINGS)
+    names = [port.name for port in prepared.inputs]
+    batches = draw(parity_samples(prepared), ["mixed"] * 8, 3, seed=4)
+    twin = Twin(prepared.graph)
+    stepper = TorchOptimizer(SPEC, twin.parameters)
+    with Bundle.open(folder) as bundle:
+        session = TrainingSession(bundle, bundle.path(bundle.manifest.checkpoint), 1)
+        session.learning_rate = bundle.manifest.learning_rate
+        for number, feed in enumerate(batches):
+            arrays = dict(zip(names, (value.numpy() for value in feed), strict=True))
+            loss = session.forward_backward(arrays)["loss"]
+            assert loss == pytest.approx(twin.backward(feed)[0].numpy(), rel=1e-5)  # of the batch, not its share
+            session.apply()
+            if number % 2:
+                mean = {name: gradient / 2 for name, gradient in twin.take_gradients().items()}
+                stepper.step(mean, SPEC.learning_rate)
+                rate = session.learning_rate
+                session = resume(
+                    bundle, session.dump(), 1
+                )  # ONNX Runtime keeps the step in it, and with it the schedule
+                session.learning_rate = rate
+        for name, value in session.parameters().items():
+            expected = twin.parameters[name].detach().numpy()
+            np.testing.assert_allclose(value.reshape(expected.shape), expected, rtol=0, atol=2e-6, err_msg=name)
+        session.learning_rate = 0.02
+        assert session.learning_rate == pytest.approx(0.02, rel=1e-6)
+
+
+def test_between_steps_parameters_stay_and_a_refused_batch_takes_the_collected_ones_along(folder: Path) -> None:
+    with Bundle.open(folder) as bundle, Learner(bundle) as learner:
+        before = learner.parameters()
+        rows = np.arange(4)
+        learner.learn_batch(learner.supervision.take(rows).samples, learner.supervision.take(rows))
+        assert all((value == before[name]).all() for name, value in learner.parameters().items())
+        learner.learn_batch(learner.supervision.take(rows).samples, learner.supervision.take(rows))
+        assert any((value != before[name]).any() for name, value in learner.parameters().items())
+
+
+def test_a_run_is_saved_and_paused_only_where_no_gradient_waits(folder: Path, tmp_path: Path) -> None:
+    """Two batches a step: resumed, it ends as the run that went through; the seventh batch is half a step, which is dropped."""
+    ends, how = [], {"save_every": 1, "seed": 3, "rounds": 0, "batch": 4, "replay_batch": 4}
+    with Bundle.open(folder) as bundle:
+        golden = bundle.golden()
+        for stop in (None, 3):
+            with Owner(bundle, tmp_path / str(stop)) as me:
+                me.set(golden_drop=1.0)
+                me.add(golden)
+                saves = []
+
+                def watch(progress: Progress, me: Owner = me, stop: int | None = stop, to: list[int] = saves) -> None:
+                    to.append(progress.saved)
+                    if progress.done.steps == stop:
+                        me.pause()
+
+                update = me.learn(Budget(steps=7), watch=watch, **how)
+                if stop:
+                    assert (update.status, update.steps) == ("paused", 4)
+                    update = me.resume()
+                else:
+                    assert saves == [0, 2, 2, 4, 4, 6, 6]
+                assert update.status == "kept"
+                assert not me.learner.collecting
+                ends.append(me.learner.parameters())
+    for name, value in ends[0].items():
+        np.testing.assert_array_equal(value, ends[1][name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("name", "lion", "optimizer.name is 'lion', this program knows adamw, sgd"),
+        ("schedule", {"name": "cyclic"}, "optimizer.schedule is 'cyclic'"),
+        ("schedule", "linear", "optimizer.schedule is 'linear'"),
+        ("accumulate", 0, "optimizer.accumulate must be at least 1"),
+        ("accumulate", "2", "optimizer.accumulate is '2'"),
+        ("rate_scale", 0, "optimizer.rate_scale above 0"),
+    ],
+)
+def test_an_optimizer_of_a_later_program_is_refused(folder: Path, field: str, value: object, said: str) -> None:
+    raw = json.loads((folder / "manifest.json").read_text())
+    assert manifests.parse(raw).update == manifests.Update("sgd", 2, pytest.approx(50.0))
+    raw["optimizer"][field] = value
+    with pytest.raises(BundleError, match=said):
+        manifests.parse(raw)
+
+
+def test_a_manifest_from_before_all_that_is_read(folder: Path) -> None:
+    raw = json.loads((folder / "manifest.json").read_text())
+    raw["optimizer"] = {"name": "AdamW", "learning_rate": 0.001, "schedule": "constant"}
+    assert manifests.parse(raw).update == manifests.Update("adamw", 1, 1.0)

@@ -1,0 +1,369 @@
+"""A run's default: replay under whose answers are right, and rounds of guessing by clusters; against a loop driven by hand."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device.runs.clusters import clusters
+from mentee_device.runs.grouping import shares
+from mentee_device.state.sample_store import About
+from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
+from mentee_device.runs.replay import OWN_LOGITS, answered, mentor_knows_more
+from mentee_device.runs.run import Done, Plan, Progress, Run
+from mentee_device.runs.settings import SettingError
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from tests.device.sealing import with_a_right_mentor
+
+Array = NDArray[Any]
+KNOBS = {"alpha": 1.0, "gamma": 1.0, "temperature": 4.0}
+SHORT: dict[str, Any] = {"budget": Budget(steps=8), "learning_rate": 0.01, "seed": 5, "knobs": KNOBS, "save_every": 3}
+
+
+@pytest.fixture
+def samples(bundle: Bundle) -> Samples:
+    """30 of the bundle's own, the first ten labelled."""
+    golden = bundle.golden()
+    return Samples(golden.input[:30], np.where(np.arange(30) < 10, golden.labels[:30], -1))
+
+
+def owner_of(bundle: Bundle, folder: Path, samples: Samples, key: bytes | None = None) -> Owner:
+    me = Owner(bundle, folder, key)
+    me.set(golden_drop=1.0)
+    me.add(samples)
+    return me
+
+
+def frozen(bundle: Bundle) -> Supervision:
+    """The pack under what the bundle's inference graph answers before anything is learnt."""
+    pack = bundle.supervision()
+    with Learner(bundle) as base:
+        return replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16))
+
+
+def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int, rounds: int = 5) -> list[Array]:
+    """The benchmark's loop, in the order in which `Run` draws; the guesses of each round."""
+    labelled, open_rows = np.flatnonzero(samples.labels >= 0), np.flatnonzero(samples.labels < 0)
+    everybody = pack.samples.take(np.flatnonzero(pack.samples.labels >= 0))
+    parts, guesses = rounds + (1 if len(labelled) else 0), []
+    for step in range(steps):
+        if step % (steps // parts) == 0 and len(guesses) < rounds and (step or not len(labelled)):
+            shown = learner.predict(everybody.input).embedding
+            means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
+            embedding = learner.predict(samples.input).embedding
+            guesses.append(clusters(embedding, means, samples.labels)[open_rows].argmax(axis=1))
+        rows = learner.draw(labelled, 8) if len(labelled) else labelled
+        labels = samples.labels[rows]
+        if guesses:
+            more = learner.draw(open_rows, 16)
+            rows, labels = np.r_[rows, more], np.r_[labels, guesses[-1][more - open_rows[0]]]
+        replay = pack.take(learner.draw(np.arange(len(pack)), 16))
+        learner.learn_batch(Samples(samples.input[rows], labels), replay, owner_weight=4.0, beta=0.0, **KNOBS)
+    return guesses
+
+
+@pytest.mark.parametrize("k", [1, 0])
+def test_the_default_run_is_the_benchmarks_arm(bundle: Bundle, samples: Samples, tmp_path: Path, k: int) -> None:
+    """Bit for bit, with a label a class (12 steps in 6 parts) and with none (10 in 5)."""
+    steps = 12 if k else 10
+    given = samples if k else Samples(samples.input, np.full(30, -1))
+    with owner_of(bundle, tmp_path / "me", given) as me, Learner(bundle) as learner:
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        guesses = by_hand(learner, given, frozen(bundle), steps)
+        assert len(guesses) == 5
+        update = me.learn(**{**SHORT, "budget": Budget(steps=steps)})
+        assert (update.status, update.steps) == ("kept", steps)
+        assert me.learner.snapshot() == learner.snapshot()
+        assert [one.source for one in me.kept.all()] == ["owner" if k else "none"] * 10 + ["none"] * 20
+        assert me.guesses() == []  # the run's own guesses are nobody's labels
+        open_ones = 20 if k else 30
+        assert f"{30 - open_ones} labelled samples and {open_ones} that have no label" in me.log(1)[0].line
+
+
+def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Plan] = []
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        monkeypatch.setattr(me.runs, "begin", lambda plan, *_: plans.append(plan))
+        me.learn()
+        me.learn(samples=range(11, 31))
+        me.learn(rounds=0)
+        me.set(replay="mentor", rounds=0)
+        me.learn(once=True)
+    assert [plan.budget.steps for plan in plans] == [240, 200, 240, 240]
+    assert [len(plan.samples) for plan in plans] == [30, 20, 10, 10]
+    assert [(plan.replay, plan.rounds) for plan in plans] == [("auto", 5), ("auto", 5), ("auto", 0), ("mentor", 0)]
+    assert (plans[0].batch, plans[0].guessed_batch, plans[0].replay_batch, plans[0].guess_weight) == (8, 16, 16, 1.0)
+
+
+@pytest.fixture
+def surpassed(bundle_folder: Path, tmp_path: Path) -> Bundle:
+    """A bundle whose mentor is right on every replayed sample."""
+    return Bundle.open(with_a_right_mentor(Path(shutil.copytree(bundle_folder, tmp_path / "surpassed"))))
+
+
+def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
+    surpassed: Bundle, samples: Samples, tmp_path: Path
+) -> None:
+    """Under its logits alone: the bundle's beta counts where the run or the settings ask for it."""
+    pack = surpassed.supervision()
+    labelled = pack.samples.labels >= 0
+    with owner_of(surpassed, tmp_path / "me", samples) as me, Learner(surpassed) as learner:
+        assert surpassed.manifest.knobs.beta > 0
+        mentor, base = (
+            int((logits.argmax(axis=1) == pack.samples.labels)[labelled].sum())
+            for logits in (pack.mentor_logits, frozen(surpassed).mentor_logits)
+        )
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        by_hand(learner, samples, pack, 12)
+        me.learn(**{**SHORT, "budget": Budget(steps=12)})
+        assert me.learner.snapshot() == learner.snapshot()
+        counts = f"of {labelled.sum()} with a label the mentor is right on {mentor}, the base on {base}"
+        assert any(f"replay under the mentor's answers ({counts})" in entry.line for entry in me.log(5))
+
+
+def test_where_beta_weighs_its_layers_the_mentor_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """In those steps alone: of four, beta is 0 in the first two."""
+    with owner_of(bundle, tmp_path / "me", samples) as me, Learner(bundle) as learner:
+        rows, packs = np.arange(10), (frozen(bundle), bundle.supervision())
+        learner.seed(5)
+        learner.learning_rate = 0.01
+        for step, beta in enumerate((0.0, 0.0, 0.2, 0.2)):
+            mine = learner.draw(rows, 8)
+            replay = packs[beta > 0].take(learner.draw(np.arange(len(packs[0])), 16))
+            learner.learn_batch(samples.take(mine), replay, owner_weight=4.0, beta=beta, **KNOBS)
+            assert learner.step == step + 1
+        me.learn(
+            Budget(steps=4),
+            rounds=0,
+            learning_rate=0.01,
+            seed=5,
+            knobs=KNOBS,
+            watch=lambda progress: me.set(beta=0.2) if progress.done.steps == 2 else None,
+        )
+        assert me.learner.snapshot() == learner.snapshot()
+        assert any("replay under the base's answers" in entry.line for entry in me.log(9))
+
+
+def test_a_beta_that_is_set_under_way_is_the_same_after_a_pause(
+    bundle: Bundle, samples: Samples, tmp_path: Path
+) -> None:
+    snapshots = []
+    for stop in (99, 4):
+        with owner_of(bundle, tmp_path / str(stop), samples) as me:
+
+            def watch(progress: Progress, me: Owner = me, stop: int = stop) -> None:
+                if progress.done.steps == 3:
+                    me.set(beta=1.0)
+                if progress.done.steps == stop:
+                    me.pause()
+
+            update = me.learn(**SHORT, watch=watch)
+            if stop == 4:
+                assert update.status == "paused"
+                me.resume()
+            snapshots.append(me.learner.snapshot())
+    assert snapshots[0] == snapshots[1]
+
+
+@pytest.mark.parametrize("both", [0, 40])
+@pytest.mark.parametrize("mentors", [*range(8), 12, 21, 36])
+@pytest.mark.parametrize("bases", [0, 1, 2, 4, 20])
+def test_the_mentor_knows_more_where_mcnemars_exact_test_says_so(both: int, mentors: int, bases: int) -> None:
+    """`mentors` samples that it alone gets right, `bases` that the base alone does, one that has no label."""
+    labels = np.r_[np.zeros(both + mentors + bases, np.int64), -1]
+    right, wrong = np.array([2.0, 1.0], np.float16), np.array([1.0, 2.0], np.float16)
+    mentor_N2 = np.stack([right] * (both + mentors) + [wrong] * (bases + 1))
+    own_N2 = np.stack([right] * both + [wrong] * mentors + [right] * (bases + 1))
+    pack = Supervision(Samples(np.zeros((len(labels), 1)), labels), mentor_N2, {})
+    better, counts = mentor_knows_more(pack, own_N2)
+    assert better == (mentors > bases and binomtest(mentors, mentors + bases).pvalue < 0.05)
+    total = both + mentors + bases
+    if total:
+        assert counts == f"of {total} with a label the mentor is right on {both + mentors}, the base on {both + bases}"
+    else:
+        assert counts == "none of them has a label"
+
+
+def test_a_bundle_without_probes_has_no_layers_for_beta(bundle: Bundle) -> None:
+    pack = replace(bundle.supervision(), activations={})
+    own = frozen(bundle).mentor_logits
+    found = answered(pack, "auto", lambda: own)
+    np.testing.assert_array_equal(found.at(0.5).mentor_logits, own)
+    assert found.at(0.5) is found.at(0.0)
+
+
+def test_settings_that_nobody_named_go_with_the_programs_default(bundle: Bundle, tmp_path: Path) -> None:
+    with Owner(bundle, tmp_path / "me") as me:
+        me.set(golden_drop=0.1)
+        me.set(replay="own")
+        assert me.store.setting("settings") == {"golden_drop": 0.1, "replay": "own"}
+
+
+def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        name = f"{OWN_LOGITS} {bundle.manifest.id[:16]}"
+        kept = np.frombuffer(me.store.get(name) or b"", np.float16)
+        np.testing.assert_array_equal(kept, frozen(bundle).mentor_logits.ravel())
+        assert (
+            me.learner.predict(me.learner.supervision.samples.input).logits.astype(np.float16).ravel() != kept
+        ).any()
+        me.store.delete(name)
+        before = me.learner.snapshot()
+        me.learn(Budget(steps=2))  # asked again, of the base and not of the mentee
+        assert me.store.get(name) == kept.tobytes()
+        assert me.learner.snapshot() != before
+
+
+def test_stopped_anywhere_and_resumed_equals_uninterrupted(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """Steps 2, 4 and 6 begin a round, whose guesses a later save has to hold; sealed, as labels are."""
+    key, snapshots = bytes(range(32)), []
+    for stops in ((), (1, 2, 3, 5, 7)):
+        folder = tmp_path / str(len(stops))
+        me = owner_of(bundle, folder, samples, key)
+
+        def watch(progress: Progress, stops: tuple[int, ...] = stops) -> None:
+            if progress.done.steps in stops:
+                me.pause()  # noqa: B023  (the owner of now)
+
+        update = me.learn(**SHORT, watch=watch)
+        for stop in stops:
+            assert (update.status, update.steps) == ("paused", stop)
+            assert bool(me.versions.guesses(1)) == (stop > 2)
+            me.close()  # another process goes on
+            me = Owner(bundle, folder, key)
+            update = me.resume(watch)
+        assert update.status == "kept"
+        assert me.versions.guesses(1) == {}
+        snapshots.append(me.learner.snapshot())
+        me.close()
+    assert snapshots[0] == snapshots[1]
+
+
+def test_what_the_guard_or_the_owner_drops_leaves_nothing(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.set(golden_drop=0.0, agreement_least=1.0)
+        base, about = me.learner.snapshot(), me.kept.all()
+        assert me.learn(**{**SHORT, "learning_rate": 0.1}).status == "dropped"
+        assert me.learner.snapshot() == base
+        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        assert len(me.versions.guesses(2)) == 20
+        me.discard()
+        assert me.kept.all() == about
+        assert [me.versions.guesses(number) for number in (1, 2)] == [{}, {}]
+        blobs = [name for (name,) in me.store.rows("SELECT name FROM blobs")]
+        assert not [name for name in blobs if name.startswith("guesses")]
+
+
+def test_forgetting_covers_samples_without_a_label(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    """Those that a run guessed taught it too; afterwards as if they had never come."""
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        gone = me.forget([29, 30])
+        assert (gone.versions, gone.current) == ([1], 2)
+        assert me.versions.get(2).learned == tuple(range(1, 29))
+        left = me.learner.snapshot()
+    with owner_of(bundle, tmp_path / "never", samples.take(np.arange(28))) as never:
+        never.learn(**{**SHORT, "seed": None})
+        assert never.learner.snapshot() == left
+
+
+def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        known = me.versions.guesses(1)
+        me.kept.delete([12, 20])
+        guesses: list[Any] = []
+        update = me.resume(lambda progress: guesses.append(progress.done.round) or None)
+        assert (update.status, guesses) == ("kept", [3, 4, 5])
+        assert set(known) == set(range(11, 31))
+
+
+def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        with pytest.raises(LearningError, match="set replay to 'auto' or 'mentor'"):
+            me.learn(replay="own", knobs={"beta": [[0, 0], [1, 0.1]]})
+        me.set(replay="own")
+        with pytest.raises(SettingError, match="set replay to 'auto' or 'mentor'"):
+            me.set(beta=0.1)
+        with pytest.raises(SettingError, match="own, mentor or auto"):
+            me.set(replay="nobody")
+        with pytest.raises(LearningError, match="own, mentor or auto"):
+            me.learn(replay="nobody")
+        assert me.versions.all() == []
+        me.set(beta=0.1, replay="mentor")
+        assert me.learn(Budget(steps=1), knobs={"beta": 0.2}).status == "kept"
+
+
+def test_plans_of_before_mean_what_they_meant() -> None:
+    raw = {"samples": [1], "budget": {"steps": 3}, "knobs": {"beta": 0.2}, "replay_batch": 8}
+    plan = Plan.from_json(json.loads(json.dumps(raw)))
+    assert (plan.replay, plan.rounds, plan.replay_batch) == ("mentor", 0, 8)
+    assert Plan.from_json(json.loads(json.dumps(Plan((1,), Budget(steps=3)).as_json()))).replay == "auto"
+
+
+def test_guesses_by_clusters_are_marked_and_undone(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    everybody = bundle.supervision().samples
+    everybody = everybody.take(np.flatnonzero(everybody.labels >= 0))
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        shown = me.learner.predict(everybody.input).embedding
+        means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
+        share_NK = clusters(me.learner.predict(samples.input).embedding, means, samples.labels)
+        new = me.guess(rule="clusters")
+        assert [(one.number, one.label, one.source) for one in new] == [
+            (row + 1, int(share_NK[row].argmax()), "cluster") for row in range(10, 30)
+        ]
+        np.testing.assert_allclose([one.confidence for one in new], share_NK[10:].max(axis=1), atol=1e-5)
+
+        def of(source: str) -> list[About]:
+            return [one for one in me.kept.all() if one.source == source]
+
+        assert {one.weight for one in of("cluster")} == {CLUSTER_WEIGHT}
+        me.add(Samples(samples.input[10:11], np.array([3])))  # the owner's word replaces it
+        assert len(of("cluster")) == 19
+        assert len(me.undo_guesses(sources=["cluster"]).samples) == 19
+        assert len(of("none")) == 19
+        assert len(me.guess(rule="clusters", weight=0.5)) == 19
+        assert {one.weight for one in of("cluster")} == {0.5}
+        with pytest.raises(SampleError, match="no rule 'luck'"):
+            me.guess(rule="luck")
+
+
+def test_a_class_without_replay_starts_from_the_owners_samples(bundle: Bundle, samples: Samples) -> None:
+    with Learner(bundle) as learner:
+        pack = learner.supervision
+        embedding = learner.predict(samples.input).embedding
+        hidden = np.where(pack.samples.labels == samples.labels[0], -1, pack.samples.labels)
+        learner._supervision = replace(pack, samples=Samples(pack.samples.input, hidden))
+        share_NK = shares(learner, embedding, samples.labels)
+        assert share_NK is not None
+        assert share_NK[0, samples.labels[0]] == 1.0
+        nobody = np.full(30, -1)
+        share_NK = shares(learner, embedding, nobody)
+        assert share_NK is not None
+        assert not share_NK[:, samples.labels[0]].any()
+        np.testing.assert_allclose(share_NK.sum(axis=1), 1.0)
+        learner._supervision = replace(pack, samples=Samples(pack.samples.input, np.full(len(pack), -1)))
+        assert shares(learner, embedding, nobody) is None
+        run = Run(learner, Plan(tuple(range(30)), Budget(steps=3)), Samples(samples.input, nobody), np.ones(30), Done())
+        with pytest.raises(LearningError, match="no two classes"):
+            run.step({})
+
+
+def test_undoing_a_guess_spares_a_run_of_before_it(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+    with owner_of(bundle, tmp_path / "me", samples) as me:
+        me.learn(**SHORT)
+        after = me.learner.snapshot()
+        me.guess(rule="clusters")
+        assert (len(me.unlearnt()), len(me.undo_guesses().samples)) == (20, 20)
+        assert (me.versions.current, me.learner.snapshot() == after) == (1, True)
+        me.guess(rule="clusters")
+        me.learn(Budget(steps=2))
+        assert me.undo_guesses().versions == [2]

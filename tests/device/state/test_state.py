@@ -1,0 +1,415 @@
+"""The owner's folder survives what phones do to it, and says what it did."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentee_device import Budget, Bundle, Owner, Samples, Snapshot, StateError
+from mentee_device.state.store import Store
+
+from tests.device.program import ENVIRONMENT, command
+from tests.device.sealing import reseal
+
+KEY = bytes(range(32))
+
+
+def current(folder: Path, bundle: Bundle) -> Snapshot:
+    with Owner(bundle, folder) as me:
+        return me.versions.snapshot(me.versions.current)
+
+
+def lenient(bundle: Bundle, folder: Path, key: bytes | None = None) -> Owner:
+    """An owner whose guard lets the untrained test mentee move as it likes."""
+    me = Owner(bundle, folder, key)
+    me.set(golden_drop=1.0)
+    return me
+
+
+@pytest.fixture
+def state(bundle: Bundle, owner: Samples, tmp_path: Path) -> Path:
+    """Two kept versions, of two steps and of three."""
+    with lenient(bundle, tmp_path / "me") as me:
+        me.add(owner)
+        me.learn(Budget(steps=2))
+        me.learn(Budget(steps=1))
+    return tmp_path / "me"
+
+
+def test_ten_and_ten_steps_in_two_processes_equal_twenty(
+    bundle_folder: Path, bundle: Bundle, data_file: Path, tmp_path: Path
+) -> None:
+    halves, whole = tmp_path / "halves", tmp_path / "whole"
+    for folder in (halves, whole):
+        lenient(bundle, folder).close()
+    for folder, steps in ((halves, 10), (halves, 10), (whole, 20)):
+        arguments = ("--bundle", bundle_folder, "--data", data_file, "--state", folder, "--steps", steps)
+        subprocess.run(
+            command("learn", *arguments, "--learning-rate", 0.002, "--rounds", 0),
+            env=ENVIRONMENT,
+            check=True,
+            capture_output=True,
+        )
+    first, second = current(halves, bundle), current(whole, bundle)
+    assert first.step == 20
+    assert first.learning_rate == pytest.approx(0.002)
+    assert first == second  # the checkpoint's bytes hold parameters and moments
+
+
+def test_kill_9_leaves_the_current_version_and_a_run_that_goes_on_as_if_nothing_had_happened(
+    bundle_folder: Path, bundle: Bundle, data_file: Path, owner: Samples, tmp_path: Path
+) -> None:
+    folder, whole = tmp_path / "me", tmp_path / "whole"
+    with lenient(bundle, folder) as me:
+        me.add(owner)
+        me.learn(Budget(steps=2))
+        good = me.learner.snapshot()
+    shutil.copytree(folder, whole)
+    arguments = ("--bundle", bundle_folder, "--state", folder, "--steps", 600, "--save-every", 3)
+    with subprocess.Popen(
+        command("learn", *arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        wal, deadline = folder / "state.sqlite-wal", time.monotonic() + 60
+        while time.monotonic() < deadline and not (wal.exists() and wal.stat().st_size > 300_000):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    with Owner(bundle, folder) as me:
+        assert me.learner.snapshot() == good
+        assert me.paused is not None
+        assert me.paused.progress["steps"] % 3 == 0
+        assert 0 < me.paused.progress["steps"] < 600
+        assert me.resume().status == "kept"
+        resumed = me.learner.snapshot()
+    with Owner(bundle, whole) as me:
+        me.learn(Budget(steps=600))
+        assert me.learner.snapshot() == resumed
+    assert {path.name for path in folder.iterdir()} == {"state.sqlite", "backup.sqlite", "lock"}
+
+
+def test_a_second_process_is_refused(bundle_folder: Path, bundle: Bundle, state: Path) -> None:
+    with Owner(bundle, state):
+        second = subprocess.run(
+            command("info", "--bundle", bundle_folder, "--state", state),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert "is in use by another process" in second.stderr
+        with pytest.raises(StateError, match="in use"):
+            Owner(bundle, state)
+    Owner(bundle, state).close()
+
+
+def test_a_state_of_another_bundle_is_refused(altered: Path, bundle: Bundle, state: Path) -> None:
+    (altered / "parity.json").write_text('{"other": true}')
+    reseal(altered)
+    before = (state / "state.sqlite").read_bytes()
+    with pytest.raises(StateError, match=f"belongs to bundle {bundle.manifest.id[:12]}"):
+        Owner(Bundle.open(altered), state)
+    assert (state / "state.sqlite").read_bytes() == before
+    Owner(bundle, state).close()
+
+
+def test_what_is_no_state_folder_is_refused_and_left_alone(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="no folder"):
+        Owner(bundle, tmp_path / "nowhere" / "me")
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "cat.jpg").write_bytes(b"cat")
+    with pytest.raises(StateError, match=r"holds 'cat\.jpg' but no state"):
+        Owner(bundle, photos)
+    assert (photos / "cat.jpg").read_bytes() == b"cat"
+
+
+def edit(statement: str) -> Callable[[Path], None]:
+    def apply(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement)
+
+    return apply
+
+
+def flip(path: Path) -> None:
+    """One bit of the current version's checkpoint, which SQLite does not check."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((checkpoint,),) = connection.execute("SELECT checkpoint FROM versions WHERE number = 2")
+    data = bytearray(path.read_bytes())
+    data[data.index(checkpoint[-600:-580])] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip,
+        edit("UPDATE versions SET step = 4 WHERE number = 2"),
+        edit("UPDATE versions SET random = '{' WHERE number = 2"),
+        edit("UPDATE versions SET checkpoint = NULL WHERE number = 2"),
+    ],
+)
+def test_a_damaged_version_falls_back_to_the_newest_intact_one(
+    bundle: Bundle, state: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(state / "state.sqlite")
+    with Owner(bundle, state) as me:
+        assert (me.versions.current, me.learner.step) == (1, 2)
+        assert "version 2" in me.notes[0]
+        assert "went back to v1" in me.notes[0]
+        assert me.log(1)[0].event == "recovery"
+        assert me.versions.get(2).status == "damaged"
+    with Owner(bundle, state) as me:
+        assert me.notes == []
+    edit("UPDATE versions SET step = 7 WHERE number = 1")(state / "state.sqlite")
+    with Owner(bundle, state) as me:
+        assert (me.versions.current, me.learner.step) == (0, 0)
+        assert "v0, the base" in me.notes[0]
+
+
+DAMAGES: dict[str, Callable[[Path], Any]] = {
+    "cut off": lambda path: os.truncate(path, 8192),
+    "cut short": lambda path: os.truncate(path, 50),
+    "empty": lambda path: os.truncate(path, 0),
+    "another file": lambda path: path.write_bytes(b"\x89PNG" * 500),
+    "gone": lambda path: path.unlink(),
+    "without a table": edit("DROP TABLE versions"),
+    "without its row": edit("DELETE FROM state"),
+    "a torn page": lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * 4096 + path.read_bytes()[8192:]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_database_is_set_aside_for_its_backup(bundle: Bundle, state: Path, damage: str) -> None:
+    good = current(state, bundle)
+    DAMAGES[damage](state / "state.sqlite")
+    left = (state / "state.sqlite").read_bytes() if damage != "gone" else None
+    with Owner(bundle, state) as me:
+        assert me.learner.snapshot() == good
+        assert len(me.kept.all()) == 12
+        assert "went back to the backup of" in me.notes[0]
+        assert me.log(1)[0].event == "recovery"
+    if left is not None:
+        assert (state / "damaged-1.sqlite").read_bytes() == left
+        (state / "backup.sqlite").unlink()
+        DAMAGES[damage](state / "state.sqlite")
+        left = (state / "state.sqlite").read_bytes()
+        with pytest.raises(StateError, match=r"damaged|not a state file|lacks") as error:
+            Owner(bundle, state)
+        assert "\n" not in str(error.value)
+        assert (state / "state.sqlite").read_bytes() == left
+
+
+def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle, state: Path, tmp_path: Path) -> None:
+    """As a kill between two renames of a recovery leaves it."""
+    left = tmp_path / "left"
+    with Owner(bundle, state) as me:
+        good = me.learner.snapshot()
+        me.store.put("later", os.urandom(20_000))
+        shutil.copytree(state, left)
+    (left / "state.sqlite").unlink()
+    assert (left / "state.sqlite-wal").stat().st_size > 20_000
+    with Owner(bundle, left) as me:
+        assert me.learner.snapshot() == good
+        assert me.store.get("later") is None
+        assert "gone" in me.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        (edit("PRAGMA user_version = 3"), "state format 3, this program reads 2"),
+        (edit("PRAGMA application_id = 7"), "SQLite file of another program"),
+    ],
+)
+def test_another_format_is_refused(bundle: Bundle, state: Path, damage: Callable[[Path], None], match: str) -> None:
+    damage(state / "state.sqlite")
+    with pytest.raises(StateError, match=match):
+        Owner(bundle, state)
+    assert not list(state.glob("damaged*"))
+
+
+def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state: Path) -> None:
+    good = current(state, bundle)
+    with Owner(bundle, state) as me:
+        (pages,) = me.store.rows("PRAGMA page_count")[0]
+        me.store.rows(f"PRAGMA max_page_count = {pages}")  # SQLite's own error for a disk that takes no more
+        with pytest.raises(StateError, match=r"full.*is there space"):
+            me.learn(Budget(steps=200), save_every=1)
+        with pytest.raises(StateError, match="full"):
+            me.store.put("big", os.urandom(400_000))
+        assert me.store.get("big") is None
+        assert me.learner.snapshot() == good
+        me.store.rows("PRAGMA max_page_count = 1000000")
+        if me.paused:
+            me.discard()
+        assert me.learn(Budget(steps=1)).status == "kept"
+    assert current(state, bundle).step == 4
+
+
+def test_a_clock_that_goes_back_changes_no_order(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path / "me", bundle.manifest.id) as store:
+        store.record("one", "first")
+        monkeypatch.setattr("time.gmtime", lambda *_: time.struct_time((2001, 2, 3, 4, 5, 6, 5, 34, 0)))
+        store.record("two", "second")
+        first, second = store.log()
+    assert (first.line, second.event) == ("first", "two")
+    assert second.time < first.time
+    assert f"the clock went back, from {first.time}" in second.line
+
+
+def format_1(path: Path, snapshot: Snapshot) -> None:
+    """A single file, as this program wrote it before there were folders."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA application_id = 0x4D4E5445; PRAGMA user_version = 1; CREATE TABLE personal ("
+            "one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, bundle TEXT NOT NULL, step INTEGER NOT"
+            " NULL, learning_rate REAL NOT NULL, random TEXT NOT NULL, checkpoint BLOB NOT NULL, digest TEXT NOT NULL);"
+            "CREATE TABLE log (number INTEGER PRIMARY KEY, time TEXT NOT NULL, line TEXT NOT NULL);"
+        )
+        connection.execute(
+            "INSERT INTO personal VALUES (1, 1, ?, ?, ?, ?, ?, ?)",
+            (
+                snapshot.bundle,
+                snapshot.step,
+                snapshot.learning_rate,
+                json.dumps(snapshot.random, sort_keys=True),
+                snapshot.checkpoint,
+                snapshot.digest(),
+            ),
+        )
+        connection.execute("INSERT INTO log (time, line) VALUES ('2025-01-02T03:04:05Z', 'step 3')")
+
+
+def test_a_state_of_format_1_becomes_a_folder(bundle: Bundle, state: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    old = current(state, bundle)
+    path = tmp_path / "owner.sqlite"
+    format_1(path, old)
+    content = path.read_bytes()
+    with Owner(bundle, path) as me:
+        assert me.learner.snapshot() == old
+        assert "format 1" in me.notes[0]
+        assert me.log()[0].line == "step 3"
+        me.roll_back()
+        assert me.versions.current == 0
+    assert (path / "format-1.sqlite").read_bytes() == content
+
+    # killed between its two renames
+    shutil.move(path, tmp_path / "owner.sqlite.migrating")
+    with Owner(bundle, path) as me:
+        assert "interrupted move" in me.notes[0]
+        assert me.versions.all()[0].step == 3
+
+    sealed = tmp_path / "sealed.sqlite"
+    format_1(sealed, old)
+    with Owner(bundle, sealed, KEY) as me:
+        assert me.learner.snapshot() == old
+    assert old.checkpoint[-200:] not in everything(sealed)
+    shutil.move(sealed, tmp_path / "sealed.sqlite.migrating")  # killed when the old file was deleted already
+    with Owner(bundle, sealed, KEY) as me:
+        assert me.learner.snapshot() == old
+
+    foreign = tmp_path / "foreign.sqlite"
+    format_1(foreign, replace(old, bundle="f" * 64))
+    with pytest.raises(StateError, match="belongs to bundle ffff"):
+        Owner(bundle, foreign, KEY)
+    assert foreign.is_file()
+
+    broken = tmp_path / "broken.sqlite"
+    format_1(broken, old)
+    edit("UPDATE personal SET step = 4")(broken)
+    with pytest.raises(StateError, match="damaged"):
+        Owner(bundle, broken)
+    assert broken.is_file()
+
+
+def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> None:
+    with Owner(bundle, state) as me:
+        with contextlib.suppress(RuntimeError), me.store.transaction():
+            me.store.put("enrolment", b"means")
+            me.store.record("enrolment", "a class more")
+            raise RuntimeError
+        assert me.log(1)[0].event == "kept"
+        assert me.store.get("enrolment") is None
+        me.store.put("enrolment", b"means")
+    edit("UPDATE blobs SET value = x'00' WHERE name = 'enrolment'")(state / "state.sqlite")
+    with Owner(bundle, state) as me, pytest.raises(StateError, match="'enrolment' is damaged"):
+        me.store.get("enrolment")
+
+
+def everything(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_under_a_key_nothing_personal_can_be_read(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    folders = {key: tmp_path / name for key, name in ((None, "plain"), (KEY, "sealed"))}
+    snapshots = []
+    for key, folder in folders.items():
+        with lenient(bundle, folder, key) as me:
+            me.add(owner)
+            me.store.put("enrolment", b"the owner's embeddings")
+            me.learn(Budget(steps=3))
+            snapshots.append(me.learner.snapshot())
+            assert me.add(owner) == list(range(1, 13))  # known again under a key as well
+        with Owner(bundle, folder, key) as me:
+            assert me.learner.snapshot() == snapshots[0]
+            np.testing.assert_array_equal(me.kept.read(range(1, 13))[0].input, owner.input)
+            assert me.store.get("enrolment") == b"the owner's embeddings"
+    secrets = (owner.input[3].tobytes(), b"the owner's embeddings", snapshots[0].checkpoint[-200:], b'"owner", ')
+    assert all(secret in everything(folders[None]) for secret in secrets)
+    assert not any(secret in everything(folders[KEY]) for secret in secrets)
+
+    for folder, key, match in (
+        (folders[KEY], None, "its key is needed"),
+        (folders[KEY], bytes(32), "under another key"),
+        (folders[None], KEY, "was made without a key"),
+        (folders[KEY], b"short", "has 5 bytes, expected 32"),
+    ):
+        with pytest.raises(StateError, match=match):
+            Owner(bundle, folder, key)
+
+    # a row put in another's place does not open
+    edit("UPDATE samples SET content = (SELECT content FROM samples WHERE number = 2) WHERE number = 1")(
+        folders[KEY] / "state.sqlite"
+    )
+    with Owner(bundle, folders[KEY], KEY) as me:
+        assert len(me.kept.read([1, 2])[0]) == 1
+        assert "1 damaged samples were removed" in me.log(1)[0].line
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_what_is_forgotten_is_in_no_file(bundle: Bundle, owner: Samples, tmp_path: Path, key: bytes | None) -> None:
+    if key:
+        pytest.importorskip("cryptography")
+    folder = tmp_path / "me"
+    with lenient(bundle, folder, key) as me:
+        me.add(owner)
+        me.learn(Budget(steps=2))
+        ((content,),) = me.store.rows("SELECT content FROM samples WHERE number = 4")
+        checkpoint = me.store.rows("SELECT checkpoint FROM versions WHERE number = 1")[0][0]
+        for secret in (content[-60:], checkpoint[-200:]):
+            assert secret in everything(folder)
+        shutil.copy(folder / "backup.sqlite", folder / "damaged-1.sqlite")
+        me.forget([4])
+        for secret in (content[-60:], checkpoint[-200:]):
+            assert secret not in everything(folder)
+        assert not (folder / "damaged-1.sqlite").exists()
+        me.store.set("scrub", True)
+    (folder / "damaged-2.sqlite").write_bytes(b"killed before it was wiped")
+    with Owner(bundle, folder, key):
+        assert not (folder / "damaged-2.sqlite").exists()

@@ -1,0 +1,185 @@
+"""Augmented runs, kept answers, samples nobody answers for."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from distill.mentors.find import FoundMentor, find_mentor
+from distill.run import ALONE, distill
+from distill.schedules import constant
+from distill.schema import FitConfig
+from distill.training.answers import kept_answers
+from distill.training.fit import Machine, epoch_batches
+from distill.training.module import Distillation, fastest_layout
+from mentor.mentor import Mentor
+from mentor.networks import ResidualNet
+from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.batches import Draws
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import ProbedMentee
+from tests.distill.conftest import MakeConfig
+
+HOW = Augmentation(shift=0.1, rotate=10, views=2)
+
+
+@pytest.mark.parametrize("how", [Augmentation(), HOW], ids=["plain", "two views"])
+def test_kept_answers_train_as_asked_ones(
+    how: Augmentation, make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    fit = FitConfig(epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
+    asked, kept, again = (
+        distill(make_config(tmp_path / name, trainer=fit, keep_answers=keep), machine, mentor=mentor)
+        for name, keep in (("asked", False), ("kept", True), ("again", None))
+    )
+    for a, b, c in zip(asked.history, kept.history, again.history, strict=True):
+        for name in a:
+            if name != "ms_per_step":
+                assert a[name] == pytest.approx(b[name], rel=2e-3, abs=2e-4), name
+                assert b[name] == c[name], name
+    assert len({row["train_loss"] for row in asked.history}) == 2
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_mentor_and_mentee_see_the_same_view(
+    keep: bool, make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
+) -> None:
+    """What a training step is told is what the mentor says of the very images that the mentee is given."""
+    config = make_config(tmp_path, keep_answers=keep, trainer=FitConfig(augment=HOW))
+    teacher = Mentor(mentor.network, mentor.view)
+    network = ResidualNet(1, 10, (8, 8))
+    module = Distillation(
+        ProbedMentee(network, [], "head"), mentor.view, constant(1, 1, 1, 4), config.trainer, 1, teacher
+    )
+    module.kept = kept_answers(config, teacher, digits_splits, machine)
+    batch = Draws(digits_splits.train, HOW, seed=1).__getitems__([5, 7, 900 + 5, 900 * 3 + 800])
+    assert not torch.equal(batch.image_BCHW[0], batch.image_BCHW[2])  # another view of one sample
+    told = module.ask(batch)
+    assert told is not None
+    torch.testing.assert_close(told.logits, mentor.network(mentor.view(batch.image_BCHW)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, {"val"}),  # 12 steps of 16 of 900 samples: asking is cheaper
+        ({"trainer": FitConfig(epochs=2, batch=64)}, {"train", "val"}),
+        ({"trainer": FitConfig(epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
+        ({"trainer": FitConfig(epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
+        ({"trainer": FitConfig(epochs=2, batch=64), "keep_answers_mb": 0}, set()),
+        ({"trainer": FitConfig(epochs=2, batch=64), "keep_answers": False}, set()),
+        ({"keep_answers": True}, {"train", "val"}),
+    ],
+)
+def test_what_is_kept(
+    changes: dict[str, Any],
+    parts: set[str],
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    digits_splits: Splits,
+    machine: Machine,
+    tmp_path: Path,
+) -> None:
+    config = make_config(tmp_path, **changes)
+    assert set(kept_answers(config, Mentor(mentor.network, mentor.view), digits_splits, machine)) == parts
+
+
+def test_views_that_few_labelled_samples_run_through_are_counted(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    """Ten labels among 890 others: the others come three times in these steps, the ten sixty times, in all eight views; and
+    a view is asked for of all 900."""
+    data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
+    how = Augmentation(shift=0.1, views=8)
+    config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
+    splits, teacher = load_data(data), Mentor(mentor.network, mentor.view)
+    assert set(kept_answers(config, teacher, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
+    config.keep_answers = True
+    kept = kept_answers(config, teacher, splits, machine)["train"]
+    batches = epoch_batches(splits.train, config.trainer, config.seed)
+    seen: set[int] = set()
+    for epoch in range(2):
+        batches.set_epoch(epoch)
+        for draws in batches:
+            batch = Draws(splits.train, how, config.seed).__getitems__(draws)
+            kept.answer(batch.index_B, batch.view_B)
+            seen |= set(batch.view_B.tolist())
+    assert seen == set(kept.tables) == set(range(8))
+
+
+def test_the_network_is_left_in_the_layout_of_one_that_is_read(
+    make_config: MakeConfig, machine: Machine, tmp_path: Path
+) -> None:
+    network = {"_target_": "mentor.networks.ResidualNet", "widths": [8, 8]}
+    config = make_config(tmp_path, cache_dir=str(tmp_path / "fresh"))
+    config.mentor = replace(config.mentor, network=network)
+    splits = load_data(config.data, whole=True)
+    made, read = (find_mentor(config.mentor, splits, tmp_path / "fresh", machine) for _ in range(2))
+    assert fastest_layout(made.network) is torch.channels_last  # which it was trained in
+    assert made.origin != read.origin
+    images = splits.test.images[:50]
+    answers = [Mentor(one.network, one.view).answer(images).logits for one in (made, read)]
+    assert torch.equal(*answers)
+    for name, value in made.network.state_dict().items():
+        assert value.stride() == read.network.state_dict()[name].stride(), name
+
+
+def test_answers_that_cannot_be_kept(
+    make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
+) -> None:
+    teacher = Mentor(mentor.network, mentor.view)
+    endless = make_config(tmp_path, keep_answers=True, trainer=FitConfig(augment=Augmentation(flip=True)))
+    with pytest.raises(UserError, match=r"set trainer\.augment\.views=8"):
+        kept_answers(endless, teacher, digits_splits, machine)
+    with pytest.raises(UserError, match=r"needs 0 MB for the val split .* of keep_answers_mb=0"):
+        kept_answers(make_config(tmp_path, keep_answers=True, keep_answers_mb=0), teacher, digits_splits, machine)
+
+
+def test_without_a_mentor_unlabelled_samples_take_no_place(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 3}
+    results = [
+        distill(
+            make_config(tmp_path / str(keep), data={**data, "keep_unlabelled": keep}, schedule=ALONE),
+            machine,
+            mentor=mentor,
+        )
+        for keep in (False, True)
+    ]
+    states = [load_file(result.checkpoint_path) for result in results]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_nothing_to_learn_from(make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path) -> None:
+    config = make_config(tmp_path, data={"_target_": "tests.distill.training.test_answers.unlabelled"}, schedule=ALONE)
+    with pytest.raises(UserError, match="no training sample has a label"):
+        distill(config, machine, mentor=mentor)
+    assert not (tmp_path / "last.ckpt").exists()
+
+
+def unlabelled() -> Splits:
+    from mentor_mentee.data.datasets import digits
+    from mentor_mentee.data.splits import Split
+
+    splits = digits()
+    return replace(splits, train=Split(splits.train.images, torch.full_like(splits.train.labels, -1)))
+
+
+def test_the_layout_avoids_the_convolution_that_corrupts_memory() -> None:
+    assert fastest_layout(ResidualNet(1, 10, (16, 32))) is torch.channels_last
+    assert fastest_layout(ResidualNet(1, 10, (4, 8))) is torch.contiguous_format
+    assert fastest_layout(nn.Conv2d(4, 8, 3, stride=2)) is torch.channels_last
+
+
+@pytest.fixture(scope="module")
+def digits_splits() -> Splits:
+    from mentor_mentee.data.datasets import digits
+
+    return digits()

@@ -1,0 +1,460 @@
+"""npz and safetensors files as Splits, against what was put into them."""
+
+import io
+import warnings
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mentor_mentee.data.arrays import arrays
+from mentor_mentee.data.load import check_data, load_data
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.errors import UserError
+
+RANDOM = np.random.default_rng(0)
+PARTS = ("train", "val", "test")
+Kept = dict[str, Any]
+
+
+def kept(tmp_path: Path, name: str = "file.npz", **columns: Any) -> Path:
+    path = tmp_path / name
+    if path.suffix == ".npz":
+        np.savez(path, **columns)
+    else:
+        save_file({key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in columns.items()}, path)
+    return path
+
+
+def rising(*shape: int) -> np.ndarray[Any, Any]:
+    """float32, every number another one, so that a moved axis shows."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 7
+
+
+def classes_of(samples: int, classes: int = 3) -> np.ndarray[Any, Any]:
+    return np.arange(samples) % classes
+
+
+def rows(splits: Splits) -> dict[str, list[int]]:
+    return {part: getattr(splits, part).positions.tolist() for part in PARTS}
+
+
+@pytest.mark.parametrize("name", ["file.npz", "file.safetensors"])
+@pytest.mark.parametrize(
+    ("layout", "shape", "axes", "said"),
+    [
+        ("NCHW", (30, 2, 5, 4), (0, 1, 2, 3), True),
+        ("NCHW", (30, 3, 5, 4), (0, 1, 2, 3), False),
+        ("NHWC", (30, 5, 4, 3), (0, 3, 1, 2), False),
+        ("NHWC", (30, 5, 4, 6), (0, 3, 1, 2), True),
+        ("NHW", (30, 5, 4), (0, None, 1, 2), True),
+        ("NCL", (30, 6, 4), (0, 1, None, 2), True),
+        ("NLC", (30, 6, 4), (0, 2, None, 1), True),
+        ("NL", (30, 6), (0, None, None, 1), False),
+    ],
+)
+def test_every_layout_lands_on_its_axes(
+    tmp_path: Path, name: str, layout: str, shape: tuple[int, ...], axes: tuple[int | None, ...], said: bool
+) -> None:
+    given = rising(*shape)
+    path = kept(tmp_path, name, inputs=given, labels=classes_of(30))
+    splits = arrays(path, layout=layout if said else None)
+    assert splits.dtype == "float32"
+    assert splits.classes == ("0", "1", "2")
+    assert splits.name == "file"
+    seen = []
+    for part in PARTS:
+        split = getattr(splits, part)
+        for position, image in zip(split.positions.tolist(), split.images.numpy(), strict=True):
+            for place in np.ndindex(*image.shape):
+                here = [0 if axis is None else (position, *place)[i] for i, axis in enumerate(axes)]
+                source = [0] * len(shape)
+                for i, axis in enumerate(axes):
+                    if axis is not None:
+                        source[axis] = here[i]
+                assert image[place] == given[tuple(source)]
+            seen.append(position)
+        assert split.labels.tolist() == [position % 3 for position in split.positions.tolist()]
+    assert sorted(seen) == list(range(30))
+
+
+def test_bytes_of_three_axes_are_gray_images_and_stay_bytes(tmp_path: Path) -> None:
+    pixels = RANDOM.integers(0, 256, (30, 5, 4), np.uint8)
+    splits = arrays(kept(tmp_path, inputs=pixels, labels=classes_of(30)))
+    assert splits.shape == (1, 5, 4)
+    assert splits.train.images.dtype == torch.uint8
+    assert np.array_equal(splits.train.images[:, 0].numpy(), pixels[splits.train.positions.numpy()])
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "message"),
+    [
+        (
+            (30, 6, 4),
+            None,
+            r"set data\.layout to NHW \(N=30, H=6, W=4\) or NCL \(N=30, C=6, L=4\) or NLC \(N=30, L=6, C=4\)",
+        ),
+        ((30, 3, 4, 3), None, r"set data\.layout to NCHW \(N=30, C=3, H=4, W=3\) or NHWC \(N=30, H=3, W=4, C=3\)"),
+        ((30, 2, 4, 5), None, r"set data\.layout to NCHW .* or NHWC"),
+        ((30, 6, 4), "NCHW", r"\[30, 6, 4\], which is not layout=NCHW; set data\.layout to NHW .* or NCL .* or NLC"),
+        ((30, 6), "NHW", r"not layout=NHW; set data\.layout to NL \(N=30, L=6\)$"),
+        ((30, 6), "NCWH", r"layout=NCWH; did you mean 'NCHW'"),
+        ((30,), None, r"expected 2 to 4 axes.*NCHW, NHWC, NHW, NCL, NLC, NL"),
+        ((30, 1, 2, 3, 4), "NCHW", "expected 2 to 4 axes"),
+        ((30, 0), None, "none of them empty"),
+    ],
+)
+def test_a_layout_that_is_open_or_wrong(
+    tmp_path: Path, shape: tuple[int, ...], layout: str | None, message: str
+) -> None:
+    path = kept(tmp_path, inputs=rising(*shape), labels=classes_of(30))
+    with pytest.raises(UserError, match=message):
+        arrays(path, layout=layout)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.uint16, np.float16, np.float64, np.bool_, ">f4"])
+def test_other_numbers_become_float32_of_the_same_value(tmp_path: Path, dtype: Any) -> None:
+    given = RANDOM.integers(0, 2, (30, 4)).astype(dtype)
+    splits = arrays(kept(tmp_path, inputs=given, labels=classes_of(30)))
+    assert splits.dtype == "float32"
+    assert np.array_equal(splits.train.images[:, 0, 0].numpy(), given[splits.train.positions.numpy()].astype(float))
+
+
+def test_half_precision_of_safetensors(tmp_path: Path) -> None:
+    inputs = torch.arange(120.0).view(30, 4)
+    save_file({"inputs": inputs.bfloat16(), "labels": torch.arange(30) % 3}, tmp_path / "file.safetensors")
+    splits = arrays(tmp_path / "file.safetensors")
+    assert torch.equal(splits.train.images[:, 0, 0], inputs.bfloat16().float()[splits.train.positions])
+
+
+def with_value(value: Any, dtype: Any = np.float32) -> np.ndarray[Any, Any]:
+    inputs = np.zeros((30, 2, 4), dtype)
+    inputs[7, 1, 2] = inputs[9] = value
+    return inputs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (with_value(np.nan), r"'inputs' in '.*file\.npz' is nan at sample 7 \(first of 9 such values\)"),
+        (with_value(-np.inf, np.float64), "is -inf at sample 7"),
+        (with_value(1e300, np.float64), r"is 1e\+300 at sample 7 .*expected finite float32 numbers"),
+        (with_value((1 << 24) + 1, np.int64), "runs from 0 to 16777217, which float32 cannot hold exactly"),
+        (with_value(-(1 << 30), np.int32), "runs from -1073741824 to 0"),
+        (with_value(1j, np.complex64), "is of complex64; expected numbers"),
+        (with_value("a", "<U2"), "is of <U2; expected numbers"),
+    ],
+)
+def test_numbers_that_cannot_be_trained_on(tmp_path: Path, inputs: np.ndarray[Any, Any], message: str) -> None:
+    path = kept(tmp_path, inputs=inputs, labels=classes_of(30))
+    with pytest.raises(UserError, match=message):
+        arrays(path, layout="NCL")
+
+
+def test_strings_become_sorted_classes_and_the_empty_one_is_no_label(tmp_path: Path) -> None:
+    words = np.array(["rot", "blau", "", "grün"] * 10)
+    for labels in (words, np.char.encode(words, "utf-8")):
+        splits = arrays(kept(tmp_path, inputs=rising(40, 6), labels=labels))
+        assert splits.classes == ("blau", "grün", "rot")
+        for split in (splits.train, splits.val, splits.test):
+            names = ["" if label < 0 else splits.classes[label] for label in split.labels.tolist()]
+            assert names == words[split.positions.numpy()].tolist()
+        assert not (splits.val.labels < 0).any()
+        assert int((splits.train.labels < 0).sum()) == 10
+
+
+def test_class_names_from_the_file_or_by_hand(tmp_path: Path) -> None:
+    names = ["walk", "run", "sit"]
+    path = kept(tmp_path, inputs=rising(30, 6), labels=classes_of(30), activity=np.array(names))
+    for classes in ("activity", names):
+        splits = arrays(path, classes=classes)
+        assert splits.classes == ("walk", "run", "sit")
+        assert torch.equal(splits.train.labels, splits.train.positions % 3)
+    assert arrays(path, classes=[*names, "never seen"]).classes[3] == "never seen"
+    words = kept(tmp_path, inputs=rising(30, 6), labels=np.array(names)[classes_of(30)])
+    assert torch.equal(arrays(words, classes=names).train.labels, arrays(words, classes=names).train.positions % 3)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        (classes_of(30) * 2, None, r"runs from 0 to 4, but no sample is of class 1"),
+        (classes_of(30) + 1, None, r"runs from 1 to 3, but no sample is of class 0"),
+        (classes_of(30) - 2, None, r"runs from -2 to 0; expected 0 or more, or -1"),
+        (classes_of(30), ["a", "b"], r"runs from 0 to 2; expected 0 to 1 for 2 names"),
+        (classes_of(30, 1), None, r"expected two or more different ones"),
+        (classes_of(30), ["a", "b", "a"], r"expected two or more different ones"),
+        (classes_of(30).astype(float), None, r"is float64 of shape \[30\]; expected \[N\] whole numbers or strings"),
+        (np.eye(30), None, r"float64 of shape \[30, 30\]"),
+        (np.array(["walk", "rum", "sit"])[classes_of(30)], ["walk", "run", "sit"], r"has 'rum'.*did you mean 'run'"),
+        (np.array([b"a", b"\xff"])[classes_of(30, 2)], None, "no UTF-8"),
+        (np.full(30, -1), ["a", "b"], r"no sample in '.*' has a label"),
+        (classes_of(29), None, r"30 samples in 'inputs' but 29 in 'labels'"),
+        (np.r_[np.zeros(29, int), 1], None, r"class '1' of '.*' has labelled samples in val or test but none in train"),
+    ],
+)
+def test_labels_that_make_no_classes(
+    tmp_path: Path, labels: np.ndarray[Any, Any], classes: list[str] | None, message: str
+) -> None:
+    path = kept(tmp_path, inputs=rising(30, 6), labels=labels)
+    with pytest.raises(UserError, match=message):
+        # the only sample of the rare class is in train for most seeds, so several are tried
+        [arrays(path, classes=classes, seed=seed) for seed in range(30)]
+
+
+def test_fractions_are_those_of_the_labelled_and_the_others_train(tmp_path: Path) -> None:
+    labels = classes_of(120)
+    labels[:20] = -1
+    path = kept(tmp_path, inputs=rising(120, 6), labels=labels)
+    splits = arrays(path, val_fraction=0.15, test_fraction=0.25)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (80, 15, 25)
+    assert set(range(20)) <= set(rows(splits)["train"])
+    assert sorted(position for part in rows(splits).values() for position in part) == list(range(120))
+    assert all(4 <= n <= 6 for n in Counter(splits.val.labels.tolist()).values())
+    assert rows(arrays(path, seed=1)) == rows(arrays(path, seed=1)) != rows(arrays(path, seed=2))
+
+
+@pytest.mark.parametrize("name", ["more.npz", "more.safetensors", "pool"])
+def test_more_inputs_without_labels(tmp_path: Path, name: str) -> None:
+    more = -rising(7, 6)
+    columns: Kept = {"inputs": rising(30, 6), "labels": classes_of(30)}
+    plain = arrays(kept(tmp_path, **columns))
+    if name == "pool":
+        columns["pool"] = more
+    else:
+        name = str(kept(tmp_path, name, inputs=more))
+    splits = arrays(kept(tmp_path, **columns), unlabelled=name)
+    assert splits.val.fingerprint() == plain.val.fingerprint()
+    assert splits.test.fingerprint() == plain.test.fingerprint()
+    assert splits.train.positions.tolist() == [*plain.train.positions.tolist(), *range(30, 37)]
+    assert splits.train.labels.tolist() == [*plain.train.labels.tolist(), *[-1] * 7]
+    assert np.array_equal(splits.train.images[-7:, 0, 0].numpy(), more)
+
+
+@pytest.mark.parametrize(
+    ("more", "unlabelled", "message"),
+    [
+        ({"pool": rising(7, 6)}, "pol", r"unlabelled=pol is neither an array of '.*' nor a file; did you mean 'pool'"),
+        ({"pool": rising(7, 5)}, "pool", r"'pool' in .*\[1, 1, 5\] a sample, those with labels .*\[1, 1, 6\]"),
+        ({"pool": np.zeros((7, 6), np.uint8)}, "pool", r"is torch\.uint8 of .* those with labels torch\.float32"),
+        ({"pool": np.full((7, 6), np.nan)}, "pool", r"'pool' in .* is nan at sample 0"),
+    ],
+)
+def test_more_inputs_that_do_not_fit(tmp_path: Path, more: Kept, unlabelled: str, message: str) -> None:
+    path = kept(tmp_path, inputs=rising(30, 6), labels=classes_of(30), **more)
+    with pytest.raises(UserError, match=message):
+        arrays(path, unlabelled=unlabelled)
+
+
+def test_the_label_budget_works_on_it_and_leaves_the_unlabelled_as_they_are(tmp_path: Path) -> None:
+    labels = classes_of(60)
+    labels[:10] = -1
+    path = kept(tmp_path, inputs=rising(60, 6), labels=labels, pool=rising(5, 6), who=classes_of(60, 7))
+    recipe = {"_target_": "mentor_mentee.data.arrays.arrays", "path": str(path), "owners": "who", "labels_per_class": 4}
+    dropped = load_data(recipe).train
+    assert Counter(dropped.labels.tolist()) == {0: 4, 1: 4, 2: 4}
+    stay = load_data(recipe | {"keep_unlabelled": True, "unlabelled": "pool"}).train
+    whole = load_data(recipe | {"keep_unlabelled": True, "unlabelled": "pool"}, whole=True).train
+    assert Counter(stay.labels.tolist()) == {-1: len(whole) - 12, 0: 4, 1: 4, 2: 4}
+    assert set(range(10)) | set(range(60, 65)) <= set(stay.positions[stay.labels < 0].tolist())
+    for split in (dropped, stay, whole):  # a budget neither loses nor mixes up whose a sample is
+        assert split.owners is not None
+        assert split.owners.tolist() == [position % 7 if position < 60 else -1 for position in split.positions.tolist()]
+    with pytest.raises(UserError, match=r"under data\.labels_per_class what has no label is dropped"):
+        check_data(recipe | {"unlabelled": "pool"})
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Kept:
+    """200 samples of 11 owners of different diligence, numbered and named; every sixth has no label; owner 10 has none at all."""
+    random = np.random.default_rng(3)
+    who = np.r_[random.choice(10, 190, p=np.arange(1, 11) / 55), np.full(10, 10)]
+    labels = random.integers(0, 3, 200)
+    labels[::6] = -1
+    labels[who == 10] = -1
+    order = random.permutation(200)
+    names = np.array([f"p{i:02}" for i in range(11)])
+    columns: Kept = {"inputs": rising(200, 6), "labels": labels[order], "who": who[order], "names": names}
+    columns["called"] = names[columns["who"]]
+    return columns | {"path": kept(tmp_path, **columns)}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"val_fraction": 0.3, "test_fraction": 0.4},
+        {"test_owners": [3, 5]},
+        {"test_owners": [2, 4], "val_owners": [9]},
+        {"val_owners": 7},
+    ],
+)
+@pytest.mark.parametrize("named", ["no", "column", "names"])
+def test_no_owner_is_in_two_splits_and_nobody_is_lost(people: Kept, asked: Kept, named: str) -> None:
+    """By brute force over every sample."""
+    call: Kept = {"owners": "called" if named == "column" else "who", "by_owner": True}
+    if named == "names":
+        call["owner_names"] = "names"
+    for part in ("val_owners", "test_owners"):
+        if part in asked:
+            numbers = asked[part] if isinstance(asked[part], list) else [asked[part]]
+            call[part] = numbers if named == "no" else [f"p{number:02}" for number in numbers]
+    call |= {key: value for key, value in asked.items() if key.endswith("fraction")}
+    named_both = {"val_owners", "test_owners"} <= asked.keys()
+    seen: set[str] = set()
+    for seed in range(20):
+        splits = arrays(people["path"], seed=seed, **call)
+        place: dict[int, set[str]] = {}
+        for part in PARTS:
+            split = getattr(splits, part)
+            assert split.owners.tolist() == people["who"][split.positions.numpy()].tolist()
+            assert split.labels.tolist() == people["labels"][split.positions.numpy()].tolist()
+            for owner in split.owners.tolist():
+                place.setdefault(owner, set()).add(part)
+            assert split.owner_names == (() if named == "no" else tuple(people["names"].tolist()))
+        assert all(len(parts) == 1 for parts in place.values())
+        assert place.keys() == set(range(11))
+        assert place[10] == {"train"}
+        where = {owner: next(iter(parts)) for owner, parts in place.items()}
+        counts = Counter(where.values())
+        for part, default in (("val", 0.1), ("test", 0.2)):
+            owners = asked.get(f"{part}_owners")
+            if owners is None:
+                assert counts[part] == max(1, round(asked.get(f"{part}_fraction", default) * 10))
+            else:
+                listed = set(owners) if isinstance(owners, list) else {owners}
+                assert {owner for owner, of in where.items() if of == part} == listed
+        for position, (owner, label) in enumerate(zip(people["who"], people["labels"], strict=True)):
+            expected = [] if label < 0 and where[owner] != "train" else [where[owner]]
+            assert [part for part, held in rows(splits).items() if position in held] == expected
+        again = arrays(people["path"], seed=seed, **call)
+        assert all(getattr(again, part).fingerprint() == getattr(splits, part).fingerprint() for part in PARTS)
+        seen.add(str(rows(splits)))
+    assert len(seen) == 1 if named_both else len(seen) > 5
+
+
+def test_naming_owners_is_asking_for_the_split_by_owner(people: Kept) -> None:
+    said = arrays(people["path"], owners="who", by_owner=True, test_owners=[6])
+    assert rows(arrays(people["path"], owners="who", test_owners=[6])) == rows(said)
+
+
+def test_without_asking_owners_are_known_but_do_not_decide(people: Kept) -> None:
+    plain, known = arrays(people["path"]), arrays(people["path"], owners="called")
+    assert rows(plain) == rows(known)
+    assert plain.train.owners is None
+    assert known.train.owners is not None
+    assert plain.train.fingerprint() != known.train.fingerprint()
+
+
+def test_owners_of_more_inputs_keep_those_of_test_out(tmp_path: Path, people: Kept) -> None:
+    more = kept(tmp_path, "more.npz", inputs=-rising(6, 6), called=np.array(["p03", "p04", "new", "p03", "p05", "new"]))
+    splits = arrays(people["path"], owners="called", unlabelled=str(more), test_owners=["p03"], val_owners=["p05"])
+    assert splits.train.owners is not None
+    added = splits.train.positions >= 200
+    assert splits.train.positions[added].tolist() == [201, 202, 205]
+    assert [splits.train.owner_names[i] for i in splits.train.owners[added].tolist()] == ["p04", "new", "new"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"by_owner": True}, r"is to be split by owner; set data\.owners="),
+        ({"test_owners": ["p01"]}, r"set data\.owners="),
+        ({"owners": "wo"}, r"no array 'wo' in '.*' for data\.owners; did you mean 'who'\?"),
+        (
+            {"owners": "called", "test_owners": ["p1"]},
+            r"no owner 'p1' for test_owners; did you mean 'p\d\d'\? \(there are 11: p00, ",
+        ),
+        ({"owners": "who", "test_owners": [10]}, r"owner '10' of test_owners has no labelled sample"),
+        ({"owners": "who", "test_owners": [1, 2], "val_owners": [2]}, r"owner 2 is both in test_owners and val_owners"),
+        (
+            {"owners": "who", "test_owners": [*range(9)], "val_owners": [9]},
+            r"10 owners have labelled samples, 9 of them",
+        ),
+        ({"owners": "who", "test_owners": [*range(10)]}, r"10 of them are for test and 0 for val"),
+        ({"owners": "inputs", "by_owner": True}, r"'inputs' in .* is float32 of shape \[200, 6\]; expected \[N\]"),
+        ({"owners": "names"}, r"200 samples in 'inputs' but 11 in 'names'"),
+        ({"owners": "who", "owner_names": ["a", "b"]}, r"runs from 0 to 10; expected 0 to 1 for 2 names"),
+        (
+            {"owners": "who", "by_owner": True, "unlabelled": "inputs"},
+            r"200 samples of .* have no owner, the first is number 200",
+        ),
+        ({"val_fraction": 0.0}, r"val_fraction=0, test_fraction=0\.2 of .*; expected fractions above 0"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "expected fractions above 0 that leave some"),
+        ({"seed": -1}, r"data\.seed=-1; expected 0 or more"),
+    ],
+)
+def test_a_split_that_cannot_be_made(people: Kept, call: Kept, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        arrays(people["path"], **call)
+
+
+def test_a_file_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text("1,2")
+    (tmp_path / "text.npz").write_text("1,2")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    for name, message in (
+        ("none.npz", r"no file '.*none\.npz'; set data\.path="),
+        ("file.csv", r"neither \.npz nor \.safetensors"),
+        ("text.npz", r"cannot be read"),
+        ("one.npz", r"cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            arrays(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["file.npz", "file.safetensors"])
+def test_names_that_are_not_in_the_file(tmp_path: Path, name: str) -> None:
+    path = kept(tmp_path, name, inputs=rising(30, 6), label=classes_of(30))
+    with pytest.raises(
+        UserError, match=r"no array 'labels' in .* for data\.labels; did you mean 'label'\? \(it has inputs, label\)"
+    ):
+        arrays(path)
+    with pytest.raises(UserError, match=r"no array 'names' in .* for data\.classes"):
+        arrays(path, labels="label", classes="names")
+
+
+def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (ran,))
+
+    path = kept(tmp_path, inputs=rising(30, 6), labels=np.array([Trap()] * 30, dtype=object))
+    with pytest.raises(UserError, match=r"'labels' in '.*' holds Python objects"):
+        arrays(path)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("name", ["file.npz", "file.safetensors"])
+def test_a_damaged_file_is_an_error_or_reads_as_what_it_is(tmp_path: Path, name: str) -> None:
+    path = kept(tmp_path, name, inputs=rising(30, 6), labels=classes_of(30))
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match="cannot be read"):
+            arrays(path)
+    random = np.random.default_rng(0)
+    for _ in range(100):  # a flipped byte of safetensors' numbers is just another number
+        broken = bytearray(whole)
+        for at in random.integers(0, len(whole), 3):
+            broken[at] ^= int(random.integers(1, 256))
+        path.write_bytes(broken)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with suppress(UserError):
+                arrays(path)
+
+
+def test_compressed_and_with_foreign_members(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, inputs=rising(30, 6), labels=classes_of(30), note=np.array("made by hand"))
+    (tmp_path / "file.npz").write_bytes(buffer.getvalue())
+    assert len(arrays(tmp_path / "file.npz").train) == 21

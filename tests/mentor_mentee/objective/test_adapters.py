@@ -1,0 +1,425 @@
+"""Adapters against loops over every output element, plain torch, and numpy; and that none lets both sides go to zero.
+
+Axes: B samples, C channels, H W space.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mentee.networks import PlainCNN
+from mentor.networks import ResidualNet
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, Moments, with_moments
+from mentor_mentee.objective.loss import PROBE_METRICS
+from mentor_mentee.objective.probe_spec import OF_METRIC
+from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
+
+CASES = {  # mentee, mentor, compared
+    "equal maps": ((4, 6, 6), (4, 6, 6), (4, 6, 6)),
+    "equal vectors": ((5,), (5,), (5,)),
+    "equal sequences": ((7, 3), (7, 3), (7, 3)),
+    "wider mentor": ((2, 4, 4), (5, 4, 4), (2, 4, 4)),
+    "wider mentee": ((5, 4, 4), (2, 4, 4), (2, 4, 4)),
+    "larger mentor": ((3, 4, 4), (3, 8, 8), (3, 4, 4)),
+    "larger mentor by a broken factor": ((3, 4, 3), (3, 7, 8), (3, 4, 3)),
+    "larger mentee": ((3, 8, 6), (3, 4, 2), (3, 4, 2)),
+    "each larger on one axis": ((3, 8, 4), (3, 4, 9), (3, 4, 4)),
+    "wider mentor, larger mentee": ((2, 8, 8), (6, 4, 4), (2, 4, 4)),
+    "larger mentee by a broken factor": ((3, 7, 8), (3, 4, 4), (3, 7, 4)),
+    "signals": ((2, 1, 12), (3, 1, 6), (2, 1, 6)),
+    "signals, a broken factor": ((2, 1, 12), (3, 1, 5), (2, 1, 12)),
+    "vectors of two widths": ((3,), (8,), (3,)),
+    "map against vector": ((6, 4, 4), (3,), (3,)),
+    "vector against map": ((3,), (6, 4, 5), (3,)),
+    "tokens against map": ((9, 4), (3, 3, 3), (3, 3, 3)),
+    "map against tokens behind a class token": ((3, 8, 8), (17, 6), (3, 4, 4)),
+    "tokens of two grids": ((16, 3), (5, 3), (3, 2, 2)),
+    "tokens against vector": ((17, 4), (6,), (4,)),
+}
+
+
+def window(i: int, whole: int, part: int) -> range:
+    """Where output cell i of adaptive pooling looks: from ⌊i·whole/part⌋ to ⌈(i+1)·whole/part⌉."""
+    return range(i * whole // part, -(-(i + 1) * whole // part))
+
+
+def between_cells(i: int, whole: int, part: int) -> list[tuple[int, float]]:
+    """Bilinear along one axis, corners not aligned: the cell's centre (i + ½)·whole/part − ½ lies between two cells."""
+    centre = max((i + 0.5) * whole / part - 0.5, 0)
+    low = int(centre)
+    return [(low, 1 - (centre - low)), (min(low + 1, whole - 1), centre - low)]
+
+
+def weights(i: int, whole: int, part: int) -> list[tuple[int, float]]:
+    if whole >= part:
+        cells = window(i, whole, part)
+        return [(cell, 1 / len(cells)) for cell in cells]
+    return between_cells(i, whole, part)
+
+
+def grid(activation: np.ndarray) -> np.ndarray:
+    """Tokens [B, L, D] as a map, read row by row after the class token."""
+    tokens = activation.shape[1]
+    side = int(np.sqrt(tokens))
+    out = np.zeros((len(activation), activation.shape[2], side, side))
+    for b, d, i, j in np.ndindex(out.shape):
+        out[b, d, i, j] = activation[b, tokens - side**2 + i * side + j, d]
+    return out
+
+
+def adapted(activation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Slice, pool and interpolate by definition, an output element at a time."""
+    if activation.shape[1:] == shape:
+        return activation
+    activation = grid(activation) if activation.ndim == 3 else activation
+    out = np.zeros((len(activation), *shape))
+    for b in range(len(activation)):
+        if activation.ndim == 4 and len(shape) == 3:
+            _, height, width = activation.shape[1:]
+            for c, i, j in np.ndindex(shape):
+                out[b, c, i, j] = sum(
+                    down * across * activation[b, c, y, x]
+                    for y, down in weights(i, height, shape[1])
+                    for x, across in weights(j, width, shape[2])
+                )
+        elif activation.ndim == 4:
+            for c in range(shape[0]):
+                out[b, c] = sum(activation[b, c].ravel()) / activation[b, c].size
+        else:
+            out[b] = [activation[b, c] for c in range(shape[0])]
+    return out
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
+def test_both_sides_are_sliced_and_pooled_to_one_shape(
+    mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    adapter = Adapter.between("p", mentee, mentor)
+    assert adapter == Adapter(mentee, mentor, shape, "identity" if mentee == mentor else "slice")
+    for given, adapt in ((mentee, MenteeSide(adapter)), (mentor, adapter.from_mentor)):
+        activation = normal(2, *given)
+        np.testing.assert_allclose(adapt(activation).numpy(), adapted(activation.numpy(), shape), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["slice", "select", "regressor", "pca"])
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
+def test_every_kind_brings_both_sides_into_its_shape(
+    kind: str, normalise: bool, mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    if len(mentee) == len(mentor) == 2 and mentee[0] == 7:
+        with pytest.raises(UserError, match="shapes that differ can be adapted"):
+            Adapter.between("p", mentee, mentor, kind, normalise)
+        return
+    adapter = fitted(Adapter.between("p", mentee, mentor, kind, normalise), normal(50, *mentor).float())
+    sides = MenteeSide(adapter)(normal(2, *mentee).float()), adapter.from_mentor(normal(2, *mentor).float())
+    assert sides[0].shape == sides[1].shape == (2, *adapter.shape)
+    if kind == "regressor":
+        assert adapter.shape[0] == (mentor[1] if len(mentor) == 2 else mentor[0])
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor"), [((7, 3), (7, 4)), ((7, 3), (7,)), ((2, 4, 4), (2, 4, 4, 4)), ((), (3,))]
+)
+def test_layers_that_are_no_maps_vectors_or_square_grids_must_be_equal(
+    mentee: tuple[int, ...], mentor: tuple[int, ...]
+) -> None:
+    with pytest.raises(UserError, match=r"probe 'odd' pairs .* choose other layers"):
+        Adapter.between("odd", mentee, mentor)
+
+
+def test_identity_wants_equal_shapes_and_an_unknown_kind_names_a_close_one() -> None:
+    with pytest.raises(UserError, match=r"probe 'p' pairs \[3\] \(mentee\) with \[4\] .*adapter=identity cannot"):
+        Adapter.between("p", (3,), (4,), "identity")
+    with pytest.raises(UserError, match=r"probe 'p' asks for the adapter 'regresor'; did you mean 'regressor'"):
+        Adapter.between("p", (3,), (4,), "regresor")
+
+
+def fitted(adapter: Adapter, activation: Tensor) -> Adapter:
+    """Measured on one batch of the mentor's activations, in two parts."""
+    moments = Moments()
+    for part in activation.split(20):
+        moments.add(adapter.mentor_map(part), crossed=adapter.kind in OF_COVARIANCE)
+    return with_moments(adapter, moments) if adapter.measured() else adapter
+
+
+def rows(activation: Tensor) -> np.ndarray:
+    """[B, C, H, W] -> [N, C], every position a sample."""
+    return np.moveaxis(activation.numpy(), 1, -1).reshape(-1, activation.shape[1])
+
+
+def test_normalised_targets_have_the_mean_and_std_of_the_mentors_channels_taken_away() -> None:
+    scales = torch.tensor([1.0, 5, 2, 7]).view(4, 1, 1)
+    given = (normal(40, 4, 6, 6) * scales + 3 * scales).float()
+    adapter = fitted(Adapter.between("p", (3, 3, 3), (4, 6, 6), normalise=True), given)
+    pooled = adapted(given.numpy(), (3, 3, 3))
+    mean, std = pooled.mean((0, 2, 3)), pooled.std((0, 2, 3))
+    target = adapter.from_mentor(given)
+    np.testing.assert_allclose(rows(target), (rows(torch.from_numpy(pooled)) - mean) / std, atol=1e-5)
+    np.testing.assert_allclose(rows(target).std(0), 1, rtol=1e-5)
+    mentee = normal(2, 3, 3, 3, seed=1).float()
+    np.testing.assert_allclose(rows(MenteeSide(adapter)(mentee)), (rows(mentee) - mean) / std, rtol=1e-4, atol=1e-5)
+
+
+def test_a_channel_that_hardly_moves_does_not_outweigh_the_others_and_a_dead_mentor_divides_by_one() -> None:
+    given = normal(100, 3).float() * torch.tensor([1.0, 1.0, 1e-6])
+    adapter = fitted(Adapter.between("p", (3,), (3,), normalise=True), given)
+    std = given.double().std(0, correction=0)
+    floor = 0.1 * float((std**2).mean().sqrt())
+    np.testing.assert_allclose(adapter.constants.tensors["std"].numpy(), [std[0], std[1], floor], rtol=1e-5)
+    dead = fitted(Adapter.between("p", (3,), (3,), normalise=True), torch.zeros(10, 3))
+    assert dead.constants.tensors["std"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_pca_targets_are_the_scores_along_numpys_principal_axes(normalise: bool) -> None:
+    mixed = torch.einsum("bchw,dc->bdhw", normal(60, 6, 4, 4), normal(6, 6, seed=1)) + 2
+    adapter = fitted(Adapter.between("p", (3, 4, 4), (6, 4, 4), "pca", normalise), mixed.float())
+    assert adapter.shape == (3, 4, 4)
+    given = rows(mixed)
+    _, _, axes = np.linalg.svd(given - given.mean(0), full_matrices=False)
+    expected = given @ axes[:3].T
+    expected *= np.sign(expected.mean(0))
+    if normalise:
+        expected = (expected - expected.mean(0)) / expected.std(0)
+    else:
+        assert (expected.mean(0) > 0).all()
+    np.testing.assert_allclose(rows(adapter.from_mentor(mixed.float())), expected, rtol=1e-3, atol=1e-3)
+
+
+def left_of(mentor: np.ndarray, channels: list[int]) -> float:
+    """The variance of [N, C] that least squares on some of its channels leave, by brute force."""
+    centred = mentor - mentor.mean(0)
+    back, *_ = np.linalg.lstsq(centred[:, channels], centred, rcond=None)
+    return float(((centred - centred[:, channels] @ back) ** 2).sum())
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_selected_channels_are_each_the_one_that_leaves_the_least_of_the_mentor(normalise: bool) -> None:
+    mixed = torch.einsum("bchw,dc->bdhw", normal(60, 4, 3, 3), normal(7, 4, seed=1)) + 0.3 * normal(60, 7, 3, 3, seed=2)
+    mixed = mixed * torch.tensor([1.0, 3, 1, 1, 2, 1, 3]).view(7, 1, 1)
+    adapter = fitted(Adapter.between("p", (4, 3, 3), (7, 3, 3), "select", normalise), mixed.float())
+    chosen: list[int] = []
+    for _ in range(4):
+        open_ones = [channel for channel in range(7) if channel not in chosen]
+        compared = rows(mixed) / (rows(mixed).std(0) if normalise else 1)
+        chosen.append(min(open_ones, key=lambda one: left_of(compared, [*chosen, one])))
+    assert adapter.constants.tensors["channels"].tolist() == chosen
+    expected = rows(mixed)[:, chosen]
+    if normalise:
+        expected = (expected - expected.mean(0)) / expected.std(0)
+    np.testing.assert_allclose(rows(adapter.from_mentor(mixed.float())), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_selection_repeats_no_channel_where_nothing_is_left_to_explain() -> None:
+    one = normal(50, 1).float()
+    copies = torch.cat([torch.zeros(50, 1), one, 2 * one, -one], 1)
+    for mentee, given in ((3, copies), (2, torch.ones(50, 4))):
+        channels = fitted(Adapter.between("p", (mentee,), (4,), "select"), given).constants.tensors["channels"].tolist()
+        assert len(set(channels)) == mentee
+        if given is copies:
+            assert channels[0] in (1, 2, 3)
+
+
+@pytest.mark.parametrize("mentee", [4, 5])
+def test_a_mentee_with_the_mentors_channels_selects_none_of_them(mentee: int) -> None:
+    adapter = Adapter.between("p", (mentee, 2, 2), (4, 2, 2), "select")
+    assert (adapter.kind, adapter.shape, adapter.measured()) == ("slice", (4, 2, 2), False)
+
+
+def test_a_pca_and_a_selection_keep_more_of_the_mentor_than_a_slice() -> None:
+    """The share of variance a linear map back from the target explains."""
+    mixed = (normal(300, 2, seed=2) @ normal(2, 8, seed=3) + 0.1 * normal(300, 8, seed=4)).float()
+    kept = {}
+    for kind in ("slice", "select", "pca"):
+        target = fitted(Adapter.between("p", (2,), (8,), kind), mixed).from_mentor(mixed).numpy()
+        centred, wanted = target - target.mean(0), (mixed - mixed.mean(0)).numpy()
+        back, *_ = np.linalg.lstsq(centred, wanted, rcond=None)
+        kept[kind] = 1 - ((wanted - centred @ back) ** 2).sum() / (wanted**2).sum()
+    assert kept["pca"] > 0.95
+    assert kept["pca"] > kept["select"] > kept["slice"]
+
+
+@pytest.mark.parametrize(("mentee", "mentor"), [((3, 8, 8), (5, 4, 4)), ((3,), (5,)), ((17, 3), (5, 4, 4))])
+def test_a_regressors_output_and_gradients_are_those_of_torchs_layer(
+    mentee: tuple[int, ...], mentor: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    side = MenteeSide(Adapter.between("p", mentee, mentor, "regressor")).double()
+    layer = (nn.Conv2d(3, 5, 1) if len(mentor) == 3 else nn.Linear(3, 5)).double()
+    layer.load_state_dict(side.state_dict())
+    given = normal(4, *mentee).requires_grad_()
+    again = given.detach().clone().requires_grad_()
+    arranged = again
+    if len(mentee) == 2:
+        arranged = again[:, 1:].permute(0, 2, 1).unflatten(2, (4, 4))
+    elif len(mentee) == 3:
+        arranged = nn.functional.avg_pool2d(again, 2)
+    target = normal(4, *mentor, seed=1)
+    for out in (side(given), layer(arranged)):
+        (out - target).square().mean().sqrt().backward()
+    torch.testing.assert_close(side(given), layer(arranged))
+    torch.testing.assert_close(given.grad, again.grad)
+    for name, parameter in layer.named_parameters():
+        torch.testing.assert_close(side.get_parameter(name).grad, parameter.grad)
+    assert float(side.bias.grad.abs().max()) > 0  # type: ignore[union-attr]
+
+
+def attention_of_all(activation: np.ndarray) -> np.ndarray:
+    """Zagoruyko & Komodakis' map of [B, C, H, W]: Σ_c A², divided by its length, [B, H·W]."""
+    maps = (activation**2).sum(1).reshape(len(activation), -1)
+    return maps / np.linalg.norm(maps, axis=1, keepdims=True)
+
+
+def similarity_of_all(activation: np.ndarray) -> np.ndarray:
+    """Tung & Mori's G of [B, ...]: products of the samples, each row of length 1."""
+    flat = activation.reshape(len(activation), -1)
+    gram = flat @ flat.T
+    return gram / np.linalg.norm(gram, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor", "shape"),
+    [
+        ((2, 4, 4), (5, 4, 4), (1, 4, 4)),
+        ((5, 4, 4), (2, 4, 4), (1, 4, 4)),
+        ((3, 4, 4), (3, 4, 4), (1, 4, 4)),
+        ((3, 8, 8), (6, 4, 4), (1, 8, 8)),
+        ((3, 7, 4), (6, 9, 2), (1, 7, 4)),
+        ((3, 8, 8), (17, 6), (1, 8, 8)),
+        ((16, 3), (5, 8, 8), (1, 4, 4)),
+        ((3, 2, 4, 5), (7, 2, 4, 5), (1, 2, 4, 5)),
+    ],
+)
+def test_attention_is_of_all_channels_of_both_sides(
+    mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
+) -> None:
+    adapter = Adapter.between("p", mentee, mentor, metric="attention")
+    assert adapter == Adapter(mentee, mentor, shape, "energy")
+    one, other = normal(3, *mentee), normal(3, *mentor, seed=1)
+    target = adapter.from_mentor(other)
+    assert target.shape == (3, *shape)
+    seen = PROBE_METRICS["attention"](MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
+    maps = [grid(side.numpy()) if side.dim() == 3 else side.numpy() for side in (one, other)]
+    energy = adapted((maps[1] ** 2).sum(1, keepdims=True), shape)
+    difference = attention_of_all(maps[0]) - attention_of_all(energy**0.5)
+    assert float(seen) == pytest.approx((difference**2).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor"),
+    [((2, 4, 4), (5, 4, 4)), ((3, 7, 5), (6, 4, 4)), ((4,), (6, 2, 2)), ((3, 4, 4), (17, 6)), ((7, 3), (4,))],
+)
+def test_similarity_is_of_all_features_of_both_sides_whatever_their_shapes(
+    mentee: tuple[int, ...], mentor: tuple[int, ...]
+) -> None:
+    adapter = Adapter.between("p", mentee, mentor, metric="similarity")
+    assert adapter == Adapter(mentee, mentor, mentor, "whole")
+    one, other = normal(5, *mentee), normal(5, *mentor, seed=1)
+    seen = PROBE_METRICS["similarity"](
+        MenteeSide(adapter)(one), adapter.from_mentor(other), torch.ones(5, dtype=torch.float64)
+    )
+    difference = similarity_of_all(one.numpy()) - similarity_of_all(other.numpy())
+    assert float(seen) == pytest.approx((difference**2).sum() / 25, rel=1e-9)
+
+
+def test_attention_wants_positions_and_channels_it_can_tell_apart() -> None:
+    with pytest.raises(
+        UserError,
+        match=r"probe 'p' pairs \[7, 3\] .*; adapter=energy compares layers where each is .*choose other layers",
+    ):
+        Adapter.between("p", (7, 3), (7, 3), metric="attention")
+
+
+@pytest.mark.parametrize(("metric", "kind"), OF_METRIC.items())
+def test_what_pairs_no_channels_has_none_to_normalise(metric: str, kind: str) -> None:
+    with pytest.raises(UserError, match=rf"probe 'p' is to be normalised .*adapter={kind} pairs with none .*slice"):
+        Adapter.between("p", (2, 4, 4), (5, 4, 4), normalise=True, metric=metric)
+    assert Adapter.between("p", (2, 4, 4), (5, 4, 4), "slice", True, metric).kind == "slice"
+
+
+KINDS: list[dict[str, Any]] = [
+    {"adapter": kind, "normalise": normalise}
+    for kind in ("slice", "select", "regressor", "pca")
+    for normalise in (False, True)
+]
+
+
+@pytest.mark.parametrize("how", KINDS, ids=lambda how: how["adapter"] + (" normalised" if how["normalise"] else ""))
+def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not_move(how: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    mentor, mentee = ResidualNet(1, 3, widths=(6, 8)), PlainCNN(1, 3, widths=(4, 6))
+    torch.set_num_threads(1)
+    x = torch.randn(24, 1, 8, 8)
+    with torch.no_grad():
+        for _ in range(5):
+            mentor(x)  # moves BatchNorm's statistics, so that the activations are of a usual size in eval mode
+    pairs = {"early": ["stages.0", "features.0"], "late": ["stages.1", "features.1"]}
+    pairs_: dict[str, Any] = {
+        name: dict(zip(("mentor", "mentee"), pair, strict=True)) | how for name, pair in pairs.items()
+    }
+    probes = measure_probes(find_probes(pairs_, mentor.eval(), x[:2], mentee, x[:2]), mentor, [x])
+    student = ProbedMentee(mentee, probes, "head").train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01)
+
+    def targets() -> dict[str, Tensor]:
+        with torch.no_grad():
+            inner = {"early": mentor.stages[0](mentor.stem(x))}
+            inner["late"] = mentor.stages[1](inner["early"])
+            return {probe.name: probe.adapter.from_mentor(inner[probe.name]) for probe in probes}
+
+    before = targets()
+    losses = []
+    for _ in range(40):
+        seen = student(x).activations
+        loss = sum((((seen[name] - before[name]) ** 2).mean() + 1e-12).sqrt() for name in before)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        optimizer.step()
+        losses.append(float(loss.detach()))  # type: ignore[union-attr]
+    assert losses[-1] < 0.9 * losses[0]
+    after = targets()
+    for name in before:
+        assert torch.equal(before[name], after[name])
+        spread = float(before[name].std(0).mean())
+        assert spread > 0.05
+        assert float(seen[name].detach().std(0).mean()) > 0.2 * spread  # answers differ from sample to sample
+    assert not any(
+        parameter.requires_grad for probe in probes for parameter in probe.adapter.constants.tensors.values()
+    )
+    trained = {name for name, _ in student.named_parameters() if name.startswith("adapters.")}
+    learned = {f"adapters.{name}.{part}" for name in pairs for part in ("weight", "bias")}
+    assert trained == (learned if how["adapter"] == "regressor" else set())
+
+
+def test_learned_regressors_come_back_fixed_and_answer_alike() -> None:
+    torch.manual_seed(0)
+    mentee = PlainCNN(1, 3, widths=(4,)).eval()
+    probe = Probe("p", "layer", "features.0", Adapter.between("p", (4, 8, 8), (7, 4, 4), "regressor"))
+    student = ProbedMentee(mentee, [probe], "head")
+    assert student.probes == [probe]
+    (learned,) = student.learned_probes()
+    again = ProbedMentee(mentee, [learned], "head")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(student(x).activations["p"], again(x).activations["p"])
+    assert not any(p.requires_grad for name, p in again.named_parameters() if name.startswith("adapters."))
+    assert again.learned_probes() == [learned]
+    assert learned != probe
+    assert replace(learned, adapter=replace(learned.adapter, constants=Constants())) == probe
+
+
+def test_constants_compare_by_value_and_print_what_they_are() -> None:
+    one, same, other = (Constants({"mean": torch.tensor([1.0, value])}) for value in (2, 2, 3))
+    assert one == same
+    assert one != other
+    assert repr(one) == repr(same) != repr(other)
+    assert Constants() == Constants({})
