@@ -47,7 +47,9 @@ def run_seeds(
     keys = {name: sha256(f"{code}{asdict(settings)}".encode()).hexdigest() for name, settings in runs.items()}
     mentees = {name: one for name, settings in runs.items() if (one := cached(settings, keys[name]))}
     if mentees:
-        console.print(f"{len(mentees)} of {len(runs)} mentees are cached by an earlier run", highlight=False)
+        console.print(
+            f"{len(mentees)} of {len(runs)} mentees are cached by an earlier run", highlight=False, soft_wrap=True
+        )
     with workers(len(configs)) as pool:
         training = {
             pool.submit(train, settings, found, people, keys[name]): name
@@ -58,7 +60,7 @@ def run_seeds(
         def say_trained(name: tuple[int, str], one: TrainedMentee) -> None:
             seed, arm = name
             seen = f"right on {one.accuracy['everybody']:.1%} of everybody's"
-            console.print(f"seed {seed}, {arm.replace('_', ' + ')}: {seen}", highlight=False)
+            console.print(f"seed {seed}, {arm.replace('_', ' + ')}: {seen}", highlight=False, soft_wrap=True)
 
         mentees |= gathered(training, say_trained)
         learning = {
@@ -68,7 +70,9 @@ def run_seeds(
 
         def say_learned(seed: int, one: OnDevice) -> None:
             bundle = "the bundle is cached" if one.cached_bundle else "exported and compared with torch"
-            console.print(f"seed {seed}: {bundle}; learned on the device, in its own process", highlight=False)
+            console.print(
+                f"seed {seed}: {bundle}; learned on the device, in its own process", highlight=False, soft_wrap=True
+            )
 
         devices = gathered(learning, say_learned)
     return [

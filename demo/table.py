@@ -17,10 +17,10 @@ from distill.schedules import Schedule
 
 ROWS = {
     "alone": "mentee alone",
-    "softmax": "mentee under the mentor's softmax",
-    "layers": "mentee under its layers and softmax",
-    "softmax_unlabelled": "softmax, + 2,900 unlabelled images",
-    "layers_unlabelled": "layers and softmax, + 2,900 unlabelled",
+    "softmax": "mentee, mentor's softmax",
+    "layers": "mentee, mentor's layers + softmax",
+    "softmax_unlabelled": "mentee, softmax, + 2,900 unlabelled",
+    "layers_unlabelled": "mentee, layers + softmax, + 2,900 unlabelled",
     "device": "  on the device, replay under the mentor",
     "device_replay_only": "  on the device, replay of labels only",
     "device_owner_only": "  on the device, owner's samples only",
