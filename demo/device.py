@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from demo.cache import cached_json, save_json
+from demo.mentees import CHECKPOINT
 from demo.owner import People
 from distill.schema import DistillConfig
 from export.bundle.write import export_bundle
@@ -72,7 +73,7 @@ def export_once(config: DistillConfig, bundle: Path, key: str) -> dict[str, Any]
     cached = cached_json(figures, key) if (bundle / "manifest.json").is_file() else None
     if cached is not None:
         return {**cached, "cached_bundle": True}
-    checkpoint = MenteeCheckpoint.load(Path(config.run_dir) / "mentee.safetensors")
+    checkpoint = MenteeCheckpoint.load(Path(config.run_dir) / CHECKPOINT)
     exported = export_bundle(checkpoint, bundle, ExportSettings(overwrite=True))
     size = sum(entry["bytes"] for entry in exported.manifest["files"].values())
     content = {"parity": exported.parity, "bundle_bytes": size}

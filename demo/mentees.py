@@ -25,6 +25,7 @@ from distill.training.fit import Machine
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.view import View
 
+CHECKPOINT = "mentee.safetensors"
 FIGURES = "figures.json"  # in a mentee's run folder, written last
 EXPORTED = "layers_unlabelled"  # the arm that goes to the device
 
@@ -72,8 +73,9 @@ def train(config: DistillConfig, found: FoundMentor, people: People, key: str) -
 
 
 def cached(config: DistillConfig, key: str) -> TrainedMentee | None:
-    """What an earlier run with this very code and configuration left."""
-    content = cached_json(Path(config.run_dir) / FIGURES, key)
+    """What an earlier run with this very code and configuration left, unless its checkpoint is gone."""
+    folder = Path(config.run_dir)
+    content = cached_json(folder / FIGURES, key) if (folder / CHECKPOINT).is_file() else None
     return None if content is None else TrainedMentee(**content)
 
 
