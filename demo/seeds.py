@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -19,6 +20,7 @@ from demo.mentees import EXPORTED, TrainedMentee, arms, cached, figures_key, tra
 from demo.owner import People
 from distill.mentors.find import FoundMentor
 from distill.schema import DistillConfig
+from mentor_mentee.errors import UserError
 
 Key = TypeVar("Key")
 Found = TypeVar("Found")
@@ -86,12 +88,17 @@ def workers(most: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(min(most, os.cpu_count() or 1), get_context("spawn"), initializer=be_a_worker)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise UserError(
+            "a process of the demo was killed (is the memory full?); what was finished is cached: run the demo again, with "
+            "--seeds 1 for one process at a time"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def be_a_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to answer
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once; the first process says what is left
     torch.set_num_threads(1)
 
 
