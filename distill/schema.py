@@ -7,8 +7,6 @@ from typing import Any
 from mentee.budget import Budget
 from mentor_mentee.data.augmentation import Augmentation
 
-CHECKPOINT = "last.ckpt"  # in a run's folder, after each epoch
-
 
 class Optimizer(Enum):
     adamw = "adamw"
@@ -62,7 +60,7 @@ class TransferConfig:
 @dataclass
 class MentorConfig:
     """`weights`: a state dict (safetensors or torch file), or for a torchvision network a name of its weights enum. Null
-    trains the network on the data's labels, once. What is trained here is kept under `cache_dir` by a hash of all that
+    trains the network on the data's labels, once. What is trained here is cached under `cache_dir` by a hash of all that
     went into it."""
 
     network: dict[str, Any] = field(default_factory=dict)
@@ -107,8 +105,10 @@ class DistillConfig:
     resume: bool = False  # go on from run_dir's last checkpoint
     run_dir: str = "runs/distill"
     cache_dir: str = ".cache"
-    keep_answers: bool | None = None  # ask the mentor once for each view of a sample; null: where that saves asking
-    keep_answers_mb: int = 2048  # memory that kept answers may take
+    cache_answers: bool | None = (
+        None  # compute mentor outputs once per view and cache them; null: where that saves work
+    )
+    answer_cache_mb: int = 2048  # memory for the answer cache
     accelerator: str = "auto"
     threads: int | None = None  # CPU threads; null leaves torch's choice
     experiment: Any = None

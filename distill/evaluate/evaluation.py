@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.evaluate import metrics
-from distill.training.fit import in_order
+from distill.training.loaders import in_order
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
 from mentor_mentee.objective.probes import Probe

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from distill.evaluate.evaluation import evaluate
-from distill.mentors.train import train_mentor, transfer_mentor
+from distill.machine import Machine
 from distill.mentors.weights import (
     as_published,
     given_state,
@@ -24,8 +24,7 @@ from distill.mentors.weights import (
     torchvision_weights,
 )
 from distill.schema import MentorConfig
-from distill.training.fit import Machine
-from distill.training.module import require_finite_weights
+from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
@@ -85,7 +84,7 @@ def find_mentor(
         load_given(network, weights, view, splits)
     else:
         weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
-        origin = "mentor kept from an earlier run"
+        origin = "mentor cached by an earlier run"
         if not loaded(network, weights):
             if before_training is not None:
                 before_training(network, view)
@@ -104,16 +103,18 @@ def make_mentor(
     splits: Splits,
     machine: Machine,
 ) -> str:
+    from distill.mentors.train import train_mentor, transfer_mentor  # Lightning takes seconds to import
+
     if config.weights is None:
         train_mentor(network, view, config, splits, machine)
-        return "mentor trained now and kept"
+        return "mentor trained now and cached"
     head = str(recipe["head"]) if config.transfer.epochs else None
     load_state(network, given_state(config, named), f"weights '{config.weights}'", without=head)
     if head is None:
         return f"mentor {config.network['name']} under torchvision's {config.weights}"
     transfer_mentor(network, head, view, config, splits, machine)
     start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
-    return f"mentor from {start}, its new head trained now and kept"
+    return f"mentor from {start}, its new head trained now and cached"
 
 
 def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import ProbeOptions, read_probes
 from distill.report.page import Table
-from distill.training.fit import Machine
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
 from mentor_mentee.objective.loss_spec import LossSpec

@@ -1,6 +1,5 @@
 """The weights a mentor starts from: those of a file, or those that torchvision publishes under a name."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from distill.schema import MentorConfig
-from mentor.weights import load_state, matched, misfit, read_state, require_file
+from mentor.weights import load_state, matched, misfit, read_state
+from mentor.weights_file import TORCHVISION, file_digest, require_file
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
@@ -17,8 +17,6 @@ from mentor_mentee.recipe import split_target
 
 if TYPE_CHECKING:  # importing torchvision takes a second, and few runs need it
     from torchvision.models import WeightsEnum
-
-TORCHVISION = ("mentor.torchvision_models", "classifier")
 
 
 def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
@@ -51,11 +49,11 @@ def given_state(config: MentorConfig, named: "WeightsEnum | None") -> dict[str, 
 
 
 def identity(config: MentorConfig, named: "WeightsEnum | None") -> str:
-    """Of the weights themselves, wherever they lie. A published file's address has its hash."""
+    """A hash of the weights, wherever they lie. The address of a published file contains its hash."""
     if named is not None:
         return str(named.url)
     require_file(Path(config.weights or ""))
-    return hashlib.sha256(Path(config.weights or "").read_bytes()).hexdigest()
+    return file_digest(Path(config.weights or ""))
 
 
 def load_given(network: nn.Module, weights: Path, view: View, splits: Splits) -> None:

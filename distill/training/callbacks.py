@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from distill.training.module import Distillation, require_finite_weights
+from distill.training.finite import require_finite_weights
+from distill.training.module import Distillation
 from mentor_mentee.files import replacing
 from mentor_mentee.objective.loss import LossSpec, Terms
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from distill.machine import Machine
 from distill.schema import MenteeConfig, ViewConfig
-from distill.training.fit import Machine
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation

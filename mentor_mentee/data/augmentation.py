@@ -12,7 +12,7 @@ class Augmentation:
     """Each amount is the largest, drawn uniformly from both sides of no change. Mentor and mentee see the same result.
 
     With `views` a sample has that many versions, the same in every run, which it shows in turn from pass to pass over the
-    data: the mentor's answers to them can be kept. Null makes a new one each time.
+    data: the mentor's answers to them can be cached. Null makes a new one each time.
     """
 
     rotate: float = 0.0  # degrees

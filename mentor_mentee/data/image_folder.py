@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mentor_mentee.data.present import require_folder
 from mentor_mentee.data.splits import Split, Splits, carve
 from mentor_mentee.errors import UserError, did_you_mean
 
@@ -41,8 +42,7 @@ def image_folder(
     root = Path(root).expanduser()
     if size < 1:
         raise UserError(f"size={size} for the images of {root}; expected 1 or more pixels")
-    if not root.is_dir():
-        raise UserError(f"no folder {root}; set data.root=... to a folder with one subfolder of images per class")
+    require_folder(root)
     more = _unlabelled_folder(root, unlabelled)
     folders = {"train": root, **{part: root / part for part in PARTS if (root / part).is_dir()}}
     if len(folders) > 1 or folders["train"] != root:

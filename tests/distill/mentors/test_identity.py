@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash
 from distill.mentors.train import learn_labels, train_mentor
 from distill.run import distill
 from distill.schema import FitConfig, MenteeConfig, MentorConfig
-from distill.training.fit import Machine
 from distill.training.networks import build_network, complete, view_for
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
@@ -127,7 +127,7 @@ def test_a_fresh_start_does_not_let_the_run_before_speak_for_it(
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distill.run.fit", die)
+    monkeypatch.setattr("distill.training.fit.fit", die)
     with pytest.raises(KeyboardInterrupt):
         distill(config, machine, mentor=mentor)
     assert not (tmp_path / "run.json").is_file()
