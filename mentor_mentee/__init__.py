@@ -1,0 +1,1 @@
+"""What the packages share: data, objective, pairing of layers, recipes, configuration, errors."""

@@ -1,0 +1,1 @@
+"""How good finished mentees are on a split: scores, the `mentee-evaluate` command, its tables."""
