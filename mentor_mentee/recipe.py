@@ -24,7 +24,7 @@ RENAMED = {
         "arrays.arrays",
         "image_folder.image_folder",
     )
-}  # targets in checkpoints and configurations made when `data` was a top-level package
+}  # targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change
 
 
 def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
@@ -146,16 +146,17 @@ def signature_in_source(module: str, name: str) -> Signature | None:
 
 
 def source_file(module: str) -> Path | None:
-    """Found without importing a parent package, which `find_spec` of a submodule would do."""
+    """Finds a module without importing its parent package, which `find_spec` of a submodule would do."""
     top, *rest = module.split(".")
     spec = find_spec(top) if top != "__main__" else None  # a notebook has no spec, and it is imported already
-    if spec is None or spec.origin is None:
+    if spec is None:
         return None
-    path = Path(spec.origin)
-    if rest:
-        path = path.parent.joinpath(*rest)
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return path if path.suffix == ".py" and path.is_file() else None
+    if rest:  # a folder without __init__.py is a package too
+        places = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
+        found = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
+    else:
+        found = [Path(spec.origin)] if spec.origin is not None else []
+    return next((file for file in found if file.suffix == ".py" and file.is_file()), None)
 
 
 def parameters(node: ast.FunctionDef, skip: int) -> Signature:
