@@ -17,7 +17,10 @@ MEND = "delete it and set data.download=true, or point data.root=... at a good c
 
 
 def digits(seed: int = 0) -> Splits:
-    """scikit-learn's 1,797 handwritten digits, 1x8x8: 900 to train, 97 to validate, 800 to test. Nothing to fetch."""
+    """scikit-learn's 1,797 handwritten digits, 1x8x8: 900 to train, 97 to validate, 800 to test. Nothing to fetch.
+
+    - `seed`: which of them
+    """
     from sklearn.datasets import load_digits
 
     pixels_NHW, labels = load_digits(return_X_y=True)
@@ -27,14 +30,26 @@ def digits(seed: int = 0) -> Splits:
 
 
 def mnist(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """MNIST, 1x28x28, from `root/MNIST/raw`. `val` of the training images are set aside, stratified."""
+    """MNIST, 1x28x28.
+
+    - `root`: folder that holds MNIST/raw
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import MNIST
 
     return _idx(MNIST, "mnist", DIGITS, Path(root).expanduser(), download, val, seed)
 
 
 def fashion_mnist(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """Fashion-MNIST, 1x28x28, from `root/FashionMNIST/raw`. `val` of the training images are set aside, stratified."""
+    """Fashion-MNIST, 1x28x28.
+
+    - `root`: folder that holds FashionMNIST/raw
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import FashionMNIST
 
     return _idx(
@@ -43,14 +58,26 @@ def fashion_mnist(root: str | Path, download: bool = False, val: int = 5000, see
 
 
 def cifar10(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """CIFAR-10, 3x32x32, from `root/cifar-10-batches-py`. `val` of the training images are set aside, stratified."""
+    """CIFAR-10, 3x32x32.
+
+    - `root`: folder that holds cifar-10-batches-py
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import CIFAR10
 
     return _cifar(CIFAR10, "cifar10", Path(root).expanduser(), download, val, seed)
 
 
 def cifar100(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """CIFAR-100, fine labels, from `root/cifar-100-python`. `val` of the training images are set aside, stratified."""
+    """CIFAR-100, 3x32x32, fine labels.
+
+    - `root`: folder that holds cifar-100-python
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import CIFAR100
 
     return _cifar(CIFAR100, "cifar100", Path(root).expanduser(), download, val, seed)
