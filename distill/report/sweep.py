@@ -21,6 +21,7 @@ from distill.report.page import Picture, Table, shown, write_report
 from distill.report.record import RunRecord
 from distill.run_folder import RECORD
 from mentor_mentee.config.command_line import FAILED
+from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_json
 
@@ -102,7 +103,8 @@ def read_sweep(folder: Path) -> list[SweptRun]:
 
 def parsed(overrides: Sequence[str]) -> dict[str, str]:
     """`["++data.val=100", "seed=1"]` -> {"data.val": "100", "seed": "1"}."""
-    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in overrides)}
+    pairs = (with_new_name(override).partition("=") for override in overrides)
+    return {key.lstrip("+"): value for key, _, value in pairs}
 
 
 def arms_of(runs: Sequence[SweptRun]) -> list[Arm]:

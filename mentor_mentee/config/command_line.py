@@ -25,6 +25,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.recipe_help import recipe_rows
+from mentor_mentee.config.renamed import RENAMED, with_new_name
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
 from mentor_mentee.errors import UserError, did_you_mean
 
@@ -171,7 +172,9 @@ def open_nodes(schema: type, path: str = "") -> list[str]:
 
 
 def opened(argument: str, nodes: list[str]) -> str:
-    """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
+    """The argument as Hydra takes it: a renamed setting under its new name, and `data.val=100` as `++data.val=100`, so that an
+    option which the YAML file leaves at its default can be set as any other."""
+    argument = with_new_name(argument)
     return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
 
 
@@ -219,6 +222,8 @@ def explain(error: Exception, schema: type) -> str:
 
 def no_setting(at: str, schema: type) -> str:
     parent, _, key = at.rpartition(".")
+    if at in RENAMED and RENAMED[at] in field_names(schema, ""):
+        return f"no setting '{at}'; it is called {RENAMED[at]} now"
     known = field_names(schema, parent)
     return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
 

@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from distill.__main__ import check, resumable
-from distill.report.sweep import compare_sweep, main
+from distill.report.sweep import compare_sweep, main, parsed
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import run_cli
@@ -192,6 +192,10 @@ def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its
 
 
 Command = Callable[..., list[DistillConfig]]
+
+
+def test_the_overrides_of_an_earlier_sweep_are_read_under_their_new_names() -> None:
+    assert parsed(["keep_answers=true", "++data.val=100"]) == {"cache_answers": "true", "data.val": "100"}
 
 
 @pytest.fixture
