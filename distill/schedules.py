@@ -1,4 +1,4 @@
-"""How α, β, γ and the temperature run over the training: obedience as a curve.
+"""Curves of α, β, γ and the temperature over the training: obedience as a function of time.
 
 Position is the fraction of the run, 0 at the first step and 1 at the last, so a schedule does not change its meaning
 with the number of epochs. Each knob is piecewise linear between its points and flat outside them.
@@ -59,7 +59,7 @@ class Schedule:
                 raise UserError(f"{where}: a temperature must be above 0")
 
     def supervised(self) -> bool:
-        """Whether the mentor is ever listened to."""
+        """True if the mentor is ever listened to."""
         return any(value > 0 for _, value in (*self.beta, *self.gamma))
 
     def summary(self) -> str:
@@ -90,7 +90,7 @@ class Schedule:
         return found
 
     def at_step(self, step: int, steps: int) -> Knobs:
-        """Of `steps` in the run, the first is 0."""
+        """The knobs at a step; the first of `steps` is 0."""
         return self.at(step / max(1, steps - 1))
 
     def at(self, position: float) -> Knobs:

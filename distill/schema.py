@@ -21,7 +21,7 @@ class LearningRateCurve(Enum):
 
 @dataclass
 class ViewConfig:
-    """How a network sees the one source image."""
+    """The way a network sees the one source image."""
 
     size: int | None = setting(None, "height and width, of signals the length; null: the data's")
     channels: int | None = setting(None, "channels; null: the data's")

@@ -1,4 +1,4 @@
-"""What a network may cost, and where it has a knob, the largest value of it at which it costs no more.
+"""Limits of what a network may cost; where it has a knob, finds the knob's largest value within them.
 
 Without torch: a configuration is checked before torch is imported. `mentee.cost` measures.
 """
@@ -57,7 +57,7 @@ class Budget:
 
 
 def has_open_knob(recipe: Recipe, where: str, cost: Callable[[float], Cost]) -> bool:
-    """Whether the network takes a `width` and the recipe leaves it open. Where it takes **options, two widths are tried to
+    """True if the network takes a `width` and the recipe leaves it open. Where it takes **options, two widths are tried to
     know: torchvision's take any, and fail on most or pass them over."""
     if "width" in recipe:
         return False

@@ -46,8 +46,8 @@ class Ensemble(nn.Module):
 
 
 def merge(files: Sequence[Path], out: Path) -> None:
-    """What wraps a member is taken off when they are loaded. Raises `UserError` for a file that cannot be read as
-    weights, or `out` that cannot be written."""
+    """Writes the members' weights into one file; prefixes of wrappers are taken off when it is loaded. Raises `UserError` for
+    a file that cannot be read as weights, or `out` that cannot be written."""
     state = {
         f"{MEMBERS}{number}.{key}": value.contiguous()
         for number, file in enumerate(files)

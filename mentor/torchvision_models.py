@@ -68,8 +68,8 @@ def published(name: str, weights: WeightsEnum) -> dict[str, torch.Tensor]:
 
 
 def own_view(weights: WeightsEnum) -> View:
-    """What these weights were published with: normalisation and input size. Unlike torchvision's `transforms()` it shows the
-    whole image, nothing is cropped away at the edges."""
+    """The view that these weights were published with: normalisation and input size. Unlike torchvision's `transforms()` it
+    shows the whole image, nothing is cropped away at the edges."""
     transforms = weights.transforms()
     size = int(transforms.crop_size[0])
     return View((3, size, size), tuple(transforms.mean), tuple(transforms.std))

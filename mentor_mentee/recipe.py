@@ -91,7 +91,7 @@ def sources_of(node: Any, where: str) -> list[str]:
 
 
 def source_of(target: Any) -> str:
-    """Of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    """The source of the module that it comes from; where that has none, as a notebook, of its own functions."""
     module = inspect.getmodule(target)
     try:
         return inspect.getsource(module) if module is not None else ""
@@ -128,7 +128,7 @@ class Signature(NamedTuple):
 
 
 class Definition(NamedTuple):
-    """What a target's source says of it."""
+    """A target as its source shows it."""
 
     about: str  # its docstring
     call: ast.FunctionDef | None  # None where a class inherits what it is called with
@@ -136,7 +136,7 @@ class Definition(NamedTuple):
 
 
 def signature_in_source(module: str, name: str) -> Signature | None:
-    """None where the source does not show it."""
+    """The signature as the source shows it, or None."""
     found = definition(module, name)
     return None if found is None or found.call is None else parameters(found.call, found.skip)
 

@@ -1,4 +1,4 @@
-"""Where a run's mentor comes from: a file of weights, torchvision's, or a training on the data that is cached by what went
+"""Finds a run's mentor: a file of weights, torchvision's, or a training on the data that is cached by what went
 into it."""
 
 import hashlib
@@ -155,9 +155,9 @@ def loaded(network: nn.Module, cached: Path) -> bool:
 
 
 def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
-    """Of the recipe, the training data, the seed, torch, the source of the network's module and the weights it starts from.
+    """A hash of recipe, training data, seed, torch, the source of the network's module and the weights it starts from.
 
-    Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
+    What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.
     """
     source = "".join(sources_of(config.network, "mentor.network"))
     settings = asdict(replace(config, least_accuracy=None))

@@ -145,7 +145,7 @@ def settings_of(run: SweptRun) -> dict[str, str]:
 
 
 def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
-    """Over the lone mentee whose settings are the arm's but for the mentor; of several the one that shares most of them."""
+    """The gain over the lone mentee with the arm's settings, the mentor's apart; of several the one that shares most of them."""
     controls = [
         other for other in arms if other.lone and reaching_lone(other.overrides) == reaching_lone(arm.overrides)
     ]

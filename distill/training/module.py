@@ -65,11 +65,11 @@ class Distillation(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def knobs(self) -> Knobs:
-        """Of the step to come."""
+        """The knobs of the next step."""
         return self.schedule.at_step(self.global_step, self.total_steps())
 
     def last_knobs(self) -> Knobs:
-        """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
+        """The knobs of the last step. An epoch's row and its validation are under its knobs, not under those of a next stage."""
         return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
 
     def total_steps(self) -> int:

@@ -104,7 +104,7 @@ def arrays(
 def _rows(
     whole: Split, held_out: dict[str, list[str] | float], by_owner: bool, seed: int, path: Path
 ) -> tuple[NDArray[np.int64], ...]:
-    """Of train, val and test; what has no label is in train alone."""
+    """Rows of train, val and test; what has no label is in train alone."""
     fractions = {part: share for part, share in held_out.items() if not isinstance(share, list)}
     if not all(0 < share < 1 for share in fractions.values()) or sum(fractions.values()) >= 1:
         given = ", ".join(f"{part}_fraction={share:g}" for part, share in fractions.items())
@@ -158,7 +158,7 @@ def _more(
 
 
 def _owners(columns: list[NDArray[Any]], names: tuple[str, ...] | None, where: str, samples: int) -> Codes | None:
-    """Of the samples of all columns; those after the last column's are not known."""
+    """Owners of the samples of all columns; those after the last column's are not known."""
     if not columns:
         return None
     if len({column.dtype.kind in "US" for column in columns}) > 1:

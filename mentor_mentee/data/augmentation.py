@@ -1,4 +1,4 @@
-"""What training may change about a sample. Settings only, without torch: a configuration is checked before torch is imported."""
+"""Settings of what training may change about a sample. Imports no torch: a configuration is checked before torch is imported."""
 
 from dataclasses import dataclass
 

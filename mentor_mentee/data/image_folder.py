@@ -87,7 +87,7 @@ def _unlabelled_folder(root: Path, unlabelled: str | Path | None) -> Path | None
 
 
 def _unlabelled_files(folder: Path | None, labelled: list[Path]) -> list[Path]:
-    """Of all depths. Raises `UserError` where there is none, and where labelled ones would be among them."""
+    """Lists the files at all depths. Raises `UserError` where there is none, and where labelled ones would be among them."""
     if folder is None:
         return []
     for other in labelled:
