@@ -7,6 +7,7 @@ puts the members' weights into the one file that `mentor.weights` takes, in the 
 """
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,10 +61,12 @@ def merge(files: Sequence[Path], out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) < 3:
-        print("usage: python -m mentor.ensemble OUT.safetensors FIRST SECOND …", file=sys.stderr)
-        return 2
-    out, *files = map(Path, arguments)
+    parser = ArgumentParser("python -m mentor.ensemble", description="Puts several networks' weights into one file.")
+    parser.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to make, for mentor.weights")
+    parser.add_argument("first", metavar="FIRST", type=Path, help="weights: a safetensors file or a torch state dict")
+    parser.add_argument("more", metavar="SECOND", type=Path, nargs="+", help="in the order of mentor.network.members")
+    given = parser.parse_args(arguments)
+    out, files = given.out, [given.first, *given.more]
     try:
         merge(files, out)
     except UserError as error:

@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from distill.report.record import RunRecord
 from mentor_mentee.errors import UserError
 
@@ -46,6 +44,8 @@ class Difference:
         spread = Spread.of([value - control for value, control in zip(values, controls, strict=True)])
         if spread.std is None:
             return cls(spread.mean, None, None, None, spread.n)
+        from scipy.special import stdtrit  # only where runs are compared
+
         half = float(stdtrit(spread.n - 1, (1 + CONFIDENCE) / 2)) * spread.std / math.sqrt(spread.n)
         return cls(spread.mean, spread.std, spread.mean - half, spread.mean + half, spread.n)
 

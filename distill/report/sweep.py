@@ -7,6 +7,7 @@ makes it anew of what finished under FOLDER: after a sweep that was killed, or o
 """
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ import yaml  # type: ignore[import-untyped]
 from rich.console import Console
 
 from distill.report.comparison import Difference, Scored, Spread, Unit, differences, pairs_by_seed, spreads, unit_of
-from distill.report.figures import draw_comparison
 from distill.report.page import Picture, Table, shown, write_report
 from distill.report.record import RunRecord
 from distill.run_folder import RECORD
@@ -77,6 +77,8 @@ def compare_sweep(folder: Path, jobs: Collection[Path] = ()) -> None:
     table = comparison_table(runs, arms, gains)
     table.print(Console(width=None if sys.stdout.isatty() else 140))
     write_json(folder / "comparison.json", as_json(runs, arms, gains))
+    from distill.report.figures import draw_comparison  # matplotlib and torch: only where something is drawn
+
     draw_comparison(
         {arm.label: [run.scores["accuracy"] for run in arm.runs] for arm in arms},
         {label: gain.found["accuracy"] for label, gain in gains.items() if gain.found},
@@ -238,10 +240,9 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m distill.report.sweep FOLDER        compares all runs under it", file=sys.stderr)
-        return 2
-    folder = Path(arguments[0])
+    parser = ArgumentParser("python -m distill.report.sweep", description="Compares all finished runs under a folder.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep, or of single runs side by side")
+    folder: Path = parser.parse_args(arguments).folder
     try:
         runs = read_sweep(folder)
         if not any(run.record is not None for run in runs):

@@ -171,7 +171,11 @@ def test_a_folder_without_a_finished_run_is_an_error(tmp_path: Path, capsys: pyt
     leave(tmp_path / "0", ["seed=1"], None)
     assert main([str(tmp_path)]) == 1
     assert "holds no finished run (1 unfinished); give the folder of a sweep" in capsys.readouterr().err
-    assert main([]) == main(["--help"]) == 2
+    for given, code in (([], 2), (["a", "b"], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == code
+    assert "FOLDER" in capsys.readouterr().out
 
 
 def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its_own(tmp_path: Path) -> None:
