@@ -17,11 +17,11 @@ import mentor_mentee
 from demo.cache import cached_json, save_json
 from demo.owner import People
 from distill.evaluate.evaluation import evaluate
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import ALONE
 from distill.run import distill as run_distillation
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.view import View
 

@@ -59,7 +59,8 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
         f"device process: no torch, no onnx, peak {peak:.0f} MB; bundle {outcomes[0].device.bundle_bytes:,} bytes; gradients "
         f"within {gradients:.0e} of torch.",
         f"The demo's owner is simulated: the same digits, slanted ({SLANT:g} columns a row) and with a thicker pen ({PEN}×{PEN} "
-        "maximum), 100 to learn from and 400 held out. Settings were chosen on validation data, slant and pen by looking.",
+        "maximum), 100 to learn from and 400 held out. β, γ, T and the learning rate were chosen on validation data; slant and "
+        "pen by looking.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Which distances the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
+"""Names of the distances that the loss is made of. Imports no torch: a wrong name must be answered at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ TIMES_T_SQUARED = frozenset({"kl", "dkd", "dist"})  # as their authors do; the p
 
 
 class Compared(Protocol):
-    """What an adapter compares in."""
+    """The space that an adapter compares in."""
 
     @property
     def kind(self) -> str: ...
@@ -65,13 +65,13 @@ class LossSpec:
         return ["ce", *(f"{self.probe}_{name}" for name in probes), self.softmax]
 
     def formula(self) -> str:
-        """In the words of a bundle's manifest."""
+        """The names in a bundle's manifest."""
         softmax = ("T^2*" if self.temperature_power else "") + SOFTMAX_LOSSES[self.softmax]
         formula = f"alpha*CE(labels) + beta*sum_p {self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
         return formula + (", logits as z-scores over the classes" if self.standardise else "")
 
     def check_probes(self, adapters: Mapping[str, Compared]) -> None:
-        """By probe. Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
+        """Raises `UserError` for a probe whose metric would be 0 whatever it is given, and for sides it cannot compare."""
         for name, adapter in adapters.items():
             shape, positions = adapter.shape, 1
             for size in shape[1:]:

@@ -62,7 +62,7 @@ def test_the_demo_fills_its_table_and_a_second_run_trains_nothing_again(tmp_path
     everybody = {row: float(cells[1]) for row, cells in table.items()}
     assert everybody[ROWS[1]] + 3 < min(everybody[ROWS[2]], everybody[ROWS[3]])  # what the mentor is for
     assert float(table[ROWS[6]][0]) > float(table[ROWS[5]][0])  # the device did learn its owner
-    assert "mentor trained now and kept" in said
+    assert "mentor trained now and cached" in said
     page = (tmp_path / "tmp" / "report" / "report.html").read_text()
     pictures = {path.read_bytes() for path in (tmp_path / "tmp" / "report").glob("*.png")}
     assert {base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)} == pictures
@@ -73,7 +73,7 @@ def test_the_demo_fills_its_table_and_a_second_run_trains_nothing_again(tmp_path
     before = written(tmp_path, *cached)
     assert len(before) > 10
     again, said = demo(tmp_path)
-    assert "mentor kept from an earlier run" in said
+    assert "mentor cached by an earlier run" in said
     assert "5 of 5 mentees are cached by an earlier run" in said
     assert "seed 1: the bundle is cached" in said
     assert "epoch" not in said

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.runs.golden import Verdict
 from mentee_device.core.learner import Learner
+from mentee_device.runs.golden import Verdict
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 Parameters = Mapping[str, NDArray[np.float32]]
