@@ -50,7 +50,7 @@ def signature(folder: Path, key: Path | None) -> Check:
         return Check(
             "signature",
             None,
-            "signed; give its maker's key, --key public.pem" if signed else "the bundle is not signed",
+            "signed; give its maker's key, key=public.pem" if signed else "the bundle is not signed",
         )
     from export.bundle.signature import public_key, require_signature
 
@@ -61,7 +61,7 @@ def signature(folder: Path, key: Path | None) -> Check:
 def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     if FILE not in manifest["files"]:
         return [
-            Check("runtime against torch", None, f"the bundle holds no {FILE}; give --checkpoint to export it again")
+            Check("runtime against torch", None, f"the bundle holds no {FILE}; give checkpoint=… to export it again")
         ]
     names = [port["name"] for port in manifest["graphs"]["training"]["outputs"]]
     differences = replay(
@@ -90,7 +90,7 @@ def pack_samples(folder: Path, manifest: dict[str, Any]) -> Samples:
 
 
 def not_exported_again() -> Check:
-    return Check("second export", None, "give the run's mentee.safetensors, --checkpoint, to compare with torch itself")
+    return Check("second export", None, "give checkpoint=<the run's mentee.safetensors> to compare with torch itself")
 
 
 def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
@@ -99,7 +99,7 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
 
     if "settings" not in manifest:
         raise UserError(
-            "the bundle does not say how it was exported, so it cannot be exported again; leave out --checkpoint"
+            "the bundle does not say how it was exported, so it cannot be exported again; leave out checkpoint=…"
         )
     with tempfile.TemporaryDirectory() as scratch:
         again = export_bundle(
