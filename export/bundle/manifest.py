@@ -12,7 +12,8 @@ import onnx
 import torch
 
 from export.bundle.prepare import Prepared
-from export.graph.training_graph import IR_VERSION, OPSET, Port
+from export.graph.ports import Port
+from export.graph.training_graph import IR_VERSION, OPSET
 from export.network.batch_norm import running_statistics, smallest_map
 from export.schema import ExportSettings
 

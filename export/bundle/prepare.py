@@ -9,7 +9,8 @@ from torch import nn
 
 from export.bundle.packs import SupervisionPack, class_balanced, supervision_pack
 from export.bundle.replay_choice import Embed, fitting, sample_bytes
-from export.graph.training_graph import Port, TrainingGraph, input_ports, output_ports
+from export.graph.ports import Port, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph
 from export.network.classes import ClassPlan
 from export.network.for_device import device_network
 from export.schema import ExportSettings

@@ -85,7 +85,8 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
 def pack_samples(folder: Path, manifest: dict[str, Any]) -> Samples:
     pack = load_file(folder / manifest["supervision"]["file"])
     view = View.restored(manifest["preprocessing"])
-    answers = [torch.from_numpy(pack[f"mentor_{probe['name']}"]).float() for probe in manifest["probes"]]
+    names = [probe["name"] for probe in manifest["probes"]]
+    answers = {name: torch.from_numpy(pack[f"mentor_{name}"]).float() for name in names}
     return Samples(view(torch.from_numpy(pack["input"])), torch.from_numpy(pack["mentor_logits"]).float(), answers)
 
 
@@ -118,9 +119,9 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
     ]
 
 
-def settings(kept: dict[str, Any]) -> ExportSettings:
+def settings(recorded: dict[str, Any]) -> ExportSettings:
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), kept, {"checkpoint": "-", "bundle": "-"})
+    merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), recorded, {"checkpoint": "-", "bundle": "-"})
     made: ExportSettings = OmegaConf.to_object(merged)  # type: ignore[assignment]
     return made

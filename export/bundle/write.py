@@ -63,8 +63,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
         require_parity(parity)
         write_json(staging / "parity.json", parity)
-        kept = record(prepared.graph, samples, [port.name for port in prepared.outputs])
-        (staging / REFERENCE).write_bytes(save_arrays(kept))
+        recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, staging)
         manifest["base"] = {
             "test": accuracy_of(inference, prepared.test, view),
@@ -150,7 +150,7 @@ def parity_samples(prepared: Prepared, count: int = 32) -> Samples:
     return Samples(
         checkpoint.view(pack.pixels[:count]),
         pack.mentor_logits_NK[:count].float(),
-        [pack.mentor_activations[probe.name][:count].float() for probe in checkpoint.probes],
+        {probe.name: pack.mentor_activations[probe.name][:count].float() for probe in checkpoint.probes},
     )
 
 

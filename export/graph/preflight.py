@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from export.graph.artifacts import silenced
-from export.graph.training_graph import TrainingGraph, input_ports, output_ports, traced
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, traced
 from export.network.checks import require_exportable
 from export.network.trainable import choose_trainable
 from export.rewrites.rewrite import PREFIX, Finding, advice, place, rewrite

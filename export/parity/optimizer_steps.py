@@ -26,7 +26,7 @@ from torch import Tensor
 
 from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
 from export.graph.training_graph import TrainingGraph
-from export.parity.backends import Runtime, TorchOptimizer, Twin
+from export.parity.backends import Backend, Reference, TorchOptimizer
 from export.parity.feeds import Samples, draw, scaled
 from export.parity.gradient_check import GradientCheck, max_or_nan, worse
 
@@ -42,13 +42,13 @@ def forced_steps(
 ) -> tuple[dict[str, Any], GradientCheck]:
     """What `parity.json` says of the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
-    twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
-    stepper = TorchOptimizer(optimizer, twin.parameters)
+    reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
+    stepper = TorchOptimizer(optimizer, reference.parameters)
     later = later_steps(optimizer.schedule)
     with tempfile.TemporaryDirectory() as scratch:
-        runtime.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
-    names = list(twin.parameters)
-    base = runtime.values(names)
+        backend.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
+    names = list(reference.parameters)
+    base = backend.values(names)
     random = np.random.default_rng(0)
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
@@ -61,23 +61,23 @@ def forced_steps(
         for name, start in base.items():
             size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
             moved = (start + size * random.standard_normal(start.shape)).astype(np.float32)
-            runtime.set(name, moved)
-            twin.parameters[name].data = torch.from_numpy(moved).double().view_as(twin.parameters[name])
+            backend.set(name, moved)
+            reference.parameters[name].data = torch.from_numpy(moved).double().view_as(reference.parameters[name])
             single.parameters[name].data = torch.from_numpy(moved).view_as(single.parameters[name])
         batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
         for feed in batches:
-            twin.backward(feed)
+            reference.backward(feed)
             single.backward(feed)
-        expected = twin.take_gradients()
+        expected = reference.take_gradients()
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
         for feed in batches:
-            runtime(scaled(feed, factor), learning=True)
-        seen = runtime.gradients(twin.parameters)
+            backend(scaled(feed, factor), learning=True)
+        seen = backend.gradients(reference.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
         gradients.judge(seen, expected, rough)
         clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
-        for name, value in step_differences(twin, stepper, runtime, seen).items():
+        for name, value in step_differences(reference, stepper, backend, seen).items():
             changes[name] = worse(changes[name], value)
     report = {
         "steps": STEPS,
@@ -91,18 +91,18 @@ def forced_steps(
 
 
 def step_differences(
-    twin: Twin, stepper: TorchOptimizer, runtime: Runtime, gradients: dict[str, Tensor]
+    reference: Reference, stepper: TorchOptimizer, backend: Backend, gradients: dict[str, Tensor]
 ) -> dict[str, float]:
-    before = {name: parameter.detach().clone() for name, parameter in twin.parameters.items()}
+    before = {name: parameter.detach().clone() for name, parameter in reference.parameters.items()}
     stepper.step(gradients, 1.0)
-    change = {name: parameter.detach() - before[name] for name, parameter in twin.parameters.items()}
+    change = {name: parameter.detach() - before[name] for name, parameter in reference.parameters.items()}
     largest = max(float(value.abs().max()) for value in change.values())
     scale = stepper.spec.rate_scale
     fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
-    runtime.step(fed)
+    backend.step(fed)
     rate = fed * scale
     found = {}
-    for name, value in runtime.values(list(before)).items():
+    for name, value in backend.values(list(before)).items():
         after = before[name] + rate * change[name]
         off = (torch.from_numpy(value).double().view_as(after) - after).abs()
         rounding = 2.0**-23 * torch.maximum(before[name].abs(), after.abs())
@@ -163,21 +163,21 @@ def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Op
     feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
     ends = {}
     for dtype in (torch.float64, torch.float32):
-        twin = Twin(graph, dtype)
-        stepper = TorchOptimizer(optimizer, twin.parameters)
+        reference = Reference(graph, dtype)
+        stepper = TorchOptimizer(optimizer, reference.parameters)
         for feed in feeds:
-            twin.backward(feed)
-            stepper.step(twin.take_gradients(), optimizer.learning_rate)
-        ends[dtype] = {name: parameter.detach().double() for name, parameter in twin.parameters.items()}
-    runtime = Runtime(folder)
-    runtime.open_optimizer(folder / "optimizer_model.onnx")
+            reference.backward(feed)
+            stepper.step(reference.take_gradients(), optimizer.learning_rate)
+        ends[dtype] = {name: parameter.detach().double() for name, parameter in reference.parameters.items()}
+    backend = Backend(folder)
+    backend.open_optimizer(folder / "optimizer_model.onnx")
     for feed in feeds:
-        runtime(feed, learning=True)
-        runtime.step(RUNTIME_RATE)
+        backend(feed, learning=True)
+        backend.step(RUNTIME_RATE)
     expected = ends[torch.float64]
     seen = {
         name: torch.from_numpy(value).double().view_as(expected[name])
-        for name, value in runtime.values(list(expected)).items()
+        for name, value in backend.values(list(expected)).items()
     }
     return {
         "steps": STEPS,
