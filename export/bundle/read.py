@@ -120,7 +120,7 @@ def require_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
 
 
 def require_references(manifest: dict[str, Any]) -> None:
-    """What a schema cannot say of a manifest. Raises `UserError`."""
+    """Checks what a schema cannot say of a manifest. Raises `UserError`."""
     graphs, view, probes = (
         manifest["graphs"],
         manifest["preprocessing"],

@@ -11,7 +11,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
-from export.bundle.files import file_table, recover, whole_or_nothing, write_json
+from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.prepare import Prepared, prepare
 from export.bundle.read import require_schema
@@ -62,7 +62,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         samples = parity_samples(prepared)
         parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
         require_parity(parity)
-        write_json(staging / "parity.json", parity)
+        (staging / "parity.json").write_bytes(as_json(parity).encode())
         recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, staging)
@@ -115,7 +115,7 @@ def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> 
 
 
 def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:
-    """What the manifest says of `inference.int8.onnx`, or why there is none."""
+    """Entry of the manifest for `inference.int8.onnx`, or why there is none."""
     target, view = inference.with_name("inference.int8.onnx"), prepared.checkpoint.view
     samples = view(prepared.pack.pixels[:CALIBRATION])
     if (reason := quantize(inference, target, samples)) is not None:

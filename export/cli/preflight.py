@@ -39,7 +39,7 @@ def print_findings(settings: Any) -> bool:
 
 
 def of_network(settings: PreflightSettings) -> "Preflight":
-    """Of a bare network with fresh weights."""
+    """Looks at a bare network with fresh weights."""
     import torch  # takes seconds to import: only now
 
     from export.graph.preflight import preflight

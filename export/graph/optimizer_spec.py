@@ -1,4 +1,4 @@
-"""What an optimizer is, in numbers: typed settings, which parameter is in which group, the rate's course over the steps.
+"""Settings of the device's optimizer: its numbers, its groups of parameters, its learning rate over the steps.
 
 Imports neither torch nor onnx, so that a typo is answered at once.
 """
@@ -78,7 +78,7 @@ class Optimizer:
 
     @property
     def rate_scale(self) -> float:
-        """What the graph multiplies the rate that it is fed by: the web build has no way to feed another than its own."""
+        """Factor in the graph on the rate that it is fed: the web build can feed no other rate than its own."""
         return self.learning_rate / RUNTIME_RATE
 
 

@@ -1,4 +1,4 @@
-"""What the training graph takes and puts out: names, order, types, shapes. Imports no torch: reading a bundle needs none.
+"""Inputs and outputs of the training graph: names, order, types, shapes. Imports no torch: reading a bundle needs none.
 
 `GraphInputs` is the one list of inputs: ports, the graph's forward, the feeds of the parity proof and the manifest follow it.
 Axes: B batch, K classes, D embedding.
@@ -34,18 +34,18 @@ class GraphInputs(NamedTuple, Generic[Value]):
 
     @classmethod
     def of(cls, flat: Sequence[Value], probes: Sequence[str]) -> "GraphInputs[Value]":
-        """Out of a list in the graph's order."""
+        """Reads a list in the graph's order."""
         mentor = dict(zip(probes, flat[MENTOR:], strict=False))
         fields: list[Any] = [*flat[:MENTOR], mentor, *flat[MENTOR + len(probes) :]]
         return cls(*fields)
 
     def flat(self) -> list[Value]:
-        """As a list in the graph's order, one value an input."""
+        """A list in the graph's order, one value an input."""
         values: tuple[Any, ...] = self
         return [*values[:MENTOR], *self.mentor.values(), *values[MENTOR + 1 :]]
 
     def named(self) -> dict[str, Value]:
-        """By the inputs' names, in the graph's order."""
+        """The values by their inputs' names, in the graph's order."""
         return dict(zip(input_names(self.mentor), self.flat(), strict=True))
 
     def map(self, change: Callable[[Value], Other]) -> "GraphInputs[Other]":

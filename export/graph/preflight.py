@@ -34,7 +34,7 @@ class Preflight:
         return all(finding.rewrite is not None for finding in self.findings)
 
     def lines(self) -> list[str]:
-        """For a person, the findings in the order of the forward, equal ones of one module together."""
+        """Lines for a person: the findings in the order of the forward, equal ones of one module together."""
         said = [
             f"{self.network}: {self.parameters:,} parameters, {self.trainable:,} of them trainable; head '{self.head}', "
             f"embedding of {self.embedding}"

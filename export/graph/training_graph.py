@@ -70,7 +70,7 @@ def export_graph(
 
 
 def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
-    """As torch's exporter writes it. Raises `UserError` where it cannot."""
+    """The graph as torch's exporter writes it. Raises `UserError` where it cannot."""
     example = tuple(example_input(port) for port in inputs)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
     axes = tuple({0: batch} if port.shape[0] == "batch" else None for port in inputs)

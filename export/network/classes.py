@@ -63,10 +63,10 @@ class ClassPlan:
         return places[labels_N]
 
     def split(self, split: Split) -> Split:
-        """Without the samples that are labelled as a dropped class, the other labels being places in the new list."""
+        """Drops the samples that are labelled as a dropped class; the other labels become places in the new list."""
         dropped = torch.tensor([self.before.index(name) for name in self.dropped], dtype=torch.int64)
-        kept = split.subset(torch.nonzero(~torch.isin(split.labels, dropped)).flatten())
-        return kept.relabelled(self.labels(kept.labels))
+        left = split.subset(torch.nonzero(~torch.isin(split.labels, dropped)).flatten())
+        return left.relabelled(self.labels(left.labels))
 
     def unheld(self, whole: Split, budget: Split) -> Split:
         """`whole` without what `budget` labels as a dropped class; other samples of it nobody has labelled."""

@@ -40,7 +40,7 @@ def device_network(
 
 
 def frozen_network(checkpoint: MenteeCheckpoint, batch_norm: str = "frozen") -> nn.Module:
-    """With BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
+    """The mentee with BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
     network = checkpoint.network()
     example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
     require_exportable(network, example)

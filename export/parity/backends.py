@@ -69,7 +69,7 @@ class Reference:
 
 
 class TorchOptimizer:
-    """What a user of torch would write for `spec`: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
+    """Torch code for `spec`: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
 
     def __init__(self, spec: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
         self.spec, self.parameters, self.taken = spec, parameters, 0
@@ -116,7 +116,7 @@ def one_thread() -> Iterator[None]:
 
 
 def session_options() -> Any:
-    """Of ONNX Runtime, for the same reason."""
+    """Options of an ONNX Runtime session on one thread, for the same reason."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -148,7 +148,7 @@ class Backend:
         return {name: np.array(self.state.parameters[name].data) for name in names}
 
     def gradients(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """In float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
+        """Gradients in float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
         parameters = self.state.parameters
         return {
             name: torch.from_numpy(np.array(parameters[name].grad, np.float64)).view_as(value)

@@ -47,7 +47,7 @@ def measure(
     outputs: Sequence[Port],
     optimizer: Optimizer,
 ) -> dict[str, Any]:
-    """What `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
+    """Measures what `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
     # a batch that brings BatchNorm one value a channel has no variance
     fewest = 4 if smallest_map(graph.student.mentee, samples.input[:2]) == 1 else 1
     report: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What the proof feeds to torch and to ONNX Runtime alike: real samples under every mixture of masks, with knobs that change.
+"""Feeds of the proof, for torch and ONNX Runtime alike: real samples under every mixture of masks, with knobs that change.
 
 Axes: N samples, B of one batch, K classes.
 """
@@ -66,7 +66,7 @@ def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0, toge
 
 
 def scaled(feed: Feed, factor: float) -> Feed:
-    """The same batch with α, β and γ times `factor`, and with them the loss and every gradient: it is linear in them."""
+    """Scales α, β and γ by `factor`, and with them the loss and every gradient: it is linear in them."""
     return feed._replace(alpha=feed.alpha * factor, beta=feed.beta * factor, gamma=feed.gamma * factor)
 
 

@@ -40,7 +40,7 @@ NEAR = 0.02  # of a parameter's own root mean square
 def forced_steps(
     graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
 ) -> tuple[dict[str, Any], GradientCheck]:
-    """What `parity.json` says of the steps, and the gradients there. `largest_difference`: of one element's
+    """Report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
     reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
     stepper = TorchOptimizer(optimizer, reference.parameters)
@@ -112,7 +112,7 @@ def step_differences(
 
 
 def wanted_norm(k: int, optimizer: Optimizer, gradients: dict[str, Tensor]) -> float:
-    """What the norm of all gradients together should be at step k."""
+    """Wanted norm of all gradients together at step k."""
     if optimizer.name == "adamw" and k <= FAINT:
         return optimizer.epsilon * float(np.sqrt(sum(gradient.numel() for gradient in gradients.values())))
     if optimizer.clip_norm is not None:
@@ -150,7 +150,7 @@ def leaping(path: Path, target: Path, later: int) -> Path:
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Of what nodes read, in branches as well."""
+    """Renames what nodes read, in branches as well."""
     for node in graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
         for attribute in node.attribute:
@@ -159,7 +159,7 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int) -> dict[str, Any]:
-    """As far as both drift from float64 in STEPS steps on their own: information, see the top of the file."""
+    """Drift of both from float64 in STEPS steps on their own: information, see the top of the file."""
     feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
     ends = {}
     for dtype in (torch.float64, torch.float32):

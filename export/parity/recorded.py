@@ -31,7 +31,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def draw(samples: int, classes: int, seed: int = 3) -> Arrays:
-    """Which samples, labels, masks and knobs: labelled, supervised, both and neither at random."""
+    """Draws samples, labels, masks and knobs: labelled, supervised, both and neither at random."""
     random = np.random.default_rng(seed)
     labelled_SB = random.integers(0, 2, (FEEDS, BATCH)).astype(np.float32)
     return {
@@ -60,7 +60,7 @@ def feeds(drawn: Arrays, samples: Samples) -> Iterator[Feed]:
 
 
 def record(graph: TrainingGraph, samples: Samples, outputs: Sequence[str]) -> Arrays:
-    """All that `FILE` holds, of the mentee in float64."""
+    """Content of `FILE`: drawn feeds, and what the mentee in float64 makes of them."""
     drawn = draw(len(samples.input), samples.mentor_logits_NK.shape[1])
     seen: dict[str, list[NDArray[Any]]] = {}
     for feed in feeds(drawn, samples):

@@ -112,7 +112,7 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
 
 
 def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failures: list[str]) -> object:
-    """What ends one run of a sweep is printed and written into its folder, and a sweeper is told NaN; Ctrl-C ends them all."""
+    """Prints what ends one run of a sweep, writes it into its folder and tells a sweeper NaN; Ctrl-C ends them all."""
     note = folder / FAILED
     note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
     try:

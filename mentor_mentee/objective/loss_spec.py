@@ -1,4 +1,4 @@
-"""Which distances the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
+"""Distances that the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ SOFTMAX_LOSSES = {  # names of the functions in objective/softmax_losses.py
 
 
 class Compared(Protocol):
-    """What an adapter compares in."""
+    """An adapter, as far as the check of a loss needs it."""
 
     @property
     def kind(self) -> str: ...
@@ -73,13 +73,13 @@ class LossSpec:
         return ["ce", *(f"{self.probe}_{name}" for name in probes), self.softmax]
 
     def formula(self) -> str:
-        """In the words of a bundle's manifest."""
+        """The formula in the words of a bundle's manifest."""
         softmax = ("T^2*" if self.temperature_power else "") + SOFTMAX_LOSSES[self.softmax].formula
         formula = f"alpha*CE(labels) + beta*sum_p {self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
         return formula + (", logits as z-scores over the classes" if self.standardise else "")
 
     def check_probes(self, adapters: Mapping[str, Compared]) -> None:
-        """By probe. Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
+        """Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
         for name, adapter in adapters.items():
             shape, positions = adapter.shape, 1
             for size in shape[1:]:

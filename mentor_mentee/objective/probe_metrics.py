@@ -1,4 +1,4 @@
-"""How far a mentee's layer is from the mentor's: each metric a function of ([B, ...], [B, ...], weight [B]) -> [1].
+"""Distances of a mentee's layer from the mentor's: each metric a function of ([B, ...], [B, ...], weight [B]) -> [1].
 
 Both sides have one shape, but for attention, to which the number of channels, and similarity, to which all but B is free.
 

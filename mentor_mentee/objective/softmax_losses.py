@@ -1,4 +1,4 @@
-"""How far the mentee's softmax is from the mentor's: each a function of (logits [B, K], logits [B, K], ..., weight [B]) -> [1].
+"""Distances of the mentee's softmax from the mentor's: each a function of (logits [B, K], logits [B, K], ..., weight [B]) -> [1].
 
 `mentee_BK` and `mentor_BK` are logits that were divided by the temperature already. A sample of weight 0 has no part in it;
 where none counts it is 0. Finite, with its gradient, for logits of ±1e4 in float32 and bfloat16. Axes: B batch, K classes.
@@ -71,7 +71,7 @@ def divergence(mentee_BK: Tensor, mentor_BK: Tensor) -> Tensor:
 
 
 def z_scores(value_BK: Tensor) -> Tensor:
-    """Over the classes, by the standard deviation without Bessel's correction; 0 where all are equal.
+    """Standardises over the classes, by the standard deviation without Bessel's correction; 0 where all are equal.
 
     Of logits it is the standardisation of Sun et al., arXiv 2403.01427, algorithm 1.
     """
@@ -80,6 +80,6 @@ def z_scores(value_BK: Tensor) -> Tensor:
 
 
 def z_scores_over_samples(value_BK: Tensor, share_B1: Tensor) -> Tensor:
-    """The same down each column, samples weighing `share_B1`."""
+    """Standardises each column, samples weighing `share_B1`."""
     centred_BK = value_BK - (share_B1 * value_BK).sum(0, keepdim=True)
     return centred_BK / ((share_B1 * centred_BK.square()).sum(0, keepdim=True) + Z_EPSILON).sqrt()
