@@ -22,9 +22,7 @@ def shown(path: Path, about: dict[str, Any]) -> str:
     total = sum(entry["bytes"] for entry in about["files"].values())
     lines = [f"bundle      {path}  {about['format']}, {total:,} bytes", f"id          {about['id']}"]
     for name, texts in sections(about):
-        lines += [
-            f"{name if first else '':{WIDTH}}{text}" for first, text in zip([True, *[False] * 99], texts, strict=False)
-        ]
+        lines += [f"{'' if number else name:{WIDTH}}{text}" for number, text in enumerate(texts)]
     return "\n".join(lines)
 
 

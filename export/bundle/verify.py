@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from export.bundle.manifest import made_with
 from export.bundle.read import SIGNATURE, opened
-from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND, Samples
+from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND
+from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.schema import ExportSettings
 from mentor_mentee.data.view import View

@@ -23,7 +23,8 @@ from export.graph.weights import align_weights, make_nominal, share_weights
 from export.network.batch_norm import running_statistics
 from export.network.costs import costs_json
 from export.network.dropout import add_masks
-from export.parity.check import Samples, measure, require_parity
+from export.parity.check import measure, require_parity
+from export.parity.feeds import Samples
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import record
 from export.schema import ExportSettings
@@ -72,15 +73,9 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         }
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
+        weights = store_once(forward, prepared, settings, inference, training)
         if settings.nominal_checkpoint:
-            weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
             manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
-        else:
-            weights = training / "checkpoint"
-        evaluation = training / "eval_model.onnx"
-        align_weights(evaluation)
-        share_weights(training / "training_model.onnx", evaluation)
-        share_weights(inference, weights, evaluation)
         manifest["files"] = file_table(staging)
         manifest["costs"] = costs_json(prepared.network, manifest)
         manifest = write_manifest(staging / "manifest.json", manifest)
@@ -112,6 +107,19 @@ def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> 
     running = running_statistics(prepared.network)
     write_artifacts(forward, prepared.trainable, settings.optimizer, folder / "ort-training", running)
     return forward
+
+
+def store_once(
+    forward: onnx.ModelProto, prepared: Prepared, settings: ExportSettings, inference: Path, training: Path
+) -> Path:
+    """Leaves each weight in one file of the bundle; the path of that with the trainable ones."""
+    weights, evaluation = training / "checkpoint", training / "eval_model.onnx"
+    if settings.nominal_checkpoint:
+        weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
+    align_weights(evaluation)
+    share_weights(training / "training_model.onnx", evaluation)
+    share_weights(inference, weights, evaluation)
+    return weights
 
 
 def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Reference:
 
 
 class TorchOptimizer:
-    """Torch code for `spec`: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
+    """Builds torch.optim as `spec` says: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
 
     def __init__(self, spec: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
         self.spec, self.parameters, self.taken = spec, parameters, 0

@@ -25,8 +25,7 @@ from export.graph.ports import Port
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import smallest_map
 from export.parity.backends import Backend, Reference, one_thread, session_options, without_chance
-from export.parity.feeds import MASKS, Feed, draw
-from export.parity.feeds import Samples as Samples
+from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, worse
 from export.parity.optimizer_steps import forced_steps, free_run
 from mentor_mentee.errors import UserError

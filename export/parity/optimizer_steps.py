@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
@@ -59,11 +60,7 @@ def forced_steps(
         if k == STEPS // 2:
             stepper.skip(later)
         for name, start in base.items():
-            size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
-            moved = (start + size * random.standard_normal(start.shape)).astype(np.float32)
-            backend.set(name, moved)
-            reference.parameters[name].data = torch.from_numpy(moved).double().view_as(reference.parameters[name])
-            single.parameters[name].data = torch.from_numpy(moved).view_as(single.parameters[name])
+            place(name, near(start, random), backend, reference, single)
         batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
         for feed in batches:
             reference.backward(feed)
@@ -88,6 +85,19 @@ def forced_steps(
         "parameters": changes,
     }
     return report, gradients
+
+
+def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
+    return (start + size * random.standard_normal(start.shape)).astype(np.float32)
+
+
+def place(name: str, value: NDArray[np.float32], backend: Backend, *references: Reference) -> None:
+    """Gives parameter `name` the same value on all sides."""
+    backend.set(name, value)
+    for reference in references:
+        parameter = reference.parameters[name]
+        parameter.data = torch.from_numpy(value).to(reference.dtype).view_as(parameter)
 
 
 def step_differences(
