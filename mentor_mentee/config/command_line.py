@@ -126,7 +126,9 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
         print(f"error: {in_one_line(error, schema)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
+        resumes = "resume" in field_names(schema, "")
+        more = "; what was finished is kept (resume=true run_dir=… goes on from the last epoch)" if resumes else ""
+        print(f"stopped{more}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
