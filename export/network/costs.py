@@ -1,4 +1,4 @@
-"""What a choice of BatchNorm and of trainable parameters costs, counted; benchmarks/trainable_choices.py measures.
+"""What a choice of BatchNorm and of trainable parameters costs, counted; benchmarks/bundles/trainable_choices.py measures.
 
 parameters         all numbers that are part of the mentee, running statistics aside
 trainable          those with a gradient

@@ -11,7 +11,6 @@ from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build, check_recipe, completed, signature_in_source, split_target
 from tests.cli.conftest import environment
 from tests.paths import ROOT
-from tests.waiting import PATIENCE
 
 CNN = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 3}
 
