@@ -62,18 +62,24 @@ def one_registry() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Once:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder of this run that all of its workers see."""
+    run = tmp_path_factory.getbasetemp()
+    folder = (run.parent if hasattr(request.config, "workerinput") else run) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Once:
     """`once(name, make)`: the folder that `make(folder)` filled, by the first worker of this run that asked for `name`.
 
     Shared by all workers, so never change it. A path under the folder is not known until it is filled.
     """
-    run = tmp_path_factory.getbasetemp()
-    shared = (run.parent if hasattr(request.config, "workerinput") else run) / "shared"
-    shared.mkdir(exist_ok=True)
 
     def once(name: str, make: Callable[[Path], object]) -> Path:
-        folder, part = shared / name, tmp_path_factory.mktemp(name)
-        with FileLock(shared / f"{name}.lock"):
+        folder, part = run_folder / name, tmp_path_factory.mktemp(name)
+        with FileLock(run_folder / f"{name}.lock"):
             if not folder.exists():
                 make(part)
                 part.rename(folder)
