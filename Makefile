@@ -3,22 +3,31 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench env check-python clean
+.PHONY: demo test lint ruff mypy imports bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
 
+# The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+# Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
 lint: env
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) mypy ruff imports
+
+ruff:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+mypy:
 	$(BIN)/mypy
+
+imports:
 	$(BIN)/lint-imports
 
 bench: env
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks all
 
 env: .venv/.ready .venv/device/.ready .venv/web.ready
 

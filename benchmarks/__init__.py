@@ -1,0 +1,1 @@
+"""Measures anew every figure that the documentation states: a package a question, a module a table."""

@@ -1,15 +1,18 @@
-"""What tests of several floors share: one small mentee checkpoint, and the bundle that the real exporter makes of it."""
+"""One small mentee checkpoint and the bundles that the real exporter makes of it, made once in a test run for all its workers."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from export.bundle.signature import make_keys
 from export.bundle.write import export_bundle
@@ -41,8 +44,52 @@ SETTINGS = ExportSettings(
 PROBES = {"early": ("stages.0", "features.0"), "late": ("stages.1", "features.1")}
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """The networks here are too small for more, and a run is bit-exact on one number of threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_registry() -> Iterator[None]:
+    """Torch makes its table of ONNX operators anew in every export: a quarter of what the exports here would take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MenteeCheckpoint:
+def run_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder of this run that all of its workers see."""
+    run = tmp_path_factory.getbasetemp()
+    folder = (run.parent if hasattr(request.config, "workerinput") else run) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: the folder that `make(folder)` filled, by the first worker of this run that asked for `name`.
+
+    Shared by all workers, so never change it. A path under the folder is not known until it is filled.
+    """
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, part = run_folder / name, tmp_path_factory.mktemp(name)
+        with FileLock(run_folder / f"{name}.lock"):
+            if not folder.exists():
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def checkpoint(once: Once) -> MenteeCheckpoint:
     """An untrained PlainCNN (digits, 1×8×8) with two probes and an untrained mentor; BatchNorm has seen the data.
 
     Shared, so never change it.
@@ -52,8 +99,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MenteeCheckpoint:
     ready = view(splits.train.images[:256])
     with seeded(0):
         mentee, mentor = (with_statistics(build(recipe, "a test"), ready) for recipe in (MENTEE, MENTOR))
-    weights = tmp_path_factory.mktemp("mentor") / "mentor.safetensors"
-    save_file({key: value.contiguous() for key, value in mentor.state_dict().items()}, weights)
+    state = {key: value.contiguous() for key, value in mentor.state_dict().items()}
+    weights = once("mentor", lambda folder: save_file(state, folder / "mentor.safetensors")) / "mentor.safetensors"
     return MenteeCheckpoint(
         recipe=MENTEE,
         state=mentee.state_dict(),
@@ -68,22 +115,28 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MenteeCheckpoint:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
     """A bundle of `checkpoint`, its zip beside it; shared, so never change it."""
-    folder = tmp_path_factory.mktemp("bundle") / "base"
-    with seeded(0):
-        return export_bundle(checkpoint, folder, SETTINGS).path
+
+    def make(folder: Path) -> None:
+        with seeded(0):
+            export_bundle(checkpoint, folder / "base", SETTINGS)
+
+    return once("bundle", make) / "base"
 
 
 @pytest.fixture(scope="session")
-def sealed_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sealed_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
     """`bundle_folder` with all that can be added: int8, a nominal checkpoint, and a signature by private.pem, which lies
     beside it with public.pem. Shared, so never change it."""
-    folder = tmp_path_factory.mktemp("sealed")
-    make_keys(folder / "private.pem", folder / "public.pem")
-    settings = replace(SETTINGS, nominal_checkpoint=True, int8=True, sign_key=str(folder / "private.pem"))
-    with seeded(0):
-        return export_bundle(checkpoint, folder / "bundle", settings).path
+
+    def make(folder: Path) -> None:
+        make_keys(folder / "private.pem", folder / "public.pem")
+        settings = replace(SETTINGS, nominal_checkpoint=True, int8=True, sign_key=str(folder / "private.pem"))
+        with seeded(0):
+            export_bundle(checkpoint, folder / "bundle", settings)
+
+    return once("sealed", make) / "bundle"
 
 
 def with_statistics(network: nn.Module, ready: Tensor) -> nn.Module:

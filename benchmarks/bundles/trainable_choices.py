@@ -1,4 +1,4 @@
-"""What each choice of BatchNorm and of trainable parameters costs: counted, and measured in a process of its own.
+"""Costs of each choice of BatchNorm and of trainable parameters: counted, and measured in a process of its own.
 
     python -m benchmarks.bundles.trainable_choices CHECKPOINT [--network mentee.networks.InvertedResidualCNN]
 
@@ -10,16 +10,14 @@ memory is VmHWM, over that of a process that has opened the bundle and not yet l
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
+from benchmarks.device_process import memory_mib, told
 
 if TYPE_CHECKING:
     from mentee.checkpoint import MenteeCheckpoint
@@ -40,29 +38,17 @@ def measure(bundle: Path, steps: int) -> dict[str, float]:
     with Bundle.open(bundle) as opened, Learner(opened) as learner:
         owner = opened.golden().take(np.arange(HALF))
         replay = learner.supervision.take(np.arange(HALF))
-        before = memory("VmRSS")
+        before = memory_mib("VmRSS")
         milliseconds = []
         for _ in range(steps):
             started = time.perf_counter()
             learner.learn_batch(owner, replay)
             milliseconds.append(1e3 * (time.perf_counter() - started))
-    return {"ms": statistics.median(milliseconds[5:]), "before": before, "peak": memory("VmHWM")}
-
-
-def memory(kind: str) -> float:
-    """MiB, of this process (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{kind}:"))
-    return int(line.split()[1]) / 1024
+    return {"ms": statistics.median(milliseconds[5:]), "before": before, "peak": memory_mib("VmHWM")}
 
 
 def measured(bundle: Path, steps: int) -> dict[str, float]:
-    finished = subprocess.run(
-        [DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable, __file__, "--measure", bundle, str(steps)],
-        env={**os.environ, "PYTHONPATH": str(DEVICE), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    figures: dict[str, float] = json.loads(finished.stdout)
+    figures: dict[str, float] = told("benchmarks.bundles.trainable_choices", "--measure", bundle, steps)
     return figures
 
 

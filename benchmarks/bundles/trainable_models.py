@@ -1,4 +1,4 @@
-"""What trains on the device: the README's table, each network exported and its gradients compared with torch's in float64.
+"""Table of the networks that train on the device: each exported, its gradients compared with torch's in float64.
 
     python -m benchmarks.bundles.trainable_models [NAME …]
 

@@ -1,17 +1,16 @@
-"""What a process that was hit had acknowledged, and what its folder still holds of that."""
+"""Acknowledgements of a process that was hit, and what its folder still holds of them."""
 
 import contextlib
 import os
 import select
 import sqlite3
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
+from benchmarks.device_process import ENVIRONMENT, PYTHON
 
-CHILD = Path(__file__).with_name("crash_child.py")
+VICTIM = Path(__file__).with_name("victim.py")
 
 
 @dataclass
@@ -99,9 +98,7 @@ def kept_in(database: Path) -> set[int]:
 
 def child(bundle: Path, folder: Path, *options: str) -> tuple[list[str], dict[str, str]]:
     """(command, environment)"""
-    python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable
-    command = [str(python), str(CHILD), str(bundle), str(folder), *options]
-    return command, {**os.environ, "PYTHONPATH": str(DEVICE), "OMP_NUM_THREADS": "1"}
+    return [PYTHON, str(VICTIM), str(bundle), str(folder), *options], ENVIRONMENT
 
 
 def start(bundle: Path, folder: Path) -> "subprocess.Popen[bytes]":

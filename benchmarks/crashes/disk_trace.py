@@ -1,4 +1,4 @@
-"""What a process did to the files of one folder, in the order in which the kernel was asked: parsed from strace."""
+"""Changes that a process made to the files of one folder, in the kernel's order: parsed from strace."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What is left of an owner's folder after SIGKILL, and after a power cut that loses what was not synced.
+"""Counts what an owner's folder has lost after SIGKILL, and after a power cut that loses what was not synced.
 
     python -m benchmarks.crashes.kills BUNDLE [--kills 500] [--cuts 500] [--lying]
 
@@ -37,7 +37,6 @@ from pathlib import Path
 
 from benchmarks.crashes.acknowledged import Acknowledged, Count, Lines, close, examine, start
 from benchmarks.crashes.power_cuts import cut
-from benchmarks.paths import DEVICE
 
 
 def kill(bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random) -> tuple[Count, Acknowledged]:
@@ -97,7 +96,6 @@ def main() -> int:
     parser.add_argument("--lying", action="store_true", help="the control: power cuts alone, and no sync took place")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    sys.path.insert(0, str(DEVICE))
     import sqlite3
 
     from mentee_device import Bundle, BundleError

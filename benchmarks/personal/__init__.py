@@ -1,0 +1,1 @@
+"""What does a new owner gain by learning on the device, and what do the others lose?"""

@@ -1,4 +1,4 @@
-"""What an owner's device starts from: a mentor and a mentee trained on everybody else, and the bundle of it.
+"""Trains and exports what an owner's device starts from: a mentor and a mentee that saw everybody else.
 
 The owner is not in the file they are trained on, so neither weights nor the mean and std of the view know of them. A fifth
 of everybody else's samples is held out to see what learning costs the others; the golden set comes from another tenth.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.personal.device BUNDLE SAMPLES ARM LABELS DRAWS
 
-`SAMPLES` is the file that personal_base.py writes, `ARM` the JSON of an Arm, `LABELS` and `DRAWS` lists as 0,1,3.
+`SAMPLES` is the file that base.py writes, `ARM` the JSON of an Arm, `LABELS` and `DRAWS` lists as 0,1,3.
 """
 
 import json
@@ -18,6 +18,7 @@ from mentee_device.bundle.samples import UNLABELLED
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from benchmarks.device_process import memory_mib
 from benchmarks.personal.arms import Answer, Arm, draw_owner, personalise
 from benchmarks.personal.arms import Owner as Draw
 
@@ -43,7 +44,7 @@ def run(bundle: Path, samples: Path, arm: Arm, labels: list[int], draws: list[in
                 seconds = time.process_time() - start
                 after = accuracy(answer, owner.test), accuracy(answer, others)
                 rows.append({"k": k, "draw": draw, "before": untouched, "after": after, "seconds": seconds})
-    return {"rows": rows, "peak_mib": peak_mib(), "torch": "torch" in sys.modules}
+    return {"rows": rows, "peak_mib": memory_mib("VmHWM"), "torch": "torch" in sys.modules}
 
 
 def by_program(learner: Learner, arm: Arm, owner: Draw, draw: int) -> Answer:
@@ -69,12 +70,6 @@ def base(learner: Learner) -> Answer:
 
 def accuracy(answer: Answer, samples: Samples) -> float:
     return float((answer(samples.input) == samples.labels).mean())
-
-
-def peak_mib() -> float:
-    """VmHWM of this process (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the personalisation benchmark keeps what it made about one owner."""
+"""Paths of the files that the personalisation benchmark made about one owner."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,7 +4,7 @@
     python -m benchmarks.personal.personalise runs/personalise/digits.npz [--owners theo …] [--labels 0 1 3 5]
         [--draws 0 1 2] [--arms …]
 
-For each owner: mentor and mentee are trained on the others and exported (personal_base.py); then each arm learns through the
+For each owner: mentor and mentee are trained on the others and exported (base.py); then each arm learns through the
 device program, in a process without torch (.venv/device where `make env` has made that), from k labels a class and the owner's
 unlabelled samples. What lies under --work is not made again; other overrides of the recipe want another folder. Ends in one
 table (mean ± std over owners and draws, each run against the untouched mentee on the same test samples) and one plot there.
@@ -12,9 +12,7 @@ table (mean ± std over owners and draws, each run against the untouched mentee 
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +22,7 @@ import numpy as np
 from mentee_device import Samples
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON, ROOT
+from benchmarks.device_process import told
 from benchmarks.personal.arms import Arm, draw_owner
 from benchmarks.personal.figures import Run, plot, table
 from benchmarks.personal.files import Base
@@ -111,28 +109,8 @@ def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[
 
 
 def device_process(bundle: Path, samples: Path, arm: Arm, labels: list[int], draws: list[int]) -> dict[str, Any]:
-    python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else Path(sys.executable)
     lists = [",".join(map(str, numbers)) for numbers in (labels, draws)]
-    command = [
-        str(python),
-        "-m",
-        "benchmarks.personal.device",
-        str(bundle),
-        str(samples),
-        json.dumps(asdict(arm)),
-        *lists,
-    ]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(DEVICE)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-2000:])
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = told("benchmarks.personal.device", bundle, samples, json.dumps(asdict(arm)), *lists)
     if found.pop("torch"):
         raise RuntimeError("the device process imported torch")
     return found

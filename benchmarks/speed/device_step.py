@@ -1,4 +1,4 @@
-"""What learning on the device costs: memory, cold start and milliseconds a step, beside torch doing the same.
+"""Memory, cold start and milliseconds a step of learning on the device, beside torch doing the same.
 
     python -m benchmarks.speed.device_step BUNDLE CHECKPOINT
 
@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON, ROOT
+from benchmarks.device_process import PYTHON, memory_mib, told
 
 if TYPE_CHECKING:  # a cold start must pay for its own imports only
     from mentee_device import Learner, Samples, Supervision
@@ -118,7 +117,7 @@ def cold_device(bundle: Path, started: float) -> dict[str, float]:
         stepped = time.time() - started
         for _ in range(STEPS_BEFORE_PEAK):
             learner.learn_batch(*batch_of(learner, MOST))
-        return {"predict_ms": 1e3 * predicted, "step_ms": 1e3 * stepped, "peak_mib": peak_mib()}
+        return {"predict_ms": 1e3 * predicted, "step_ms": 1e3 * stepped, "peak_mib": memory_mib("VmHWM")}
 
 
 def cold_torch(bundle: Path, started: float, checkpoint: Path, feeds: Path) -> dict[str, float]:
@@ -133,7 +132,7 @@ def cold_torch(bundle: Path, started: float, checkpoint: Path, feeds: Path) -> d
     batch = load_file(feeds / f"{MOST}.safetensors")
     for _ in range(STEPS_BEFORE_PEAK):
         mentee.step(batch)
-    return {"predict_ms": 1e3 * predicted, "step_ms": 1e3 * stepped, "peak_mib": peak_mib()}
+    return {"predict_ms": 1e3 * predicted, "step_ms": 1e3 * stepped, "peak_mib": memory_mib("VmHWM")}
 
 
 def optimizer_of(bundle: Path) -> dict[str, Any]:
@@ -149,31 +148,19 @@ def optimizer_of(bundle: Path) -> dict[str, Any]:
     return optimizer
 
 
-def peak_mib() -> float:
-    """VmHWM of this process (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
-
-
-def cold(python: Path | str, path: Path, *arguments: object) -> dict[str, float]:
-    """One fresh process of this file, which finds `path` and nothing else of the project."""
-    started = time.time()
-    finished = subprocess.run(
-        [python, __file__, "--cold", *map(str, arguments), "--started", repr(started)],
-        env={**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
+def cold(python: str, *arguments: object) -> dict[str, float]:
+    started = repr(time.time())
+    figures: dict[str, float] = told(
+        "benchmarks.speed.device_step", "--cold", *arguments, "--started", started, python=python
     )
-    figures: dict[str, float] = json.loads(finished.stdout)
     return figures
 
 
 def cold_starts(bundle: Path, checkpoint: Path, feeds: Path, n: int) -> dict[str, dict[str, list[float]]]:
-    device_python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable
     seen: dict[str, list[dict[str, float]]] = {"device": [], "torch": []}
     for _ in range(n + 1):
-        seen["device"].append(cold(device_python, DEVICE, "device", bundle))
-        seen["torch"].append(cold(sys.executable, ROOT, "torch", bundle, "--checkpoint", checkpoint, "--feeds", feeds))
+        seen["device"].append(cold(PYTHON, "device", bundle))
+        seen["torch"].append(cold(sys.executable, "torch", bundle, "--checkpoint", checkpoint, "--feeds", feeds))
     return {  # without the first round, which fills the page cache
         who: {key: [one[key] for one in rounds[1:]] for key in rounds[0]} for who, rounds in seen.items()
     }
@@ -228,7 +215,6 @@ def machine() -> str:
 
 
 def compare(bundle: Path, checkpoint: Path, rounds: int, steps: int, processes: int) -> None:
-    sys.path.insert(0, str(DEVICE))
     import torch
     from mentee_device import Bundle, Learner
     from mentee_device.core.batch import mixed

@@ -1,4 +1,4 @@
-"""What supervision costs on the server: milliseconds of a training step with each part added, as ratios to the lone mentee.
+"""Milliseconds of a training step on the server with each part of supervision added, as ratios to the lone mentee's.
 
     python -m benchmarks.speed.server_step [ROUNDS]
 

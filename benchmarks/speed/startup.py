@@ -1,4 +1,4 @@
-"""How long a user waits for `--help` and for the answer to a typo, against what importing torch alone would cost.
+"""Seconds until `--help` and the answer to a typo are there, beside the seconds that importing torch takes.
 
 python -m benchmarks.speed.startup [ROUNDS]
 """

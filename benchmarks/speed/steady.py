@@ -1,4 +1,4 @@
-"""Whether an owner's program stays as it is: time and memory a step over a long run, resident memory, cold start.
+"""Time and memory over ten thousand steps in one process of the device program, and its cold start.
 
     python -m benchmarks.speed.steady BUNDLE [--steps 10000]
 
@@ -10,16 +10,14 @@ the level. A cold start is a fresh process, files in the page cache: from its st
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
+from benchmarks.device_process import memory_mib, told
 
 
 def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
@@ -31,7 +29,7 @@ def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
         with Owner(opened, folder) if folder.exists() else Learner(opened) as mentee:
             mentee.predict(input)
             cpu = time.process_time()
-            return {"seconds": time.time() - started, "cpu": cpu, "peak_mb": resident("VmHWM")}
+            return {"seconds": time.time() - started, "cpu": cpu, "peak_mb": memory_mib("VmHWM")}
 
 
 def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
@@ -49,7 +47,7 @@ def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
 
         def watch(progress: Progress) -> None:
             if progress.done.steps % tenth == 0:
-                marks.append((time.perf_counter(), time.process_time(), resident("VmRSS")))
+                marks.append((time.perf_counter(), time.process_time(), memory_mib("VmRSS")))
 
         began = (time.perf_counter(), time.process_time())
         update = owner.learn(Budget(steps=10 * tenth), watch=watch)
@@ -58,19 +56,13 @@ def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
         "mean_ms_with_saving": per_step(began[0], [clock for clock, *_ in marks], tenth),
         "mean_cpu_ms_with_saving": per_step(began[1], [cpu for _, cpu, _ in marks], tenth),
         "resident_mb": [size for *_, size in marks],
-        "peak_mb": [resident("VmHWM")],
+        "peak_mb": [memory_mib("VmHWM")],
         "folder_mb": [sum(path.stat().st_size for path in folder.iterdir()) / 2**20],
     }
 
 
 def per_step(began: float, ends: list[float], steps: int) -> list[float]:
     return [1e3 * (later - earlier) / steps for earlier, later in zip([began, *ends], ends, strict=False)]
-
-
-def resident(name: str) -> float:
-    """MB of this process, from /proc (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":"))
-    return int(line.split()[1]) / 1024
 
 
 def slope(values: list[float]) -> float:
@@ -82,14 +74,7 @@ def slope(values: list[float]) -> float:
 
 
 def run(*arguments: object) -> dict[str, Any]:
-    python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable
-    finished = subprocess.run(
-        [python, __file__, *map(str, arguments), "--started", repr(time.time())],
-        env={**os.environ, "PYTHONPATH": str(DEVICE), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(finished.stdout)
+    found: dict[str, Any] = told("benchmarks.speed.steady", *arguments, "--started", repr(time.time()))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Costs of a choice of BatchNorm and of trainable parameters, counted; benchmarks/trainable_choices.py measures.
+"""Costs of a choice of BatchNorm and of trainable parameters, counted; benchmarks/bundles/trainable_choices.py measures.
 
 parameters         all numbers that are part of the mentee, running statistics aside
 trainable          those with a gradient

@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from mentee.checkpoint import MenteeCheckpoint
 from tests.cli.conftest import TINY, command, environment, mistake, run
+from tests.waiting import PATIENCE, wait_until
 
 Finished = tuple[Path, subprocess.CompletedProcess[str]]
 
@@ -140,13 +140,9 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
     ) as child:
-        deadline = time.monotonic() + 90
-        while not last.exists():
-            assert child.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(last.exists, lambda: child.poll() is None)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from distill.machine import Machine
@@ -16,12 +15,6 @@ from distill.schema import DistillConfig, FitConfig, MenteeConfig, MentorConfig
 from mentor_mentee.data.load import load_data
 
 MakeConfig = Callable[..., DistillConfig]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """A run is bit-exact on one number of threads, and the steps here are too small for more."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from typing import Any
 
 import onnx
 import pytest
-import torch
 from torch import nn
 
 from export.bundle.prepare import Prepared, prepare
@@ -38,12 +37,6 @@ class Parts:
             self.prepared.outputs,
             given["optimizer"],
         )
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """The networks here are too small for more, and threads that wait for each other cost most of the time."""
-    torch.set_num_threads(1)
 
 
 def take_apart(checkpoint: MenteeCheckpoint, folder: Path, graph: type[TrainingGraph] = TrainingGraph) -> Parts:

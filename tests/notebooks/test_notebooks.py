@@ -1,14 +1,17 @@
 """The notebooks run as they stand, write nothing that stays, define nothing and are kept without outputs."""
 
 import ast
+import os
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 from nbclient import NotebookClient
 
-from tests.paths import ROOT
+from tests.paths import DEVICE, ROOT
+from tests.waiting import PATIENCE
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -27,7 +30,7 @@ def test_all_of_them_are_there() -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_an_empty_folder_and_leaves_nothing(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty working folder: a path relative to the repository or to `notebooks` would fail there."""
     here, temporary = tmp_path / "here", tmp_path / "temporary"
@@ -39,9 +42,17 @@ def test_it_runs_from_an_empty_folder_and_leaves_nothing(
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))  # importing torch makes it
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{DEVICE}")  # this checkout, whichever one is installed
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(here)}})
-    client.execute()
+    client = NotebookClient(
+        notebook,
+        timeout=PATIENCE,
+        startup_timeout=PATIENCE,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(here)}},
+    )
+    with FileLock(run_folder / "kernel.lock"):  # one kernel at a time: each needs as much memory as a worker
+        client.execute()
 
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"] == []

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mentee_device import Bundle
 
 from tests.device.program import ENVIRONMENT, command
 from tests.paths import ROOT
+from tests.waiting import PATIENCE, wait_until
 
 FORBIDDEN = ("torch", "onnx", "onnxscript", "objective", "mentor", "mentee", "distill", "export", "data", "configs")
 COSTLY = ("numpy.random", "_hashlib")  # 2.9 and 3.6 MB of resident memory
@@ -46,7 +46,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command(*arguments), env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def learned(
@@ -59,7 +59,7 @@ def learned(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr == ""  # ONNX Runtime's own warnings included
@@ -83,7 +83,7 @@ def test_learns_where_there_is_neither_torch_nor_onnx_nor_the_project(
     assert result["torch_importable"] is result["onnx_importable"] is False
     installed = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
     script = [DEVICE_PYTHON.with_name("mentee-device"), "info", "--bundle", bundle_folder, "--json"]
-    told = subprocess.run(script, env=installed, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    told = subprocess.run(script, env=installed, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert told.returncode == 0, f"{told.stderr} (installed by an older `make env`?)"
     assert json.loads(told.stdout)["bundle"] == Bundle.open(bundle_folder).manifest.id
 
@@ -214,11 +214,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(bundle_folder: Path, data_file: Path, 
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and not begun(path / "state.sqlite"):
-            time.sleep(0.01)
+        wait_until(lambda: begun(path / "state.sqlite"), lambda: process.poll() is None)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, told
     assert "Traceback" not in told
     assert "interrupted" in told

@@ -28,6 +28,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import SETTINGS
 from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import edit_manifest, reseal, with_a_right_mentor
+from tests.waiting import PATIENCE
 
 OTHER_CLASSES = ["9", "8", "new", "6", "5", "4", "3", "2", "newer", "1", "0"]  # without "7", two new, in another order
 
@@ -408,7 +409,7 @@ def test_kill_9_during_an_update_leaves_the_old_base_or_the_new_one(
     with Owner(bundle, folder) as me:
         assert len(me.kept.all()) == 40
     done = subprocess.run(
-        command("update", *arguments, 20, "--json"), env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+        command("update", *arguments, 20, "--json"), env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

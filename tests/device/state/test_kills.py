@@ -1,4 +1,4 @@
-"""A few of the kills and power cuts of benchmarks/kills.py; that its examination can fail is shown on what was taken away."""
+"""A few of the kills and power cuts of benchmarks/crashes/kills.py, and its examination failing on what was taken away."""
 
 import random
 import sqlite3

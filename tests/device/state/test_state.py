@@ -21,6 +21,7 @@ from mentee_device.state.store import Store
 
 from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import reseal
+from tests.waiting import wait_until
 
 KEY = bytes(range(32))
 
@@ -80,9 +81,8 @@ def test_kill_9_leaves_the_current_version_and_a_run_that_goes_on_as_if_nothing_
     with subprocess.Popen(
         command("learn", *arguments), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        wal, deadline = folder / "state.sqlite-wal", time.monotonic() + 60
-        while time.monotonic() < deadline and not (wal.exists() and wal.stat().st_size > 300_000):
-            time.sleep(0.005)
+        wal = folder / "state.sqlite-wal"
+        wait_until(lambda: wal.exists() and wal.stat().st_size > 300_000, lambda: process.poll() is None)
         process.send_signal(signal.SIGKILL)
     with Owner(bundle, folder) as me:
         assert me.learner.snapshot() == good

@@ -22,6 +22,7 @@ from export.parity.feeds import draw
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.paths import ROOT
+from tests.waiting import PATIENCE
 
 WEB = ROOT / "device" / "web"
 NODE, CHROMIUM = shutil.which("node"), shutil.which("chromium")
@@ -86,7 +87,9 @@ def case(checkpoint: MenteeCheckpoint) -> Case:
 
 def ran(script: str, *arguments: str | Path) -> dict[str, Any]:
     assert NODE is not None
-    done = subprocess.run([NODE, WEB / script, *arguments], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        [NODE, WEB / script, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result

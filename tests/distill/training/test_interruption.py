@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from distill.schema import DistillConfig, FitConfig, LearningRateCurve, LossConf
 from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import SOFTMAX_LOSSES
+from tests.waiting import wait_until
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -61,12 +61,8 @@ def epoch_of(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["epoch"])
 
 
-def await_epoch(checkpoint: Path, epoch: int, alive: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not (checkpoint.exists() and epoch_of(checkpoint) >= epoch):
-        assert alive(), "the run ended before it could be stopped"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+def await_epoch(checkpoint: Path, epoch: int, alive: Callable[[], bool]) -> None:
+    wait_until(lambda: checkpoint.exists() and epoch_of(checkpoint) >= epoch, alive, 0.002)
 
 
 def test_ctrl_c_while_an_epochs_data_is_set_up(

@@ -114,7 +114,7 @@ from export.bundle.files import whole_or_nothing
 with whole_or_nothing(Path(sys.argv[1])) as staging:
     (staging / "a").write_text("half")
     print("inside", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 

@@ -358,7 +358,6 @@ KINDS: list[dict[str, Any]] = [
 def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not_move(how: dict[str, Any]) -> None:
     torch.manual_seed(0)
     mentor, mentee = ResidualNet(1, 3, widths=(6, 8)), PlainCNN(1, 3, widths=(4, 6))
-    torch.set_num_threads(1)
     x = torch.randn(24, 1, 8, 8)
     with torch.no_grad():
         for _ in range(5):

@@ -1,6 +1,6 @@
-"""How many bytes a bundle is beside its mentee's float32 parameters and its packs, by net, and what forces more than those.
+"""Bytes of a bundle beside its mentee's float32 parameters and its packs, by network, and what the rest is.
 
-python -m benchmarks.bundles.bundle_size
+    python -m benchmarks.bundles.size
 
 Exports untrained mentees for the digits data (no download; a bundle's size does not depend on what was learnt), with a full
 and with a nominal checkpoint, with only the head training, and with an int8 variant. The target is 1.15 for nets of 100,000

@@ -1,6 +1,6 @@
 """MNIST-p and Fashion-MNIST-p: mentees on p labels a class, alone and under a mentor, with and without the unlabelled rest.
 
-    python -m benchmarks.labels.label_budgets mnist DATA_ROOT [override ...] [--seeds 5] [--labels 10 50 100] [--only alone both]
+    python -m benchmarks.labels.budgets mnist DATA_ROOT [override ...] [--seeds 5] [--labels 10 50 100] [--only alone both]
 
 Every arm of a seed has the same labelled images (other ones for each seed), steps and network; test accuracy at the last
 step, mean ± std over seeds, and the paired difference to the lone mentee with its 95 % interval. Runs are kept under --out:
@@ -73,7 +73,7 @@ def conditions(data: str) -> dict[str, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.labels.label_budgets")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.labels.budgets")
     parser.add_argument("data", choices=list(VIEWS))
     parser.add_argument("root", help="the folder that holds MNIST/raw or FashionMNIST/raw")
     parser.add_argument("--seeds", type=int, default=5)

@@ -1,8 +1,8 @@
 """A configuration against the lone mentee: same network, labels, seeds and steps, last step, test split.
 
-    python -m benchmarks.speed.paired SEEDS [override ...]
+    python -m benchmarks.labels.paired SEEDS [override ...]
 
-for example `python -m benchmarks.speed.paired 5 data.labels_per_class=10 trainer.steps_per_epoch=15 schedule=constant`. The lone
+for example `python -m benchmarks.labels.paired 5 data.labels_per_class=10 trainer.steps_per_epoch=15 schedule=constant`. The lone
 mentee gets the labelled samples only. Runs stay in a temporary folder, the mentor under cache_dir.
 """
 

@@ -1,4 +1,4 @@
-"""What kills.py and power_cuts.py hit: `python crash_child.py BUNDLE FOLDER`, on the device program alone."""
+"""Process that kills.py and power_cuts.py hit: `python victim.py BUNDLE FOLDER`, on the device program alone."""
 
 import argparse
 import itertools
