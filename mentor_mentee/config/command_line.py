@@ -23,6 +23,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.folder import CONFIGS
+from mentor_mentee.config.settings_help import choices, described, for_terminal
 from mentor_mentee.errors import UserError, did_you_mean
 
 INTERRUPTED = 130
@@ -36,25 +37,30 @@ MISTAKES = (
 )  # OSError: what cannot be written or read
 
 
-def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: Callable[[Any], object]) -> None:
+def run_cli(
+    config_name: str, schema: type, check: Callable[[Any], None], act: Callable[[Any], object], usage: str = ""
+) -> None:
     """Composes `configs/<config_name>.yaml` with the command line's overrides, and calls `check` and `act` with `schema`.
 
-    Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C. In a
-    sweep a run that fails leaves `failed.txt` in its folder and the others go on; 2 at the end.
+    `--help` prints `usage` and every setting with its default and its description. Ends the process: 0 when `act` returns, 2
+    after a user's mistake (one line on standard error), 130 after Ctrl-C. In a sweep a run that fails leaves `failed.txt` in
+    its folder and the others go on; 2 at the end.
     """
     if "" not in sys.path:
-        sys.path.append(
-            ""
-        )  # a user's own network lies in the folder the command is called from, also under a console script
+        sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
     arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
+    if asked := {"-h", "--help"}.intersection(sys.argv):
+        with mistakes_in_one_line(schema):
+            print_help(config_name, schema, usage, [word for word in sys.argv[1:] if word not in asked])
+        return
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
     failures: list[str] = []
 
-    def job(composed: DictConfig) -> object:
-        config: Any = OmegaConf.to_object(composed)
+    def job(given: DictConfig) -> object:
+        config: Any = OmegaConf.to_object(given)
         require_known(config, schema)
         if hasattr(config, "run_dir"):
             config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
@@ -62,17 +68,33 @@ def run_cli(config_name: str, schema: type, check: Callable[[Any], None], act: C
         return act(config)
 
     @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")
-    def main(composed: DictConfig) -> object:
+    def main(given: DictConfig) -> object:
         with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 folder = Path(HydraConfig.get().runtime.output_dir)
-                return or_note_why_not(lambda: job(composed), schema, folder, failures)
-            return job(composed)
+                return or_note_why_not(lambda: job(given), schema, folder, failures)
+            return job(given)
 
     with mistakes_in_one_line(schema):
         main()
     if failures:
         sys.exit(2)
+
+
+def print_help(config_name: str, schema: type, usage: str, overrides: Sequence[str]) -> None:
+    """Every setting with the default that it has beside `overrides`, and the YAML files that some choose from."""
+    whole = composed(config_name, schema, overrides, return_hydra_config=True)
+    values: Any = OmegaConf.to_container(whole, resolve=False)
+    chosen = values.pop("hydra")["runtime"]["choices"]
+    values |= {
+        name: chosen[name] for name in field_names(schema, "") if chosen.get(name) and name in open_nodes(schema)
+    }
+    print(usage.rstrip() or f"Settings of {config_name}, as SETTING=VALUE")
+    print(f"\n{for_terminal(described(schema, values))}")
+    if options := choices(schema):
+        print("\nSettings that a file in configs/ fills in, as SETTING=FILE:")
+        print("\n".join(f"{name}: {', '.join(files)}" for name, files in options.items()))
+    print("\n--cfg job prints the configuration as it would run; --hydra-help says what else Hydra can do.")
 
 
 @contextmanager
@@ -106,6 +128,14 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
 def in_one_line(error: Exception, schema: type) -> str:
     message = explain(error, schema) if isinstance(error, HydraException | OmegaConfBaseException) else str(error)
     return " ".join(message.split())
+
+
+def composed(config_name: str, schema: type, overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:
+    """The configuration without a job of Hydra's around it. Hydra's and OmegaConf's errors pass."""
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+    with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        given = [opened(override, open_nodes(schema)) for override in overrides]
+        return hydra.compose(config_name, given, return_hydra_config=return_hydra_config)
 
 
 def open_nodes(schema: type, path: str = "") -> list[str]:
