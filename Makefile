@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint bench env clean
+.PHONY: demo test lint docs bench env clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -16,6 +16,9 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: env
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
 bench: env
 	$(BIN)/python -m benchmarks

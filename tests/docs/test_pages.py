@@ -1,0 +1,78 @@
+"""Links resolve, files that are named exist, lines can be read in an editor, the README stays short."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from mentee_device.runs.settings import Settings
+
+from tests.docs.pages import PAGES, name_of, prose
+from tests.paths import ROOT
+
+ROOMS = tuple(f"{path.name}/" for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith("."))
+MADE = ("runs/", "bundles/", "build/", "dist/")  # by commands, in nobody's checkout
+README = (ROOT / "README.md").read_text()
+
+
+def anchors(text: str) -> set[str]:
+    """As GitHub and MyST make them of headings."""
+    titles = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(text)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), f"{name_of(page)} links to {target}"
+        if anchor:
+            assert anchor in anchors(found.read_text()), f"{name_of(page)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_the_project_that_is_named_exists(page: Path) -> None:
+    if page.name == "CHANGELOG.md":
+        return  # of what was
+    for name in re.findall(r"`([\w./-]+/[\w.-]*)`", page.read_text()):
+        if name.startswith(ROOMS) and not name.startswith(MADE):
+            assert (ROOT / name).exists(), f"{name_of(page)} names {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_no_line_of_prose_is_over_130_characters(page: Path) -> None:
+    lines = [line for line in prose(page.read_text()).splitlines() if not line.lstrip().startswith("|")]
+    assert [line for line in lines if len(line) > 130] == []
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.split()) <= 900
+
+
+def test_every_path_of_the_readmes_tree_exists() -> None:
+    block = README.split("## The file tree")[1].split("```")[1]
+    folder, found = "", []
+    for line in block.strip("\n").splitlines():
+        names = re.split(r"\s{2,}", line.strip())[0].split()
+        if not line.startswith(" "):
+            folder = names[0]
+            found += names
+        else:
+            found += [folder + name for name in names]
+    assert len(found) > 20
+    assert [name for name in found if not (ROOT / name).exists()] == []
+
+
+def test_the_table_of_an_owners_settings_names_all_and_their_defaults() -> None:
+    section = (ROOT / "docs" / "device.md").read_text().split("## Settings of an owner")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
+    told = {name: default for names, default in rows for name in re.findall(r"`(\w+)`", names)}
+    assert set(told) == {field.name for field in fields(Settings)}
+    for field in fields(Settings):
+        if isinstance(field.default, str | int | float) and not isinstance(field.default, bool):
+            default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert told[field.name] == default, field.name
