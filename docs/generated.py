@@ -40,9 +40,13 @@ class SettingsTable(SphinxDirective):
         from mentor_mentee.config.settings_help import as_markdown, described
 
         only, without = words(self.options.get("only")), words(self.options.get("without"))
+        try:
+            schema = load(self.arguments[0])
+        except (ImportError, AttributeError) as error:
+            raise self.error(f"{self.arguments[0]}: {error}") from error
         rows = [
             row
-            for row in described(load(self.arguments[0]), path=self.options.get("prefix", ""))
+            for row in described(schema, path=self.options.get("prefix", ""))
             if (not only or under(row.name, only)) and not under(row.name, without)
         ]
         if missing := [row.name for row in rows if not row.about]:

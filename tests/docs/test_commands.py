@@ -13,8 +13,10 @@ from mentee_device.cli.main import _parser as device_parser
 from distill.check import check_distill
 from distill.evaluate.cli import check as check_evaluate
 from distill.schema import DistillConfig, EvaluateConfig
-from export.cli.preflight_schema import PreflightSettings, check_preflight
-from export.schema import ExportSettings, check_export
+from export.__main__ import VERBS
+from export.cli.arguments import parsed
+from export.cli.bundles import InspectSettings, KeygenSettings, VerifySettings
+from export.schema import ExportSettings, PreflightSettings, check_export, check_preflight
 from mentor_mentee.config.command_line import require_known
 from mentor_mentee.config.compose import compose
 from tests.docs.pages import PAGES, commands, name_of
@@ -23,12 +25,7 @@ from tests.paths import ROOT
 SHOWN = sorted({tuple(words) for page in PAGES if page.name != "CHANGELOG.md" for words in commands(page.read_text())})
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-VERBS = ("make", "preflight", "inspect", "verify", "keygen", "settings")
-READING = {
-    "inspect": {"bundle", "json"},
-    "verify": {"bundle", "key", "checkpoint", "json"},
-    "keygen": {"private", "public"},
-}
+READING = {"inspect": InspectSettings, "verify": VerifySettings, "keygen": KeygenSettings}
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +51,10 @@ def composed(name: str, schema: type, check: Callable[..., None], words: Sequenc
 
 
 def export(words: Sequence[str]) -> None:
-    verb, rest = (words[0], words[1:]) if words and words[0] in VERBS else ("make", words)
-    assert verb != "make" or not rest or all("=" in word for word in rest), f"no verb {rest[0]}"
+    verb, *rest = words if words and "=" not in words[0] else ["make", *words]
+    assert verb in (*VERBS, "settings"), f"no verb {verb}"
     if verb in READING:
-        assert {word.partition("=")[0] for word in rest} <= READING[verb]
+        parsed(READING[verb], rest)
     elif verb == "preflight":
         composed("preflight", PreflightSettings, check_preflight, rest)
     elif verb == "make" and rest:
