@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mentee_device.cli.main import _parser as device_parser
 
 from distill.check import check_distill
-from distill.evaluate.cli import check as check_evaluate
+from distill.evaluate.check import check_evaluate
 from distill.schema import DistillConfig, EvaluateConfig
 from export.__main__ import VERBS
 from export.cli.arguments import parsed
