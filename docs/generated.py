@@ -102,7 +102,7 @@ class Api(SphinxDirective):
         names = getattr(module, "__all__", None) or own_names(module)
         if not names:
             raise self.error(f"{package} has nothing public")
-        lines = [f".. py:module:: {package}", ""]
+        lines = [f".. automodule:: {package}", ""]
         for name in names:
             what = kind(getattr(module, name))
             lines += [f".. auto{what}:: {package}.{name}", *(["   :members:"] if what == "class" else []), ""]
@@ -131,26 +131,20 @@ def as_restructured_text(app: Sphinx, what: str, name: str, thing: Any, options:
 
 
 def escaped(lines: list[str]) -> Iterator[str]:
-    text = "\n".join(lines)
-    for block in re.split(r"(\n\s*\n)", text):  # paragraphs: a span of code may run over two lines
-        if re.match(r"\s*(>>>|\.\. )|    ", block):  # a session of Python or a formula stays as it is
-            yield from literal(block)
-            continue
-        parts = re.split(r"(`+[^`]+`+)", block)
-        yield from "".join(
-            f"``{' '.join(part.strip('`').split())}``"
-            if part.startswith("`")
-            else re.sub(r"([*|\\])|_\b", escape, part)
-            for part in parts
-        ).split("\n")
+    for block in re.split(r"\n\s*\n", "\n".join(lines)):  # paragraphs: a span of code may run over two lines
+        if block.startswith("    "):  # a formula or a table in columns
+            yield from ("::", "", *block.split("\n"), "")
+        elif block.lstrip().startswith((">>>", ".. ")):
+            yield from (*block.split("\n"), "")
+        else:
+            yield from ("".join(map(marked, re.split(r"(`+[^`]+`+)", block)))).split("\n")
+            yield ""
 
 
-def escape(found: re.Match[str]) -> str:
-    return "\\" + found.group()
-
-
-def literal(block: str) -> Iterator[str]:
-    yield from block.split("\n")
+def marked(part: str) -> str:
+    if part.startswith("`"):
+        return f"``{' '.join(part.strip('`').split())}``"
+    return re.sub(r"[*|\\]|_\b", lambda found: "\\" + found.group(), part)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
