@@ -2,7 +2,7 @@
 
 {settings} package.module:Dataclass      name, default and description of each field; `:only: a b` and `:without: a b` choose
 {options} package.module:function        commands of the argparse parser that the function makes; `:command:` options of one
-{api} package                            all that `__all__` of a package or module names, with its docstrings
+{api} package                            all public names of a package or module, with their docstrings
 """
 
 import argparse
@@ -99,7 +99,8 @@ class Api(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         package = self.arguments[0]
         module = importlib.import_module(package)
-        names = getattr(module, "__all__", None) or own_names(module)
+        lazily = "__getattr__" in vars(module)  # then `__dir__` names what is public
+        names = getattr(module, "__all__", None) or (dir(module) if lazily else own_names(module))
         if not names:
             raise self.error(f"{package} has nothing public")
         lines = [f".. automodule:: {package}", ""]
