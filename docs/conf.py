@@ -23,6 +23,7 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # Lightning's are written for another builder
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
