@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from mentee_device.cli.main import _parser as device_parser
+from mentee_device.cli.parser import make_parser
 
 from distill.check import check_distill
 from distill.schema import DistillConfig, EvaluateConfig
@@ -62,9 +62,9 @@ def export(words: Sequence[str]) -> None:
 
 def device(words: Sequence[str]) -> None:
     if "--bundle" in words:  # a whole command line
-        device_parser().parse_args(words)
+        make_parser().parse_args(words)
     else:  # one that is spoken of: `mentee-device settings --set NAME=VALUE`
-        device_parser().parse_args([*words, "--bundle", "B", "--state", "S"])
+        make_parser().parse_args([*words, "--bundle", "B", "--state", "S"])
 
 
 def module(name: str, words: Sequence[str]) -> None:

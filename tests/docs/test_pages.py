@@ -1,11 +1,9 @@
 """Links resolve, files that are named exist, lines can be read in an editor, the README stays short."""
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from mentee_device.runs.settings import Settings
 
 from tests.docs.pages import PAGES, name_of, prose
 from tests.paths import ROOT
@@ -65,14 +63,3 @@ def test_every_path_of_the_readmes_tree_exists() -> None:
             found += [folder + name for name in names]
     assert len(found) > 20
     assert [name for name in found if not (ROOT / name).exists()] == []
-
-
-def test_the_table_of_an_owners_settings_names_all_and_their_defaults() -> None:
-    section = (ROOT / "docs" / "device.md").read_text().split("## Settings of an owner")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
-    told = {name: default for names, default in rows for name in re.findall(r"`(\w+)`", names)}
-    assert set(told) == {field.name for field in fields(Settings)}
-    for field in fields(Settings):
-        if isinstance(field.default, str | int | float) and not isinstance(field.default, bool):
-            default = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
-            assert told[field.name] == default, field.name

@@ -28,11 +28,17 @@ def test_every_page_is_there(site: Path) -> None:
     assert [page for page in pages if not (site / page.with_suffix(".html")).is_file()] == []
 
 
-def test_tables_of_settings_come_from_the_code(site: Path) -> None:
-    page = (site / "distil.html").read_text()
-    row = re.search(r"<tr[^>]*><td>.*?trainer\.learning_rate.*?</tr>", page, re.DOTALL)
-    assert row is not None
-    assert "0.002" in row.group()
+@pytest.mark.parametrize(
+    ("page", "name", "default"),
+    [
+        ("distil", "trainer.learning_rate", "0.002"),
+        ("export", "optimizer.schedule.factor", "0.1"),
+        ("device", "golden_drop", "0.02"),
+    ],
+)
+def test_tables_of_settings_come_from_the_code(site: Path, page: str, name: str, default: str) -> None:
+    rows = re.findall(r"<tr.*?</tr>", (site / f"{page}.html").read_text(), re.DOTALL)
+    assert any(f">{name}<" in row and f">{default}<" in row for row in rows)
 
 
 def test_the_public_api_is_there_with_its_docstrings(site: Path) -> None:
