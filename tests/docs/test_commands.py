@@ -61,6 +61,8 @@ def export(words: Sequence[str]) -> None:
 
 
 def device(words: Sequence[str]) -> None:
+    if words == ("--help",):
+        return
     if "--bundle" in words:  # a whole command line
         make_parser().parse_args(words)
     else:  # one that is spoken of: `mentee-device settings --set NAME=VALUE`
