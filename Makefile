@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint ruff mypy imports bench env check-python clean
+.PHONY: demo test lint ruff mypy imports docs bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -25,6 +25,9 @@ mypy:
 
 imports:
 	$(BIN)/lint-imports
+
+docs: env
+	$(BIN)/sphinx-build -q -W --keep-going -n docs docs/_build/html
 
 bench: env
 	$(BIN)/python -m benchmarks all
@@ -56,4 +59,4 @@ check-python:
 	touch $@
 
 clean:
-	rm -rf .venv device/web/node_modules .cache runs bundles build dist *.egg-info device/python/*.egg-info
+	rm -rf .venv device/web/node_modules .cache runs bundles build dist docs/_build *.egg-info device/python/*.egg-info

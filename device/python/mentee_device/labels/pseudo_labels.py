@@ -20,7 +20,7 @@ from mentee_device.state.store import Store
 OWNER, MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO = "owner", "mentor", "near_miss", "stream", "cluster", "pseudo"
 GUESSED = (MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
-CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured in EXPERIMENTS.md, "Personalisation on spoken digits"
+CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured on spoken digits (docs/experiments)
 EVIDENCE = "guesses"  # in the store: of each guess how sure its source was, and the label before
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
 

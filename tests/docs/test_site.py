@@ -1,0 +1,57 @@
+"""The site builds without a warning: every reference resolves, every setting has its description, every docstring can be read."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES
+from tests.paths import ROOT
+
+BUILD = ["-m", "sphinx", "-q", "-W", "--keep-going", "-n"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("site")
+    command = [sys.executable, *BUILD, "-d", str(made / "doctrees"), str(ROOT / "docs"), str(made / "html")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return made / "html"
+
+
+def test_every_page_is_there(site: Path) -> None:
+    pages = [page.relative_to(ROOT / "docs") for page in PAGES if ROOT / "docs" in page.parents]
+    assert len(pages) > 25
+    assert [page for page in pages if not (site / page.with_suffix(".html")).is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "default"),
+    [
+        ("distil", "trainer.learning_rate", "0.002"),
+        ("export", "optimizer.schedule.factor", "0.1"),
+        ("device", "golden_drop", "0.02"),
+    ],
+)
+def test_tables_of_settings_come_from_the_code(site: Path, page: str, name: str, default: str) -> None:
+    rows = re.findall(r"<tr.*?</tr>", (site / f"{page}.html").read_text(), re.DOTALL)
+    assert any(f">{name}<" in row and f">{default}<" in row for row in rows)
+
+
+def test_the_public_api_is_there_with_its_docstrings(site: Path) -> None:
+    page = (site / "api.html").read_text()
+    for name in ("mentor_mentee.objective.loss.mentee_loss", "mentee_device.Owner.learn", "mentee_device.Bundle"):
+        assert f'id="{name}"' in page
+
+
+def test_a_broken_reference_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "conf.py").write_text("extensions = ['myst_parser']\n")
+    (tmp_path / "index.md").write_text("# One\n\n[gone](nowhere.md)\n")
+    done = subprocess.run(
+        [sys.executable, *BUILD, str(tmp_path), str(tmp_path / "html")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "nowhere.md" in done.stderr
