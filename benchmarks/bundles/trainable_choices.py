@@ -8,7 +8,7 @@ processes of the device program (.venv/device where `make env` has made that), o
 memory is VmHWM, over that of a process that has opened the bundle and not yet learned; ms a step is the median.
 """
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
+from benchmarks.paths import DEVICE, DEVICE_PYTHON, ROOT
 import argparse
 import json
 import os
@@ -57,7 +57,7 @@ def memory(kind: str) -> float:
 def measured(bundle: Path, steps: int) -> dict[str, float]:
     finished = subprocess.run(
         [DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable, __file__, "--measure", bundle, str(steps)],
-        env={**os.environ, "PYTHONPATH": str(DEVICE), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{DEVICE}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
     )

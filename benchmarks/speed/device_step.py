@@ -156,11 +156,11 @@ def peak_mib() -> float:
 
 
 def cold(python: Path | str, path: Path, *arguments: object) -> dict[str, float]:
-    """One fresh process of this file, which finds `path` and nothing else of the project."""
+    """One fresh process of this file, which finds `path` first."""
     started = time.time()
     finished = subprocess.run(
         [python, __file__, "--cold", *map(str, arguments), "--started", repr(started)],
-        env={**os.environ, "PYTHONPATH": str(path), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
     )

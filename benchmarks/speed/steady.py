@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
+from benchmarks.paths import DEVICE, DEVICE_PYTHON, ROOT
 
 
 def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
@@ -85,7 +85,7 @@ def run(*arguments: object) -> dict[str, Any]:
     python = DEVICE_PYTHON if DEVICE_PYTHON.is_file() else sys.executable
     finished = subprocess.run(
         [python, __file__, *map(str, arguments), "--started", repr(time.time())],
-        env={**os.environ, "PYTHONPATH": str(DEVICE), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": f"{DEVICE}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         check=True,
     )

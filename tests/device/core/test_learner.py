@@ -82,7 +82,9 @@ def test_terms_of_a_mixed_batch_equal_torchs(bundle: Bundle, owner: Samples, twi
     for (name, value), torchs in zip(expected.items(), own, strict=False):  # `own` goes on with the logits
         epsilon = {"kl": 0, "ce": 0, "loss": 2 * 2.0 * 1e-6}.get(name, 1e-6)  # what the loss takes off each RMSE
         assert terms[name] + epsilon == pytest.approx(value.item(), rel=2e-6, abs=1e-7), name
-        assert terms[name] == pytest.approx(torchs.item(), rel=1e-5), name
+        assert terms[name] == pytest.approx(torchs.item(), rel=1e-5, abs=1e-7), (
+            name
+        )  # float32 leaves 4e-8 of the KL open
 
 
 def test_terms_without_a_sample_are_zero(bundle: Bundle, owner: Samples) -> None:

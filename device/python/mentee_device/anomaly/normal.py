@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
-from mentee_device.core.draws import Draws
 from mentee_device.state.database import StateError
 
 
@@ -67,7 +66,7 @@ class Normal:
         self.observing = True
         self.seen = 0
         self._stored_MD = np.zeros((0, dimensions), np.float32)
-        self._random = Draws(watch.seed)
+        self._random = np.random.default_rng(watch.seed)
         self._first: float | None = None
         self._last = -np.inf
         self._ends = watch.samples
@@ -106,7 +105,7 @@ class Normal:
         self.seen += 1
         place = len(self)
         if place == self.watch.capacity:
-            place = self._random.integer(self.seen)
+            place = int(self._random.integers(self.seen))
         if place < len(self):
             self._stored_MD[place] = embedding_D
         elif place < self.watch.capacity:
@@ -166,7 +165,7 @@ class Normal:
             "first": self._first,
             "last": None if np.isinf(self._last) else self._last,
             "ends": self._ends,
-            "random": self._random.state,
+            "random": dict(self._random.bit_generator.state),
         }
         return bytes(save({"stored": self._stored_MD}, {"rest": json.dumps(rest, sort_keys=True)}))
 
@@ -181,8 +180,8 @@ class Normal:
             one._stored_MD, one.observing, one.seen = stored_MD, rest["observing"], rest["seen"]
             one._first, one._ends = rest["first"], rest["ends"]
             one._last = -np.inf if rest["last"] is None else rest["last"]
-            one._random.state = rest["random"]
-        except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+            one._random.bit_generator.state = rest["random"]
+        except (SafetensorError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise StateError(f"what was observed cannot be read ({error}): restore a copy of the state") from error
         return one
 

@@ -17,7 +17,7 @@ from mentee_device.bundle import manifest as manifests
 from mentee_device.bundle.manifest import BundleError, FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.bundle.signature import check_signature
-from mentee_device.core.digest import sha256
+from mentee_device.files import sha256_of
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -162,14 +162,9 @@ def _check_file(place: Path, name: str, entry: FileEntry) -> None:
     size = place.stat().st_size
     if size != entry.size:
         raise BundleError(f"{name!r} has {size} bytes, expected {entry.size}: truncated or altered, fetch it again")
-    digest = sha256()
-    with place.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != entry.sha256:
-        raise BundleError(
-            f"{name!r} has sha256 {digest.hexdigest()[:12]}…, expected {entry.sha256[:12]}…: altered, refused"
-        )
+    digest = sha256_of(place)
+    if digest != entry.sha256:
+        raise BundleError(f"{name!r} has sha256 {digest[:12]}…, expected {entry.sha256[:12]}…: altered, refused")
 
 
 def _is_regular(place: Path) -> bool:

@@ -7,10 +7,9 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
-
-from mentee_device.core.digest import sha256
 
 FORMAT = "mentee-bundle/1"
 KNOBS = ("alpha", "beta", "gamma", "temperature")

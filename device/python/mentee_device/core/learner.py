@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.core.batch import mixed, unanswered
-from mentee_device.core.draws import Draws
 from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
@@ -64,7 +63,7 @@ class Learner:
         self.threads = threads
         self._supervision: Supervision | None = None
         self.step = 0
-        self._random = Draws()
+        self._random = np.random.default_rng(0)
         self._session: TrainingSession
         self.reset()
 
@@ -215,11 +214,11 @@ class Learner:
 
     def seed(self, seed: int) -> None:
         """Restarts the random state that batches are drawn with."""
-        self._random = Draws(seed)
+        self._random = np.random.default_rng(seed)
 
     def draw(self, rows: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
         """`batch` of `rows` without replacement, all of them where there are fewer."""
-        return self._random.sample(rows, min(batch, len(rows)))
+        return self._random.choice(rows, min(batch, len(rows)), replace=False)
 
     def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
         """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
@@ -240,7 +239,7 @@ class Learner:
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs, unless `collecting`. Raises LearningError where neither memory nor the temporary folder
         takes a checkpoint."""
-        random = self._random.state
+        random: dict[str, Any] = dict(self._random.bit_generator.state)
         try:
             checkpoint = self._session.dump()
         except (OSError, RuntimeError) as error:
@@ -251,11 +250,11 @@ class Learner:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
-        random = Draws()
+        random = np.random.default_rng(0)
         try:
-            random.state = snapshot.random
-        except ValueError as error:
-            raise LearningError(f"the snapshot's random state cannot be continued ({error})") from error
+            random.bit_generator.state = snapshot.random
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise LearningError(f"the snapshot's random state cannot be continued ({error!r})") from error
         self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
         self._session.learning_rate = snapshot.learning_rate
         self._random = random
@@ -265,7 +264,7 @@ class Learner:
         """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
         self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
         self._session.learning_rate = self._manifest.learning_rate
-        self._random = Draws()
+        self._random = np.random.default_rng(0)
         self.step = 0
 
     def close(self) -> None:

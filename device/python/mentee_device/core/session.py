@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.manifest import BundleError
 from mentee_device.core import runtime
+from mentee_device.files import replacing
 
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
 
@@ -154,14 +155,11 @@ class TrainingSession:
 
     def export_inference(self, path: Path) -> None:
         """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            self._module.export_model_for_inferencing(str(partial), ["logits", "embedding"])
-            os.replace(partial, path)
-        except RuntimeError as error:
-            raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as new:
+            try:
+                self._module.export_model_for_inferencing(str(new), ["logits", "embedding"])
+            except RuntimeError as error:
+                raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
 
     def dump(self) -> bytes:
         """A checkpoint of parameters and moments; the same state gives the same bytes."""

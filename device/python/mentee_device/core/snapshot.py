@@ -2,9 +2,8 @@
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
-
-from mentee_device.core.digest import sha256
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ Each sealed value is bound to its place ("sample 12"), so that two rows of a sto
 """
 
 import os
+from hashlib import sha256
 from typing import Any
 
-from mentee_device.core.digest import sha256
 from mentee_device.state.database import StateError
 
 KEY_BYTES, NONCE_BYTES = 32, 12

@@ -9,6 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import UNLABELLED, Samples, preprocess
-from mentee_device.core.digest import sha256
 from mentee_device.state.database import StateError
 from mentee_device.state.store import CLOCK, Store
 

@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 
-from mentee_device.core.digest import sha256
+from mentee_device.files import sync_folder
 from mentee_device.state import database
-from mentee_device.state.database import Damaged, StateError, sync_folder, translated
+from mentee_device.state.database import Damaged, StateError, translated
 from mentee_device.state.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version

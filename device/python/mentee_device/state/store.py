@@ -12,11 +12,12 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mentee_device.core.digest import sha256
+from mentee_device.files import UNFINISHED, sync_folder
 from mentee_device.state import database
 from mentee_device.state import schema as tables
 from mentee_device.state.database import Damaged, StateError, translated
@@ -25,7 +26,6 @@ from mentee_device.state.lock import Lock, StateLocked
 from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
 
 BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
-UNFINISHED = "{}.*.new*"  # and what SQLite had beside it
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -62,7 +62,7 @@ class Store:
             new = not self.folder.is_dir()
             self.folder.mkdir(mode=0o700, exist_ok=True)
             if new:
-                database.sync_folder(self.folder.absolute().parent)
+                sync_folder(self.folder.absolute().parent)
             self._lock = Lock(self.folder / LOCK)
         except StateLocked as error:
             raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
@@ -316,7 +316,7 @@ class Store:
         (self.folder / BACKUP).unlink(missing_ok=True)
         for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
             old.unlink(missing_ok=True)
-        database.sync_folder(self.folder)  # before it is on record that they are gone
+        sync_folder(self.folder)  # before it is on record that they are gone
         self.set(SCRUB, None)
         self._backed_up = 0
         self.try_back_up()
