@@ -63,7 +63,7 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
     with store:
         versions = Versions(store)
         for version in versions.all():
-            if version.status in ("kept", "candidate"):
+            if version.status in ("accepted", "candidate"):
                 try:
                     versions.snapshot(version.number)
                 except StateError as error:

@@ -17,12 +17,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
+from mentee_device.runs.described import described
 from mentee_device.state.database import StateError
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Of N samples: `distance` float64, `anomalous` bool (distance > threshold), and the `threshold` of now."""
+    """N samples, judged: `distance` float64, `anomalous` bool (distance > threshold), and the `threshold` of now."""
 
     distance: NDArray[np.float64]
     anomalous: NDArray[np.bool_]
@@ -31,15 +32,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch for: observe `samples` of them or for `seconds`, whichever is set and ends first; keep at most
-    `capacity` embeddings; flag above `percentile`, looking at the `neighbours`-th nearest. Raises SampleError."""
+    """How long to observe what is normal, and what to flag afterwards. Raises SampleError."""
 
-    samples: int | None = 200
-    seconds: float | None = None
-    capacity: int = 256
-    percentile: float = 99.0
-    neighbours: int = 1
-    seed: int = 0
+    samples: int | None = described(200, "normal samples to observe; with --seconds, whichever ends first")
+    seconds: float | None = described(None, "seconds to observe")
+    capacity: int = described(256, "embeddings that are stored at most")
+    percentile: float = described(99.0, "per cent of normal samples that are not to be flagged")
+    neighbours: int = described(1, "the distance is that to the k-th nearest")
+    seed: int = described(0, "of the choice of embeddings that are stored")
 
     def __post_init__(self) -> None:
         if self.samples is None and self.seconds is None:
@@ -96,12 +96,12 @@ class Normal:
                 return 0
         room = len(embedding_ND) if self._ends is None else min(len(embedding_ND), self._ends - self.seen)
         for embedding_D in embedding_ND[:room]:
-            self._keep(embedding_D)
+            self._take(embedding_D)
         if self._ends is not None and self.seen >= self._ends:
             self.observing = False
         return room
 
-    def _keep(self, embedding_D: NDArray[np.float32]) -> None:
+    def _take(self, embedding_D: NDArray[np.float32]) -> None:
         self.seen += 1
         place = len(self)
         if place == self.watch.capacity:

@@ -75,7 +75,7 @@ class Bundle:
         return read_supervision(self.path(self.manifest.supervision), self.manifest)
 
     def golden(self) -> Samples:
-        """The samples that guard an update. Raises BundleError."""
+        """The samples that the guard judges a run by. Raises BundleError."""
         return read_golden(self.path(self.manifest.golden), self.manifest)
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
+from mentee_device.bundle.inputs import KNOBS, input_names
+
 FORMAT = "mentee-bundle/1"
-KNOBS = ("alpha", "beta", "gamma", "temperature")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
 LARGEST = 3e38  # of float32, which everything becomes that a graph is fed
@@ -62,7 +63,7 @@ class Knobs:
 
 
 @dataclass(frozen=True)
-class Update:
+class OptimizerStep:
     """How a step is taken: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
     by. All else of it, its schedule included, is in that graph."""
 
@@ -96,7 +97,7 @@ class Manifest:
     dropout: str = "off"
     weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
-    update: Update = Update()
+    optimizer_step: OptimizerStep = OptimizerStep()
     activation_bytes: float = 0.0  # that a training pass keeps for each sample; 0: not stated
 
 
@@ -179,7 +180,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         knobs=Knobs(**{name: _number(loss, name, "loss") for name in KNOBS}),
         terms=_terms(loss, list(probes)),
         learning_rate=_number(optimizer, "learning_rate", "optimizer"),
-        update=_update(optimizer),
+        optimizer_step=_optimizer_step(optimizer),
         parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
         accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
         batch_norm=_choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
@@ -205,15 +206,7 @@ def _check_references(manifest: Manifest) -> None:
             raise BundleError(
                 f"manifest.json refers to {file!r}, which its `files` does not list: make the bundle again"
             )
-    inputs = {
-        "input",
-        "labels",
-        "labelled",
-        "mentor_logits",
-        "supervised",
-        *KNOBS,
-        *map("mentor_{}".format, manifest.probes),
-    }
+    inputs = input_names(manifest.probes)
     outputs = {"loss", *manifest.terms, "logits", "embedding"}
     for name, graph in (("training", manifest.training), ("eval", manifest.evaluation)):
         for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
@@ -228,7 +221,7 @@ def _weights(checkpoint: dict[str, Any]) -> str | None:
     return _get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
 
 
-def _update(optimizer: dict[str, Any]) -> Update:
+def _optimizer_step(optimizer: dict[str, Any]) -> OptimizerStep:
     """Older manifests have neither `accumulate` nor `rate_scale`, and say "AdamW" and "constant"."""
     name = _get(optimizer, "name", str, "optimizer").lower()
     if name not in OPTIMIZERS:
@@ -245,7 +238,7 @@ def _update(optimizer: dict[str, Any]) -> Update:
     scale = _number(optimizer, "rate_scale", "optimizer") if "rate_scale" in optimizer else 1.0
     if accumulate < 1 or scale <= 0:
         raise BundleError("manifest.json: optimizer.accumulate must be at least 1 and optimizer.rate_scale above 0")
-    return Update(name, accumulate, scale)
+    return OptimizerStep(name, accumulate, scale)
 
 
 def _activation_bytes(costs: Any) -> float:

@@ -1,4 +1,4 @@
-"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` keeps what it learns.
+"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` stores what it learns.
 
 Axes: N samples, B of one batch, K classes, D embedding.
 """
@@ -21,7 +21,7 @@ from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
 
-Progress = Callable[[int, int, dict[str, float]], None]
+OnProgress = Callable[[int, int, dict[str, float]], None]
 
 
 class LearningError(RuntimeError):
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one `learn`: the terms of its first and last batch, and milliseconds per step."""
+    """What one `Learner.learn` did: the terms of its first and last batch, and milliseconds per step."""
 
     first: dict[str, float]
     last: dict[str, float]
@@ -105,8 +105,7 @@ class Learner:
         """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
-            feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
-            outputs = self._session.forward(feeds)
+            outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))
             logits_NK.append(outputs["logits"])
             embedding_ND.append(outputs["embedding"])
         if not logits_NK:
@@ -119,7 +118,7 @@ class Learner:
         return float(np.mean(self.predict(input).logits.argmax(axis=1) == labels_N))
 
     def evaluate_golden(self) -> float:
-        """`evaluate` on the bundle's golden set, the samples that guard an update."""
+        """`evaluate` on the bundle's golden set, the samples that the guard judges by."""
         golden = self.bundle.golden()
         return self.evaluate(golden.input, golden.labels)
 
@@ -145,10 +144,10 @@ class Learner:
         """
         knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
         given = {name: value for name, value in knobs.items() if value is not None}
-        feeds = mixed(self._manifest, samples, replay, owner_weight, given, weights)
-        if not feeds["labelled"].any() and not feeds["supervised"].any():  # AdamW would still decay the weights
+        whole = mixed(self._manifest, samples, replay, owner_weight, given, weights)
+        if not whole.labelled.any() and not whole.supervised.any():  # AdamW would still decay the weights
             raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
-        values = len(feeds["input"]) * self._manifest.smallest_map
+        values = len(whole.input) * self._manifest.smallest_map
         if values == 1:
             raise LearningError(
                 "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
@@ -156,7 +155,7 @@ class Learner:
             )
         terms: dict[str, float] = {}
         try:
-            for part, share in passes(self._manifest, feeds):
+            for part, share in passes(self._manifest, whole):
                 outputs = self._session.forward_backward(part, self.step)
                 part_terms = {
                     name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
@@ -182,7 +181,7 @@ class Learner:
         batch: int = 8,
         replay_batch: int = 16,
         seed: int | None = None,
-        progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         *,
         owner_weight: float = 4.0,
         **knobs: Any,
@@ -191,7 +190,7 @@ class Learner:
 
         Every batch is drawn without replacement, smaller where there are fewer samples; unlabelled ones of the owner
         carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, a
-        snapshot, and 10 more equal 20. `progress(done, steps, terms)` after each.
+        snapshot, and 10 more equal 20. `on_progress(done, steps, terms)` after each.
         """
         if steps < 1 or batch < 1 or replay_batch < 0:
             raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
@@ -208,8 +207,8 @@ class Learner:
             replay = self.draw_replay(replay_batch)
             terms = [*terms[:1], self.learn_batch(samples.take(rows), replay, owner_weight=owner_weight, **knobs)]
             milliseconds.append(1000 * (time.perf_counter() - start))
-            if progress is not None:
-                progress(done, steps, terms[-1])
+            if on_progress is not None:
+                on_progress(done, steps, terms[-1])
         return Learned(terms[0], terms[-1], milliseconds)
 
     def seed(self, seed: int) -> None:
@@ -233,7 +232,7 @@ class Learner:
         return self._session.collecting
 
     def end_collecting(self) -> None:
-        """Forgets gradients that wait for the rest of their step."""
+        """Takes the step that gradients wait for, with those there are."""
         self._session.end_collecting()
 
     def snapshot(self) -> Snapshot:

@@ -5,7 +5,6 @@ was, and weighs a quarter, unless it comes from clusters. The owner's own labels
 stream oldest first, K classes.
 """
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
-from mentee_device.state.database import Damaged
-from mentee_device.state.store import Store
 
 OWNER, MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO = "owner", "mentor", "near_miss", "stream", "cluster", "pseudo"
 GUESSED = (MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
-CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured in EXPERIMENTS.md, "Personalisation on spoken digits"
-EVIDENCE = "guesses"  # in the store: of each guess how sure its source was, and the label before
+CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured on spoken digits of strangers
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
 
 Mentor = Callable[[NDArray[Any]], NDArray[Any]]
@@ -230,21 +226,3 @@ def _share(value: float, name: str) -> float:
     if not 0 <= value <= 1:
         raise SampleError(f"{name} is {value}, expected a probability from 0 to 1")
     return value
-
-
-def read_evidence(store: Store) -> dict[str, tuple[float, int]]:
-    """By the sample's number. Where it is damaged, guesses stand without it."""
-    try:
-        kept = store.get(EVIDENCE)
-    except Damaged:
-        store.delete(EVIDENCE)
-        kept = None
-    return json.loads(kept) if kept else {}
-
-
-def drop_evidence(store: Store, gone: Collection[int]) -> None:
-    """Of samples that were forgotten."""
-    evidence = read_evidence(store)
-    left = {number: what for number, what in evidence.items() if int(number) not in gone}
-    if len(left) < len(evidence):
-        store.put(EVIDENCE, json.dumps(left).encode())

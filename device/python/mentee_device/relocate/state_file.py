@@ -56,7 +56,7 @@ def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> N
             if head["bundle"] != bundle:
                 raise StateError(
                     f"{path} belongs to bundle {str(head['bundle'])[:12]}…, this one is {bundle[:12]}…: bring both devices "
-                    "to one bundle with `update`, then export again"
+                    "to one bundle with `migrate`, then export again"
                 )
             digest, size = sha256(), 0
             handle = os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

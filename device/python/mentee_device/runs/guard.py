@@ -1,4 +1,4 @@
-"""What an update must hold to become current, and what an answer must hold to be given: pure functions on logits.
+"""The conditions for a candidate to become current, and for an answer to be given: pure functions on logits.
 
 Axes: N samples of the golden set, K classes.
 """
@@ -16,7 +16,7 @@ DONT_KNOW = -1
 
 @dataclass(frozen=True)
 class Limits:
-    """How far an update may move from the base, on the golden set; None leaves that unwatched.
+    """How far a candidate may move from the base, on the golden set; None leaves that unwatched.
 
     `golden_drop`: points of accuracy, as a fraction, that may be lost. `class_drop`: the same for each class by itself.
     `agreement_least`: share of samples that must get the base's answer. `ece_rise`: growth of the calibration error.
@@ -63,27 +63,40 @@ def calibration_error(logits_NK: NDArray[Any], labels_N: NDArray[np.int64], bins
     return float(sum(gaps) / len(labels_N))
 
 
-def judge(update: Measured, base: Measured, limits: Limits, names: tuple[str, ...]) -> list[str]:
-    """Why `update` must not become current, a line each; empty where it may. A limit is met at equality."""
+def judge(candidate: Measured, base: Measured, limits: Limits, names: tuple[str, ...]) -> list[str]:
+    """Why `candidate` must not become current, a line each; empty where it may. A limit is met at equality."""
     slack = 1e-9  # a fall of exactly the limit must not hang on rounding
     reasons = []
-    if base.accuracy - update.accuracy > limits.golden_drop + slack:
+    if base.accuracy - candidate.accuracy > limits.golden_drop + slack:
         reasons.append(
-            f"golden accuracy {update.accuracy:.4f} is more than {limits.golden_drop:g} below the base's {base.accuracy:.4f}"
+            f"golden accuracy {candidate.accuracy:.4f} is more than {limits.golden_drop:g} below the base's {base.accuracy:.4f}"
         )
-    if limits.agreement_least is not None and update.agreement < limits.agreement_least - slack:
-        reasons.append(f"agrees with the base on {update.agreement:.4f}, at least {limits.agreement_least:g} is wanted")
-    if limits.ece_rise is not None and update.ece - base.ece > limits.ece_rise + slack:
+    if limits.agreement_least is not None and candidate.agreement < limits.agreement_least - slack:
         reasons.append(
-            f"calibration error {update.ece:.4f} is more than {limits.ece_rise:g} above the base's {base.ece:.4f}"
+            f"agrees with the base on {candidate.agreement:.4f}, at least {limits.agreement_least:g} is wanted"
+        )
+    if limits.ece_rise is not None and candidate.ece - base.ece > limits.ece_rise + slack:
+        reasons.append(
+            f"calibration error {candidate.ece:.4f} is more than {limits.ece_rise:g} above the base's {base.ece:.4f}"
         )
     if limits.class_drop is not None:
-        for name, now, before in zip(names, update.per_class, base.per_class, strict=True):
+        for name, now, before in zip(names, candidate.per_class, base.per_class, strict=True):
             if before - now > limits.class_drop + slack:  # false for NaN
                 reasons.append(
                     f"class {name!r}: {now:.4f} is more than {limits.class_drop:g} below the base's {before:.4f}"
                 )
     return reasons
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`classes` [N] int64, −1 for "don't know", their `probability` [N], and what they come from: `logits` [N, K] and
+    `embedding` [N, D]."""
+
+    classes: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    logits: NDArray[np.float32]
+    embedding: NDArray[np.float32]
 
 
 def answer(

@@ -93,7 +93,7 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
-    connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, not only unlinked
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -256")  # KiB
 

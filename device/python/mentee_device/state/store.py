@@ -25,7 +25,7 @@ from mentee_device.state.encryption import Seal
 from mentee_device.state.lock import Lock, StateLocked
 from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
 
-BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
+BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -57,7 +57,7 @@ class Store:
         if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
             raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
-            moved = self._migrated()
+            upgraded = self._upgraded()
             self._refuse_strangers()
             new = not self.folder.is_dir()
             self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -74,16 +74,16 @@ class Store:
             try:
                 self._sweep()
                 self._backed_up = database.revision_of(self.folder / BACKUP)  # the last process may have been killed
-                for line in (moved, *self.notes):
+                for line in (upgraded, *self.notes):
                     if line:
-                        self.record("recovery" if line is not moved else "migration", line)
-                if moved:
-                    self.notes.append(moved)
-                if self.setting(SCRUB):  # killed between forgetting and wiping
+                        self.record("recovery" if line is not upgraded else "upgrade", line)
+                if upgraded:
+                    self.notes.append(upgraded)
+                if self.setting(SCRUB):  # killed between deleting and wiping
                     try:
                         self.scrub()
                     except StateError as error:
-                        self.notes.append(f"copies of what was forgotten may still be there: {error}")
+                        self.notes.append(f"copies of what was deleted may still be there: {error}")
             except BaseException:
                 self._connection.close()
                 raise
@@ -93,9 +93,9 @@ class Store:
 
     # opening
 
-    def _migrated(self) -> str | None:
+    def _upgraded(self) -> str | None:
         if not self.folder.is_dir():
-            return tables.migrate(self.folder, self.seal, self._wanted)
+            return tables.upgrade_file(self.folder, self.seal, self._wanted)
         return None
 
     def _sweep(self) -> None:
@@ -120,9 +120,9 @@ class Store:
             aside = database.set_aside(path)
             database.put_back(backup, path)
             connection = self._fitting(database.connect(path), path)
-            kept = f"; the damaged file is kept as {aside.name}" if aside.exists() else ""
+            left = f"; the damaged file is now {aside.name}" if aside.exists() else ""
             (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
-            self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{kept}")
+            self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{left}")
             return connection
 
     def _fitting(self, connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
@@ -242,7 +242,7 @@ class Store:
         ]
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """The JSON value kept under `name`."""
+        """The JSON value under `name`."""
         rows = self.rows("SELECT value FROM settings WHERE name = ?", name)
         try:
             return json.loads(rows[0][0]) if rows else default
@@ -250,7 +250,7 @@ class Store:
             raise Damaged(f"{self.folder}: the setting {name!r} is damaged ({error}): restore a copy") from error
 
     def set(self, name: str, value: Any) -> None:
-        """Keeps a JSON value; None removes it."""
+        """Stores a JSON value; None removes it."""
         with self.transaction() as connection:
             if value is None:
                 connection.execute("DELETE FROM settings WHERE name = ?", (name,))
@@ -258,7 +258,7 @@ class Store:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
     def put(self, name: str, value: bytes) -> None:
-        """Keeps bytes of another part of the program under `name`, sealed like samples are."""
+        """Stores bytes of another part of the program under `name`, sealed like samples are."""
         with self.transaction() as connection:
             sealed = self.seal.close(value, f"blob {name}")
             connection.execute(
@@ -282,7 +282,7 @@ class Store:
     # copies
 
     def back_up(self) -> None:
-        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup is kept then."""
+        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup stays then."""
         try:
             database.copy(self._connection, self.folder / BACKUP)
         except (sqlite3.Error, OSError) as error:
