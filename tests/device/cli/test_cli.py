@@ -7,12 +7,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle
+from mentee_device import Bundle, GuessRules, Plan, Settings, Watch
 
 from tests.device.program import ENVIRONMENT, command
 from tests.paths import ROOT
@@ -116,6 +117,30 @@ def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Pat
     assert "unlearned, from v0, step 3, 12 samples" in run("versions", *every[:2], "--state", state).stdout
     events = [entry["event"] for entry in json.loads(run("log", *every, "--state", state).stdout)["log"]]
     assert events == ["settings", "samples", "run", "accepted", "rollback", "rollback", "samples", "unlearn"]
+
+
+def test_commands_answer_to_the_names_they_had(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
+    assert json.loads(run("add", *every, "--data", data_file).stdout)["samples"] == 12
+    assert json.loads(run("forget", *every, "--samples", 1, 2).stdout)["samples_unlearned"] == 2
+    assert "already: there is nothing to migrate" in run("update", *every).stderr
+    shown = run("--help").stdout
+    assert "migrate" in shown
+    assert not {"update", "forget"} & set(shown.split())
+
+
+def test_help_describes_every_setting_and_option() -> None:
+    for command_name, kind, left_out in (
+        ("settings", Settings, ()),
+        ("learn", Plan, ("samples", "budget", "knobs", "once", "seed")),
+        ("guess", GuessRules, ()),
+        ("watch", Watch, ("seed",)),
+    ):
+        shown = " ".join(run(command_name, "--help").stdout.split())
+        for one in fields(kind):
+            if one.name not in left_out:
+                assert one.name in shown.replace("-", "_"), one.name
+                assert one.metadata["help"] in shown, one.name
 
 
 @pytest.fixture
