@@ -76,7 +76,7 @@ class Owner:
 
     @property
     def notes(self) -> list[str]:
-        """What was found damaged or unfinished on opening, and what was done; it is in the log as well."""
+        """Notes on what was found damaged or unfinished on opening, and what was done; it is in the log as well."""
         return self.store.notes
 
     # answering
@@ -265,7 +265,7 @@ class Owner:
         return self.monitor.observe(input, now)
 
     def anomaly(self, input: NDArray[Any]) -> Judged:
-        """Which samples deviate from what was observed, by their distance to it. Raises SampleError."""
+        """Flags samples that deviate from what was observed, by their distance to it. Raises SampleError."""
         self.runs.require_rest()
         return self.monitor.judge(input)
 
@@ -299,7 +299,7 @@ class Owner:
     # looking
 
     def log(self, last: int | None = None) -> list[Entry]:
-        """What was learnt when, and why it was accepted or dropped; oldest first, all or the `last` ones."""
+        """The log of what was learnt when, and why it was accepted or dropped; oldest first, all or the `last` lines."""
         return self.store.log(last)
 
     def set(self, **changes: Any) -> Settings:

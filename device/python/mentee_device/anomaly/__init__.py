@@ -1,1 +1,1 @@
-"""What is normal for this owner, and what deviates from it, without training."""
+"""Anomalies: flags what deviates from what is normal for this owner, without training."""

@@ -1,4 +1,4 @@
-"""What is normal at this owner's, stored with the state: embeddings under the *base*, which learning does not move."""
+"""Observes what is normal for this owner, as embeddings under the *base*, which learning does not move."""
 
 import time
 from typing import Any
@@ -25,7 +25,7 @@ class Monitor:
         self._name = _row(state.manifest.id)
 
     def normal(self) -> Normal:
-        """What was observed. Raises SampleError where nothing was, StateError where it is damaged."""
+        """The observed embeddings. Raises SampleError where nothing was, StateError where it is damaged."""
         content = self._state.store.get(self._name)
         if content is None:
             raise SampleError("nothing was observed yet: observe normal samples first")
@@ -41,7 +41,7 @@ class Monitor:
             self._state.store.record("watch", f"observing what is normal, for {' or '.join(ends)}")
 
     def observe(self, input: NDArray[Any], now: float | None) -> int:
-        """How many of `input` were taken in; the log says when the period ends."""
+        """Takes `input` in as normal; how many of it. The log says when the period ends."""
         normal = self.normal()
         if now is None and normal.watch.seconds is not None:
             now = time.time()

@@ -1,4 +1,4 @@
-"""What is normal here, seen for a while, and what deviates from it: distance to stored embeddings, no training.
+"""Normal samples, observed for a while, and those that deviate from them: distance to stored embeddings, no training.
 
 The score is the distance to the k-th nearest stored embedding (arXiv 2204.06507, without its normalisation: how strong a
 signal is may be what is wrong with it). The threshold is a percentile of the same score of every stored embedding, itself
@@ -32,7 +32,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Watch:
-    """How long to observe what is normal, and what to flag afterwards. Raises SampleError."""
+    """Rules of a watch: how long to observe, and what to flag afterwards. Raises SampleError."""
 
     samples: int | None = described(200, "normal samples to observe; with --seconds, whichever ends first")
     seconds: float | None = described(None, "seconds to observe")
@@ -171,7 +171,7 @@ class Normal:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Normal":
-        """What `to_bytes` wrote. Raises StateError."""
+        """Reads what `to_bytes` wrote. Raises StateError."""
         try:
             stored_MD = load(content)["stored"]
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

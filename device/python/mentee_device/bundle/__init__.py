@@ -1,1 +1,1 @@
-"""What ships to a device: opened, checked before anything is parsed, and read."""
+"""The bundle that ships to a device: opened, checked before anything is parsed, and read."""

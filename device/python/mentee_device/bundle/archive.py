@@ -67,7 +67,7 @@ class Bundle:
         return bundle
 
     def path(self, file: str) -> Path:
-        """Where the file that the manifest calls `file` lies."""
+        """The place of the file that the manifest calls `file`."""
         return self.folder / file
 
     def supervision(self) -> Supervision:
@@ -91,7 +91,7 @@ class Bundle:
 
 
 def check_folder(folder: Path, key: Path | None = None) -> Manifest:
-    """All checks of docs/bundle.md, "Reading one safely", in its order; the manifest if they hold, else BundleError."""
+    """Makes all checks of docs/bundle.md, "Reading one safely", in its order; the manifest. Raises BundleError."""
     if not _is_regular(folder / MANIFEST):
         raise BundleError(f"{folder} holds no regular file {MANIFEST}: it is not a bundle")
     if (folder / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:

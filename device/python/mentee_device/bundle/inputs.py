@@ -13,7 +13,7 @@ KNOBS = ("alpha", "beta", "gamma", "temperature")
 
 
 class Batch(NamedTuple):
-    """What one call of a graph is fed. `labelled` weighs each label (0: it has none), `supervised` is 1 where the mentor
+    """The feeds of one call of a graph. `labelled` weighs each label (0: it has none), `supervised` is 1 where the mentor
     answered; what they hide is zeros. `activations`: the mentor's, by probe."""
 
     input: NDArray[np.float32]  # [B, C, H, W], preprocessed

@@ -26,7 +26,7 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What the manifest promises of one file."""
+    """A promise of the manifest about one file."""
 
     sha256: str
     size: int
@@ -64,7 +64,7 @@ class Knobs:
 
 @dataclass(frozen=True)
 class OptimizerStep:
-    """How a step is taken: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
+    """Rules of a step: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
     by. All else of it, its schedule included, is in that graph."""
 
     name: str = "adamw"

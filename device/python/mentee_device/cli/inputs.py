@@ -1,4 +1,4 @@
-"""What the commands read: the owner's folder, a key, arrays of an .npz."""
+"""Inputs of the commands: the owner's folder, a key, arrays of an .npz."""
 
 import argparse
 import zipfile
@@ -41,7 +41,7 @@ def read_key(given: argparse.Namespace) -> bytes | None:
 
 
 def read_samples(path: str, bundle: Bundle) -> Samples:
-    """All of them fit the bundle, or SampleError before anything is stored."""
+    """Reads samples of an .npz. Raises SampleError where one does not fit the bundle, before anything is stored."""
     input, labels = read_arrays(path, ("input", "labels"))
     if not input.size:
         raise SampleError(f"'{path}' holds no sample: expected at least one")

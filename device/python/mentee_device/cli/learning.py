@@ -2,7 +2,7 @@
 
 import argparse
 import statistics
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mentee_device.runs.plan import Plan
 from mentee_device.runs.replay import REPLAYS
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult
+from mentee_device.runs.settings import Settings
 from mentee_device.state.about import About
 
 NOT_OPTIONS = ("samples", "budget", "knobs", "once", "seed")  # fields of a Plan that no option gives as they are
@@ -25,13 +26,13 @@ BUDGET_FLAGS = {"samples": "--budget-samples"}
 
 
 def learn_options(command: argparse.ArgumentParser) -> None:
-    """Those of `learn`: the fields of Budget and Plan, and how to run it."""
+    """Adds the options of `learn`: the fields of Budget and Plan, and how to run it."""
     add_fields(command, Budget, flags=BUDGET_FLAGS)
     add_fields(command, Plan, NOT_OPTIONS, {"replay": REPLAYS})
+    lines = {one.name: one.metadata["help"] for one in fields(Settings)}
     for knob in KNOBS:
-        command.add_argument(
-            f"--{knob}", type=curve, metavar="CURVE", help="a number, or [[0, 2], [1, 0.1]] over the run"
-        )
+        text = f"{lines[knob]}; a number, or [[0, 2], [1, 0.1]] over the run"
+        command.add_argument(f"--{knob}", type=curve, metavar="CURVE", help=text)
     command.add_argument("--seed", type=at_least(0), metavar="N", help="of a new state (default 0); an old one goes on")
     command.add_argument(
         "--every", type=at_least(1), metavar="N", help="one pass: learn after every N labelled samples"

@@ -35,7 +35,7 @@ def add_fields(
 def given_fields(
     given: argparse.Namespace, kind: type, leave_out: Iterable[str] = (), flags: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """What the command line says of the fields of `kind`, by field; for the rest the defaults of `kind` hold."""
+    """Values that the command line gives for fields of `kind`; for the rest the defaults of `kind` hold."""
     found = {}
     for one in fields(kind):
         place = (flags or {}).get(one.name, one.name).lstrip("-").replace("-", "_")

@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Learned:
-    """What one `Learner.learn` did: the terms of its first and last batch, and milliseconds per step."""
+    """Figures of one `Learner.learn`: the terms of its first and last batch, and milliseconds per step."""
 
     first: dict[str, float]
     last: dict[str, float]

@@ -1,5 +1,5 @@
-"""How many samples go through a graph at once. A step's memory is its activations', and a phone has little: the gradient of
-many samples is the sum of what passes over a few of them leave.
+"""Passes of a few samples each. A step's memory is its activations', and a phone has little: the gradient of many samples is the
+sum of what passes over a few of them leave.
 """
 
 from collections.abc import Iterator, Mapping

@@ -133,7 +133,7 @@ class TrainingSession:
 
     @property
     def learning_rate(self) -> float:
-        """What a schedule, which is in the optimizer graph, multiplies; ONNX Runtime keeps it outside the checkpoint."""
+        """The rate that a schedule, which is in the optimizer graph, multiplies; it is in no checkpoint."""
         return float(self._optimizer.get_learning_rate()) * self._rate_scale
 
     @learning_rate.setter

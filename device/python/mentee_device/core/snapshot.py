@@ -1,4 +1,4 @@
-"""What learning has changed, as one value: taken from a `Learner`, stored in a version, put back into a `Learner`."""
+"""Everything that learning has changed, as one value: taken from a `Learner`, stored in a version, put back into a `Learner`."""
 
 import json
 from dataclasses import dataclass

@@ -58,8 +58,8 @@ class Guess:
 
 @dataclass(frozen=True, kw_only=True)
 class GuessRules:
-    """Whose guesses count, and from which probability on: the mentor's first, then by `rule` the mentee's own or those by the
-    groups that the owner's samples lie in, then their neighbours' in a stream. Raises SampleError."""
+    """Rules of guessing: the mentor's guesses come first, then by `rule` the mentee's own or those by the groups that the owner's
+    samples lie in, then those by their neighbours in a stream. Raises SampleError."""
 
     rule: str = described(
         "pseudo", "the mentee's own softmax (pseudo), or the groups that the samples lie in (clusters)"

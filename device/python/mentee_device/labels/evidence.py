@@ -14,7 +14,7 @@ Evidence = dict[str, tuple[float, int]]  # (confidence, label before) by the sam
 
 
 def read_evidence(store: Store) -> Evidence:
-    """All of it. Where it is damaged, guesses stand without it."""
+    """Reads all of it. Where it is damaged, guesses stand without it."""
     try:
         content = store.get(NAME)
     except Damaged:
@@ -32,14 +32,14 @@ class EvidenceRows(Feature):
     """Goes with its samples; labels are renumbered by class name."""
 
     def on_unlearn(self, store: Store, samples: Collection[int]) -> None:
-        """Without that of `samples`."""
+        """Drops that of `samples`."""
         evidence = read_evidence(store)
         left = {number: what for number, what in evidence.items() if int(number) not in samples}
         if len(left) < len(evidence):
             write_evidence(store, left)
 
     def on_new_base(self, store: Store, change: NewBase) -> None:
-        """Without that of samples set aside; a label before that the new base has not becomes none."""
+        """Drops that of samples set aside; a label before that the new base has not becomes none."""
         try:
             content = store.get(NAME)
         except Damaged:

@@ -25,9 +25,9 @@ Mentor = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Guesses:
-    """Of N samples: `labels` int64 (−1: none), `confidence` float32 (the source's probability of that label, 0 where there
-    is none), `source` ("" where there is none), `weight` float32 for the loss, and `before`, int64: the label that stood
-    there before a neighbour's was put in its place, −1 for none."""
+    """N samples and their labels: `labels` int64 (−1: none), `confidence` float32 (the source's probability of that label, 0
+    where there is none), `source` ("" where there is none), `weight` float32 for the loss, and `before`, int64: the label that
+    stood there before a neighbour's was put in its place, −1 for none."""
 
     labels: NDArray[np.int64]
     confidence: NDArray[np.float32]
@@ -73,7 +73,7 @@ class Guesses:
 
 
 def owners(labels_N: NDArray[np.int64]) -> Guesses:
-    """What the owner said, −1 where nothing: where every guessing starts."""
+    """The owner's labels, −1 for none: where every guessing starts."""
     said = labels_N >= 0
     return Guesses(
         labels_N.astype(np.int64),
@@ -152,7 +152,7 @@ def near_misses(
     near: float = 0.35,
     classes: Collection[int] | None = None,
 ) -> Guesses:
-    """Of a stream: a frame right before a hit, that nearly was one, takes the hit's class.
+    """Labels near-misses in a stream: a frame right before a hit, that nearly was one, takes the hit's class.
 
     A hit is a frame of a class with p ≥ `threshold`, or that the owner labelled so. The frame before it nearly was one if
     that class is its first or second and has `near` ≤ p < `threshold`. Somebody who is not understood repeats himself:
@@ -179,7 +179,7 @@ def near_misses(
 
 
 def agreed(known: Guesses, window: int = 5) -> Guesses:
-    """Of a stream: a frame whose guess differs from the majority of the window around it takes the majority's label.
+    """Smooths a stream: a frame whose guess differs from the majority of the window around it takes the majority's label.
 
     A majority is more than half of `window` frames, an odd number with the frame in its middle; the owner's labels vote
     and stay. The first and last frames lack neighbours on one side and stay as they are. All vote with what they had

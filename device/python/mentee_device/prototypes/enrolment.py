@@ -196,7 +196,7 @@ class Enrolment:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Enrolment":
-        """What `to_bytes` wrote. Raises StateError."""
+        """Reads what `to_bytes` wrote. Raises StateError."""
         try:
             tensors: dict[str, NDArray[Any]] = load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

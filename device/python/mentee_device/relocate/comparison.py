@@ -38,7 +38,7 @@ class Candidate:
 
 
 class Comparison:
-    """What was learnt on `old`, as candidates for `bundle`. `fresh` stays at the new base, `learner` is worked with."""
+    """Compares what was learnt on `old`, as candidates for `bundle`. `fresh` stays at the new base, `learner` is worked with."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Comparison:
         return self._candidate("replay", plan, plan.samples, done)
 
     def _delta(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
-        """What learning had added to the old base's parameters, added to the new one's. Moments begin anew."""
+        """Adds to the new base what learning had added to the old one. Moments begin anew."""
         try:
             snapshot = self._versions.snapshot(self._versions.current)
         except Damaged as damage:

@@ -112,7 +112,7 @@ class _Merge:
         return Merged(taken, number, why, self.scores, came, relabelled)
 
     def _choose(self) -> tuple[str, Snapshot | None, str]:
-        """What becomes current, None where nothing changes, and why."""
+        """Decides what becomes current, None where nothing changes, and why."""
         mine, theirs = self._lineages
         if not theirs:
             return "mine", None, "the other device has learnt nothing"
@@ -157,7 +157,7 @@ class _Merge:
         return f"{taken} is taken, {reason} ({scores})"
 
     def _judged(self) -> Samples:
-        """Of the united samples those that the owner labelled: if there are any, those that neither device has learnt from."""
+        """Samples to judge by: united ones that the owner labelled; if there are any, those that no device has learnt from."""
         labelled = [one for one in self._mine.samples.all() if one.source == "owner" and one.label >= 0]
         mine, theirs = ({number for version in lineage for number in version.learned} for lineage in self._lineages)
         learned = mine | {self._numbers[number] for number in theirs if number in self._numbers}

@@ -72,7 +72,7 @@ class MigratedSamples:
         return [number for number in put_aside if number not in evicted]
 
     def _write(self, item: Item) -> bool:
-        """Whether it is set aside by this."""
+        """Writes one row; whether that sets the sample aside."""
         number = item.about.number
         if item.was_aside and not item.fits:
             return False

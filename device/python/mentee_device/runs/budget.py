@@ -1,4 +1,4 @@
-"""How much one run of learning may cost."""
+"""The budget of one run of learning."""
 
 import contextlib
 import os
@@ -13,7 +13,9 @@ from mentee_device.runs.described import described
 class Budget:
     """A run ends at the first bound it reaches. Raises LearningError for one that makes no sense."""
 
-    steps: int | None = described(None, "steps of the run at most")
+    steps: int | None = described(
+        None, "steps of the run at most (without any bound: 240, or 200 where nothing has a label)"
+    )
     seconds: float | None = described(None, "measured seconds of the run at most")
     samples: int | None = described(None, "samples of the owner drawn at most, repeats counted")
     joules: float | None = described(None, "joules of the run at most, estimated as --watts times measured seconds")

@@ -1,4 +1,4 @@
-"""What unlabelled samples of one owner have in common: labels by where they lie together, not by one sample's softmax.
+"""Groups of one owner's unlabelled samples: labels by where they lie together, not by one sample's softmax.
 
 A mentee that confuses two words of a stranger often still keeps them apart in its embedding: the stranger's samples lie in
 groups, next to where everybody else's class is. So the base's class means are moved onto the owner's groups, a few rounds

@@ -16,7 +16,7 @@ DONT_KNOW = -1
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a candidate may move from the base, on the golden set; None leaves that unwatched.
+    """Limits on how far a candidate may move from the base, on the golden set; None leaves that unwatched.
 
     `golden_drop`: points of accuracy, as a fraction, that may be lost. `class_drop`: the same for each class by itself.
     `agreement_least`: share of samples that must get the base's answer. `ece_rise`: growth of the calibration error.

@@ -18,7 +18,7 @@ STEPS = 240  # by default: 40 on the labels, then in each of 5 rounds as many on
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run of learning draws, how it weighs that, and how long it lasts.
+    """A run of learning: what it draws, how it weighs that, and how long it lasts.
 
     Each step draws `batch` labelled samples of the owner and `replay_batch` of the bundle's, which carry the answers of
     `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0 then unless it is set, and the
@@ -30,7 +30,7 @@ class Plan:
     """
 
     samples: Sequence[int] | None = described(None, "numbers of the samples to draw (none: all)")
-    budget: Budget | None = described(None, f"bounds of the run (none: {STEPS} steps, 200 without any label)")
+    budget: Budget | None = described(None, "bounds of the run (none: see Budget)")
     batch: int = described(8, "labelled samples of the owner in a step", least=1)
     replay_batch: int = described(16, "samples of the bundle in a step", least=0)
     owner_weight: float = described(4.0, "weight of an owner's label; a replayed one weighs 1", above=0)
@@ -43,7 +43,7 @@ class Plan:
     rounds: int | None = described(None, "rounds of guessing missing labels (none: the setting)", least=0)
     guessed_batch: int = described(16, "samples with a guessed label in a step", least=1)
     guess_weight: float = described(1.0, "weight of a guessed label; an owner's weighs 1", above=0)
-    learning_rate: float | None = described(None, "the optimizer's, from this run on (none: as it is)")
+    learning_rate: float | None = described(None, "learning rate from this run on (none: as it is)")
     seed: int | None = described(None, "restarts the random state (none: goes on with it)", least=0)
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Plan:
             )
 
     def resolved(self, settings: Settings, stored: Sequence[About]) -> "ResolvedPlan":
-        """With the settings' and the defaults for what is None; `stored`: all that the sample store has. Raises LearningError."""
+        """Decides what is None by the settings and the defaults; `stored`: the whole sample store. Raises LearningError."""
         replay = settings.replay if self.replay is None else self.replay
         rounds = settings.rounds if self.rounds is None else self.rounds
         if replay == OWN and highest(settings.beta or 0.0) > 0:
@@ -113,7 +113,7 @@ class ResolvedPlan(Plan):
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ResolvedPlan":
-        """What `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
+        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
         before = {"replay": MENTOR, "rounds": 0}
         numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
         return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})

@@ -1,5 +1,5 @@
-"""What the bundle's replay samples are answered with while an owner's mentee learns: the mentor's recorded answers, or what
-the mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
+"""Answers for the bundle's replay samples while an owner's mentee learns: the mentor's recorded ones, or what the
+mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
 two knows them better.
 
 The base's answers are logits alone: a layer has no target then, and β is 0.
@@ -33,7 +33,7 @@ class Answered:
     why: str = ""
 
     def at(self, beta: float) -> Supervision:
-        """What a step draws from."""
+        """The pack that a step draws from."""
         return self.layered if self.layered is not None and beta > 0 else self.pack
 
 

@@ -18,7 +18,7 @@ from mentee_device.runs.replay import AUTO, OWN, Answered
 
 @dataclass
 class Done:
-    """How far a run is: its `steps`, measured `seconds`, how many samples of the owner it has drawn, and the `round` whose
+    """Progress of a run: its `steps`, measured `seconds`, how many samples of the owner it has drawn, and the `round` whose
     guesses it learns from, 0 before the first."""
 
     steps: int = 0

@@ -23,7 +23,7 @@ from mentee_device.state.versions import BASE, Version
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run ended in: version `number` was `accepted` and is current, `dropped`, or is `paused`; `why` says for what
+    """The end of a run: version `number` was `accepted` and is current, `dropped`, or is `paused`; `why` says for what
     reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
     `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving.
     `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part."""

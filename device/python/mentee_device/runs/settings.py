@@ -25,7 +25,7 @@ class Settings:
     """Defaults of one owner's folder. A knob that is None is the bundle's; a curve is `[[fraction of the run, value], …]`."""
 
     golden_drop: float = described(Limits.golden_drop, "golden accuracy that a run may cost, as a fraction")
-    class_drop: float | None = described(None, "the same for each class by itself (none: not held)")
+    class_drop: float | None = described(None, "accuracy that a run may cost any single class (none: not held)")
     agreement_least: float | None = described(
         None, "share of golden samples that must get the base's answer (none: not held)"
     )
@@ -34,17 +34,17 @@ class Settings:
     alpha: Any = described(None, "weight of the labels' term of the loss (none: the bundle's)")
     beta: Any = described(None, "weight of the mentor's layers (none: the bundle's)")
     gamma: Any = described(None, "weight of the mentor's softmax (none: the bundle's)")
-    temperature: Any = described(None, "of the mentor's softmax (none: the bundle's)")
+    temperature: Any = described(None, "temperature of the softmax term (none: the bundle's)")
     replay: str = described(AUTO, "who answers the bundle's samples in a run: own, mentor, auto")
     rounds: int = described(5, "rounds of guessing missing labels in a run, 0 for none")
     blocked: tuple[str, ...] = described((), "names of classes that are never answered")
     confidence_floor: float = described(0.0, 'probability below which the answer is "don\'t know"')
     most_samples: int = described(1000, "samples in the sample store; beyond it older ones go")
-    most_sample_bytes: int = described(32 << 20, "their bytes; beyond it older ones go")
+    most_sample_bytes: int = described(32 << 20, "bytes of all samples together; beyond it older ones go")
     most_versions: int = described(5, "accepted versions with a checkpoint; beyond it the oldest go")
 
     def limits(self) -> Limits:
-        """What the guard holds a candidate to."""
+        """The limits that the guard holds a candidate to."""
         return Limits(self.golden_drop, self.class_drop, self.agreement_least, self.ece_rise)
 
     def knobs(self) -> dict[str, Any]:
@@ -53,7 +53,7 @@ class Settings:
 
 
 def read_settings(store: Store) -> Settings:
-    """Those in `store`, over the defaults."""
+    """Reads those in `store`, over the defaults."""
     known = {field.name for field in fields(Settings)}
     stored = {name: value for name, value in store.setting(NAME, {}).items() if name in known}
     if "blocked" in stored:
@@ -86,7 +86,7 @@ def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings
 
 
 class SettingRows(Feature):
-    """Of the settings only `blocked` depends on the base."""
+    """Settings under another base: only `blocked` depends on it."""
 
     def on_new_base(self, store: Store, change: NewBase) -> None:
         """Blocks the classes that the new base has too."""

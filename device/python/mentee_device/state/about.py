@@ -1,4 +1,4 @@
-"""What is known of a sample besides its content, and which samples go first when a bound is reached."""
+"""Facts about a sample besides its content, and the order in which samples go when a bound is reached."""
 
 from collections import Counter, deque
 from collections.abc import Sequence

@@ -57,7 +57,7 @@ def get(store: Store, number: int) -> Aside | None:
 
 
 def abouts(store: Store) -> list[About]:
-    """What is known of each; the label is −1, as no class of the present base has it."""
+    """Facts about each; the label is −1, as no class of the present base has it."""
     found = [one for number in numbers(store) if (one := get(store, number)) is not None]
     return [About(one.number, one.time, one.source, UNLABELLED, one.weight, len(one.content)) for one in found]
 

@@ -1,5 +1,5 @@
-"""What of a base must outlive its bundle. An app update replaces the bundle before the state migrates to the new one, so the
-state keeps what that needs: class names, preprocessing, and the parameters that learning started from.
+"""The part of a base that must outlive its bundle. An app update replaces the bundle before the state migrates to the new one,
+so the state holds what that needs: class names, preprocessing, and the parameters that learning started from.
 """
 
 import json

@@ -42,7 +42,7 @@ def look(path: Path) -> sqlite3.Connection:
 
 
 def revision_of(path: Path) -> int:
-    """How many transactions a copy holds, 0 where it cannot be read or is not there; the copy is not checked."""
+    """The number of transactions in a copy, 0 where it cannot be read or is not there; the copy is not checked."""
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -114,7 +114,7 @@ def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connec
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """All that is committed, compacted, as one file at `path`; the copy there before is replaced at the end."""
+    """Writes all that is committed, compacted, to one file at `path`; the copy there before is replaced at the end."""
     with replacing(path) as new:
         connection.execute("VACUUM INTO ?", (str(new),))
 

@@ -40,7 +40,7 @@ class Seal:
         return nonce + bytes(self._cipher.encrypt(nonce, data, place.encode()))
 
     def open(self, data: bytes, place: str) -> bytes:
-        """What was closed. Raises StateError for another key, another place, or damage."""
+        """Opens what was closed. Raises StateError for another key, another place, or damage."""
         if self._cipher is None:
             return data
         from cryptography.exceptions import InvalidTag

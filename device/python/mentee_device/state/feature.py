@@ -1,4 +1,4 @@
-"""What a part of the program keeps in the store beside samples and versions, and what becomes of it when those change.
+"""Rows that a part of the program has in the store beside samples and versions, and what becomes of them when those change.
 
 A part says so itself, in a `Feature`; migrating and unlearning call the list of them that they are handed, and know none by name.
 """
@@ -23,7 +23,7 @@ class NewBase:
 
 
 class Feature:
-    """By default nothing of it depends on the base or on a sample. The last two are called inside a transaction."""
+    """Rows that by default depend neither on the base nor on a sample. The last two are called inside a transaction."""
 
     def check_new_base(self, store: Store, old: Base, manifest: Manifest) -> None:
         """Raises StateError where its rows cannot be made over for the base of `manifest`; changes nothing."""
@@ -32,4 +32,4 @@ class Feature:
         """Makes its rows over."""
 
     def on_unlearn(self, store: Store, samples: Collection[int]) -> None:
-        """Removes what it keeps of these samples."""
+        """Removes its rows on these samples."""

@@ -99,7 +99,7 @@ class Store:
         return None
 
     def _sweep(self) -> None:
-        """What a process left unfinished that was killed."""
+        """Removes what a killed process left unfinished."""
         for name in (DATABASE, BACKUP):
             for unfinished in self.folder.glob(UNFINISHED.format(name)):
                 unfinished.unlink(missing_ok=True)
@@ -126,7 +126,7 @@ class Store:
             return connection
 
     def _fitting(self, connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-        """Of our format, whole, and for our bundle and key; else it is closed. Raises Damaged, StateError."""
+        """Checks that it is of our format, whole, and for our bundle and key; else closes it. Raises Damaged, StateError."""
         try:
             tables.upgrade(connection, path)
             self._require_tables(connection, path)
@@ -181,7 +181,7 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside it, or nothing; one inside another joins it. Raises StateError."""
+        """Writes all that is written inside it, or nothing; one inside another joins it. Raises StateError."""
         if self._depth:
             yield self._connection
             return
@@ -205,7 +205,7 @@ class Store:
             self.try_back_up()
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a SELECT gives. Raises StateError."""
+        """Rows of a SELECT. Raises StateError."""
         self._require_open()
         try:
             return self._connection.execute(statement, values).fetchall()
@@ -218,7 +218,7 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """How many transactions have been committed."""
+        """The number of committed transactions."""
         return int(self.rows("SELECT revision FROM state")[0][0])
 
     def record(self, event: str, line: str, **details: Any) -> None:
@@ -266,7 +266,7 @@ class Store:
             )
 
     def get(self, name: str) -> bytes | None:
-        """What was `put` last, or None. Raises Damaged where it is no longer that."""
+        """Reads what was `put` last, or None. Raises Damaged where it is no longer that."""
         rows = self.rows("SELECT value, digest FROM blobs WHERE name = ?", name)
         if not rows:
             return None
@@ -295,7 +295,7 @@ class Store:
             self.back_up()
 
     def copy_to(self, path: Path) -> None:
-        """All that is committed, as one SQLite file; what is encrypted stays so. Raises StateError."""
+        """Writes all that is committed to one SQLite file; what is encrypted stays so. Raises StateError."""
         try:
             database.copy(self._connection, path)
         except (sqlite3.Error, OSError) as error:
