@@ -7,19 +7,20 @@
 
 from mentee_device.anomaly.normal import Watch
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.manifest import BundleError, Manifest
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, Samples, Supervision
 from mentee_device.core.learner import Learned, Learner, LearningError, Prediction
 from mentee_device.core.runtime import RuntimeMissing
 from mentee_device.core.snapshot import Snapshot
 from mentee_device.folder import migrate
+from mentee_device.guard.answers import Answers
 from mentee_device.labels.assign import Guess, GuessRules
 from mentee_device.owner import Owner
 from mentee_device.relocate.merge import Merged
 from mentee_device.relocate.migrate import Migrated
 from mentee_device.relocate.state_file import import_state
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.guard import Answers
 from mentee_device.runs.plan import Plan
 from mentee_device.runs.run import Progress
 from mentee_device.runs.runs import RunResult

@@ -4,11 +4,11 @@ import os
 
 from mentee_device.anomaly.monitor import NormalRows
 from mentee_device.bundle.archive import Bundle
+from mentee_device.guard.base_logits import GOLDEN_LOGITS, REPLAY_LOGITS
 from mentee_device.labels.evidence import EvidenceRows
 from mentee_device.prototypes.enrolled import EnrolledRows
 from mentee_device.relocate import migrate as migrating
 from mentee_device.relocate.migrate import Migrated
-from mentee_device.runs.base_logits import GOLDEN_LOGITS, REPLAY_LOGITS
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.settings import SettingRows

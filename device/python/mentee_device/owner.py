@@ -19,6 +19,7 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Samples, preprocess
 from mentee_device.core.learner import Learner, LearningError
 from mentee_device.folder import FEATURES, migrate_store
+from mentee_device.guard.answers import Answers, answer
 from mentee_device.labels import assign
 from mentee_device.labels.assign import Guess, GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED, Mentor
@@ -30,7 +31,6 @@ from mentee_device.relocate.merge import Merged
 from mentee_device.relocate.migrate import Migrated
 from mentee_device.runs import unlearn as unlearning
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.guard import Answers, answer
 from mentee_device.runs.plan import Plan
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device.guard.base_logits import REPLAY_LOGITS
 from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
-from mentee_device.runs.base_logits import REPLAY_LOGITS
 from mentee_device.runs.clusters import clusters, shares
 from mentee_device.runs.plan import Plan, ResolvedPlan
 from mentee_device.runs.replay import answered, mentor_knows_more

@@ -5,8 +5,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
-from mentee_device import Bundle
+from mentee_device import Budget, Bundle, Owner, Plan
 from mentee_device.state.store import Store
 
 from benchmarks.crashes.acknowledged import Acknowledged, examine, kept_in
@@ -22,6 +23,9 @@ def test_kills_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path)
     assert (count.tries, count.lost, count.unreadable, count.mended, heard.notes) == (6, [], [], [], [])
     assert heard.lines > 0
 
+    with Owner(bundle, tmp_path / "killed") as me:  # under load a child may be killed before it has learnt anything
+        me.add(bundle.golden().take(np.arange(3)))
+        me.resume() if me.paused else me.learn(Plan(budget=Budget(steps=1)))
     heard.samples.add(10**6)
     heard.current = 10**6
     heard.gone.add(

@@ -14,7 +14,8 @@ import zlib
 from pathlib import Path
 
 from mentee_device.bundle import manifest as manifests
-from mentee_device.bundle.manifest import BundleError, FileEntry, Manifest
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.manifest import FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.bundle.signature import check_signature
 from mentee_device.files import sha256_of

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from mentee_device.bundle.archive import Bundle
 from mentee_device.cli.inputs import Report, open_owner, read_arrays, read_samples
 from mentee_device.core.learner import Learner
+from mentee_device.guard.answers import DONT_KNOW, answer
 from mentee_device.owner import Owner
-from mentee_device.runs.guard import DONT_KNOW, answer
 from mentee_device.runs.settings import SettingError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.manifest import BundleError
+from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
 from mentee_device.cli.parser import ALIASES, make_parser

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.inputs import Batch
-from mentee_device.bundle.manifest import BundleError, Graph
+from mentee_device.bundle.manifest import Graph
 from mentee_device.core import runtime
 from mentee_device.core.private_file import private_file
 from mentee_device.files import replacing

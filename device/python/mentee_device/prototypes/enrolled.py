@@ -15,8 +15,8 @@ from safetensors.numpy import load, save
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, preprocess
 from mentee_device.core.learner import Learner
+from mentee_device.guard.answers import DONT_KNOW, answer, softmax
 from mentee_device.prototypes.enrolment import Enrolment, Recognised
-from mentee_device.runs.guard import DONT_KNOW, answer, softmax
 from mentee_device.runs.settings import Settings
 from mentee_device.state.base import Base, refit, same_samples
 from mentee_device.state.database import Damaged, StateError

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner
-from mentee_device.runs.guard import Limits, judge, measure, softmax
+from mentee_device.guard.answers import softmax
+from mentee_device.guard.measures import Limits, judge, measure
 from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.runs.replay import Answered
 from mentee_device.runs.run import Done, OnProgress, Progress, Run

@@ -6,7 +6,7 @@ Axes: N samples, K classes.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mentee_device.bundle.manifest import BundleError
+from mentee_device.bundle.errors import BundleError
 from mentee_device.core.learner import Learner, LearningError
 from mentee_device.core.session import read_parameters
 from mentee_device.core.snapshot import Snapshot

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.core.learner import Learner
-from mentee_device.runs.golden import Golden, Verdict
+from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.settings import Settings
 from mentee_device.state.database import StateError
 from mentee_device.state.device_state import DeviceState

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import Supervision
 from mentee_device.core.learner import Learner
-from mentee_device.runs.base_logits import REPLAY_LOGITS
+from mentee_device.guard.base_logits import REPLAY_LOGITS
 from mentee_device.state.device_state import DeviceState
 
 OWN, MENTOR, AUTO = "own", "mentor", "auto"

@@ -9,8 +9,8 @@ import numpy as np
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
 from mentee_device.core.learner import Learner, LearningError
+from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.current import go_to_current
-from mentee_device.runs.golden import Golden, Verdict
 from mentee_device.runs.interpolation import judged
 from mentee_device.runs.plan import Plan, ResolvedPlan
 from mentee_device.runs.replay import remembered_answers

@@ -1,7 +1,7 @@
 """The tables of a state, and how an older format becomes this one.
 
 FORMAT 1 was a single file with one row of parameters; `upgrade_file` turns it into a folder of format 2, with that row as its
-version 1. Raise FORMAT with any change of the tables, and teach `upgrade` the step.
+version 1. Raise FORMAT with any change of the tables.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ MERGING = "merging"  # in the folder, while another device's state is read
 OLD = "format-1.sqlite"  # that file, once it lies in its folder
 
 
-def upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings an opened state to FORMAT, in one transaction. Raises StateError for a newer format."""
+def require_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StateError for an opened state of another format than FORMAT."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
         raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")

@@ -7,7 +7,6 @@ did, or refuses in one line and leaves everything as it was. Order is by number;
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mentee_device.files import UNFINISHED, sync_folder
+from mentee_device.files import sync_folder
 from mentee_device.state import database
-from mentee_device.state import schema as tables
 from mentee_device.state.database import Damaged, StateError, translated
 from mentee_device.state.encryption import Seal
 from mentee_device.state.lock import Lock, StateLocked
-from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
+from mentee_device.state.opening import open_database, refuse_strangers, sweep
+from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
 
 BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
@@ -47,8 +46,6 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str], bundle: str | None, key: bytes | None = None) -> None:
         self.folder = Path(folder)
-        self._wanted = bundle
-        self.bundle = bundle or ""
         self.seal = Seal(key)
         self.notes: list[str] = []
         self._depth = 0
@@ -57,8 +54,8 @@ class Store:
         if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
             raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
-            upgraded = self._upgraded()
-            self._refuse_strangers()
+            upgraded = None if self.folder.is_dir() else upgrade_file(self.folder, self.seal, bundle)
+            refuse_strangers(self.folder)
             new = not self.folder.is_dir()
             self.folder.mkdir(mode=0o700, exist_ok=True)
             if new:
@@ -69,10 +66,11 @@ class Store:
         except OSError as error:
             raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
-            self._connection = self._open()
+            self._connection = open_database(self.folder, self.seal, bundle, self.notes)
             self.closed = False
             try:
-                self._sweep()
+                self.bundle = str(self.rows("SELECT bundle FROM state")[0][0])
+                sweep(self.folder)
                 self._backed_up = database.revision_of(self.folder / BACKUP)  # the last process may have been killed
                 for line in (upgraded, *self.notes):
                     if line:
@@ -90,92 +88,6 @@ class Store:
         except BaseException:
             self._lock.release()
             raise
-
-    # opening
-
-    def _upgraded(self) -> str | None:
-        if not self.folder.is_dir():
-            return tables.upgrade_file(self.folder, self.seal, self._wanted)
-        return None
-
-    def _sweep(self) -> None:
-        """Removes what a killed process left unfinished."""
-        for name in (DATABASE, BACKUP):
-            for unfinished in self.folder.glob(UNFINISHED.format(name)):
-                unfinished.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
-
-    def _open(self) -> sqlite3.Connection:
-        path, backup = self.folder / DATABASE, self.folder / BACKUP
-        if not path.exists() and not backup.exists():
-            database.create(path, SCHEMA, FORMAT, self._fill)
-        try:
-            if not path.exists():
-                raise Damaged(f"{path} is gone")
-            return self._fitting(database.connect(path), path)
-        except Damaged as damage:
-            if not backup.exists():
-                raise
-            self._fitting(database.look(backup), backup).close()  # one that is damaged or not ours replaces nothing
-            aside = database.set_aside(path)
-            database.put_back(backup, path)
-            connection = self._fitting(database.connect(path), path)
-            left = f"; the damaged file is now {aside.name}" if aside.exists() else ""
-            (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
-            self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{left}")
-            return connection
-
-    def _fitting(self, connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-        """Checks that it is of our format, whole, and for our bundle and key; else closes it. Raises Damaged, StateError."""
-        try:
-            tables.upgrade(connection, path)
-            self._require_tables(connection, path)
-            self._require_ours(connection)
-            return connection
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error, path) from error
-            raise
-
-    def _require_tables(self, connection: sqlite3.Connection, path: Path) -> None:
-        wanted = {line.split()[2] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
-        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        rows = connection.execute("SELECT count(*) FROM state").fetchone() if "state" in found else (0,)
-        if wanted - found or rows != (1,):
-            raise Damaged(f"{path} lacks {sorted(wanted - found) or 'its first row'}: restore a copy or delete it")
-
-    def _refuse_strangers(self) -> None:
-        """Before anything is made in a folder that is not a state's."""
-        if not self.folder.is_dir() or any((self.folder / name).exists() for name in (DATABASE, BACKUP)):
-            return
-        unfinished = {path.name for path in self.folder.glob(UNFINISHED.format(DATABASE))}
-        found = sorted({*os.listdir(self.folder)} - {LOCK} - unfinished)
-        if found:
-            raise StateError(
-                f"{self.folder} holds {found[0]!r} but no state: give an empty or new folder, or restore {DATABASE}"
-            )
-
-    def _fill(self, connection: sqlite3.Connection) -> None:
-        check = self.seal.close(KEY_WORDS, "key")
-        connection.execute("INSERT INTO state VALUES (1, ?, 0, 0, ?)", (self.bundle, check))
-
-    def _require_ours(self, connection: sqlite3.Connection) -> None:
-        bundle, check = connection.execute("SELECT bundle, key_check FROM state").fetchone()
-        if self.seal.keyed == (check == KEY_WORDS):
-            wanted = "was made without a key" if self.seal.keyed else "is encrypted: its key is needed"
-            raise StateError(f"{self.folder} {wanted}")
-        try:
-            self.seal.open(check, "key")
-        except StateError as error:
-            raise StateError(f"{self.folder} is encrypted under another key") from error
-        if self._wanted is None:
-            self.bundle = bundle
-        elif bundle != self.bundle:
-            raise StateError(
-                f"{self.folder} belongs to bundle {bundle[:12]}…, this one is {self.bundle[:12]}…: "
-                "use the bundle it was learned on, or start a new state"
-            )
 
     # writing and reading
 
@@ -314,7 +226,7 @@ class Store:
                 "wiped when the state is opened next"
             )
         (self.folder / BACKUP).unlink(missing_ok=True)
-        for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
+        for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / OLD):
             old.unlink(missing_ok=True)
         sync_folder(self.folder)  # before it is on record that they are gone
         self.set(SCRUB, None)

@@ -5,8 +5,8 @@ from typing import Any
 
 from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner, LearningError
-from mentee_device.runs.base_logits import GOLDEN_LOGITS
-from mentee_device.runs.guard import Limits, Measured, judge, measure
+from mentee_device.guard.base_logits import GOLDEN_LOGITS
+from mentee_device.guard.measures import Limits, Measured, judge, measure
 from mentee_device.state.device_state import DeviceState
 
 
