@@ -10,7 +10,7 @@ import pytest
 from mentee_device import Budget, Bundle, Owner, Plan
 from mentee_device.state.store import Store
 
-from benchmarks.crashes.acknowledged import Acknowledged, examine, kept_in
+from benchmarks.crashes.acknowledged import Acknowledged, examine, samples_in
 from benchmarks.crashes.disk_trace import STRACE, Create, Rename, Resize, Said, Sync, Unlink, Write, parse
 from benchmarks.crashes.kills import kill
 from benchmarks.crashes.power_cuts import Disk, File, cut
@@ -29,7 +29,7 @@ def test_kills_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path)
     heard.samples.add(10**6)
     heard.current = 10**6
     heard.gone.add(
-        min(set.intersection(*(kept_in(tmp_path / "killed" / name) for name in ("state.sqlite", "backup.sqlite"))))
+        min(set.intersection(*(samples_in(tmp_path / "killed" / name) for name in ("state.sqlite", "backup.sqlite"))))
     )
     lost, unreadable, _ = examine(tmp_path / "killed", bundle.manifest.id, heard)
     assert (
