@@ -62,7 +62,7 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
     with store:
         versions = Versions(store)
         for version in versions.all():
-            if version.status in ("kept", "candidate"):
+            if version.status in ("accepted", "candidate"):
                 try:
                     versions.snapshot(version.number)
                 except StateError as error:
@@ -83,7 +83,7 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
         present = {row for (row,) in store.rows("SELECT number FROM samples")}
         for copy in [path for name in (DATABASE, BACKUP) if (path := store.folder / name).is_file()]:
             try:
-                lost += [f"sample {one} is still in {copy.name}" for one in sorted(heard.gone & kept_in(copy))]
+                lost += [f"sample {one} is still in {copy.name}" for one in sorted(heard.gone & samples_in(copy))]
             except sqlite3.Error as error:
                 unreadable.append(f"{copy.name}: {error}")
         lost += [f"sample {one}" for one in sorted(heard.samples - (present | evicted))]
@@ -91,7 +91,7 @@ def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], 
         return lost, unreadable, list(store.notes)
 
 
-def kept_in(database: Path) -> set[int]:
+def samples_in(database: Path) -> set[int]:
     with contextlib.closing(sqlite3.connect(database)) as connection:
         return {number for (number,) in connection.execute("SELECT number FROM samples")}
 

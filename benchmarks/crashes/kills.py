@@ -20,7 +20,7 @@ then goes on, recorded as well. What it takes for granted: sectors are whole, an
 --lying is the control: cuts with a drive that has synced nothing; they must lose something.
 
 Lost: an acknowledged sample, saved step or decided version is not there, or not with the digest it had, or a sample that was
-forgotten is. Unreadable: the folder or its backup does not open, or a kept checkpoint is not intact. Mended: it opened, but
+unlearned is. Unreadable: the folder or its backup does not open, or an accepted checkpoint is not intact. Mended: it opened, but
 had to say that it went back to something older.
 """
 

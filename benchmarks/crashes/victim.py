@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from mentee_device import Budget, Bundle, Owner, Progress, Samples
+from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples
 
 
 def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) -> None:
@@ -25,7 +25,7 @@ def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) 
         for note in owner.notes:
             print("note", note, flush=True)
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if progress.saved == owner.learner.step and progress.fraction < 1:
                 candidate = max(version.number for version in owner.versions.all())
                 say("saved", candidate, progress.done.steps)
@@ -35,16 +35,21 @@ def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) 
 
         say("open", owner.versions.current)
         if owner.paused is not None:
-            tell(owner.resume(watch).number)
+            tell(owner.resume(on_progress=on_progress).number)
         for _ in itertools.count() if turns is None else range(turns):
             rows = generator.integers(0, len(golden), 3)
             noisy = golden.input[rows] ^ generator.integers(0, 2, golden.input[rows].shape, dtype=np.uint8)
             say("samples", *owner.add(Samples(noisy, golden.labels[rows])))
-            tell(owner.learn(Budget(steps=int(generator.integers(2, 9))), save_every=2, batch=4, watch=watch).number)
+            tell(
+                owner.learn(
+                    Plan(budget=Budget(steps=int(generator.integers(2, 9))), save_every=2, batch=4),
+                    on_progress=on_progress,
+                ).number
+            )
             if generator.random() < 0.1:
-                gone = [int(generator.choice([one.number for one in owner.kept.all()][-6:]))]
+                gone = [int(generator.choice([one.number for one in owner.samples.all()][-6:]))]
                 say("undoing", *gone)
-                say("undone", owner.forget(gone).current, *gone)
+                say("undone", owner.unlearn(gone).current, *gone)
             elif generator.random() < 0.1 and owner.versions.current:
                 say("undoing")
                 say("undone", owner.roll_back())

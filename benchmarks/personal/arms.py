@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from mentee_device import Learner, Samples, Supervision
 from mentee_device.labels.pseudo_labels import probabilities
-from mentee_device.runs.grouping import shares
+from mentee_device.runs.clusters import shares
 from mentee_device.runs.replay import own_answers
 from numpy.typing import NDArray
 

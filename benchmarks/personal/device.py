@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mentee_device import Bundle, Learner, Owner, Samples
+from mentee_device import Bundle, Learner, Owner, Plan, Samples
 from mentee_device.bundle.samples import UNLABELLED
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
@@ -53,7 +53,7 @@ def by_program(learner: Learner, arm: Arm, owner: Draw, draw: int) -> Answer:
         program.add(owner.labelled)
         program.add(Samples(owner.unlabelled, np.full(len(owner.unlabelled), UNLABELLED)))
         program.set(**arm.settings)
-        program.learn(learning_rate=arm.learning_rate, seed=draw)
+        program.learn(Plan(learning_rate=arm.learning_rate, seed=draw))
         learner.restore(program.learner.snapshot())
     return base(learner)
 

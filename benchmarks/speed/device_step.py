@@ -224,7 +224,7 @@ def compare(bundle: Path, checkpoint: Path, rounds: int, steps: int, processes: 
         feeds: dict[int, dict[str, Tensor]] = {}
         for size in BATCHES:
             arrays = mixed(opened.manifest, *batch_of(learner, size), 1.0, {})
-            feeds[size] = {name: torch.from_numpy(value) for name, value in arrays.items()}
+            feeds[size] = {name: torch.from_numpy(value) for name, value in arrays.feeds().items()}
             save_file(feeds[size], Path(scratch) / f"{size}.safetensors")
         mentee = TorchMentee.load(checkpoint)
         mentee.prepare(optimizer_of(opened.folder))

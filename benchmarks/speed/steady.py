@@ -35,7 +35,7 @@ def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
 def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
     """Of each tenth of the run: median milliseconds a step, mean with saving (of the clock, of the processor), and resident
     MB at its end."""
-    from mentee_device import Budget, Bundle, Owner, Progress
+    from mentee_device import Budget, Bundle, Owner, Plan, Progress
 
     tenth = steps // 10
     marks: list[tuple[float, float, float]] = []
@@ -45,14 +45,14 @@ def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
         golden = opened.golden()
         owner.add(golden)
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if progress.done.steps % tenth == 0:
                 marks.append((time.perf_counter(), time.process_time(), memory_mib("VmRSS")))
 
         began = (time.perf_counter(), time.process_time())
-        update = owner.learn(Budget(steps=10 * tenth), watch=watch)
+        result = owner.learn(Plan(budget=Budget(steps=10 * tenth)), on_progress=on_progress)
     return {
-        "median_ms": [statistics.median(update.milliseconds[at : at + tenth]) for at in range(0, 10 * tenth, tenth)],
+        "median_ms": [statistics.median(result.milliseconds[at : at + tenth]) for at in range(0, 10 * tenth, tenth)],
         "mean_ms_with_saving": per_step(began[0], [clock for clock, *_ in marks], tenth),
         "mean_cpu_ms_with_saving": per_step(began[1], [cpu for _, cpu, _ in marks], tenth),
         "resident_mb": [size for *_, size in marks],

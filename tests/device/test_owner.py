@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, StateError
+from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, SampleError, Samples, StateError
 from mentee_device.runs.run import Progress
 from mentee_device.runs.settings import SettingError
-from mentee_device.state.sample_store import SOURCES, About
+from mentee_device.state.about import SOURCES, About
 from safetensors.numpy import load_file, save_file
 
 from tests.device.sealing import reseal
@@ -32,12 +32,12 @@ def labelled(owner: Samples) -> Samples:
 
 def test_a_run_is_the_learners_own(bundle: Bundle, owner: Samples, me: Owner) -> None:
     me.add(owner)
-    learned = me.learn(Budget(steps=7), seed=3, knobs={"beta": 0.2})
+    learned = me.learn(Plan(budget=Budget(steps=7), seed=3, knobs={"beta": 0.2}))
     by_hand = Learner(bundle)
     expected = by_hand.learn(labelled(owner), 7, seed=3, beta=0.2)
     assert me.learner.snapshot() == by_hand.snapshot()
     assert (learned.first, learned.last, learned.steps) == (expected.first, expected.last, 7)
-    assert learned.status == "kept"
+    assert learned.status == "accepted"
     assert learned.golden_after == by_hand.evaluate_golden()
     assert learned.golden_base == learned.golden_before == bundle.manifest.accuracy["golden"]
 
@@ -48,11 +48,11 @@ def test_curves_weights_and_settings_reach_every_step(bundle: Bundle, owner: Sam
     me.add(samples.take(np.arange(6, 11)), "pseudo", 0.25)
     me.set(gamma=2.0)
 
-    def watch(progress: Progress) -> None:
+    def on_progress(progress: Progress) -> None:
         if progress.done.steps == 2:
             me.set(gamma=[[0, 0.0], [1, 4.0]])
 
-    me.learn(Budget(steps=4), batch=11, knobs={"alpha": [[0, 1], [1, 0]]}, watch=watch)
+    me.learn(Plan(budget=Budget(steps=4), batch=11, knobs={"alpha": [[0, 1], [1, 0]]}), on_progress=on_progress)
     by_hand, weights = Learner(bundle), np.r_[np.ones(6), np.full(5, 0.25)].astype(np.float32)
     for alpha, gamma in ((1, 2), (0.75, 2), (0.5, 2), (0.25, 3)):
         rows = by_hand.draw(np.arange(11), 11)
@@ -83,7 +83,7 @@ def test_the_guard_drops_what_falls_too_far_and_says_why(bundle: Bundle, me: Own
     me.set(golden_drop=0.0, agreement_least=0.9)
     me.add(wrong)
     base = me.learner.snapshot()
-    dropped = me.learn(Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01)
+    dropped = me.learn(Plan(budget=Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01))
     assert dropped.status == "dropped"
     assert "agrees with the base" in dropped.why
     assert me.versions.current == 0
@@ -93,8 +93,8 @@ def test_the_guard_drops_what_falls_too_far_and_says_why(bundle: Bundle, me: Own
     with pytest.raises(StateError, match="no checkpoint any more"):
         me.roll_back(dropped.number)
     me.set(golden_drop=1.0, agreement_least=None)
-    kept = me.learn(Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01)
-    assert (kept.status, me.versions.current) == ("kept", kept.number)
+    kept = me.learn(Plan(budget=Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01))
+    assert (kept.status, me.versions.current) == ("accepted", kept.number)
 
 
 def test_paused_and_resumed_anywhere_equals_uninterrupted(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
@@ -104,18 +104,18 @@ def test_paused_and_resumed_anywhere_equals_uninterrupted(bundle: Bundle, owner:
             me.set(golden_drop=1.0, replay="mentor")
             me.add(owner)
 
-            def watch(progress: Progress, me: Owner = me, stops: tuple[int, ...] = stops) -> None:
+            def on_progress(progress: Progress, me: Owner = me, stops: tuple[int, ...] = stops) -> None:
                 if progress.done.steps in stops:
                     me.pause()
 
-            update = me.learn(Budget(steps=9), watch=watch, knobs={"beta": [[0, 1], [1, 0]]})
+            result = me.learn(Plan(budget=Budget(steps=9), knobs={"beta": [[0, 1], [1, 0]]}), on_progress=on_progress)
             for _ in stops:
-                assert update.status == "paused"
+                assert result.status == "paused"
                 assert me.learner.step == 0
                 with pytest.raises(LearningError, match="unfinished"):
                     me.learn()
-                update = me.resume(watch)
-            assert update.status == "kept"
+                result = me.resume(on_progress=on_progress)
+            assert result.status == "accepted"
             snapshots.append(me.learner.snapshot())
     assert snapshots[0] == snapshots[1]
 
@@ -126,9 +126,9 @@ def test_pause_from_another_thread_and_discard(owner: Samples, me: Owner) -> Non
     begun = threading.Event()
     other = threading.Thread(target=lambda: (begun.wait(), me.pause()))
     other.start()
-    update = me.learn(Budget(seconds=600), watch=lambda _: begun.set())
+    result = me.learn(Plan(budget=Budget(seconds=600)), on_progress=lambda _: begun.set())
     other.join()
-    assert update.status == "paused"
+    assert result.status == "paused"
     me.discard()
     assert me.learner.snapshot() == base
     with pytest.raises(LearningError, match="nothing to resume"):
@@ -138,20 +138,20 @@ def test_pause_from_another_thread_and_discard(owner: Samples, me: Owner) -> Non
 def test_within_a_run_nothing_else_starts(owner: Samples, me: Owner) -> None:
     me.add(owner)
 
-    def watch(_: Progress) -> None:
+    def on_progress(_: Progress) -> None:
         with pytest.raises(LearningError, match="pause it first"):
             me.predict(owner.input)
         with pytest.raises(LearningError, match="pause it first"):
             me.roll_back()
 
-    assert me.learn(Budget(steps=1), watch=watch).status == "kept"
+    assert me.learn(Plan(budget=Budget(steps=1)), on_progress=on_progress).status == "accepted"
 
 
 def test_rolling_back_and_resetting(owner: Samples, me: Owner) -> None:
     me.add(owner)
     snapshots = [me.learner.snapshot()]
     for _ in range(3):
-        me.learn(Budget(steps=1))
+        me.learn(Plan(budget=Budget(steps=1)))
         snapshots.append(me.learner.snapshot())
     assert me.roll_back() == 2
     assert me.learner.snapshot() == snapshots[2]
@@ -165,53 +165,53 @@ def test_rolling_back_and_resetting(owner: Samples, me: Owner) -> None:
     with pytest.raises(StateError, match="no version 9"):
         me.roll_back(9)
     me.set(most_versions=1)
-    me.learn(Budget(steps=1))
-    assert [version.status for version in me.versions.all()] == ["pruned", "pruned", "pruned", "kept"]
+    me.learn(Plan(budget=Budget(steps=1)))
+    assert [version.status for version in me.versions.all()] == ["pruned", "pruned", "pruned", "accepted"]
     assert me.roll_back() == 0
 
 
-def test_forgetting_equals_never_having_learnt(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
+def test_unlearning_equals_never_having_learnt(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
     samples = labelled(owner)
     first, second = samples.take(np.arange(3)), samples.take(np.arange(3, 6))
     with Owner(bundle, tmp_path / "me") as me, Owner(bundle, tmp_path / "never") as never:
         for one in (me, never):
             one.set(golden_drop=1.0)
             one.add(first)
-            one.learn(Budget(steps=4))
+            one.learn(Plan(budget=Budget(steps=4)))
         regretted = me.add(second)
-        me.learn(Budget(steps=3))  # on all six
-        never.learn(Budget(steps=3))
+        me.learn(Plan(budget=Budget(steps=3)))  # on all six
+        never.learn(Plan(budget=Budget(steps=3)))
         assert me.learner.snapshot() != never.learner.snapshot()
-        me.forget(regretted)
+        me.unlearn(regretted)
         assert me.learner.snapshot() == never.learner.snapshot()
 
 
-def test_forgetting_what_came_last_goes_back_and_replays_the_rest(owner: Samples, bundle: Bundle, me: Owner) -> None:
+def test_unlearning_what_came_last_goes_back_and_replays_the_rest(owner: Samples, bundle: Bundle, me: Owner) -> None:
     samples = labelled(owner)
     me.add(samples.take(np.arange(3)))
-    me.learn(Budget(steps=4))
+    me.learn(Plan(budget=Budget(steps=4)))
     first = me.versions.snapshot(1)
     late = me.add(samples.take(np.arange(3, 6)))
-    me.learn(Budget(steps=3), late)
+    me.learn(Plan(budget=Budget(steps=3), samples=late))
     more = me.add(samples.take(np.arange(6, 9)))
-    me.learn(Budget(steps=2), more)
-    gone = me.forget(late)
+    me.learn(Plan(budget=Budget(steps=2), samples=more))
+    gone = me.unlearn(late)
     assert gone.versions == [2, 3]
     assert gone.current == 4
     by_hand = Learner(bundle)
     by_hand.restore(first)
     by_hand.learn(samples.take(np.arange(6, 9)), 5)  # as many steps as the two runs had
     assert me.learner.snapshot() == by_hand.snapshot()
-    assert [one.number for one in me.kept.all()] == [1, 2, 3, 7, 8, 9]
+    assert [one.number for one in me.samples.all()] == [1, 2, 3, 7, 8, 9]
 
-    everything = me.forget(matching=lambda one: one.source == "owner")
+    everything = me.unlearn(matching=lambda one: one.source == "owner")
     assert (everything.current, everything.replay) == (0, None)
-    assert me.kept.all() == []
+    assert me.samples.all() == []
     with pytest.raises(StateError, match="no sample 77"):
-        me.forget([77])
+        me.unlearn([77])
 
 
-def test_a_forgetting_that_is_cut_off_has_forgotten(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
+def test_an_unlearning_that_is_cut_off_has_unlearned(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -221,20 +221,20 @@ def test_a_forgetting_that_is_cut_off_has_forgotten(bundle: Bundle, owner: Sampl
     with Owner(bundle, tmp_path / "me") as me:
         me.set(golden_drop=1.0)
         me.add(owner)
-        me.learn(Budget(steps=3))
+        me.learn(Plan(budget=Budget(steps=3)))
         with pytest.raises(Killed):
-            me.forget([1], watch=kill)
+            me.unlearn([1], on_progress=kill)
     with Owner(bundle, tmp_path / "me") as me:
-        assert (me.versions.current, me.versions.get(1).status) == (0, "forgotten")
-        assert 1 not in {one.number for one in me.kept.all()}
-        assert me.resume().status == "kept"
+        assert (me.versions.current, me.versions.get(1).status) == (0, "unlearned")
+        assert 1 not in {one.number for one in me.samples.all()}
+        assert me.resume().status == "accepted"
         assert 1 not in me.versions.get(me.versions.current).learned
 
 
 def test_a_stream_is_one_pass(bundle: Bundle, owner: Samples, me: Owner) -> None:
     samples = labelled(owner)  # 11
-    updates = me.stream(samples, every=4, batch=2)
-    assert [(update.status, update.steps) for update in updates] == [("kept", 2), ("kept", 2)]
+    results = me.stream(samples, every=4, plan=Plan(batch=2))
+    assert [(result.status, result.steps) for result in results] == [("accepted", 2), ("accepted", 2)]
     by_hand = Learner(bundle)
     for start in range(0, 8, 2):
         rows = np.arange(start, start + 2)
@@ -242,10 +242,10 @@ def test_a_stream_is_one_pass(bundle: Bundle, owner: Samples, me: Owner) -> None
             samples.take(rows), by_hand.draw_replay(16), owner_weight=4.0, weights=np.ones(2, np.float32)
         )
     assert me.learner.snapshot() == by_hand.snapshot()
-    assert me.unlearnt() == [9, 10, 11]
+    assert me.waiting() == [9, 10, 11]
     assert me.stream(samples.take(np.arange(0)), every=4) == []
-    (update,) = me.stream(Samples(255 - samples.input[:1], samples.labels[:1]), every=4)
-    assert (update.steps, me.unlearnt()) == (1, [])
+    (result,) = me.stream(Samples(255 - samples.input[:1], samples.labels[:1]), every=4)
+    assert (result.steps, me.waiting()) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_stream_is_one_pass(bundle: Bundle, owner: Samples, me: Owner) -> None
 )
 def test_other_bounds_end_a_run(owner: Samples, me: Owner, budget: Budget, steps: int) -> None:
     me.add(owner)
-    assert me.learn(budget).steps == steps
+    assert me.learn(Plan(budget=budget)).steps == steps
 
 
 def test_samples_make_room_in_the_stated_order(me: Owner) -> None:
@@ -274,10 +274,10 @@ def test_samples_make_room_in_the_stated_order(me: Owner) -> None:
             crowd = Counter(one.label for one in present)
             rank = {"none": 0, "owner": 2}
             present.remove(min(present, key=lambda one: (rank.get(one.source, 1), -crowd[one.label], one.number)))
-        assert [one.number for one in me.kept.all()] == [one.number for one in present], round
-    me.set(most_sample_bytes=3 * me.kept.all()[0].bytes)
+        assert [one.number for one in me.samples.all()] == [one.number for one in present], round
+    me.set(most_sample_bytes=3 * me.samples.all()[0].bytes)
     me.add(Samples(np.zeros((1, 1, 8, 8), np.uint8), np.array([2])))
-    assert len(me.kept.all()) == 3
+    assert len(me.samples.all()) == 3
     assert "others had to go" in me.log(1)[0].line
 
 
@@ -286,7 +286,7 @@ def test_the_last_word_on_a_sample_counts_but_a_guess_never_beats_the_owner(owne
 
     def say(label: int, source: str, weight: float = 1.0) -> tuple[int, str, float]:
         assert me.add(Samples(one.input, np.array([label])), source, weight) == [1]
-        (about,) = me.kept.all()
+        (about,) = me.samples.all()
         return about.label, about.source, about.weight
 
     assert say(-1, "owner") == (-1, "none", 1.0)
@@ -304,13 +304,13 @@ def test_raw_and_preprocessed_samples_are_kept_side_by_side(bundle: Bundle, owne
     logits = np.arange(20, dtype=np.float32).reshape(2, 10)
     raw = me.add(owner.take(np.arange(2, 4)))
     prepared = me.add(Samples(ready, owner.labels[:2]), "mentor", 0.5, logits)
-    np.testing.assert_array_equal(me.kept.read(raw)[0].input, owner.input[2:4])
-    both, weights = me.kept.read([*prepared, *raw])
+    np.testing.assert_array_equal(me.samples.read(raw)[0].input, owner.input[2:4])
+    both, weights = me.samples.read([*prepared, *raw])
     np.testing.assert_array_equal(both.input[:2], ready)
     np.testing.assert_allclose(me.predict(both.input).logits, me.predict(owner.input[:4]).logits, atol=1e-5)
     assert weights.tolist() == [0.5, 0.5, 1, 1]
-    np.testing.assert_array_equal(me.kept.mentor_logits(prepared[1]), logits[1])
-    assert me.kept.mentor_logits(raw[0]) is None
+    np.testing.assert_array_equal(me.samples.mentor_logits(prepared[1]), logits[1])
+    assert me.samples.mentor_logits(raw[0]) is None
 
 
 def test_rails_of_the_answers(bundle: Bundle, owner: Samples, me: Owner) -> None:
@@ -359,9 +359,9 @@ def test_mistakes_change_nothing(bundle: Bundle, owner: Samples, me: Owner) -> N
         ({"samples": [6]}, "none of the run's samples has a label"),
     ):
         with pytest.raises(LearningError, match=match):
-            me.learn(**options)
+            me.learn(Plan(**options))
     with pytest.raises(StateError, match="no sample 99"):
-        me.learn(samples=[1, 99])
+        me.learn(Plan(samples=[1, 99]))
     for changes, match in (
         ({"golden_drop": 2}, "golden_drop is 2"),
         ({"golden_drop": None}, "golden_drop is None"),
@@ -379,10 +379,10 @@ def test_mistakes_change_nothing(bundle: Bundle, owner: Samples, me: Owner) -> N
 
 def test_a_step_that_blows_up_drops_the_run(owner: Samples, me: Owner) -> None:
     me.add(owner)
-    me.learn(Budget(steps=2))
+    me.learn(Plan(budget=Budget(steps=2)))
     good = me.learner.snapshot()
     with pytest.raises(LearningError, match="not finite"):
-        me.learn(Budget(steps=5), knobs={"alpha": [[0, 1], [0.5, 1], [0.5, 1e38]]})
+        me.learn(Plan(budget=Budget(steps=5), knobs={"alpha": [[0, 1], [0.5, 1], [0.5, 1e38]]}))
     assert me.learner.snapshot() == good
     assert (me.paused, me.versions.get(2).status, me.log(1)[0].event) == (None, "dropped", "dropped")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mentee_device import Budget, Bundle, BundleError, Learner, Owner, SampleError, Samples
+from mentee_device import Budget, Bundle, BundleError, Learner, Owner, Plan, SampleError, Samples
 from mentee_device.bundle.samples import preprocess
 from safetensors.torch import load_file, save_file
 
@@ -111,7 +111,7 @@ def test_the_device_learns_on_raw_samples_beside_the_replay(
         me.set(golden_drop=1.0)
         before = me.evaluate(owner.input, owner.labels)
         me.add(owner)
-        learned = me.learn(Budget(steps=40), learning_rate=0.02, seed=0, knobs={"beta": 0.0})
+        learned = me.learn(Plan(budget=Budget(steps=40), learning_rate=0.02, seed=0, knobs={"beta": 0.0}))
         assert learned.last["ce"] < 0.7 * learned.first["ce"]
         assert me.evaluate(owner.input, owner.labels) > max(before, 0.6)
         personal = me.predict(owner.input).logits

@@ -6,28 +6,26 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle
+from mentee_device import Bundle, GuessRules, Plan, Settings, Watch
 
 from tests.device.program import ENVIRONMENT, command
 from tests.paths import ROOT
 from tests.waiting import PATIENCE, wait_until
 
-FORBIDDEN = ("torch", "onnx", "onnxscript", "objective", "mentor", "mentee", "distill", "export", "data", "configs")
-COSTLY = ("numpy.random", "_hashlib")  # 2.9 and 3.6 MB of resident memory
+FORBIDDEN = ("torch", "onnx", "onnxscript", "mentor_mentee", "mentor", "mentee", "distill", "export", "demo")
 DEVICE_PYTHON = ROOT / ".venv" / "device" / "bin" / "python"
 ALONE = f"""
 import importlib.util, sys
 found = [name for name in {FORBIDDEN} if importlib.util.find_spec(name) is not None]
 assert not found, found
 from mentee_device.cli.main import main
-code = main(sys.argv[1:])
-assert not set({COSTLY}) & set(sys.modules)
-sys.exit(code)
+sys.exit(main(sys.argv[1:]))
 """
 BESIDE_TORCH = f"""
 import importlib.util, sys
@@ -100,7 +98,7 @@ def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Pat
     rails = ("--set", "golden_drop=0.5", "--set", "confidence_floor=0.999")
     assert json.loads(run("settings", *every, "--state", state, *rails).stdout)["golden_drop"] == 0.5
     done = run("learn", *every, "--data", data_file, "--state", state, "--steps", 3, "--alpha", "[[0, 1], [1, 0.5]]")
-    assert json.loads(done.stdout)["status"] == "kept"
+    assert json.loads(done.stdout)["status"] == "accepted"
     told = json.loads(run("info", *every, "--state", state).stdout)
     assert told["state_step"] == 3
     assert told["samples_by_source"] == {"owner": 11, "none": 1}
@@ -110,15 +108,39 @@ def test_the_life_of_a_state(bundle_folder: Path, data_file: Path, tmp_path: Pat
     assert len(predicted["classes"]) == len(predicted["probability"]) == 12
     assert set(predicted["classes"]) == {"don't know"}
     assert json.loads(run("evaluate", *every, "--state", state).stdout)["step"] == 3
-    assert json.loads(run("reset", *every, "--state", state).stdout)["forgotten_steps"] == 3
+    assert json.loads(run("reset", *every, "--state", state).stdout)["undone_steps"] == 3
     assert "step  0" in run("evaluate", "--bundle", bundle_folder, "--state", state).stdout
     assert json.loads(run("rollback", *every, "--state", state, "--to", 1).stdout)["step"] == 3
     assert json.loads(run("add", *every, "--state", state, "--data", data_file).stdout)["samples"] == 12
-    gone = json.loads(run("forget", *every, "--state", state, "--all").stdout)
-    assert (gone["samples_forgotten"], gone["versions_forgotten"], gone["current"]) == (12, [1], 0)
-    assert "forgotten, from v0, step 3, 12 samples" in run("versions", *every[:2], "--state", state).stdout
+    gone = json.loads(run("unlearn", *every, "--state", state, "--all").stdout)
+    assert (gone["samples_unlearned"], gone["versions_unlearned"], gone["current"]) == (12, [1], 0)
+    assert "unlearned, from v0, step 3, 12 samples" in run("versions", *every[:2], "--state", state).stdout
     events = [entry["event"] for entry in json.loads(run("log", *every, "--state", state).stdout)["log"]]
-    assert events == ["settings", "samples", "run", "kept", "rollback", "rollback", "samples", "forget"]
+    assert events == ["settings", "samples", "run", "accepted", "rollback", "rollback", "samples", "unlearn"]
+
+
+def test_commands_answer_to_the_names_they_had(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
+    every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
+    assert json.loads(run("add", *every, "--data", data_file).stdout)["samples"] == 12
+    assert json.loads(run("forget", *every, "--samples", 1, 2).stdout)["samples_unlearned"] == 2
+    assert "already: there is nothing to migrate" in run("update", *every).stderr
+    shown = run("--help").stdout
+    assert "migrate" in shown
+    assert not {"update", "forget"} & set(shown.split())
+
+
+def test_help_describes_every_setting_and_option() -> None:
+    for command_name, kind, left_out in (
+        ("settings", Settings, ()),
+        ("learn", Plan, ("samples", "budget", "knobs", "once", "seed")),
+        ("guess", GuessRules, ()),
+        ("watch", Watch, ("seed",)),
+    ):
+        shown = " ".join(run(command_name, "--help").stdout.split())
+        for one in fields(kind):
+            if one.name not in left_out:
+                assert one.name in shown.replace("-", "_"), one.name
+                assert one.metadata["help"] in shown, one.name
 
 
 @pytest.fixture

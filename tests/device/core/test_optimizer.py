@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, BundleError, Learner, Owner
+from mentee_device import Budget, Bundle, BundleError, Learner, Owner, Plan
 from mentee_device.bundle import manifest as manifests
+from mentee_device.bundle.inputs import Batch
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.runs.run import Progress
 
@@ -47,7 +48,8 @@ def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
         session.learning_rate = bundle.manifest.learning_rate
         for number, feed in enumerate(batches):
             arrays = {name: value.numpy() for name, value in feed.named().items()}
-            loss = session.forward_backward(arrays)["loss"]
+            layers = {probe: arrays.pop(f"mentor_{probe}") for probe in bundle.manifest.probes}
+            loss = session.forward_backward(Batch(**arrays, activations=layers))["loss"]
             assert loss == pytest.approx(reference.backward(feed)[0].numpy(), rel=1e-5)  # of the batch, not its share
             session.apply()
             if number % 2:
@@ -86,18 +88,20 @@ def test_a_run_is_saved_and_paused_only_where_no_gradient_waits(folder: Path, tm
                 me.add(golden)
                 saves = []
 
-                def watch(progress: Progress, me: Owner = me, stop: int | None = stop, to: list[int] = saves) -> None:
+                def on_progress(
+                    progress: Progress, me: Owner = me, stop: int | None = stop, to: list[int] = saves
+                ) -> None:
                     to.append(progress.saved)
                     if progress.done.steps == stop:
                         me.pause()
 
-                update = me.learn(Budget(steps=7), watch=watch, **how)
+                result = me.learn(Plan(budget=Budget(steps=7), **how), on_progress=on_progress)
                 if stop:
-                    assert (update.status, update.steps) == ("paused", 4)
-                    update = me.resume()
+                    assert (result.status, result.steps) == ("paused", 4)
+                    result = me.resume()
                 else:
                     assert saves == [0, 2, 2, 4, 4, 6, 6]
-                assert update.status == "kept"
+                assert result.status == "accepted"
                 assert not me.learner.collecting
                 ends.append(me.learner.parameters())
     for name, value in ends[0].items():
@@ -117,7 +121,7 @@ def test_a_run_is_saved_and_paused_only_where_no_gradient_waits(folder: Path, tm
 )
 def test_an_optimizer_of_a_later_program_is_refused(folder: Path, field: str, value: object, said: str) -> None:
     raw = json.loads((folder / "manifest.json").read_text())
-    assert manifests.parse(raw).update == manifests.Update("sgd", 2, pytest.approx(50.0))
+    assert manifests.parse(raw).optimizer_step == manifests.OptimizerStep("sgd", 2, pytest.approx(50.0))
     raw["optimizer"][field] = value
     with pytest.raises(BundleError, match=said):
         manifests.parse(raw)
@@ -126,4 +130,4 @@ def test_an_optimizer_of_a_later_program_is_refused(folder: Path, field: str, va
 def test_a_manifest_from_before_all_that_is_read(folder: Path) -> None:
     raw = json.loads((folder / "manifest.json").read_text())
     raw["optimizer"] = {"name": "AdamW", "learning_rate": 0.001, "schedule": "constant"}
-    assert manifests.parse(raw).update == manifests.Update("adamw", 1, 1.0)
+    assert manifests.parse(raw).optimizer_step == manifests.OptimizerStep("adamw", 1, 1.0)

@@ -1,4 +1,4 @@
-"""Guessed labels, enrolment and what is normal in an owner's state: what is kept, learnt, undone, and survives."""
+"""Guessed labels, enrolment and what is normal in an owner's state: what is stored, learnt, undone, and survives."""
 
 import json
 from pathlib import Path
@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, Learner, SampleError, Samples, StateError
+from mentee_device import Bundle, GuessRules, Learner, Plan, SampleError, Samples, StateError
 from mentee_device.anomaly.normal import Watch
 from mentee_device.cli.main import main
-from mentee_device.labels.assign import EVIDENCE, streams
+from mentee_device.labels.assign import streams
+from mentee_device.labels.evidence import NAME as EVIDENCE
 from mentee_device.labels.pseudo_labels import GUESS_WEIGHT
 from mentee_device.owner import Owner
 from mentee_device.runs.budget import Budget
-from mentee_device.state.sample_store import About
+from mentee_device.state.about import About
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -49,17 +50,17 @@ def test_pseudo_labels_are_marked_and_weigh_less(opened: Owner, images: Array) -
             for number, p_K in zip(numbers, probability_NK, strict=True)
             if p_K.max() >= threshold
         }
-        new = owner.guess(threshold=threshold)
+        new = owner.guess(GuessRules(threshold=threshold))
         assert {one.number: one.label for one in new} == {number: label for number, (label, _) in expected.items()}
         for one in new:
             assert one.confidence == pytest.approx(expected[one.number][1], abs=1e-5)
             assert (one.source, one.before) == ("pseudo", -1)
         assert 10 < len(new) < 20
-        for about in owner.kept.all():
+        for about in owner.samples.all():
             guessed = about.number in expected
             assert about.source == ("pseudo" if guessed else "none")
             assert about.weight == (GUESS_WEIGHT if guessed else 1.0)
-        assert owner.guess(threshold=threshold) == []
+        assert owner.guess(GuessRules(threshold=threshold)) == []
         assert [(one.number, one.label) for one in owner.guesses()] == [(one.number, one.label) for one in new]
         assert f"{len(new)} by pseudo" in owner.log(1)[0].line
 
@@ -81,28 +82,28 @@ def test_a_recorded_answer_of_the_mentor_comes_first_and_an_owners_word_before_a
         first = owner.add(unlabelled(images[:8]), mentor_logits_NK=logits_NK[:8])
         rest = owner.add(unlabelled(images[8:12]))
         said = owner.add(Samples(images[12:14], np.array([5, 6])))
-        assert [one.number for one in owner.guess(away, threshold=None)] == first
-        assert {one.label for one in owner.guess(mentor, threshold=None)} == {3}
+        assert [one.number for one in owner.guess(GuessRules(threshold=None), away)] == first
+        assert {one.label for one in owner.guess(GuessRules(threshold=None), mentor)} == {3}
         assert asked == [4]
-        labels = {about.number: (about.source, about.label) for about in owner.kept.all()}
+        labels = {about.number: (about.source, about.label) for about in owner.samples.all()}
         assert [labels[number] for number in first] == [("mentor", k) for k in range(8)]
         assert [labels[number] for number in rest] == [("mentor", 3)] * 4
         assert [labels[number] for number in said] == [("owner", 5), ("owner", 6)]
         owner.add(Samples(images[:1], np.array([9])))  # the owner corrects a guess
         assert first[0] not in {one.number for one in owner.guesses()}
-        np.testing.assert_allclose(owner.kept.mentor_logits(first[1]), logits_NK[1])
+        np.testing.assert_allclose(owner.samples.mentor_logits(first[1]), logits_NK[1])
 
 
 def test_a_dissenting_frame_of_a_stream_is_corrected(opened: Owner, images: Array) -> None:
     with opened as owner:
         numbers = owner.add(Samples(images[:6], np.array([4, 4, -1, 4, 4, 4])))
         other = 9.0 * np.eye(10)[[7]]
-        owner.guess(lambda input: other.repeat(len(input), axis=0), threshold=None)
+        owner.guess(GuessRules(threshold=None), lambda input: other.repeat(len(input), axis=0))
         assert [(one.label, one.source) for one in owner.guesses()] == [(7, "mentor")]
-        (one,) = owner.guess(threshold=None, pause=60.0)
+        (one,) = owner.guess(GuessRules(threshold=None, pause=60.0))
         assert (one.number, one.label, one.source, one.before) == (numbers[2], 4, "stream", 7)
         assert one.confidence == pytest.approx(1.0)
-        assert [(about.label, about.source) for about in owner.kept.all()][2] == (4, "stream")
+        assert [(about.label, about.source) for about in owner.samples.all()][2] == (4, "stream")
 
 
 def test_a_stream_ends_where_samples_are_missing_or_a_pause_is_long() -> None:
@@ -123,18 +124,18 @@ def test_undoing_takes_back_what_guesses_taught(bundle: Bundle, tmp_path: Path, 
         for one in (owner, twin):
             one.set(golden_drop=1.0)
             one.add(owner_says)
-            assert one.learn(budget, seed=1).status == "kept"
+            assert one.learn(Plan(budget=budget, seed=1)).status == "accepted"
         owner.add(unlabelled(images[6:]))
-        new = owner.guess(threshold=0.0)
+        new = owner.guess(GuessRules(threshold=0.0))
         assert len(new) == 24
-        update = owner.learn(budget, [one.number for one in new])
-        assert update.status == "kept"
+        result = owner.learn(Plan(budget=budget, samples=[one.number for one in new]))
+        assert result.status == "accepted"
         gone = owner.undo_guesses()
         assert gone.samples == sorted(one.number for one in new)
-        assert gone.versions == [update.number]
+        assert gone.versions == [result.number]
         assert owner.guesses() == []
-        assert {about.source for about in owner.kept.all()} == {"owner", "none"}
-        assert len(owner.kept.all()) == 30  # the samples stay
+        assert {about.source for about in owner.samples.all()} == {"owner", "none"}
+        assert len(owner.samples.all()) == 30  # the samples stay
         for name, value in twin.learner.parameters().items():
             np.testing.assert_array_equal(owner.learner.parameters()[name], value)
         assert owner.undo_guesses().samples == []
@@ -149,11 +150,11 @@ def test_undoing_some_learns_the_rest_again(opened: Owner, images: Array) -> Non
         owner.set(golden_drop=1.0)
         owner.add(Samples(images[:6], np.arange(6)))
         numbers = owner.add(unlabelled(images[6:12]))
-        owner.guess(threshold=0.0)
-        owner.learn(Budget(steps=3), seed=1)
+        owner.guess(GuessRules(threshold=0.0))
+        owner.learn(Plan(budget=Budget(steps=3), seed=1))
         gone = owner.undo_guesses(numbers[:2])
         assert gone.replay is not None
-        assert (gone.replay.status, gone.replay.steps) == ("kept", 3)
+        assert (gone.replay.status, gone.replay.steps) == ("accepted", 3)
         assert not {*numbers[:2]} & {*owner.versions.get(owner.versions.current).learned}
         assert {one.number for one in owner.guesses()} == {*numbers[2:]}
 
@@ -161,12 +162,12 @@ def test_undoing_some_learns_the_rest_again(opened: Owner, images: Array) -> Non
 def test_guesses_survive_and_lost_evidence_does_not_lose_them(bundle: Bundle, tmp_path: Path, images: Array) -> None:
     with Owner(bundle, tmp_path / "me") as owner:
         owner.add(unlabelled(images))
-        new = owner.guess(threshold=0.0)
+        new = owner.guess(GuessRules(threshold=0.0))
         assert json.loads(owner.store.get(EVIDENCE) or b"").keys() == {str(one.number) for one in new}
     with Owner(bundle, tmp_path / "me") as owner:
         assert [one.label for one in owner.guesses()] == [one.label for one in new]
-        owner.forget([new[0].number])
-        owner.guess(threshold=0.0)
+        owner.unlearn([new[0].number])
+        owner.guess(GuessRules(threshold=0.0))
         assert len(owner.guesses()) == len(new) - 1
         with owner.store.transaction() as connection:
             connection.execute("UPDATE blobs SET value = X'78' WHERE name = ?", (EVIDENCE,))
@@ -189,7 +190,7 @@ def test_enrolled_classes_are_recognised_and_follow_the_mentee(bundle: Bundle, t
     with Owner(bundle, tmp_path / "me") as owner:
         assert owner.enrolled.enrolment().to_bytes() == before
         owner.add(Samples(images[:6], np.arange(6)))
-        owner.learn(Budget(steps=5), learning_rate=0.01, seed=0)
+        owner.learn(Plan(budget=Budget(steps=5), learning_rate=0.01, seed=0))
         pack = bundle.supervision().samples
         after = owner.enrolled.enrolment()
         assert after.to_bytes() != before
@@ -270,7 +271,7 @@ def test_what_is_normal_is_the_bases_embedding_and_survives_learning(bundle: Bun
         with pytest.raises(SampleError, match="observe normal samples first"):
             owner.anomaly(golden)
         assert owner.observe(golden[:40], Watch(samples=50, percentile=95)) == 40
-        assert owner.watching.normal().observing
+        assert owner.monitor.normal().observing
     with Owner(bundle, tmp_path / "me") as owner:
         assert owner.observe(golden[40:80]) == 10
         base = owner.anomaly(golden)
@@ -282,14 +283,14 @@ def test_what_is_normal_is_the_bases_embedding_and_survives_learning(bundle: Bun
         assert "threshold" in owner.log(1)[0].line
         owner.set(golden_drop=1.0)
         owner.add(Samples(golden[:6], np.arange(6)))
-        assert owner.learn(Budget(steps=5), learning_rate=0.01).status == "kept"
+        assert owner.learn(Plan(budget=Budget(steps=5), learning_rate=0.01)).status == "accepted"
         np.testing.assert_array_equal(owner.anomaly(golden).distance, base.distance)
         assert owner.observe(golden[:3]) == 0
-        owner.watching.resume()
+        owner.monitor.resume()
         assert owner.observe(golden[50:60]) == 10
-        owner.watching.freeze()
-        assert owner.watching.normal().seen == 60
-        owner.watching.stop()
+        owner.monitor.freeze()
+        assert owner.monitor.normal().seen == 60
+        owner.monitor.stop()
         with pytest.raises(SampleError, match="nothing was observed"):
             owner.anomaly(golden)
 
@@ -297,12 +298,12 @@ def test_what_is_normal_is_the_bases_embedding_and_survives_learning(bundle: Bun
 def test_a_watch_by_the_clock_refuses_one_that_goes_back(opened: Owner, images: Array) -> None:
     with opened as owner:
         owner.observe(images[:5], Watch(samples=None, seconds=60.0), now=1000.0)
-        before = owner.watching.normal().to_bytes()
+        before = owner.monitor.normal().to_bytes()
         with pytest.raises(SampleError, match="does not go back"):
             owner.observe(images[5:7], now=999.0)
-        assert owner.watching.normal().to_bytes() == before
+        assert owner.monitor.normal().to_bytes() == before
         assert owner.observe(images[5:7], now=1061.0) == 0
-        assert not owner.watching.normal().observing
+        assert not owner.monitor.normal().observing
 
 
 def test_damaged_blobs_are_told(opened: Owner, images: Array) -> None:
@@ -363,6 +364,6 @@ def test_the_commands(
     code, report = run(capsys, "guess", *place, "--threshold", -1)
     assert (code, "threshold is -1" in report) == (2, True)
     code, report = run(capsys, "undo", *place, "--source", "mentor")
-    assert (report["labels_undone"], report["versions_forgotten"]) == (4, [])
+    assert (report["labels_undone"], report["versions_unlearned"]) == (4, [])
     assert main([str(one) for one in ("guess", *place[:-1], "--threshold", 0)]) == 0  # for a person
     assert "by mentor" in capsys.readouterr().out

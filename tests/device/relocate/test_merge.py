@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Samples, StateError
+from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError
 from mentee_device.relocate.state_file import import_state
 
 from tests.device.program import ENVIRONMENT, command
@@ -21,7 +21,7 @@ def taught(
     me.set(golden_drop=drop)
     if len(samples):
         me.add(samples)
-        me.learn(Budget(steps=steps), learning_rate=0.01)
+        me.learn(Plan(budget=Budget(steps=steps), learning_rate=0.01))
     return me
 
 
@@ -44,7 +44,7 @@ def test_an_imported_state_goes_on_as_if_it_had_never_left(
         assert size == file.stat().st_size
         assert file.stat().st_mode & 0o077 == 0
         before = phone.learner.snapshot()
-        phone.learn(Budget(steps=3))
+        phone.learn(Plan(budget=Budget(steps=3)))
         after = phone.learner.snapshot()
     every = ("--bundle", bundle_folder, "--state", tmp_path / "tablet", "--json")
     done = subprocess.run(command("import-state", file, *every), env=ENVIRONMENT, capture_output=True, text=True)
@@ -54,7 +54,7 @@ def test_an_imported_state_goes_on_as_if_it_had_never_left(
         assert tablet.settings.blocked == ("3",)
         assert list(tablet.enrolled.samples()[1].values()) == ["cat", "cat"]
         assert [entry.event for entry in tablet.log()][-1] == "import"
-        tablet.learn(Budget(steps=3))
+        tablet.learn(Plan(budget=Budget(steps=3)))
         assert tablet.learner.snapshot() == after  # bit for bit: parameters, moments, random state
     assert sorted(path.name for path in tmp_path.iterdir()) == ["me.state", "phone", "tablet"]
 
@@ -76,7 +76,7 @@ def test_a_merge_averages_what_was_learnt_by_how_many_samples_taught_it(
             np.testing.assert_allclose(value, expected, atol=1e-6)
         assert phone.learner.step == their_step == 5
         assert (phone.versions.get(2).parent, phone.versions.get(2).learned) == (1, tuple(range(11, 41)))
-        samples, _ = phone.kept.read([one.number for one in phone.kept.all()])
+        samples, _ = phone.samples.read([one.number for one in phone.samples.all()])
         np.testing.assert_array_equal(samples.input, mine.input)
         np.testing.assert_array_equal(samples.labels, mine.labels)
         assert list(phone.enrolled.samples()[1].values()) == ["cat", "cat"]
@@ -95,9 +95,9 @@ def test_a_merge_averages_what_was_learnt_by_how_many_samples_taught_it(
         assert sum(entry.event == "elsewhere" for entry in phone.log()) == 5
         phone.roll_back(2)
         assert phone.learner.snapshot().checkpoint == moments
-        assert phone.learn(Budget(steps=1)).status == "kept"
-        gone = phone.forget([40])  # learnt there only: the merge goes, what this device had learnt stays
-        assert phone.versions.get(2).status == "forgotten"
+        assert phone.learn(Plan(budget=Budget(steps=1))).status == "accepted"
+        gone = phone.unlearn([40])  # learnt there only: the merge goes, what this device had learnt stays
+        assert phone.versions.get(2).status == "unlearned"
         assert 1 not in gone.versions
         assert gone.replay is not None
 
@@ -115,7 +115,7 @@ def test_where_the_guard_refuses_the_average_the_better_stays_and_samples_still_
         assert (found.taken, found.number, len(found.samples)) == ("mine", 1, 20)
         assert "the guard refuses the average (agrees with the base on 0." in found.why
         assert phone.learner.snapshot() == before
-        assert len(phone.kept.all()) == 40
+        assert len(phone.samples.all()) == 40
 
 
 def test_a_device_that_has_learnt_nothing_takes_the_others_mentee_whole(
@@ -157,7 +157,7 @@ def test_of_two_labels_the_more_trusted_wins_then_the_newer(bundle: Bundle, mine
         tablet.export_state(file)
         found = phone.merge(file)
         assert found.relabelled == [1, 3]
-        assert [(one.label, one.source) for one in phone.kept.all()] == [
+        assert [(one.label, one.source) for one in phone.samples.all()] == [
             (1, "owner"),
             (2, "owner"),
             (1, "owner"),
@@ -218,7 +218,7 @@ def test_a_file_that_does_not_fit_changes_nothing(bundle: Bundle, altered: Path,
         assert phone.learner.snapshot() == before
         assert phone.store.revision == revision
         assert sorted(contents(tmp_path / "phone")) == listed
-        phone.learn(Budget(steps=9), watch=lambda progress: phone.pause())
+        phone.learn(Plan(budget=Budget(steps=9)), on_progress=lambda progress: phone.pause())
         with pytest.raises(LearningError, match="is unfinished"):
             phone.merge(files["sound"])
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("new")]

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Samples, StateError
+from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Owner, Plan, Samples, StateError, migrate
 from mentee_device.anomaly.normal import Watch
 from mentee_device.bundle.manifest import Preprocessing
 from mentee_device.bundle.samples import preprocess
 from mentee_device.core.session import read_parameters
-from mentee_device.relocate.candidates import hold_out, refit, transferred
-from mentee_device.relocate.migrate import update
+from mentee_device.relocate.candidates import hold_out, transferred
 from mentee_device.state import aside, base
-from mentee_device.state.sample_store import About
+from mentee_device.state.about import About
+from mentee_device.state.base import refit
 from mentee_device.state.store import Store
 from safetensors.numpy import load_file, save_file
 
@@ -69,13 +69,13 @@ def taught(bundle: Bundle, folder: Path, samples: Samples, steps: int = 12, key:
     me = Owner(bundle, folder, key)
     me.set(golden_drop=1.0, replay="mentor")
     me.add(samples)
-    assert me.learn(Budget(steps=steps), learning_rate=0.01).status == "kept"
+    assert me.learn(Plan(budget=Budget(steps=steps), learning_rate=0.01)).status == "accepted"
     return me
 
 
 def classes_of(me: Owner) -> dict[int, str]:
     names = me.bundle.manifest.classes
-    return {one.number: names[one.label] for one in me.kept.all() if one.label >= 0}
+    return {one.number: names[one.label] for one in me.samples.all() if one.label >= 0}
 
 
 # what is computed
@@ -154,13 +154,13 @@ def test_an_owner_who_named_nothing_is_guessed_anew(
     with Owner(bundle, tmp_path / "me") as me:
         me.set(golden_drop=1.0)
         me.add(Samples(mine.input, np.full(len(mine), -1)))
-        assert me.learn(Budget(steps=6), learning_rate=0.01).status == "kept"
-        found = me.move_to(other, Budget(steps=6))
+        assert me.learn(Plan(budget=Budget(steps=6), learning_rate=0.01)).status == "accepted"
+        found = me.migrate(other, Budget(steps=6))
         assert {"base", "replay"} <= found.scores.keys()
         with Owner(other, tmp_path / "reference") as reference:
             reference.set(golden_drop=1.0)
             reference.add(Samples(mine.input, np.full(len(mine), -1)))
-            assert reference.learn(Budget(steps=6)).golden_after == found.scores["replay"].golden
+            assert reference.learn(Plan(budget=Budget(steps=6))).golden_after == found.scores["replay"].golden
 
 
 @pytest.mark.parametrize("surpassed", [False, True])
@@ -172,9 +172,9 @@ def test_whose_answers_are_replayed_is_found_anew_on_the_new_base(
     with Owner(bundle, tmp_path / "me") as me:
         me.set(golden_drop=1.0)
         me.add(mine)
-        assert me.learn(Budget(steps=6), learning_rate=0.01, seed=1).status == "kept"
+        assert me.learn(Plan(budget=Budget(steps=6), learning_rate=0.01, seed=1)).status == "accepted"
         assert "under the base's answers" in me.log(1)[0].line
-        found = me.move_to(new, Budget(steps=6))
+        found = me.migrate(new, Budget(steps=6))
     whose = "mentor" if surpassed else "base"
     assert f"replay under the {whose}'s answers (of " in found.why
 
@@ -184,29 +184,29 @@ def test_replay_is_the_ordinary_run_on_the_new_base(
 ) -> None:
     with taught(bundle, tmp_path / "me", mine) as me:
         undone = me.add(Samples(255 - mine.input[:10], mine.labels[:10]))
-        me.learn(Budget(steps=1), undone)
+        me.learn(Plan(budget=Budget(steps=1), samples=undone))
         me.roll_back(1)  # so these are not replayed either
-        found = me.move_to(other, Budget(steps=40))
+        found = me.migrate(other, Budget(steps=40))
         assert (found.taken, found.number, me.versions.current) == ("replay", 3, 3)
         assert found.scores["replay"].rank > max(found.scores["base"].rank, found.scores["delta"].rank)
         with Learner(other) as reference:
             reference.learn(mine, 40)
             assert me.learner.snapshot() == reference.snapshot()
         told = me.log(1)[0]
-        assert told.event == "update"
+        assert told.event == "migrate"
         assert "replay is taken (new base: golden 0." in told.line
-        assert [version.status for version in me.versions.all()] == ["superseded", "superseded", "kept"]
+        assert [version.status for version in me.versions.all()] == ["superseded", "superseded", "accepted"]
         after = me.learner.snapshot()
-        assert len(me.kept.all()) == 50
+        assert len(me.samples.all()) == 50
         with pytest.raises(StateError, match="no checkpoint any more \\(superseded\\)"):
             me.roll_back(1)
     with pytest.raises(StateError, match="belongs to bundle"):
         Owner(bundle, tmp_path / "me")
     with Owner(other, tmp_path / "me") as again:
         assert again.learner.snapshot() == after
-        forgotten = again.forget([1, 2])  # what it taught goes with it, as after any run
-        assert forgotten.versions == [1, 2, 3]
-        assert forgotten.replay is not None
+        gone = again.unlearn([1, 2])  # what it taught goes with it, as after any run
+        assert gone.versions == [1, 2, 3]
+        assert gone.replay is not None
 
 
 def test_a_delta_wins_where_a_replay_is_too_short(bundle: Bundle, altered: Path, mine: Samples, tmp_path: Path) -> None:
@@ -217,14 +217,14 @@ def test_a_delta_wins_where_a_replay_is_too_short(bundle: Bundle, altered: Path,
         expected = {
             name: value + personal[name] - before.parameters()[name] for name, value in new.parameters().items()
         }
-    found = update(tmp_path / "me", near, budget=Budget(steps=1))  # the old bundle is not asked for
+    found = migrate(tmp_path / "me", near, budget=Budget(steps=1))  # the old bundle is not asked for
     assert (found.taken, found.number) == ("delta", 2)
     with Owner(near, tmp_path / "me") as me:
         for name, value in me.learner.parameters().items():
             np.testing.assert_allclose(value, expected[name], atol=1e-6)
         assert me.learner.step == 60
         assert me.versions.get(2).learned == tuple(range(1, 41))
-        assert me.learn(Budget(steps=1)).status == "kept"  # and it goes on learning
+        assert me.learn(Plan(budget=Budget(steps=1))).status == "accepted"  # and it goes on learning
 
 
 def test_the_new_base_stays_untaught_where_the_guard_refuses_or_nothing_was_learnt(
@@ -232,13 +232,13 @@ def test_the_new_base_stays_untaught_where_the_guard_refuses_or_nothing_was_lear
 ) -> None:
     with taught(bundle, tmp_path / "strict", mine) as me:
         me.set(agreement_least=1.0)
-        found = me.move_to(other)
+        found = me.migrate(other)
         assert (found.taken, found.number, me.versions.current, me.learner.step) == ("base", 0, 0, 0)
         assert found.why.count("refused: agrees with the base on 0.") == 2
-        assert len(me.kept.all()) == 40
+        assert len(me.samples.all()) == 40
     with Owner(bundle, tmp_path / "new") as me:
         me.add(mine)
-        found = me.move_to(other)
+        found = me.migrate(other)
         assert (found.taken, found.scores) == ("base", {})
         with Learner(other) as fresh:
             assert me.learner.snapshot().checkpoint == fresh.snapshot().checkpoint
@@ -255,21 +255,21 @@ def test_labels_follow_their_class_and_a_class_that_is_gone_waits(
     with taught(bundle, tmp_path / "me", mine, steps=3) as me:
         me.add(Samples(mine.input[:1] // 2, np.array([4])), mentor_logits_NK=logits_NK)
         me.set(blocked=["7", "3"])
-        names, contents = classes_of(me), {one.number: me.kept.content(one.number) for one in me.kept.all()}
-        found = me.move_to(new, Budget(steps=2))
+        names, contents = classes_of(me), {one.number: me.samples.content(one.number) for one in me.samples.all()}
+        found = me.migrate(new, Budget(steps=2))
         sevens = sorted(number for number, name in names.items() if name == "7")
         assert found.aside == sevens == aside.numbers(me.store)
         assert classes_of(me) == {number: name for number, name in names.items() if name != "7"}
         assert me.settings.blocked == ("3",)
         assert "4 samples are set aside" in me.log(1)[0].line
-        assert me.kept.mentor_logits(41) is None  # the mentor was not asked about the new class
-        assert me.guess(threshold=0.0) == []
-        forgotten = me.forget([sevens[0]])
-        assert forgotten.samples == [sevens[0]]
-        me.move_to(bundle, Budget(steps=2))
+        assert me.samples.mentor_logits(41) is None  # the mentor was not asked about the new class
+        assert me.guess(GuessRules(threshold=0.0)) == []
+        gone = me.unlearn([sevens[0]])
+        assert gone.samples == [sevens[0]]
+        me.migrate(bundle, Budget(steps=2))
         assert classes_of(me) == {number: name for number, name in names.items() if number != sevens[0]}
         for number in sevens[1:]:
-            content, before = me.kept.content(number), contents[number]
+            content, before = me.samples.content(number), contents[number]
             assert content is not None
             assert before is not None
             np.testing.assert_array_equal(content[0], before[0])
@@ -282,7 +282,7 @@ def test_samples_set_aside_that_must_go_are_logged_and_not_listed(
     with taught(bundle, tmp_path / "me", mine, steps=3) as me:
         sevens = sorted(number for number, name in classes_of(me).items() if name == "7")
         me.set(most_samples=len(sevens) - 1)
-        found = me.move_to(Bundle.open(other_classes_folder), Budget(steps=2))
+        found = me.migrate(Bundle.open(other_classes_folder), Budget(steps=2))
         assert found.aside == aside.numbers(me.store) == sevens[1:]
         (told,) = (entry for entry in me.log() if "had to go" in entry.line)
         assert told.details["went"] == sevens[:1]
@@ -296,16 +296,16 @@ def test_enrolled_samples_are_embedded_anew_under_their_names(
             owner.enrol("cat", mine.input[:3])
             owner.enrol("7", mine.input[28:31])
         me.observe(mine.input[:30], Watch(samples=20))
-        me.move_to(other)
+        me.migrate(other)
         found, expected = (owner.recognise(mine.input) for owner in (me, reference))
         assert found.names == expected.names
         np.testing.assert_array_equal(found.classes, expected.classes)
         np.testing.assert_array_equal(found.similarity, expected.similarity)
-        assert (me.watching.normal().observing, me.watching.normal().seen) == (True, 0)
+        assert (me.monitor.normal().observing, me.monitor.normal().seen) == (True, 0)
         assert "observing anew" in [entry for entry in me.log() if entry.event == "watch"][-1].line
 
 
-def test_samples_of_another_dtype_are_set_aside_and_enrolled_ones_stop_the_update(
+def test_samples_of_another_dtype_are_set_aside_and_enrolled_ones_stop_the_migration(
     bundle: Bundle, altered: Path, mine: Samples, tmp_path: Path
 ) -> None:
     for pack in ("supervision.safetensors", "golden.safetensors"):
@@ -320,47 +320,47 @@ def test_samples_of_another_dtype_are_set_aside_and_enrolled_ones_stop_the_updat
         me.enrol("cat", mine.input[:2])
         before = me.learner.snapshot()
         with pytest.raises(StateError, match=r"2 enrolled samples are uint8 .* the new base takes float32"):
-            me.move_to(new)
+            me.migrate(new)
         assert me.learner.snapshot() == before
         me.enrolled.remove("cat")
-        found = me.move_to(new)
-        assert "replay: not possible, no kept sample has a label" in found.why
+        found = me.migrate(new)
+        assert "replay: not possible, no stored sample has a label" in found.why
         assert found.taken == "delta"
         assert len(found.aside) == 40
-        assert me.kept.all() == []
+        assert me.samples.all() == []
         raw = mine.input.astype(np.float32)
         me.add(Samples(raw, mine.labels))
         me.enrol("cat", raw[:1])
         near = me.recognise(raw[:1], neighbours=1)
         assert near.similarity == pytest.approx(1, abs=1e-5)  # its own: normalised once
-        assert me.forget(matching=lambda _: True).samples == list(range(1, 81))
+        assert me.unlearn(matching=lambda _: True).samples == list(range(1, 81))
         assert aside.numbers(me.store) == []
 
 
 # bad input, keys and crashes
 
 
-def test_what_cannot_be_updated_is_refused_and_stays(
+def test_what_cannot_be_migrated_is_refused_and_stays(
     bundle: Bundle, other: Bundle, altered: Path, mine: Samples, tmp_path: Path
 ) -> None:
     with pytest.raises(StateError, match="no state at"):
-        update(tmp_path / "nothing", other)
+        migrate(tmp_path / "nothing", other)
     with taught(bundle, tmp_path / "me", mine, steps=1) as me:
         before = me.learner.snapshot()
-        with pytest.raises(StateError, match="already: there is nothing to update"):
-            me.move_to(bundle)
+        with pytest.raises(StateError, match="already: there is nothing to migrate"):
+            me.migrate(bundle)
         golden = load_file(altered / "golden.safetensors")
         save_file({name: value[:0] for name, value in golden.items()}, altered / "golden.safetensors")
         reseal(altered)
         with pytest.raises(LearningError, match="golden set is empty"):
-            me.move_to(Bundle.open(altered))
+            me.migrate(Bundle.open(altered))
         assert me.learner.snapshot() == before
     with Store(tmp_path / "me", None) as store:
         store.delete(base.NAME)  # a state of an older program
     with pytest.raises(StateError, match="open it once with that bundle"):
-        update(tmp_path / "me", other)
+        migrate(tmp_path / "me", other)
     Owner(bundle, tmp_path / "me").close()
-    assert update(tmp_path / "me", other, budget=Budget(steps=1)).taken
+    assert migrate(tmp_path / "me", other, budget=Budget(steps=1)).taken
 
 
 def test_an_encrypted_state_is_updated_with_its_key_only(
@@ -369,14 +369,14 @@ def test_an_encrypted_state_is_updated_with_its_key_only(
     new, key = Bundle.open(other_classes_folder), bytes(range(32))
     taught(bundle, tmp_path / "me", mine, steps=1, key=key).close()
     with pytest.raises(StateError, match="its key is needed"):
-        update(tmp_path / "me", new)
-    found = update(tmp_path / "me", new, key, budget=Budget(steps=1))
+        migrate(tmp_path / "me", new)
+    found = migrate(tmp_path / "me", new, key, budget=Budget(steps=1))
     assert len(found.aside) == 4
     content = b"".join(path.read_bytes() for path in (tmp_path / "me").iterdir())
     assert mine.input[30].tobytes() not in content
 
 
-def test_kill_9_during_an_update_leaves_the_old_base_or_the_new_one(
+def test_kill_9_during_a_migration_leaves_the_old_base_or_the_new_one(
     bundle: Bundle, other: Bundle, mine: Samples, tmp_path: Path
 ) -> None:
     folder = tmp_path / "me"
@@ -385,15 +385,15 @@ def test_kill_9_during_an_update_leaves_the_old_base_or_the_new_one(
     arguments = ("--bundle", other.folder, "--state", folder, "--steps")
     for seconds in (0.2, 1.2):
         with subprocess.Popen(
-            command("update", *arguments, 10**6), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command("migrate", *arguments, 10**6), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             time.sleep(seconds)
             process.send_signal(signal.SIGKILL)
         with Owner(bundle, folder) as me:  # belongs to the old bundle, whole
             assert me.learner.snapshot() == before
-            assert len(me.kept.all()) == 40
+            assert len(me.samples.all()) == 40
     with subprocess.Popen(  # while it writes: one or the other, whole
-        command("update", *arguments, 3), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command("migrate", *arguments, 3), env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         wal = folder / "state.sqlite-wal"
         while process.poll() is None and not (wal.exists() and wal.stat().st_size > 20_000):
@@ -404,15 +404,15 @@ def test_kill_9_during_an_update_leaves_the_old_base_or_the_new_one(
             assert me.learner.snapshot() == before
     except StateError:
         with Owner(other, folder) as me:
-            assert me.log(1)[0].event == "update"
-        update(folder, bundle, budget=Budget(steps=1))
+            assert me.log(1)[0].event == "migrate"
+        migrate(folder, bundle, budget=Budget(steps=1))
     with Owner(bundle, folder) as me:
-        assert len(me.kept.all()) == 40
+        assert len(me.samples.all()) == 40
     done = subprocess.run(
-        command("update", *arguments, 20, "--json"), env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE
+        command("migrate", *arguments, 20, "--json"), env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     with Owner(other, folder) as me:
         assert me.versions.current == told["current"]
-        assert len(me.kept.all()) == 40
+        assert len(me.samples.all()) == 40

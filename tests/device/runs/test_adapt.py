@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device.guard.base_logits import REPLAY_LOGITS
 from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
-from mentee_device.runs.clusters import clusters
-from mentee_device.runs.grouping import shares
-from mentee_device.runs.replay import OWN_LOGITS, answered, mentor_knows_more
-from mentee_device.runs.run import Done, Plan, Progress, Run
+from mentee_device.runs.clusters import clusters, shares
+from mentee_device.runs.plan import Plan, ResolvedPlan
+from mentee_device.runs.replay import answered, mentor_knows_more
+from mentee_device.runs.run import Done, Progress, Run
 from mentee_device.runs.settings import SettingError
-from mentee_device.state.sample_store import About
+from mentee_device.state.about import About
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
@@ -78,24 +79,26 @@ def test_the_default_run_is_the_benchmarks_arm(bundle: Bundle, samples: Samples,
         learner.learning_rate = 0.01
         guesses = by_hand(learner, given, frozen(bundle), steps)
         assert len(guesses) == 5
-        update = me.learn(**{**SHORT, "budget": Budget(steps=steps)})
-        assert (update.status, update.steps) == ("kept", steps)
+        result = me.learn(Plan(**{**SHORT, "budget": Budget(steps=steps)}))
+        assert (result.status, result.steps) == ("accepted", steps)
         assert me.learner.snapshot() == learner.snapshot()
-        assert [one.source for one in me.kept.all()] == ["owner" if k else "none"] * 10 + ["none"] * 20
+        assert [one.source for one in me.samples.all()] == ["owner" if k else "none"] * 10 + ["none"] * 20
         assert me.guesses() == []  # the run's own guesses are nobody's labels
         open_ones = 20 if k else 30
         assert f"{30 - open_ones} labelled samples and {open_ones} that have no label" in me.log(1)[0].line
 
 
 def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans: list[Plan] = []
+    plans: list[ResolvedPlan] = []
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        monkeypatch.setattr(me.runs, "begin", lambda plan, *_: plans.append(plan))
+        monkeypatch.setattr(
+            me.runs, "begin", lambda plan, *_: plans.append(plan.resolved(me.settings, me.samples.all()))
+        )
         me.learn()
-        me.learn(samples=range(11, 31))
-        me.learn(rounds=0)
+        me.learn(Plan(samples=range(11, 31)))
+        me.learn(Plan(rounds=0))
         me.set(replay="mentor", rounds=0)
-        me.learn(once=True)
+        me.learn(Plan(once=True))
     assert [plan.budget.steps for plan in plans] == [240, 200, 240, 240]
     assert [len(plan.samples) for plan in plans] == [30, 20, 10, 10]
     assert [(plan.replay, plan.rounds) for plan in plans] == [("auto", 5), ("auto", 5), ("auto", 0), ("mentor", 0)]
@@ -123,7 +126,7 @@ def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
         learner.seed(5)
         learner.learning_rate = 0.01
         by_hand(learner, samples, pack, 12)
-        me.learn(**{**SHORT, "budget": Budget(steps=12)})
+        me.learn(Plan(**{**SHORT, "budget": Budget(steps=12)}))
         assert me.learner.snapshot() == learner.snapshot()
         counts = f"of {labelled.sum()} with a label the mentor is right on {mentor}, the base on {base}"
         assert any(f"replay under the mentor's answers ({counts})" in entry.line for entry in me.log(5))
@@ -141,12 +144,8 @@ def test_where_beta_weighs_its_layers_the_mentor_answers(bundle: Bundle, samples
             learner.learn_batch(samples.take(mine), replay, owner_weight=4.0, beta=beta, **KNOBS)
             assert learner.step == step + 1
         me.learn(
-            Budget(steps=4),
-            rounds=0,
-            learning_rate=0.01,
-            seed=5,
-            knobs=KNOBS,
-            watch=lambda progress: me.set(beta=0.2) if progress.done.steps == 2 else None,
+            Plan(budget=Budget(steps=4), rounds=0, learning_rate=0.01, seed=5, knobs=KNOBS),
+            on_progress=lambda progress: me.set(beta=0.2) if progress.done.steps == 2 else None,
         )
         assert me.learner.snapshot() == learner.snapshot()
         assert any("replay under the base's answers" in entry.line for entry in me.log(9))
@@ -159,15 +158,15 @@ def test_a_beta_that_is_set_under_way_is_the_same_after_a_pause(
     for stop in (99, 4):
         with owner_of(bundle, tmp_path / str(stop), samples) as me:
 
-            def watch(progress: Progress, me: Owner = me, stop: int = stop) -> None:
+            def on_progress(progress: Progress, me: Owner = me, stop: int = stop) -> None:
                 if progress.done.steps == 3:
                     me.set(beta=1.0)
                 if progress.done.steps == stop:
                     me.pause()
 
-            update = me.learn(**SHORT, watch=watch)
+            result = me.learn(Plan(**SHORT), on_progress=on_progress)
             if stop == 4:
-                assert update.status == "paused"
+                assert result.status == "paused"
                 me.resume()
             snapshots.append(me.learner.snapshot())
     assert snapshots[0] == snapshots[1]
@@ -209,8 +208,8 @@ def test_settings_that_nobody_named_go_with_the_programs_default(bundle: Bundle,
 
 def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        me.learn(**SHORT)
-        name = f"{OWN_LOGITS} {bundle.manifest.id[:16]}"
+        me.learn(Plan(**SHORT))
+        name = f"{REPLAY_LOGITS.name} {bundle.manifest.id[:16]}"
         kept = np.frombuffer(me.store.get(name) or b"", np.float16)
         np.testing.assert_array_equal(kept, frozen(bundle).mentor_logits.ravel())
         assert (
@@ -218,7 +217,7 @@ def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, sam
         ).any()
         me.store.delete(name)
         before = me.learner.snapshot()
-        me.learn(Budget(steps=2))  # asked again, of the base and not of the mentee
+        me.learn(Plan(budget=Budget(steps=2)))  # asked again, of the base and not of the mentee
         assert me.store.get(name) == kept.tobytes()
         assert me.learner.snapshot() != before
 
@@ -230,18 +229,18 @@ def test_stopped_anywhere_and_resumed_equals_uninterrupted(bundle: Bundle, sampl
         folder = tmp_path / str(len(stops))
         me = owner_of(bundle, folder, samples, key)
 
-        def watch(progress: Progress, stops: tuple[int, ...] = stops) -> None:
+        def on_progress(progress: Progress, stops: tuple[int, ...] = stops) -> None:
             if progress.done.steps in stops:
                 me.pause()  # noqa: B023  (the owner of now)
 
-        update = me.learn(**SHORT, watch=watch)
+        result = me.learn(Plan(**SHORT), on_progress=on_progress)
         for stop in stops:
-            assert (update.status, update.steps) == ("paused", stop)
+            assert (result.status, result.steps) == ("paused", stop)
             assert bool(me.versions.guesses(1)) == (stop > 2)
             me.close()  # another process goes on
             me = Owner(bundle, folder, key)
-            update = me.resume(watch)
-        assert update.status == "kept"
+            result = me.resume(on_progress=on_progress)
+        assert result.status == "accepted"
         assert me.versions.guesses(1) == {}
         snapshots.append(me.learner.snapshot())
         me.close()
@@ -251,63 +250,68 @@ def test_stopped_anywhere_and_resumed_equals_uninterrupted(bundle: Bundle, sampl
 def test_what_the_guard_or_the_owner_drops_leaves_nothing(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
         me.set(golden_drop=0.0, agreement_least=1.0)
-        base, about = me.learner.snapshot(), me.kept.all()
-        assert me.learn(**{**SHORT, "learning_rate": 0.1}).status == "dropped"
+        base, about = me.learner.snapshot(), me.samples.all()
+        assert me.learn(Plan(**{**SHORT, "learning_rate": 0.1})).status == "dropped"
         assert me.learner.snapshot() == base
-        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        me.learn(Plan(**SHORT), on_progress=lambda progress: me.pause() if progress.done.steps == 5 else None)
         assert len(me.versions.guesses(2)) == 20
         me.discard()
-        assert me.kept.all() == about
+        assert me.samples.all() == about
         assert [me.versions.guesses(number) for number in (1, 2)] == [{}, {}]
         blobs = [name for (name,) in me.store.rows("SELECT name FROM blobs")]
         assert not [name for name in blobs if name.startswith("guesses")]
 
 
-def test_forgetting_covers_samples_without_a_label(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+def test_unlearning_covers_samples_without_a_label(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     """Those that a run guessed taught it too; afterwards as if they had never come."""
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        me.learn(**SHORT)
-        gone = me.forget([29, 30])
+        me.learn(Plan(**SHORT))
+        gone = me.unlearn([29, 30])
         assert (gone.versions, gone.current) == ([1], 2)
         assert me.versions.get(2).learned == tuple(range(1, 29))
         left = me.learner.snapshot()
     with owner_of(bundle, tmp_path / "never", samples.take(np.arange(28))) as never:
-        never.learn(**{**SHORT, "seed": None})
+        never.learn(Plan(**{**SHORT, "seed": None}))
         assert never.learner.snapshot() == left
 
 
 def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        me.learn(**SHORT, watch=lambda progress: me.pause() if progress.done.steps == 5 else None)
+        me.learn(Plan(**SHORT), on_progress=lambda progress: me.pause() if progress.done.steps == 5 else None)
         known = me.versions.guesses(1)
-        me.kept.delete([12, 20])
+        me.samples.delete([12, 20])
         guesses: list[Any] = []
-        update = me.resume(lambda progress: guesses.append(progress.done.round) or None)
-        assert (update.status, guesses) == ("kept", [3, 4, 5])
+        result = me.resume(on_progress=lambda progress: guesses.append(progress.done.round) or None)
+        assert (result.status, guesses) == ("accepted", [3, 4, 5])
         assert set(known) == set(range(11, 31))
 
 
 def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
         with pytest.raises(LearningError, match="set replay to 'auto' or 'mentor'"):
-            me.learn(replay="own", knobs={"beta": [[0, 0], [1, 0.1]]})
+            me.learn(Plan(replay="own", knobs={"beta": [[0, 0], [1, 0.1]]}))
         me.set(replay="own")
         with pytest.raises(SettingError, match="set replay to 'auto' or 'mentor'"):
             me.set(beta=0.1)
         with pytest.raises(SettingError, match="own, mentor or auto"):
             me.set(replay="nobody")
         with pytest.raises(LearningError, match="own, mentor or auto"):
-            me.learn(replay="nobody")
+            me.learn(Plan(replay="nobody"))
         assert me.versions.all() == []
         me.set(beta=0.1, replay="mentor")
-        assert me.learn(Budget(steps=1), knobs={"beta": 0.2}).status == "kept"
+        assert me.learn(Plan(budget=Budget(steps=1), knobs={"beta": 0.2})).status == "accepted"
 
 
 def test_plans_of_before_mean_what_they_meant() -> None:
     raw = {"samples": [1], "budget": {"steps": 3}, "knobs": {"beta": 0.2}, "replay_batch": 8}
-    plan = Plan.from_json(json.loads(json.dumps(raw)))
+    plan = ResolvedPlan.from_json(json.loads(json.dumps(raw)))
     assert (plan.replay, plan.rounds, plan.replay_batch) == ("mentor", 0, 8)
-    assert Plan.from_json(json.loads(json.dumps(Plan((1,), Budget(steps=3)).as_json()))).replay == "auto"
+    assert (
+        ResolvedPlan.from_json(
+            json.loads(json.dumps(ResolvedPlan(samples=(1,), budget=Budget(steps=3)).as_json()))
+        ).replay
+        == "auto"
+    )
 
 
 def test_guesses_by_clusters_are_marked_and_undone(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
@@ -317,24 +321,24 @@ def test_guesses_by_clusters_are_marked_and_undone(bundle: Bundle, samples: Samp
         shown = me.learner.predict(everybody.input).embedding
         means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
         share_NK = clusters(me.learner.predict(samples.input).embedding, means, samples.labels)
-        new = me.guess(rule="clusters")
+        new = me.guess(GuessRules(rule="clusters"))
         assert [(one.number, one.label, one.source) for one in new] == [
             (row + 1, int(share_NK[row].argmax()), "cluster") for row in range(10, 30)
         ]
         np.testing.assert_allclose([one.confidence for one in new], share_NK[10:].max(axis=1), atol=1e-5)
 
         def of(source: str) -> list[About]:
-            return [one for one in me.kept.all() if one.source == source]
+            return [one for one in me.samples.all() if one.source == source]
 
         assert {one.weight for one in of("cluster")} == {CLUSTER_WEIGHT}
         me.add(Samples(samples.input[10:11], np.array([3])))  # the owner's word replaces it
         assert len(of("cluster")) == 19
         assert len(me.undo_guesses(sources=["cluster"]).samples) == 19
         assert len(of("none")) == 19
-        assert len(me.guess(rule="clusters", weight=0.5)) == 19
+        assert len(me.guess(GuessRules(rule="clusters", weight=0.5))) == 19
         assert {one.weight for one in of("cluster")} == {0.5}
         with pytest.raises(SampleError, match="no rule 'luck'"):
-            me.guess(rule="luck")
+            me.guess(GuessRules(rule="luck"))
 
 
 def test_a_class_without_replay_starts_from_the_owners_samples(bundle: Bundle, samples: Samples) -> None:
@@ -353,18 +357,24 @@ def test_a_class_without_replay_starts_from_the_owners_samples(bundle: Bundle, s
         np.testing.assert_allclose(share_NK.sum(axis=1), 1.0)
         learner._supervision = replace(pack, samples=Samples(pack.samples.input, np.full(len(pack), -1)))
         assert shares(learner, embedding, nobody) is None
-        run = Run(learner, Plan(tuple(range(30)), Budget(steps=3)), Samples(samples.input, nobody), np.ones(30), Done())
+        run = Run(
+            learner,
+            ResolvedPlan(samples=tuple(range(30)), budget=Budget(steps=3)),
+            Samples(samples.input, nobody),
+            np.ones(30),
+            Done(),
+        )
         with pytest.raises(LearningError, match="no two classes"):
             run.step({})
 
 
 def test_undoing_a_guess_spares_a_run_of_before_it(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
     with owner_of(bundle, tmp_path / "me", samples) as me:
-        me.learn(**SHORT)
+        me.learn(Plan(**SHORT))
         after = me.learner.snapshot()
-        me.guess(rule="clusters")
-        assert (len(me.unlearnt()), len(me.undo_guesses().samples)) == (20, 20)
+        me.guess(GuessRules(rule="clusters"))
+        assert (len(me.waiting()), len(me.undo_guesses().samples)) == (20, 20)
         assert (me.versions.current, me.learner.snapshot() == after) == (1, True)
-        me.guess(rule="clusters")
-        me.learn(Budget(steps=2))
+        me.guess(GuessRules(rule="clusters"))
+        me.learn(Plan(budget=Budget(steps=2)))
         assert me.undo_guesses().versions == [2]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Learner, Owner, Samples
+from mentee_device import Budget, Bundle, Learner, Owner, Plan, Samples
 from mentee_device.runs.interpolation import SHARES, between
 from mentee_device.runs.run import Progress
 from mentee_device.runs.settings import SettingError
@@ -53,25 +53,25 @@ def equal(a: dict[str, NDArray[np.float32]], b: dict[str, NDArray[np.float32]]) 
 
 
 def test_the_largest_share_within_the_limits_is_taken(bundle: Bundle, wrong: Samples, me: Owner) -> None:
-    update = me.learn(Budget(steps=8), **LESSON)
+    result = me.learn(Plan(budget=Budget(steps=8), **LESSON))
     start, end = Learner(bundle).parameters(), by_hand(bundle, wrong, 8)
     within = [share for share in SHARES if agreement(bundle, between(start, end, share)) >= LEAST]
     assert agreement(bundle, end) < LEAST
     assert within
-    assert update.share == within[0]
-    expected = {name: start[name] + np.float32(update.share) * (end[name] - start[name]) for name in end}
+    assert result.share == within[0]
+    expected = {name: start[name] + np.float32(result.share) * (end[name] - start[name]) for name in end}
     assert equal(me.learner.parameters(), expected)
     assert not equal(expected, start)
 
-    version, line = me.versions.get(update.number), me.log(1)[0].line
-    assert (update.status, me.versions.current, version.verdict["share"]) == ("kept", update.number, update.share)
-    assert f"{update.share:.0%} of the way, for all of it: agrees with the base on" in update.why
-    assert update.why in line
+    version, line = me.versions.get(result.number), me.log(1)[0].line
+    assert (result.status, me.versions.current, version.verdict["share"]) == ("accepted", result.number, result.share)
+    assert f"{result.share:.0%} of the way, for all of it: agrees with the base on" in result.why
+    assert result.why in line
     assert version.verdict["update"]["agreement"] == agreement(bundle, expected)
 
     then = me.learner.snapshot()  # and the next run grows from there
     me.set(agreement_least=0.3)
-    again = me.learn(Budget(steps=4), **LESSON)
+    again = me.learn(Plan(budget=Budget(steps=4), **LESSON))
     assert again.share < 1
     further = between(expected, by_hand(bundle, wrong, 4, then), again.share)
     assert equal(me.learner.parameters(), further)
@@ -79,17 +79,17 @@ def test_the_largest_share_within_the_limits_is_taken(bundle: Bundle, wrong: Sam
 
 def test_an_update_within_the_limits_is_taken_whole(bundle: Bundle, wrong: Samples, me: Owner) -> None:
     me.set(agreement_least=None)
-    update = me.learn(Budget(steps=8), **LESSON)
-    assert (update.status, update.share, me.versions.get(update.number).verdict["share"]) == ("kept", 1, 1)
+    result = me.learn(Plan(budget=Budget(steps=8), **LESSON))
+    assert (result.status, result.share, me.versions.get(result.number).verdict["share"]) == ("accepted", 1, 1)
     assert equal(me.learner.parameters(), by_hand(bundle, wrong, 8))
-    assert "of the way" not in update.why
+    assert "of the way" not in result.why
 
 
 def test_where_no_share_is_allowed_the_update_is_dropped(me: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mentee_device.runs.interpolation.SHARES", (0.99, 0.98))
     base = me.learner.snapshot()
-    update = me.learn(Budget(steps=60), **LESSON)
-    assert (update.status, update.share, me.versions.current) == ("dropped", 1, 0)
+    result = me.learn(Plan(budget=Budget(steps=60), **LESSON))
+    assert (result.status, result.share, me.versions.current) == ("dropped", 1, 0)
     assert me.learner.snapshot() == base
 
 
@@ -98,7 +98,7 @@ def test_off_by_default(me: Owner, bundle: Bundle, wrong: Samples, tmp_path: Pat
         assert not other.set().interpolate
         other.set(golden_drop=1.0, replay="mentor", rounds=0, agreement_least=LEAST)
         other.add(wrong)
-        assert other.learn(Budget(steps=8), **LESSON).status == "dropped"
+        assert other.learn(Plan(budget=Budget(steps=8), **LESSON)).status == "dropped"
     with pytest.raises(SettingError, match="interpolate is 1, expected true or false"):
         me.set(interpolate=1)
 
@@ -106,15 +106,15 @@ def test_off_by_default(me: Owner, bundle: Bundle, wrong: Samples, tmp_path: Pat
 def test_a_run_that_was_paused_ends_at_the_same_share(
     bundle: Bundle, wrong: Samples, me: Owner, tmp_path: Path
 ) -> None:
-    whole = me.learn(Budget(steps=8), **LESSON)
+    whole = me.learn(Plan(budget=Budget(steps=8), **LESSON))
     with Owner(bundle, tmp_path / "paused") as other:
         other.set(golden_drop=1.0, replay="mentor", rounds=0, agreement_least=LEAST, interpolate=True)
         other.add(wrong)
 
-        def watch(progress: Progress) -> None:
+        def on_progress(progress: Progress) -> None:
             if progress.done.steps == 3:
                 other.pause()
 
-        assert other.learn(Budget(steps=8), watch=watch, **LESSON).status == "paused"
+        assert other.learn(Plan(budget=Budget(steps=8), **LESSON), on_progress=on_progress).status == "paused"
         assert other.resume().share == whole.share
         assert other.learner.snapshot() == me.learner.snapshot()

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, StateError
+from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Owner, SampleError, Samples, StateError
 from mentee_device.core import microbatch as passes
 from mentee_device.relocate import candidates
-from mentee_device.runs.run import Plan
+from mentee_device.runs.plan import Plan
 from mentee_device.state.store import Store
 
 from tests.device.sealing import edit_manifest
@@ -29,22 +29,22 @@ def test_a_damaged_unfinished_run_leaves_the_current_version_answering(me: Owner
     me.add(part(mine, 0, 20))
     me.add(unlabelled(part(mine, 20, 40)))
     base = me.predict(mine.input).logits
-    me.learn(Budget(steps=12), learning_rate=0.01, watch=pause_at(me, 8))
+    me.learn(Plan(budget=Budget(steps=12), learning_rate=0.01), on_progress=pause_at(me, 8))
     with me.store.transaction() as connection:
         connection.execute("UPDATE blobs SET value = x'00' WHERE name LIKE 'guesses of version%'")
     with pytest.raises(StateError, match=r"damaged.*run v1 was dropped, v0 answers"):
         me.resume()
     np.testing.assert_array_equal(me.predict(mine.input).logits, base)
     assert me.paused is None
-    assert me.learn(Budget(steps=1)).number == 2
+    assert me.learn(Plan(budget=Budget(steps=1))).number == 2
 
 
 def test_an_unfinished_run_cannot_be_gone_back_to(me: Owner, mine: Samples) -> None:
     me.add(mine)
-    me.learn(Budget(steps=5), watch=pause_at(me, 2))
+    me.learn(Plan(budget=Budget(steps=5)), on_progress=pause_at(me, 2))
     with pytest.raises(StateError, match="v1 is unfinished: resume or discard it"):
         me.roll_back(1)
-    assert me.resume().status == "kept"
+    assert me.resume().status == "accepted"
     me.roll_back(0)
     with pytest.raises(StateError, match="no version 7"):
         me.roll_back(7)
@@ -59,12 +59,12 @@ def test_a_label_that_comes_while_a_run_rests_is_for_the_next_one(
         for one in (me, other):
             one.add(known)
             numbers = one.add(unlabelled(rest))
-        other.learn(Budget(steps=12))
-        me.learn(Budget(steps=12), watch=pause_at(me, 6))
+        other.learn(Plan(budget=Budget(steps=12)))
+        me.learn(Plan(budget=Budget(steps=12)), on_progress=pause_at(me, 6))
         me.add(rest)  # the owner names them
-        assert me.resume().status == "kept"
+        assert me.resume().status == "accepted"
         assert me.learner.snapshot() == other.learner.snapshot()
-        assert me.unlearnt() == numbers
+        assert me.waiting() == numbers
 
 
 def test_a_pause_while_a_run_is_prepared_counts(me: Owner, mine: Samples, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,15 +76,15 @@ def test_a_pause_while_a_run_is_prepared_counts(me: Owner, mine: Samples, monkey
         return describe(*given)
 
     monkeypatch.setattr(me.runs, "_run", slow)
-    assert me.learn(Budget(steps=50)).status == "paused"
+    assert me.learn(Plan(budget=Budget(steps=50))).status == "paused"
 
 
 def test_a_paused_stream_keeps_what_came(me: Owner, mine: Samples) -> None:
-    updates = me.stream(mine, every=8, batch=4, watch=lambda progress: me.pause())
-    assert [update.status for update in updates] == ["paused"]
-    assert len(me.kept.all()) == len(mine)
+    results = me.stream(mine, every=8, plan=Plan(batch=4), on_progress=lambda progress: me.pause())
+    assert [result.status for result in results] == ["paused"]
+    assert len(me.samples.all()) == len(mine)
     me.resume()
-    assert me.unlearnt() == [one.number for one in me.kept.all()][8:]
+    assert me.waiting() == [one.number for one in me.samples.all()][8:]
 
 
 def test_a_stream_goes_on_with_its_own_samples_where_some_had_to_go(me: Owner, mine: Samples) -> None:
@@ -98,9 +98,9 @@ def test_a_stream_goes_on_with_its_own_samples_where_some_had_to_go(me: Owner, m
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(me.learner), "learn_batch", watched)
-        me.learn(Budget(samples=8), numbers, once=True, batch=2, watch=pause_at(me, 2))
-        me.kept.delete(numbers[:2])  # as where room had to be made
-        assert me.resume().status == "kept"
+        me.learn(Plan(budget=Budget(samples=8), samples=numbers, once=True, batch=2), on_progress=pause_at(me, 2))
+        me.samples.delete(numbers[:2])  # as where room had to be made
+        assert me.resume().status == "accepted"
     assert seen == numbers
 
 
@@ -110,11 +110,11 @@ def test_a_run_shorter_than_an_accumulated_step_still_takes_one(altered: Path, m
         me.set(golden_drop=1.0)
         me.add(mine)
         before = me.learner.parameters()
-        assert me.learn(Budget(steps=3), learning_rate=0.01).status == "kept"
+        assert me.learn(Plan(budget=Budget(steps=3), learning_rate=0.01)).status == "accepted"
         first = me.learner.parameters()
         assert any(not np.array_equal(before[name], first[name]) for name in before)
         assert not me.learner.collecting
-        me.learn(Budget(steps=6))  # one whole step and half of one
+        me.learn(Plan(budget=Budget(steps=6)))  # one whole step and half of one
         assert me.learner.snapshot() == me.versions.snapshot(2)
 
 
@@ -146,9 +146,9 @@ def test_samples_of_an_unfinished_run_go_on_to_a_new_base(
 ) -> None:
     edit_manifest(altered, lambda content: content.update(name="another"))
     me.add(part(mine, 0, 10))
-    me.learn(Budget(steps=3))
+    me.learn(Plan(budget=Budget(steps=3)))
     me.add(part(mine, 10, 40))
-    me.learn(Budget(steps=6), watch=pause_at(me, 2))
+    me.learn(Plan(budget=Budget(steps=6)), on_progress=pause_at(me, 2))
     replayed: set[int] = set()
 
     def watched(learner: Any, plan: Plan, *given: Any) -> Any:
@@ -157,7 +157,7 @@ def test_samples_of_an_unfinished_run_go_on_to_a_new_base(
 
     replay = candidates.replay
     monkeypatch.setattr(candidates, "replay", watched)
-    me.move_to(Bundle.open(altered), Budget(steps=4))
+    me.migrate(Bundle.open(altered), Budget(steps=4))
     assert len(replayed) >= 28  # a quarter of each class may be held out
 
 
@@ -170,7 +170,7 @@ def test_an_owners_word_of_another_device_replaces_a_guess_of_the_same_label(
         tablet.add(few)
         tablet.export_state(tmp_path / "file")
     me.merge(tmp_path / "file")
-    assert {(one.source, one.weight) for one in me.kept.all()} == {("owner", 1.0)}
+    assert {(one.source, one.weight) for one in me.samples.all()} == {("owner", 1.0)}
     assert me.undo_guesses().samples == []
 
 
@@ -182,14 +182,14 @@ def test_a_merged_version_knows_which_samples_taught_it_without_a_label(
         tablet.set(golden_drop=1.0)
         tablet.add(known)
         tablet.add(unlabelled(rest))
-        tablet.learn(Budget(steps=6))
+        tablet.learn(Plan(budget=Budget(steps=6)))
         tablet.export_state(tmp_path / "file")
     me.add(part(mine, 0, 5))
-    me.learn(Budget(steps=2), learning_rate=0.004)
+    me.learn(Plan(budget=Budget(steps=2), learning_rate=0.004))
     assert me.merge(tmp_path / "file").taken == "merged"
     assert me.learner.learning_rate == pytest.approx(0.004)
     numbers = me.add(rest)
-    assert me.unlearnt() == numbers
+    assert me.waiting() == numbers
 
 
 def test_what_the_mentor_said_of_a_sample_stays_when_it_is_kept_again(me: Owner, mine: Samples) -> None:
@@ -198,30 +198,30 @@ def test_what_the_mentor_said_of_a_sample_stays_when_it_is_kept_again(me: Owner,
     numbers = me.add(few, mentor_logits_NK=logits)
     assert me.add(few) == numbers
     for number, said in zip(numbers, logits, strict=True):
-        np.testing.assert_array_equal(me.kept.mentor_logits(number), said)
+        np.testing.assert_array_equal(me.samples.mentor_logits(number), said)
 
 
-def test_forgetting_takes_the_evidence_of_a_guess_along(me: Owner, mine: Samples) -> None:
+def test_unlearning_takes_the_evidence_of_a_guess_along(me: Owner, mine: Samples) -> None:
     numbers = me.add(unlabelled(part(mine, 0, 6)))
-    me.guess(threshold=0.0)
+    me.guess(GuessRules(threshold=0.0))
     assert len(me.guesses()) == 6
-    me.forget(numbers[:4])
+    me.unlearn(numbers[:4])
     assert b'"1"' not in (me.store.get("guesses") or b"")
     assert [guess.number for guess in me.guesses()] == numbers[4:]
 
 
-def test_forgetting_all_that_had_a_label_leaves_no_run_that_cannot_go_on(me: Owner, mine: Samples) -> None:
+def test_unlearning_all_that_had_a_label_leaves_no_run_that_cannot_go_on(me: Owner, mine: Samples) -> None:
     numbers = me.add(part(mine, 0, 6))
     me.add(unlabelled(part(mine, 6, 12)))
-    me.learn(Budget(steps=3), [one.number for one in me.kept.all()], rounds=0)
-    gone = me.forget(numbers)
+    me.learn(Plan(budget=Budget(steps=3), samples=[one.number for one in me.samples.all()], rounds=0))
+    gone = me.unlearn(numbers)
     assert (gone.current, gone.replay, me.paused) == (0, None, None)
 
 
-def test_a_replay_after_forgetting_goes_on_at_the_owners_rate(me: Owner, mine: Samples) -> None:
+def test_a_replay_after_unlearning_goes_on_at_the_owners_rate(me: Owner, mine: Samples) -> None:
     first, _ = me.add(part(mine, 0, 10)), me.add(part(mine, 10, 20))
-    me.learn(Budget(steps=3), learning_rate=0.004)
-    me.forget(first)
+    me.learn(Plan(budget=Budget(steps=3), learning_rate=0.004))
+    me.unlearn(first)
     assert me.learner.learning_rate == pytest.approx(0.004)
 
 
@@ -247,9 +247,9 @@ def test_a_setting_that_is_no_json_is_damage(bundle: Bundle, mine: Samples, tmp_
 def test_slips_are_told_before_anything_changes(me: Owner, mine: Samples) -> None:
     with pytest.raises(SampleError, match="source is 'none'"):
         me.add(mine, source="none")
-    assert me.kept.all() == []
+    assert me.samples.all() == []
     me.add(mine)
     me.set(replay="mentor", beta=1.0)
     with pytest.raises(LearningError, match="beta weighs the mentor's layers"):
-        me.learn(Budget(steps=1), replay="own")
+        me.learn(Plan(budget=Budget(steps=1), replay="own"))
     assert me.versions.all() == []

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Owner, Samples, StateError
-from mentee_device.core import session
+from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
+from mentee_device.core import private_file
 from mentee_device.state import database
 
 from tests.device.sealing import edit_manifest
@@ -36,24 +36,24 @@ def kill(me: Owner) -> None:
 # a disk that is full
 
 
-def test_a_full_disk_while_forgetting_leaves_no_forgotten_mentee_answering(
+def test_a_full_disk_while_unlearning_leaves_no_unlearned_mentee_answering(
     me: Owner, mine: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     numbers = me.add(mine)
     base = me.predict(mine.input).logits
-    me.learn(Budget(steps=5), learning_rate=0.01)
+    me.learn(Plan(budget=Budget(steps=5), learning_rate=0.01))
     assert not np.array_equal(me.predict(mine.input).logits, base)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(database, "copy", full)
-    me.forget(numbers)
+    me.unlearn(numbers)
     np.testing.assert_array_equal(me.predict(mine.input).logits, base)
     assert not (me.store.folder / BACKUP).exists()  # the old one held what was forgotten
     monkeypatch.undo()
     me.add(part(mine, 0, 4))
-    assert me.learn(Budget(steps=2)).status == "kept"
+    assert me.learn(Plan(budget=Budget(steps=2))).status == "accepted"
     assert me.versions.get(me.versions.current).parent == 0
 
 
@@ -67,8 +67,8 @@ def test_a_reader_that_holds_the_log_of_writes_is_told_and_it_is_wiped_later(
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM samples").fetchone()
             with pytest.raises(StateError, match="read by another program"):
-                me.forget(numbers)
-            assert me.kept.all() == []
+                me.unlearn(numbers)
+            assert me.samples.all() == []
     content = mine.input[0].tobytes()
     with Owner(bundle, folder):
         assert not any(content in path.read_bytes() for path in folder.iterdir())
@@ -91,7 +91,7 @@ def test_a_backup_is_renewed_although_every_process_is_killed(bundle: Bundle, mi
     os.truncate(folder / "state.sqlite", 5000)
     with Owner(bundle, folder) as me:
         assert "went back to the backup" in me.notes[0]
-        assert len(me.kept.all()) == 40
+        assert len(me.samples.all()) == 40
 
 
 def test_a_closed_owner_says_so(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_checkpoints_pass_through_a_file_where_memory_has_no_path(
     monkeypatch.setattr(os, "memfd_create", none)
     assert me.learner.snapshot() == expected
     monkeypatch.undo()
-    monkeypatch.setattr(session, "open", none, raising=False)
-    assert session._memory() is None
+    monkeypatch.setattr(private_file, "open", none, raising=False)
+    assert private_file._memory() is None
     me.learner.restore(expected)
     assert me.learner.snapshot() == expected
 
@@ -154,7 +154,7 @@ def test_a_damaged_state_of_another_bundle_is_not_mended(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     with Owner(bundle, folder) as me:
         assert "went back to the backup" in me.log(1)[0].line
-        assert len(me.kept.all()) == len(mine)
+        assert len(me.samples.all()) == len(mine)
 
 
 def test_an_export_does_not_overwrite_the_state(me: Owner) -> None:

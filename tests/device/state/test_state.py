@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Owner, Samples, Snapshot, StateError
+from mentee_device import Budget, Bundle, Owner, Plan, Samples, Snapshot, StateError
 from mentee_device.state.store import Store
 
 from tests.device.program import ENVIRONMENT, command
@@ -43,8 +43,8 @@ def state(bundle: Bundle, owner: Samples, tmp_path: Path) -> Path:
     """Two kept versions, of two steps and of three."""
     with lenient(bundle, tmp_path / "me") as me:
         me.add(owner)
-        me.learn(Budget(steps=2))
-        me.learn(Budget(steps=1))
+        me.learn(Plan(budget=Budget(steps=2)))
+        me.learn(Plan(budget=Budget(steps=1)))
     return tmp_path / "me"
 
 
@@ -74,7 +74,7 @@ def test_kill_9_leaves_the_current_version_and_a_run_that_goes_on_as_if_nothing_
     folder, whole = tmp_path / "me", tmp_path / "whole"
     with lenient(bundle, folder) as me:
         me.add(owner)
-        me.learn(Budget(steps=2))
+        me.learn(Plan(budget=Budget(steps=2)))
         good = me.learner.snapshot()
     shutil.copytree(folder, whole)
     arguments = ("--bundle", bundle_folder, "--state", folder, "--steps", 600, "--save-every", 3)
@@ -89,10 +89,10 @@ def test_kill_9_leaves_the_current_version_and_a_run_that_goes_on_as_if_nothing_
         assert me.paused is not None
         assert me.paused.progress["steps"] % 3 == 0
         assert 0 < me.paused.progress["steps"] < 600
-        assert me.resume().status == "kept"
+        assert me.resume().status == "accepted"
         resumed = me.learner.snapshot()
     with Owner(bundle, whole) as me:
-        me.learn(Budget(steps=600))
+        me.learn(Plan(budget=Budget(steps=600)))
         assert me.learner.snapshot() == resumed
     assert {path.name for path in folder.iterdir()} == {"state.sqlite", "backup.sqlite", "lock"}
 
@@ -197,7 +197,7 @@ def test_a_damaged_database_is_set_aside_for_its_backup(bundle: Bundle, state: P
     left = (state / "state.sqlite").read_bytes() if damage != "gone" else None
     with Owner(bundle, state) as me:
         assert me.learner.snapshot() == good
-        assert len(me.kept.all()) == 12
+        assert len(me.samples.all()) == 12
         assert "went back to the backup of" in me.notes[0]
         assert me.log(1)[0].event == "recovery"
     if left is not None:
@@ -246,7 +246,7 @@ def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state:
         (pages,) = me.store.rows("PRAGMA page_count")[0]
         me.store.rows(f"PRAGMA max_page_count = {pages}")  # SQLite's own error for a disk that takes no more
         with pytest.raises(StateError, match=r"full.*is there space"):
-            me.learn(Budget(steps=200), save_every=1)
+            me.learn(Plan(budget=Budget(steps=200), save_every=1))
         with pytest.raises(StateError, match="full"):
             me.store.put("big", os.urandom(400_000))
         assert me.store.get("big") is None
@@ -254,7 +254,7 @@ def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state:
         me.store.rows("PRAGMA max_page_count = 1000000")
         if me.paused:
             me.discard()
-        assert me.learn(Budget(steps=1)).status == "kept"
+        assert me.learn(Plan(budget=Budget(steps=1))).status == "accepted"
     assert current(state, bundle).step == 4
 
 
@@ -343,7 +343,7 @@ def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> Non
             me.store.put("enrolment", b"means")
             me.store.record("enrolment", "a class more")
             raise RuntimeError
-        assert me.log(1)[0].event == "kept"
+        assert me.log(1)[0].event == "accepted"
         assert me.store.get("enrolment") is None
         me.store.put("enrolment", b"means")
     edit("UPDATE blobs SET value = x'00' WHERE name = 'enrolment'")(state / "state.sqlite")
@@ -363,12 +363,12 @@ def test_under_a_key_nothing_personal_can_be_read(bundle: Bundle, owner: Samples
         with lenient(bundle, folder, key) as me:
             me.add(owner)
             me.store.put("enrolment", b"the owner's embeddings")
-            me.learn(Budget(steps=3))
+            me.learn(Plan(budget=Budget(steps=3)))
             snapshots.append(me.learner.snapshot())
             assert me.add(owner) == list(range(1, 13))  # known again under a key as well
         with Owner(bundle, folder, key) as me:
             assert me.learner.snapshot() == snapshots[0]
-            np.testing.assert_array_equal(me.kept.read(range(1, 13))[0].input, owner.input)
+            np.testing.assert_array_equal(me.samples.read(range(1, 13))[0].input, owner.input)
             assert me.store.get("enrolment") == b"the owner's embeddings"
     secrets = (owner.input[3].tobytes(), b"the owner's embeddings", snapshots[0].checkpoint[-200:], b'"owner", ')
     assert all(secret in everything(folders[None]) for secret in secrets)
@@ -388,24 +388,24 @@ def test_under_a_key_nothing_personal_can_be_read(bundle: Bundle, owner: Samples
         folders[KEY] / "state.sqlite"
     )
     with Owner(bundle, folders[KEY], KEY) as me:
-        assert len(me.kept.read([1, 2])[0]) == 1
+        assert len(me.samples.read([1, 2])[0]) == 1
         assert "1 damaged samples were removed" in me.log(1)[0].line
 
 
 @pytest.mark.parametrize("key", [None, KEY])
-def test_what_is_forgotten_is_in_no_file(bundle: Bundle, owner: Samples, tmp_path: Path, key: bytes | None) -> None:
+def test_what_is_unlearned_is_in_no_file(bundle: Bundle, owner: Samples, tmp_path: Path, key: bytes | None) -> None:
     if key:
         pytest.importorskip("cryptography")
     folder = tmp_path / "me"
     with lenient(bundle, folder, key) as me:
         me.add(owner)
-        me.learn(Budget(steps=2))
+        me.learn(Plan(budget=Budget(steps=2)))
         ((content,),) = me.store.rows("SELECT content FROM samples WHERE number = 4")
         checkpoint = me.store.rows("SELECT checkpoint FROM versions WHERE number = 1")[0][0]
         for secret in (content[-60:], checkpoint[-200:]):
             assert secret in everything(folder)
         shutil.copy(folder / "backup.sqlite", folder / "damaged-1.sqlite")
-        me.forget([4])
+        me.unlearn([4])
         for secret in (content[-60:], checkpoint[-200:]):
             assert secret not in everything(folder)
         assert not (folder / "damaged-1.sqlite").exists()

@@ -1,4 +1,4 @@
-"""What is normal here, seen for a while, and what deviates from it: distance to stored embeddings, no training.
+"""Normal samples, observed for a while, and those that deviate from them: distance to stored embeddings, no training.
 
 The score is the distance to the k-th nearest stored embedding (arXiv 2204.06507, without its normalisation: how strong a
 signal is may be what is wrong with it). The threshold is a percentile of the same score of every stored embedding, itself
@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
-from mentee_device.core.draws import Draws
+from mentee_device.runs.described import described
 from mentee_device.state.database import StateError
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Of N samples: `distance` float64, `anomalous` bool (distance > threshold), and the `threshold` of now."""
+    """N samples, judged: `distance` float64, `anomalous` bool (distance > threshold), and the `threshold` of now."""
 
     distance: NDArray[np.float64]
     anomalous: NDArray[np.bool_]
@@ -32,15 +32,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Watch:
-    """What to watch for: observe `samples` of them or for `seconds`, whichever is set and ends first; keep at most
-    `capacity` embeddings; flag above `percentile`, looking at the `neighbours`-th nearest. Raises SampleError."""
+    """Rules of a watch: how long to observe, and what to flag afterwards. Raises SampleError."""
 
-    samples: int | None = 200
-    seconds: float | None = None
-    capacity: int = 256
-    percentile: float = 99.0
-    neighbours: int = 1
-    seed: int = 0
+    samples: int | None = described(200, "normal samples to observe; with --seconds, whichever ends first")
+    seconds: float | None = described(None, "seconds to observe")
+    capacity: int = described(256, "embeddings that are stored at most")
+    percentile: float = described(99.0, "per cent of normal samples that are not to be flagged")
+    neighbours: int = described(1, "the distance is that to the k-th nearest")
+    seed: int = described(0, "of the choice of embeddings that are stored")
 
     def __post_init__(self) -> None:
         if self.samples is None and self.seconds is None:
@@ -67,7 +66,7 @@ class Normal:
         self.observing = True
         self.seen = 0
         self._stored_MD = np.zeros((0, dimensions), np.float32)
-        self._random = Draws(watch.seed)
+        self._random = np.random.default_rng(watch.seed)
         self._first: float | None = None
         self._last = -np.inf
         self._ends = watch.samples
@@ -97,16 +96,16 @@ class Normal:
                 return 0
         room = len(embedding_ND) if self._ends is None else min(len(embedding_ND), self._ends - self.seen)
         for embedding_D in embedding_ND[:room]:
-            self._keep(embedding_D)
+            self._take(embedding_D)
         if self._ends is not None and self.seen >= self._ends:
             self.observing = False
         return room
 
-    def _keep(self, embedding_D: NDArray[np.float32]) -> None:
+    def _take(self, embedding_D: NDArray[np.float32]) -> None:
         self.seen += 1
         place = len(self)
         if place == self.watch.capacity:
-            place = self._random.integer(self.seen)
+            place = int(self._random.integers(self.seen))
         if place < len(self):
             self._stored_MD[place] = embedding_D
         elif place < self.watch.capacity:
@@ -166,13 +165,13 @@ class Normal:
             "first": self._first,
             "last": None if np.isinf(self._last) else self._last,
             "ends": self._ends,
-            "random": self._random.state,
+            "random": dict(self._random.bit_generator.state),
         }
         return bytes(save({"stored": self._stored_MD}, {"rest": json.dumps(rest, sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Normal":
-        """What `to_bytes` wrote. Raises StateError."""
+        """Reads what `to_bytes` wrote. Raises StateError."""
         try:
             stored_MD = load(content)["stored"]
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -181,8 +180,8 @@ class Normal:
             one._stored_MD, one.observing, one.seen = stored_MD, rest["observing"], rest["seen"]
             one._first, one._ends = rest["first"], rest["ends"]
             one._last = -np.inf if rest["last"] is None else rest["last"]
-            one._random.state = rest["random"]
-        except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
+            one._random.bit_generator.state = rest["random"]
+        except (SafetensorError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise StateError(f"what was observed cannot be read ({error}): restore a copy of the state") from error
         return one
 

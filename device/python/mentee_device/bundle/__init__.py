@@ -1,0 +1,1 @@
+"""The bundle that ships to a device: opened, checked before anything is parsed, and read."""

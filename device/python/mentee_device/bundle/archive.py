@@ -14,10 +14,11 @@ import zlib
 from pathlib import Path
 
 from mentee_device.bundle import manifest as manifests
-from mentee_device.bundle.manifest import BundleError, FileEntry, Manifest
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.manifest import FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.bundle.signature import check_signature
-from mentee_device.core.digest import sha256
+from mentee_device.files import sha256_of
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -67,7 +68,7 @@ class Bundle:
         return bundle
 
     def path(self, file: str) -> Path:
-        """Where the file that the manifest calls `file` lies."""
+        """The place of the file that the manifest calls `file`."""
         return self.folder / file
 
     def supervision(self) -> Supervision:
@@ -75,7 +76,7 @@ class Bundle:
         return read_supervision(self.path(self.manifest.supervision), self.manifest)
 
     def golden(self) -> Samples:
-        """The samples that guard an update. Raises BundleError."""
+        """The samples that the guard judges a run by. Raises BundleError."""
         return read_golden(self.path(self.manifest.golden), self.manifest)
 
     def close(self) -> None:
@@ -91,7 +92,7 @@ class Bundle:
 
 
 def check_folder(folder: Path, key: Path | None = None) -> Manifest:
-    """All checks of docs/bundle.md, "Reading one safely", in its order; the manifest if they hold, else BundleError."""
+    """Makes all checks of docs/bundle.md, "Reading one safely", in its order; the manifest. Raises BundleError."""
     if not _is_regular(folder / MANIFEST):
         raise BundleError(f"{folder} holds no regular file {MANIFEST}: it is not a bundle")
     if (folder / MANIFEST).stat().st_size > MAX_MANIFEST_BYTES:
@@ -162,14 +163,9 @@ def _check_file(place: Path, name: str, entry: FileEntry) -> None:
     size = place.stat().st_size
     if size != entry.size:
         raise BundleError(f"{name!r} has {size} bytes, expected {entry.size}: truncated or altered, fetch it again")
-    digest = sha256()
-    with place.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.hexdigest() != entry.sha256:
-        raise BundleError(
-            f"{name!r} has sha256 {digest.hexdigest()[:12]}…, expected {entry.sha256[:12]}…: altered, refused"
-        )
+    digest = sha256_of(place)
+    if digest != entry.sha256:
+        raise BundleError(f"{name!r} has sha256 {digest[:12]}…, expected {entry.sha256[:12]}…: altered, refused")
 
 
 def _is_regular(place: Path) -> bool:

@@ -4,29 +4,24 @@ Axes: C H W of one sample, K classes.
 """
 
 import json
-import math
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
-from mentee_device.core.digest import sha256
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.fields import choice, get, number, numbers, shape_of, strings, whole
+from mentee_device.bundle.inputs import KNOBS, input_names
 
 FORMAT = "mentee-bundle/1"
-KNOBS = ("alpha", "beta", "gamma", "temperature")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
-LARGEST = 3e38  # of float32, which everything becomes that a graph is fed
-MAX_ELEMENTS = 1 << 24  # of one sample's tensor: what a manifest may make a phone allocate for it
-
-
-class BundleError(ValueError):
-    """A bundle that must not be used; one line saying what, where, what was expected and what to do."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What the manifest promises of one file."""
+    """A promise of the manifest about one file."""
 
     sha256: str
     size: int
@@ -63,8 +58,8 @@ class Knobs:
 
 
 @dataclass(frozen=True)
-class Update:
-    """How a step is taken: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
+class OptimizerStep:
+    """Rules of a step: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
     by. All else of it, its schedule included, is in that graph."""
 
     name: str = "adamw"
@@ -97,7 +92,7 @@ class Manifest:
     dropout: str = "off"
     weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
-    update: Update = Update()
+    optimizer_step: OptimizerStep = OptimizerStep()
     activation_bytes: float = 0.0  # that a training pass keeps for each sample; 0: not stated
 
 
@@ -116,7 +111,7 @@ def parse_json(text: bytes) -> dict[str, Any]:
 
 def check_id(text: bytes, raw: dict[str, Any]) -> None:
     """Raises BundleError unless `raw["id"]` is the sha256 of `text` with 64 zeros in its place: no word was changed."""
-    stated = _get(raw, "id", str)
+    stated = get(raw, "id", str)
     if not re.fullmatch("[0-9a-f]{64}", stated) or text.count(stated.encode()) != 1:
         raise BundleError(f"manifest.json: id {stated[:70]!r} is not 64 hex digits that occur once: fetch it again")
     digest = sha256(text.replace(stated.encode(), b"0" * 64)).hexdigest()
@@ -129,12 +124,12 @@ def check_id(text: bytes, raw: dict[str, Any]) -> None:
 def parse_files(raw: dict[str, Any]) -> dict[str, FileEntry]:
     """`files` as promised, each path relative, with `/`, inside the folder. Raises BundleError."""
     entries: dict[str, FileEntry] = {}
-    for path, entry in _get(raw, "files", dict).items():
+    for path, entry in get(raw, "files", dict).items():
         check_path(path)
         where = f"files[{path!r}]"
         if not isinstance(entry, dict):
             raise BundleError(f"manifest.json: {where} is not an object with sha256 and bytes")
-        entries[path] = FileEntry(_get(entry, "sha256", str, where), _whole(_get(entry, "bytes", int, where), where))
+        entries[path] = FileEntry(get(entry, "sha256", str, where), whole(get(entry, "bytes", int, where), where))
     return entries
 
 
@@ -153,41 +148,41 @@ def check_path(path: str) -> None:
 def parse(raw: dict[str, Any]) -> Manifest:
     """The whole manifest, checked for what this program relies on. Raises BundleError naming the field."""
     files = parse_files(raw)
-    classes = tuple(_strings(raw, "classes"))
+    classes = tuple(strings(raw, "classes"))
     if len(classes) < 2 or len(set(classes)) != len(classes):
         raise BundleError(f"manifest.json: classes must be at least two different names, got {list(classes)[:5]}")
     probes = {}
-    for number, probe in enumerate(_get(raw, "probes", list)):
-        where = f"probes[{number}]"
+    for place, probe in enumerate(get(raw, "probes", list)):
+        where = f"probes[{place}]"
         if not isinstance(probe, dict):
             raise BundleError(f"manifest.json: {where} is not an object")
-        probes[_get(probe, "name", str, where)] = _shape(probe, "shape", where)
-    graphs = _get(raw, "graphs", dict)
-    loss, optimizer = _get(raw, "loss", dict), _get(raw, "optimizer", dict)
-    base = _get(raw, "base", dict)
+        probes[get(probe, "name", str, where)] = shape_of(probe, "shape", where)
+    graphs = get(raw, "graphs", dict)
+    loss, optimizer = get(raw, "loss", dict), get(raw, "optimizer", dict)
+    base = get(raw, "base", dict)
     manifest = Manifest(
-        id=_get(raw, "id", str),
+        id=get(raw, "id", str),
         files=files,
         classes=classes,
-        preprocessing=_preprocessing(_get(raw, "preprocessing", dict)),
+        preprocessing=_preprocessing(get(raw, "preprocessing", dict)),
         training=_graph(graphs, "training"),
         evaluation=_graph(graphs, "eval"),
         optimizer=_graph(graphs, "optimizer"),
-        checkpoint=_get(_get(raw, "checkpoint", dict), "file", str, "checkpoint"),
-        supervision=_get(_get(raw, "supervision", dict), "file", str, "supervision"),
-        golden=_get(_get(raw, "golden", dict), "file", str, "golden"),
+        checkpoint=get(get(raw, "checkpoint", dict), "file", str, "checkpoint"),
+        supervision=get(get(raw, "supervision", dict), "file", str, "supervision"),
+        golden=get(get(raw, "golden", dict), "file", str, "golden"),
         probes=probes,
-        knobs=Knobs(**{name: _number(loss, name, "loss") for name in KNOBS}),
+        knobs=Knobs(**{name: number(loss, name, "loss") for name in KNOBS}),
         terms=_terms(loss, list(probes)),
-        learning_rate=_number(optimizer, "learning_rate", "optimizer"),
-        update=_update(optimizer),
-        parameters=_whole(_get(_get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
-        accuracy={name: _number(_get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
-        batch_norm=_choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
-        smallest_map=_whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map"),
-        dropout=_choice(raw, "dropout", ("off", "on")),
-        weights=_weights(_get(raw, "checkpoint", dict)),
-        head=_get(_get(raw, "embedding", dict), "layer", str, "embedding"),
+        learning_rate=number(optimizer, "learning_rate", "optimizer"),
+        optimizer_step=_optimizer_step(optimizer),
+        parameters=whole(get(get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
+        accuracy={name: number(get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
+        batch_norm=choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
+        smallest_map=whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map"),
+        dropout=choice(raw, "dropout", ("off", "on")),
+        weights=_weights(get(raw, "checkpoint", dict)),
+        head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
         activation_bytes=_activation_bytes(raw.get("costs")),
     )
     _check_references(manifest)
@@ -206,15 +201,7 @@ def _check_references(manifest: Manifest) -> None:
             raise BundleError(
                 f"manifest.json refers to {file!r}, which its `files` does not list: make the bundle again"
             )
-    inputs = {
-        "input",
-        "labels",
-        "labelled",
-        "mentor_logits",
-        "supervised",
-        *KNOBS,
-        *map("mentor_{}".format, manifest.probes),
-    }
+    inputs = input_names(manifest.probes)
     outputs = {"loss", *manifest.terms, "logits", "embedding"}
     for name, graph in (("training", manifest.training), ("eval", manifest.evaluation)):
         for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
@@ -226,12 +213,12 @@ def _check_references(manifest: Manifest) -> None:
 
 
 def _weights(checkpoint: dict[str, Any]) -> str | None:
-    return _get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
+    return get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
 
 
-def _update(optimizer: dict[str, Any]) -> Update:
+def _optimizer_step(optimizer: dict[str, Any]) -> OptimizerStep:
     """Older manifests have neither `accumulate` nor `rate_scale`, and say "AdamW" and "constant"."""
-    name = _get(optimizer, "name", str, "optimizer").lower()
+    name = get(optimizer, "name", str, "optimizer").lower()
     if name not in OPTIMIZERS:
         raise BundleError(
             f"manifest.json: optimizer.name is {name[:70]!r}, this program knows {', '.join(OPTIMIZERS)}: update it"
@@ -242,36 +229,36 @@ def _update(optimizer: dict[str, Any]) -> Update:
         raise BundleError(
             f"manifest.json: optimizer.schedule is {str(course)[:70]!r}, this program knows {', '.join(SCHEDULES)}: update it"
         )
-    accumulate = _whole(optimizer.get("accumulate", 1), "optimizer.accumulate")
-    scale = _number(optimizer, "rate_scale", "optimizer") if "rate_scale" in optimizer else 1.0
+    accumulate = whole(optimizer.get("accumulate", 1), "optimizer.accumulate")
+    scale = number(optimizer, "rate_scale", "optimizer") if "rate_scale" in optimizer else 1.0
     if accumulate < 1 or scale <= 0:
         raise BundleError("manifest.json: optimizer.accumulate must be at least 1 and optimizer.rate_scale above 0")
-    return Update(name, accumulate, scale)
+    return OptimizerStep(name, accumulate, scale)
 
 
 def _activation_bytes(costs: Any) -> float:
     if costs is None:
         return 0.0
-    batch = _whole(_get(costs, "batch", int, "costs"), "costs.batch")
-    return _whole(_get(costs, "activation_bytes", int, "costs"), "costs.activation_bytes") / max(1, batch)
+    batch = whole(get(costs, "batch", int, "costs"), "costs.batch")
+    return whole(get(costs, "activation_bytes", int, "costs"), "costs.activation_bytes") / max(1, batch)
 
 
 def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:
     """Manifests older than the choice of a loss have neither name: theirs is RMSE and KL."""
-    probe = _get(loss, "probe", str, "loss") if "probe" in loss else "rmse"
-    softmax = _get(loss, "softmax", str, "loss") if "softmax" in loss else "kl"
+    probe = get(loss, "probe", str, "loss") if "probe" in loss else "rmse"
+    softmax = get(loss, "softmax", str, "loss") if "softmax" in loss else "kl"
     return ("ce", *(f"{probe}_{name}" for name in probes), softmax)
 
 
 def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
-    shape = _shape(raw, "shape", "preprocessing")
-    mean, std = (tuple(_numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
+    shape = shape_of(raw, "shape", "preprocessing")
+    mean, std = (tuple(numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
     if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) < 1e-30:
         raise BundleError(
             f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
             f"got {list(mean)} and {list(std)}"
         )
-    dtype = _get(raw, "dtype", str, "preprocessing") if "dtype" in raw else "uint8"
+    dtype = get(raw, "dtype", str, "preprocessing") if "dtype" in raw else "uint8"
     if dtype not in ("uint8", "float32"):
         raise BundleError(f"manifest.json: preprocessing.dtype is {dtype[:70]!r}, expected 'uint8' or 'float32'")
     return Preprocessing(shape, mean, std, dtype)
@@ -279,76 +266,14 @@ def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
 
 def _graph(graphs: dict[str, Any], name: str) -> Graph:
     where = f"graphs.{name}"
-    raw = _get(graphs, name, dict, "graphs")
+    raw = get(graphs, name, dict, "graphs")
     names: dict[str, tuple[str, ...]] = {}
     for kind in ("inputs", "outputs"):
-        tensors = _get(raw, kind, list, where)
+        tensors = get(raw, kind, list, where)
         if not all(isinstance(tensor, dict) for tensor in tensors):
             raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
-        names[kind] = tuple(_get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
-    return Graph(_get(raw, "file", str, where), names["inputs"], names["outputs"])
-
-
-def _get(raw: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
-    field = f"{where}.{key}" if where else key
-    if key not in raw:
-        raise BundleError(f"manifest.json lacks {field!r}: it was not made by a program of this format, fetch it again")
-    value = raw[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BundleError(f"manifest.json: {field} is a {type(value).__name__}, expected a {kind.__name__}")
-    return value
-
-
-def _number(raw: dict[str, Any], key: str, where: str) -> float:
-    value: Any = raw.get(key)
-    if not _fits_float32(value) or value < 0:
-        raise BundleError(
-            f"manifest.json: {where}.{key} is {repr(value)[:70]}, expected a float32 number of at least 0"
-        )
-    return float(value)
-
-
-def _fits_float32(value: Any) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return -LARGEST <= value <= LARGEST  # false for NaN as well; no overflow for an int of 400 digits
-
-
-def _numbers(raw: dict[str, Any], key: str, where: str) -> list[float]:
-    values = _get(raw, key, list, where)
-    if not all(map(_fits_float32, values)):
-        raise BundleError(f"manifest.json: {where}.{key} must be a list of float32 numbers, got {str(values)[:70]}")
-    return [float(value) for value in values]
-
-
-def _strings(raw: dict[str, Any], key: str) -> list[str]:
-    values = _get(raw, key, list)
-    if not all(isinstance(value, str) for value in values):
-        raise BundleError(f"manifest.json: {key} must be a list of strings")
-    return [str(value) for value in values]
-
-
-def _shape(raw: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
-    sizes = tuple(_whole(size, f"{where}.{key}") for size in _get(raw, key, list, where))
-    if not 0 < math.prod(sizes) <= MAX_ELEMENTS:
-        raise BundleError(f"manifest.json: {where}.{key} is {str(sizes)[:70]}, expected 1 to {MAX_ELEMENTS} numbers")
-    return sizes
-
-
-def _choice(raw: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
-    """The first of `known` where the manifest has no such key."""
-    value = raw.get(key, known[0])
-    if value not in known:
-        raise BundleError(
-            f"manifest.json: {key} is {repr(value)[:70]}, this program knows {', '.join(known)}: update the program"
-        )
-    return str(value)
-
-
-def _whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BundleError(f"manifest.json: {where} is {value!r}, expected a whole number of at least 0")
-    return value
+        names[kind] = tuple(get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
+    return Graph(get(raw, "file", str, where), names["inputs"], names["outputs"])
 
 
 def _no_constant(name: str) -> float:

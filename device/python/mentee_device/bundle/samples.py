@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from mentee_device.bundle.manifest import BundleError, Manifest
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.manifest import Manifest
 
 UNLABELLED = -1
 MARGIN = 0.01  # of the range of pixels: what resampling a preprocessed image may overshoot

@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from mentee_device.bundle.manifest import BundleError
+from mentee_device.bundle.errors import BundleError
 
 
 def check_signature(signature: Path, manifest: bytes, key: Path) -> None:

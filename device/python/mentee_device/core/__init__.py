@@ -1,0 +1,1 @@
+"""The mentee in memory: batches, the training session, the learner and its snapshots."""

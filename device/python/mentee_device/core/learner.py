@@ -1,4 +1,4 @@
-"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` keeps what it learns.
+"""The mentee in memory: predict, learn under the mentor's recorded answers, judge. `Owner` stores what it learns.
 
 Axes: N samples, B of one batch, K classes, D embedding.
 """
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.core.batch import mixed, unanswered
-from mentee_device.core.draws import Draws
 from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
 
-Progress = Callable[[int, int, dict[str, float]], None]
+OnProgress = Callable[[int, int, dict[str, float]], None]
 
 
 class LearningError(RuntimeError):
@@ -45,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Learned:
-    """Of one `learn`: the terms of its first and last batch, and milliseconds per step."""
+    """Figures of one `Learner.learn`: the terms of its first and last batch, and milliseconds per step."""
 
     first: dict[str, float]
     last: dict[str, float]
@@ -64,7 +63,7 @@ class Learner:
         self.threads = threads
         self._supervision: Supervision | None = None
         self.step = 0
-        self._random = Draws()
+        self._random = np.random.default_rng(0)
         self._session: TrainingSession
         self.reset()
 
@@ -106,8 +105,7 @@ class Learner:
         """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
-            feeds = unanswered(self._manifest, input[start : start + EVALUATION_BATCH])
-            outputs = self._session.forward(feeds)
+            outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))
             logits_NK.append(outputs["logits"])
             embedding_ND.append(outputs["embedding"])
         if not logits_NK:
@@ -120,7 +118,7 @@ class Learner:
         return float(np.mean(self.predict(input).logits.argmax(axis=1) == labels_N))
 
     def evaluate_golden(self) -> float:
-        """`evaluate` on the bundle's golden set, the samples that guard an update."""
+        """`evaluate` on the bundle's golden set, the samples that the guard judges by."""
         golden = self.bundle.golden()
         return self.evaluate(golden.input, golden.labels)
 
@@ -146,10 +144,10 @@ class Learner:
         """
         knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
         given = {name: value for name, value in knobs.items() if value is not None}
-        feeds = mixed(self._manifest, samples, replay, owner_weight, given, weights)
-        if not feeds["labelled"].any() and not feeds["supervised"].any():  # AdamW would still decay the weights
+        whole = mixed(self._manifest, samples, replay, owner_weight, given, weights)
+        if not whole.labelled.any() and not whole.supervised.any():  # AdamW would still decay the weights
             raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
-        values = len(feeds["input"]) * self._manifest.smallest_map
+        values = len(whole.input) * self._manifest.smallest_map
         if values == 1:
             raise LearningError(
                 "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
@@ -157,7 +155,7 @@ class Learner:
             )
         terms: dict[str, float] = {}
         try:
-            for part, share in passes(self._manifest, feeds):
+            for part, share in passes(self._manifest, whole):
                 outputs = self._session.forward_backward(part, self.step)
                 part_terms = {
                     name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
@@ -183,7 +181,7 @@ class Learner:
         batch: int = 8,
         replay_batch: int = 16,
         seed: int | None = None,
-        progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         *,
         owner_weight: float = 4.0,
         **knobs: Any,
@@ -192,7 +190,7 @@ class Learner:
 
         Every batch is drawn without replacement, smaller where there are fewer samples; unlabelled ones of the owner
         carry no term and are not drawn. `seed` restarts the random state, None continues it, so that 10 steps, a
-        snapshot, and 10 more equal 20. `progress(done, steps, terms)` after each.
+        snapshot, and 10 more equal 20. `on_progress(done, steps, terms)` after each.
         """
         if steps < 1 or batch < 1 or replay_batch < 0:
             raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
@@ -209,17 +207,17 @@ class Learner:
             replay = self.draw_replay(replay_batch)
             terms = [*terms[:1], self.learn_batch(samples.take(rows), replay, owner_weight=owner_weight, **knobs)]
             milliseconds.append(1000 * (time.perf_counter() - start))
-            if progress is not None:
-                progress(done, steps, terms[-1])
+            if on_progress is not None:
+                on_progress(done, steps, terms[-1])
         return Learned(terms[0], terms[-1], milliseconds)
 
     def seed(self, seed: int) -> None:
         """Restarts the random state that batches are drawn with."""
-        self._random = Draws(seed)
+        self._random = np.random.default_rng(seed)
 
     def draw(self, rows: NDArray[np.int64], batch: int) -> NDArray[np.int64]:
         """`batch` of `rows` without replacement, all of them where there are fewer."""
-        return self._random.sample(rows, min(batch, len(rows)))
+        return self._random.choice(rows, min(batch, len(rows)), replace=False)
 
     def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
         """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
@@ -234,13 +232,13 @@ class Learner:
         return self._session.collecting
 
     def end_collecting(self) -> None:
-        """Forgets gradients that wait for the rest of their step."""
+        """Takes the step that gradients wait for, with those there are."""
         self._session.end_collecting()
 
     def snapshot(self) -> Snapshot:
         """All that an exact resume needs, unless `collecting`. Raises LearningError where neither memory nor the temporary folder
         takes a checkpoint."""
-        random = self._random.state
+        random: dict[str, Any] = dict(self._random.bit_generator.state)
         try:
             checkpoint = self._session.dump()
         except (OSError, RuntimeError) as error:
@@ -251,11 +249,11 @@ class Learner:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
-        random = Draws()
+        random = np.random.default_rng(0)
         try:
-            random.state = snapshot.random
-        except ValueError as error:
-            raise LearningError(f"the snapshot's random state cannot be continued ({error})") from error
+            random.bit_generator.state = snapshot.random
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise LearningError(f"the snapshot's random state cannot be continued ({error!r})") from error
         self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
         self._session.learning_rate = snapshot.learning_rate
         self._random = random
@@ -265,7 +263,7 @@ class Learner:
         """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
         self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
         self._session.learning_rate = self._manifest.learning_rate
-        self._random = Draws()
+        self._random = np.random.default_rng(0)
         self.step = 0
 
     def close(self) -> None:

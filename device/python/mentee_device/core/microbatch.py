@@ -1,5 +1,5 @@
-"""How many samples go through a graph at once. A step's memory is its activations', and a phone has little: the gradient of
-many samples is the sum of what passes over a few of them leave.
+"""Passes of a few samples each. A step's memory is its activations', and a phone has little: the gradient of many samples is the
+sum of what passes over a few of them leave.
 """
 
 from collections.abc import Iterator, Mapping
@@ -7,30 +7,31 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.manifest import KNOBS, Manifest
-from mentee_device.core.batch import Feeds
+from mentee_device.bundle.inputs import Batch
+from mentee_device.bundle.manifest import Manifest
 
 EVALUATION_BATCH = 8  # answers do not depend on it beyond rounding; 64 at once saved a twentieth of the time
 PASS_BYTES = 2 * 2**20  # of activations
 LEAST = 4  # samples a pass; fewer cost more time than they save memory
 
 
-def passes(manifest: Manifest, feeds: Feeds) -> Iterator[tuple[Feeds, dict[str, float]]]:
-    """`feeds` of one step in parts whose gradients add up to the whole's, and of each loss term the part's share in it.
+def passes(manifest: Manifest, batch: Batch) -> Iterator[tuple[Batch, dict[str, float]]]:
+    """`batch` of one step in parts whose gradients add up to the whole's, and of each loss term the part's share in it.
 
     A weighted mean over B samples is the sum over the parts of (their weight / all weight) times theirs, so each part gets α
     and γ times that share. One part where that does not hold: a loss that relates samples or takes a root over them (probes
     with β above 0, a softmax loss other than KL), BatchNorm on the statistics of the batch, Dropout's masks.
     """
-    B = len(feeds["input"])
+    B = len(batch.input)
     size = pass_size(manifest)
-    if size >= B or not separable(manifest, float(feeds["beta"][0])):
-        yield feeds, dict.fromkeys(manifest.terms, 1.0)
+    if size >= B or not separable(manifest, float(batch.beta[0])):
+        yield batch, dict.fromkeys(manifest.terms, 1.0)
         return
     for start in range(0, B, size):
-        part = {name: value if name in KNOBS else value[start : start + size] for name, value in feeds.items()}
-        labels, answers = (_share(part[mask], feeds[mask]) for mask in ("labelled", "supervised"))
-        part["alpha"], part["gamma"] = feeds["alpha"] * labels, feeds["gamma"] * answers
+        part = batch.rows(start, start + size)
+        labels = _share(part.labelled, batch.labelled)
+        answers = _share(part.supervised, batch.supervised)
+        part = part._replace(alpha=batch.alpha * labels, gamma=batch.gamma * answers)
         yield part, {name: float(labels if name == "ce" else answers) for name in manifest.terms}
 
 

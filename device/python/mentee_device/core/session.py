@@ -1,22 +1,22 @@
 """One live training session of ONNX Runtime: parameters, gradients and moments, behind the five verbs that are needed.
 
 A gradient step has two halves here, so that a loss can be looked at before it changes anything: `forward_backward`
-computes, then either `apply` moves the parameters or `discard` forgets the gradients.
+computes, then either `apply` moves the parameters or `discard` drops the gradients.
 """
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.manifest import BundleError
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.inputs import Batch
+from mentee_device.bundle.manifest import Graph
 from mentee_device.core import runtime
+from mentee_device.core.private_file import private_file
+from mentee_device.files import replacing
 
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
 
@@ -58,8 +58,8 @@ class TrainingSession:
         self._before: list[NDArray[np.float32]] = []
         self._dropout = graphs.dropout == "on"
         self._training, self._evaluation = graphs.training, graphs.evaluation
-        self._rate_scale = graphs.update.rate_scale
-        self._accumulate, self._collected = graphs.update.accumulate, 0
+        self._rate_scale = graphs.optimizer_step.rate_scale
+        self._accumulate, self._collected = graphs.optimizer_step.accumulate, 0
 
     def _fill(self, weights: Path) -> None:
         """A nominal checkpoint from `weights`, little-endian float32 in the order of the training graph's parameters."""
@@ -72,27 +72,28 @@ class TrainingSession:
         buffer = runtime.tensor(flat)  # named: ONNX Runtime reads it without keeping it alive
         self._module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)
 
-    def forward(self, feeds: dict[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    def forward(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Outputs by name of the eval graph; changes nothing."""
         self._module.eval()
-        return dict(
-            zip(self._evaluation.outputs, self._module(*map(feeds.__getitem__, self._evaluation.inputs)), strict=True)
-        )
+        return self._call(self._evaluation, batch)
 
-    def forward_backward(self, feeds: dict[str, NDArray[Any]], step: int = 0) -> dict[str, NDArray[np.float32]]:
+    def _call(self, graph: Graph, batch: Batch) -> dict[str, NDArray[np.float32]]:
+        feeds = batch.feeds()
+        outputs = self._module(*(feeds[name] for name in graph.inputs))
+        return dict(zip(graph.outputs, outputs, strict=True))
+
+    def forward_backward(self, batch: Batch, step: int = 0) -> dict[str, NDArray[np.float32]]:
         """Outputs by name of the training graph; adds to the gradients that `apply` or `discard` end. `step` is what Dropout's
         masks depend on, so that a state that is resumed draws those it would have drawn."""
         self._before = [np.array(parameter.data) for parameter in self._running]
         if self._dropout:
             runtime.seed(step)
-        share = np.float32(
-            1 / self._accumulate
-        )  # the loss is linear in α, β, γ: this is the mean over the batches of a step
-        given = {name: value * share if name in ("alpha", "beta", "gamma") else value for name, value in feeds.items()}
         self._module.train()
-        outputs = self._module(*map(given.__getitem__, self._training.inputs))
-        named = dict(zip(self._training.outputs, outputs, strict=True))
-        return named if self._accumulate == 1 else named | {"loss": named["loss"] * np.float32(self._accumulate)}
+        if self._accumulate == 1:
+            return self._call(self._training, batch)
+        share = np.float32(1 / self._accumulate)  # so that the sum over the batches of a step is their mean
+        outputs = self._call(self._training, batch.scaled(share))
+        return outputs | {"loss": outputs["loss"] * np.float32(self._accumulate)}
 
     def gradients_usable(self) -> bool:
         """Whether every gradient is finite and small enough to square."""
@@ -122,7 +123,7 @@ class TrainingSession:
             self._collected = 0
 
     def discard(self) -> None:
-        """Forgets the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
+        """Drops the gradients at hand, those collected for a step included: the next `forward_backward` overwrites them
         instead of adding. Running statistics are as before the last one that no `apply` followed, if there is one."""
         self._collected = 0
         if self._before:
@@ -133,7 +134,7 @@ class TrainingSession:
 
     @property
     def learning_rate(self) -> float:
-        """What a schedule, which is in the optimizer graph, multiplies; ONNX Runtime keeps it outside the checkpoint."""
+        """The rate that a schedule, which is in the optimizer graph, multiplies; it is in no checkpoint."""
         return float(self._optimizer.get_learning_rate()) * self._rate_scale
 
     @learning_rate.setter
@@ -154,71 +155,35 @@ class TrainingSession:
 
     def export_inference(self, path: Path) -> None:
         """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            self._module.export_model_for_inferencing(str(partial), ["logits", "embedding"])
-            os.replace(partial, path)
-        except RuntimeError as error:
-            raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as new:
+            try:
+                self._module.export_model_for_inferencing(str(new), ["logits", "embedding"])
+            except RuntimeError as error:
+                raise OSError(f"ONNX Runtime cannot write it: {_first_line(error)}") from error
 
     def dump(self) -> bytes:
         """A checkpoint of parameters and moments; the same state gives the same bytes."""
-        with _private_file() as path:
+        with private_file() as path:
             self._api.CheckpointState.save_checkpoint(self._checkpoint, str(path), include_optimizer_state=True)
             return path.read_bytes()
 
 
 def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
     """A session on the bytes of `TrainingSession.dump`. Raises BundleError."""
-    with _private_file() as path:
+    with private_file() as path:
         path.write_bytes(checkpoint)
         return TrainingSession(bundle, path, threads)
 
 
 def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
     """The trainable parameters in the bytes of `TrainingSession.dump`; needs no bundle. Raises BundleError."""
-    with _private_file() as path:
+    with private_file() as path:
         path.write_bytes(checkpoint)
         try:
             state = runtime.load().CheckpointState.load_checkpoint(str(path))
         except RuntimeError as error:
             raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
         return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
-
-
-@contextlib.contextmanager
-def _private_file() -> Iterator[Path]:
-    """ONNX Runtime reads and writes checkpoints by path only. This one is the owner's personal model: in memory where the system
-    has files there (Linux, Android), else in the temporary folder, for the user alone."""
-    memory = _memory()
-    if memory is not None:
-        try:
-            yield Path(f"/proc/self/fd/{memory}")
-        finally:
-            os.close(memory)
-        return
-    handle, name = tempfile.mkstemp(prefix="mentee-checkpoint-")  # 0600
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        os.unlink(name)
-
-
-def _memory() -> int | None:
-    """A file in memory that can be opened by path, or None where the system has none, or shows none."""
-    try:
-        memory = os.memfd_create("mentee-checkpoint")
-    except (AttributeError, OSError):
-        return None
-    try:
-        with open(f"/proc/self/fd/{memory}", "rb+"):
-            return memory
-    except OSError:
-        os.close(memory)
-        return None
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,9 @@
-"""What learning has changed, as one value: taken from a `Learner`, kept in a version, put back into a `Learner`."""
+"""Everything that learning has changed, as one value: taken from a `Learner`, stored in a version, put back into a `Learner`."""
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
-
-from mentee_device.core.digest import sha256
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Labels for the owner's unlabelled samples, guessed and marked as guesses."""

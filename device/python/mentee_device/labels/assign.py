@@ -1,22 +1,22 @@
-"""Labels for an owner's kept samples that have none, what they were guessed from, and the way back.
+"""Labels for an owner's samples that have none, what they were guessed from, and the way back.
 
-Samples are taken in the order they were kept. A guess is learnt from like a label, at its weight; the owner's word replaces
-it whenever it comes. Axes: N samples, K classes.
+Samples are taken in the order they came. A guess is learnt from like a label, at its weight; the owner's word replaces it
+whenever it comes. Axes: N samples, K classes.
 """
 
-import json
 import time
 from calendar import timegm
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
+from mentee_device.core.learner import Learner
+from mentee_device.labels.evidence import read_evidence, write_evidence
 from mentee_device.labels.pseudo_labels import (
-    EVIDENCE,
+    CLUSTER_WEIGHT,
     GUESSED,
     OWNER,
     Guesses,
@@ -30,16 +30,15 @@ from mentee_device.labels.pseudo_labels import (
     owners,
     probabilities,
     pseudo,
-    read_evidence,
 )
-from mentee_device.runs import unlearn as forgetting
-from mentee_device.runs.grouping import shares
-from mentee_device.runs.run import Watcher
-from mentee_device.state.sample_store import About
+from mentee_device.runs.clusters import shares
+from mentee_device.runs.described import described
+from mentee_device.runs.run import OnProgress
+from mentee_device.runs.runs import Runs
+from mentee_device.runs.unlearn import Unlearned, unlearn_labels
+from mentee_device.state.about import About
+from mentee_device.state.device_state import DeviceState
 from mentee_device.state.store import CLOCK
-
-if TYPE_CHECKING:
-    from mentee_device.owner import Owner
 
 RULES = ("pseudo", "clusters")
 CHUNK = 64  # samples in memory at once
@@ -47,8 +46,8 @@ CHUNK = 64  # samples in memory at once
 
 @dataclass(frozen=True)
 class Guess:
-    """A kept sample's guessed label: how sure its `source` was of it, and the label `before` a neighbour's took its place,
-    −1 for none."""
+    """A sample's guessed label: how sure its `source` was of it, and the label `before` a neighbour's took its place, −1 for
+    none."""
 
     number: int
     label: int
@@ -57,45 +56,55 @@ class Guess:
     before: int
 
 
-def guess(
-    owner: "Owner",
-    mentor: Mentor | None,
-    threshold: float | None,
-    adaptive: bool,
-    mentor_threshold: float,
-    pause: float | None,
-    window: int,
-    near: float,
-    rule: str,
-    weight: float,
-) -> list[Guess]:
-    """The new guesses; see `Owner.guess`. Asks the mentor first, then the mentee, then the neighbours of a stream."""
-    if rule not in RULES:
-        raise SampleError(f"no rule {rule!r} to guess by; there are {', '.join(RULES)}")
-    about, probability_NK, embedding_ND, mentor_NK = _asked(owner, mentor)
-    known = _known(owner, about)
-    before = known
-    if len(about):
-        known = mentors(known, mentor_NK, mentor_threshold)
-    if rule == "clusters" and len(about):
-        known = clustered(known, _shares(owner, embedding_ND, before), weight)
-    elif threshold is not None and len(about):
-        known = pseudo(known, probability_NK, adaptive_thresholds(probability_NK, threshold) if adaptive else threshold)
-    if pause is not None:
-        if not pause > 0:
+@dataclass(frozen=True, kw_only=True)
+class GuessRules:
+    """Rules of guessing: the mentor's guesses come first, then by `rule` the mentee's own or those by the groups that the owner's
+    samples lie in, then those by their neighbours in a stream. Raises SampleError."""
+
+    rule: str = described(
+        "pseudo", "the mentee's own softmax (pseudo), or the groups that the samples lie in (clusters)"
+    )
+    threshold: float | None = described(
+        0.95, "least probability of the mentee's own labels (--threshold 2: none of them)"
+    )
+    adaptive: bool = described(False, "lowers the threshold for classes that the mentee is seldom sure of")
+    weight: float = described(CLUSTER_WEIGHT, "weight of a label by clusters; an owner's weighs 1")
+    mentor_threshold: float = described(0.0, "least probability of the mentor's answers")
+    pause: float | None = described(None, "seconds at most between two frames of one stream (none: no streams)")
+    window: int = described(5, "frames that vote in a stream, an odd number")
+    near: float = described(0.35, "least probability of a near-miss before a hit in a stream")
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise SampleError(f"no rule {self.rule!r} to guess by; there are {', '.join(RULES)}")
+        if self.pause is not None and not self.pause > 0:
             raise SampleError(
-                f"pause is {pause}, expected the longest seconds between two frames of one stream, above 0"
+                f"pause is {self.pause}, expected the longest seconds between two frames of one stream, above 0"
             )
-        for frames in streams(about, pause):
-            part = near_misses(
-                _rows(known, frames), probability_NK[frames], 0.95 if threshold is None else threshold, near
-            )
-            known = _replaced(known, frames, agreed(part, window))
-    return _keep(owner, about, before, known)
+
+
+def guess(state: DeviceState, learner: Learner, rules: GuessRules, mentor: Mentor | None) -> list[Guess]:
+    """The new guesses, written to the sample store."""
+    about, probability_NK, embedding_ND, mentor_NK = _asked(state, learner, mentor)
+    before = known = _known(state, about)
+    threshold = rules.threshold
+    if len(about):
+        known = mentors(known, mentor_NK, rules.mentor_threshold)
+        if rules.rule == "clusters":
+            known = clustered(known, _shares(learner, embedding_ND, before), rules.weight)
+        elif threshold is not None:
+            by_class = adaptive_thresholds(probability_NK, threshold) if rules.adaptive else threshold
+            known = pseudo(known, probability_NK, by_class)
+    if rules.pause is not None:
+        sure = 0.95 if threshold is None else threshold
+        for frames in streams(about, rules.pause):
+            part = near_misses(_rows(known, frames), probability_NK[frames], sure, rules.near)
+            known = _replaced(known, frames, agreed(part, rules.window))
+    return _store(state, about, before, known)
 
 
 def streams(about: list[About], pause: float) -> list[NDArray[np.int64]]:
-    """Row numbers of each stream: kept one after the other, none missing in between, at most `pause` seconds apart."""
+    """Row numbers of each stream: stored one after the other, none missing in between, at most `pause` seconds apart."""
     if not about:
         return []
     seconds = [timegm(time.strptime(one.time, CLOCK)) for one in about]
@@ -107,11 +116,11 @@ def streams(about: list[About], pause: float) -> list[NDArray[np.int64]]:
     return np.split(np.arange(len(about)), ends)
 
 
-def guesses(owner: "Owner") -> list[Guess]:
+def guesses(state: DeviceState) -> list[Guess]:
     """All guesses that stand, oldest sample first."""
-    evidence = read_evidence(owner.store)
+    evidence = read_evidence(state.store)
     found = []
-    for one in owner.kept.all():
+    for one in state.samples.all():
         if one.source in GUESSED:
             confidence, before = evidence.get(str(one.number), (0.0, -1))
             found.append(Guess(one.number, one.label, one.source, confidence, before))
@@ -119,25 +128,25 @@ def guesses(owner: "Owner") -> list[Guess]:
 
 
 def undo(
-    owner: "Owner", samples: Collection[int] | None, sources: Collection[str], watch: Watcher | None
-) -> forgetting.Forgotten:
+    runs: Runs, samples: Collection[int] | None, sources: Collection[str], on_progress: OnProgress | None
+) -> Unlearned:
     """Takes guessed labels back, and what they taught; see `Owner.undo_guesses`."""
     unknown = [name for name in sources if name not in GUESSED]
     if unknown:
         raise SampleError(f"no guesses by {unknown}; they are by {', '.join(GUESSED)}")
-    standing = {one.number for one in guesses(owner) if one.source in sources}
+    standing = {one.number for one in guesses(runs.state) if one.source in sources}
     if samples is not None:
         for number in set(samples) - standing:
             raise SampleError(f"sample {number} has no guessed label to undo: nothing was changed")
         standing &= set(samples)
     if not standing:
-        return forgetting.Forgotten([], [], owner.versions.current, None)
-    return forgetting.forget(owner, standing, None, watch, unlabel=True)
+        return Unlearned([], [], runs.state.versions.current, None)
+    return unlearn_labels(runs, standing, on_progress)
 
 
-def _shares(owner: "Owner", embedding_ND: NDArray[np.float32], known: Guesses) -> NDArray[np.float64]:
+def _shares(learner: Learner, embedding_ND: NDArray[np.float32], known: Guesses) -> NDArray[np.float64]:
     said_N = np.where(known.source == OWNER, known.labels, UNLABELLED)
-    share_NK = shares(owner.learner, embedding_ND, said_N)
+    share_NK = shares(learner, embedding_ND, said_N)
     if share_NK is None:
         raise SampleError(
             "clusters need two classes to start from, and neither the bundle's replay samples nor the owner's labels have "
@@ -147,40 +156,42 @@ def _shares(owner: "Owner", embedding_ND: NDArray[np.float32], known: Guesses) -
 
 
 def _asked(
-    owner: "Owner", mentor: Mentor | None
+    state: DeviceState, learner: Learner, mentor: Mentor | None
 ) -> tuple[list[About], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
-    """All kept samples, the mentee's probabilities and embeddings, and the mentor's logits where they are recorded or can be
+    """All samples, the mentee's probabilities and embeddings, and the mentor's logits where they came with the sample or can be
     had."""
-    K = len(owner.bundle.manifest.classes)
-    about = owner.kept.all()
+    K = len(state.manifest.classes)
+    about = state.samples.all()
     while True:
         probability, embedding, answers = [np.zeros((0, K))], [], [np.zeros((0, K))]
         for start in range(0, len(about), CHUNK):
             chunk = [one.number for one in about[start : start + CHUNK]]
-            samples, _ = owner.kept.read(chunk)
+            samples, _ = state.samples.read(chunk)
             if len(samples) < len(chunk):
                 break
-            found = owner.learner.predict(samples.input)
+            found = learner.predict(samples.input)
             probability.append(probabilities(found.logits, len(chunk)))
             embedding.append(found.embedding)
-            recorded = [owner.kept.mentor_logits(number) for number in chunk]
-            logits_NK = np.array(
-                [np.full(K, np.nan) if one is None or len(one) != K else one for one in recorded], np.float64
-            )
-            open_N = (samples.labels < 0) & np.isnan(logits_NK).all(axis=1)
+            answers.append(_mentor_logits(state, chunk, K))
+            open_N = (samples.labels < 0) & np.isnan(answers[-1]).all(axis=1)
             if mentor is not None and open_N.any():
-                logits_NK[open_N] = ask(mentor, samples.input[open_N], K)
-            answers.append(logits_NK)
+                answers[-1][open_N] = ask(mentor, samples.input[open_N], K)
         else:
             whole = np.concatenate(embedding) if embedding else np.zeros((0, 0), np.float32)
             return about, np.concatenate(probability), whole, np.concatenate(answers)
-        about = owner.kept.all()  # a damaged sample was found and removed
+        about = state.samples.all()  # a damaged sample was found and removed
 
 
-def _known(owner: "Owner", about: list[About]) -> Guesses:
+def _mentor_logits(state: DeviceState, numbers: Sequence[int], K: int) -> NDArray[np.float64]:
+    """[N, K] as they came with the samples, NaN where none did."""
+    stored = [state.samples.mentor_logits(number) for number in numbers]
+    return np.array([np.full(K, np.nan) if one is None or len(one) != K else one for one in stored], np.float64)
+
+
+def _known(state: DeviceState, about: list[About]) -> Guesses:
     """Labels as they stand, the owner's and earlier guesses."""
     labels_N = np.array([one.label for one in about], np.int64)
-    evidence = read_evidence(owner.store)
+    evidence = read_evidence(state.store)
     start = owners(labels_N)
     found = [evidence.get(str(one.number), (1.0 if one.source == OWNER else 0.0, -1)) for one in about]
     return Guesses(
@@ -192,7 +203,7 @@ def _known(owner: "Owner", about: list[About]) -> Guesses:
     )
 
 
-def _keep(owner: "Owner", about: list[About], before: Guesses, after: Guesses) -> list[Guess]:
+def _store(state: DeviceState, about: list[About], before: Guesses, after: Guesses) -> list[Guess]:
     new = [
         Guess(
             one.number,
@@ -207,17 +218,16 @@ def _keep(owner: "Owner", about: list[About], before: Guesses, after: Guesses) -
     if not new:
         return []
     weights = {one.number: float(after.weight[row]) for row, one in enumerate(about)}
-    by_source = ", ".join(
-        f"{count} by {source}" for source in GUESSED if (count := sum(one.source == source for one in new))
-    )
-    with owner.store.transaction():
-        evidence = read_evidence(owner.store)
+    counts = {source: sum(one.source == source for one in new) for source in GUESSED}
+    by_source = ", ".join(f"{count} by {source}" for source, count in counts.items() if count)
+    with state.store.transaction():
+        evidence = read_evidence(state.store)
         for one in new:
-            owner.kept.relabel(one.number, one.source, one.label, weights[one.number])
+            state.samples.relabel(one.number, one.source, one.label, weights[one.number])
             evidence[str(one.number)] = (round(one.confidence, 6), one.before)
-        alive = {str(one.number) for one in owner.kept.all() if one.source in GUESSED}
-        owner.store.put(EVIDENCE, json.dumps({name: evidence[name] for name in evidence if name in alive}).encode())
-        owner.store.record("guess", f"{len(new)} labels were guessed: {by_source}", samples=[one.number for one in new])
+        alive = {str(one.number) for one in state.samples.all() if one.source in GUESSED}
+        write_evidence(state.store, {name: evidence[name] for name in evidence if name in alive})
+        state.store.record("guess", f"{len(new)} labels were guessed: {by_source}", samples=[one.number for one in new])
     return new
 
 

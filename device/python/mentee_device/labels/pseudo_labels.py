@@ -5,7 +5,6 @@ was, and weighs a quarter, unless it comes from clusters. The owner's own labels
 stream oldest first, K classes.
 """
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
-from mentee_device.state.database import Damaged
-from mentee_device.state.store import Store
 
 OWNER, MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO = "owner", "mentor", "near_miss", "stream", "cluster", "pseudo"
 GUESSED = (MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
-CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured on spoken digits (docs/experiments)
-EVIDENCE = "guesses"  # in the store: of each guess how sure its source was, and the label before
+CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured on spoken digits of strangers
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
 
 Mentor = Callable[[NDArray[Any]], NDArray[Any]]
@@ -29,9 +25,9 @@ Mentor = Callable[[NDArray[Any]], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Guesses:
-    """Of N samples: `labels` int64 (−1: none), `confidence` float32 (the source's probability of that label, 0 where there
-    is none), `source` ("" where there is none), `weight` float32 for the loss, and `before`, int64: the label that stood
-    there before a neighbour's was put in its place, −1 for none."""
+    """N samples and their labels: `labels` int64 (−1: none), `confidence` float32 (the source's probability of that label, 0
+    where there is none), `source` ("" where there is none), `weight` float32 for the loss, and `before`, int64: the label that
+    stood there before a neighbour's was put in its place, −1 for none."""
 
     labels: NDArray[np.int64]
     confidence: NDArray[np.float32]
@@ -77,7 +73,7 @@ class Guesses:
 
 
 def owners(labels_N: NDArray[np.int64]) -> Guesses:
-    """What the owner said, −1 where nothing: where every guessing starts."""
+    """The owner's labels, −1 for none: where every guessing starts."""
     said = labels_N >= 0
     return Guesses(
         labels_N.astype(np.int64),
@@ -156,7 +152,7 @@ def near_misses(
     near: float = 0.35,
     classes: Collection[int] | None = None,
 ) -> Guesses:
-    """Of a stream: a frame right before a hit, that nearly was one, takes the hit's class.
+    """Labels near-misses in a stream: a frame right before a hit, that nearly was one, takes the hit's class.
 
     A hit is a frame of a class with p ≥ `threshold`, or that the owner labelled so. The frame before it nearly was one if
     that class is its first or second and has `near` ≤ p < `threshold`. Somebody who is not understood repeats himself:
@@ -183,7 +179,7 @@ def near_misses(
 
 
 def agreed(known: Guesses, window: int = 5) -> Guesses:
-    """Of a stream: a frame whose guess differs from the majority of the window around it takes the majority's label.
+    """Smooths a stream: a frame whose guess differs from the majority of the window around it takes the majority's label.
 
     A majority is more than half of `window` frames, an odd number with the frame in its middle; the owner's labels vote
     and stay. The first and last frames lack neighbours on one side and stay as they are. All vote with what they had
@@ -230,21 +226,3 @@ def _share(value: float, name: str) -> float:
     if not 0 <= value <= 1:
         raise SampleError(f"{name} is {value}, expected a probability from 0 to 1")
     return value
-
-
-def read_evidence(store: Store) -> dict[str, tuple[float, int]]:
-    """By the sample's number. Where it is damaged, guesses stand without it."""
-    try:
-        kept = store.get(EVIDENCE)
-    except Damaged:
-        store.delete(EVIDENCE)
-        kept = None
-    return json.loads(kept) if kept else {}
-
-
-def drop_evidence(store: Store, gone: Collection[int]) -> None:
-    """Of samples that were forgotten."""
-    evidence = read_evidence(store)
-    left = {number: what for number, what in evidence.items() if int(number) not in gone}
-    if len(left) < len(evidence):
-        store.put(EVIDENCE, json.dumps(left).encode())

@@ -1,0 +1,1 @@
+"""Classes by example: recognised by their embedding, without training."""

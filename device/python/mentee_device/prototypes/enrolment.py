@@ -20,15 +20,15 @@ from safetensors.numpy import load, save
 from mentee_device.bundle.samples import SampleError
 from mentee_device.state.database import StateError
 
-MOST_PER_CLASS = 50  # enrolled samples that are kept of a class: what bounds memory and the time of a comparison
+MOST_PER_CLASS = 50  # enrolled samples of a class that stay: what bounds memory and the time of a comparison
 SHARPNESS = 20.0  # of the softmax over cosines; only how sure an answer sounds depends on it
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """Of N samples: `classes` int64, indices of `names` or −1 for "don't know", `probability_NC`, and `similarity` float32,
-    the cosine to the nearest point, which the floor is held against."""
+    """N samples, recognised: `classes` int64, indices of `names` or −1 for "don't know", `probability_NC`, and `similarity`
+    float32, the cosine to the nearest point, which the floor is held against."""
 
     names: tuple[str, ...]
     classes: NDArray[np.int64]
@@ -74,7 +74,7 @@ class Enrolment:
     def add(self, name: str, embedding_ND: NDArray[Any], ids: Sequence[int]) -> None:
         """Enrols samples of class `name`, of the bundle or new; `ids` name them for `remove`. The mean moves exactly.
 
-        A class keeps its newest MOST_PER_CLASS. Raises SampleError, and then nothing was enrolled.
+        Of a class the newest MOST_PER_CLASS stay. Raises SampleError, and then nothing was enrolled.
         """
         if not name or name != name.strip() or not name.isprintable() or len(name) > 100:
             raise SampleError(f"class name {name!r}: expected 1 to 100 printable characters without space around them")
@@ -94,7 +94,7 @@ class Enrolment:
             self.remove(next(iter(samples)))
 
     def remove(self, number: int) -> None:
-        """Forgets one sample; without any a class is as before enrolment: its base mean, or gone. Raises SampleError."""
+        """Removes one sample; without any a class is as before enrolment: its base mean, or gone. Raises SampleError."""
         for name, samples in self._samples.items():
             if number in samples:
                 del samples[number]
@@ -106,7 +106,7 @@ class Enrolment:
         raise SampleError(f"no enrolled sample {number}: nothing was removed")
 
     def remove_class(self, name: str) -> None:
-        """Forgets every sample of a class. Raises SampleError."""
+        """Removes every sample of a class. Raises SampleError."""
         if name not in self._samples:
             raise SampleError(
                 f"class {name!r} has no enrolled sample, enrolled are {list(self._samples)}: nothing was removed"
@@ -196,7 +196,7 @@ class Enrolment:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Enrolment":
-        """What `to_bytes` wrote. Raises StateError."""
+        """Reads what `to_bytes` wrote. Raises StateError."""
         try:
             tensors: dict[str, NDArray[Any]] = load(content)
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

@@ -1,4 +1,4 @@
-"""Ways to carry learning over to another base, and which of them is the better: no state, no files.
+"""Two ways to bring learning to another base, and which of them is the better: no state, no files.
 
 Replay learns the owner's samples anew from the new base; a delta adds to the new base what learning had added to the old
 one (task arithmetic, arXiv 2212.04089, with a factor of 1). Axes: N samples, K classes.
@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.manifest import Preprocessing
 from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner
-from mentee_device.runs.guard import Limits, judge, measure, softmax
+from mentee_device.guard.answers import softmax
+from mentee_device.guard.measures import Limits, judge, measure
+from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.runs.replay import Answered
-from mentee_device.runs.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.runs.run import Done, OnProgress, Progress, Run
+from mentee_device.state.about import About
 from mentee_device.state.base import Base
-from mentee_device.state.sample_store import About
 
 Parameters = Mapping[str, NDArray[np.float32]]
 
@@ -91,11 +92,11 @@ def transferred(
 
 def replay(
     learner: Learner,
-    plan: Plan,
+    plan: ResolvedPlan,
     samples: Samples,
     weights: NDArray[np.float32],
     knobs: Mapping[str, Any],
-    watch: Watcher | None,
+    on_progress: OnProgress | None,
     pack: Answered | None,
 ) -> Done:
     """The run of `plan` from `learner`'s parameters to its end, with the answers of `pack`. Raises LearningError where a step
@@ -105,17 +106,17 @@ def replay(
         started = time.perf_counter()
         terms = run.step(knobs)
         run.spend(time.perf_counter() - started)
-        if watch is not None:
-            watch(Progress(run.done, run.fraction, terms, 0))
+        if on_progress is not None:
+            on_progress(Progress(run.done, run.fraction, terms, 0))
     learner.end_collecting()
     return run.done
 
 
-def hold_out(kept: Sequence[About], learned: Collection[int]) -> set[int]:
-    """Of each class with at least two samples that the owner labelled, a quarter, at least one: first those that were never
+def hold_out(stored: Sequence[About], learned: Collection[int]) -> set[int]:
+    """A quarter of each class with at least two samples that the owner labelled, at least one: first those that were never
     learnt from, of these the newest."""
     by_class: dict[int, list[About]] = defaultdict(list)
-    for one in kept:
+    for one in stored:
         if one.source == "owner" and one.label >= 0:
             by_class[one.label].append(one)
     held = set()
@@ -124,17 +125,3 @@ def hold_out(kept: Sequence[About], learned: Collection[int]) -> set[int]:
             same.sort(key=lambda one: (one.number in learned, -one.number))
             held |= {one.number for one in same[: max(1, len(same) // 4)]}
     return held
-
-
-def refit(input: NDArray[Any], before: Preprocessing, after: Preprocessing) -> NDArray[Any] | None:
-    """A sample, or some [N, C, H, W], that was fit for `before`, as `after` takes it; None where shape or dtype differ."""
-    if before.shape != after.shape or before.dtype != after.dtype:
-        return None
-    if input.dtype == np.uint8 or after.dtype == "float32" or before == after:
-        return input
-    mean, std, new_mean, new_std = (
-        np.array(values, np.float32).reshape(-1, *[1] * (len(after.shape) - 1))
-        for values in (before.mean, before.std, after.mean, after.std)
-    )
-    other: NDArray[Any] = (input * std + mean - new_mean) / new_std
-    return other

@@ -1,4 +1,4 @@
-"""Two devices of one owner become one: parameters averaged, samples united, both logs kept; the guard decides.
+"""Two devices of one owner become one: parameters averaged, samples united, both logs joined; the guard decides.
 
 What learning added to the base is averaged, each device's share weighed by how many samples it learnt from (as federated
 averaging weighs its clients, arXiv 1602.05629, algorithm 1). Moments begin anew: they belong to the path that led to one
@@ -6,34 +6,30 @@ point, and the average is another point. Nothing is averaged where one device we
 and a file that was merged once brings nothing new. Axes: N samples.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load
 
 from mentee_device.bundle.samples import SampleError, Samples
 from mentee_device.core.learner import Learner, LearningError
 from mentee_device.core.snapshot import Snapshot
-from mentee_device.prototypes import enrolled as enrolling
-from mentee_device.relocate import state_file as transfer
+from mentee_device.prototypes.enrolled import Enrolled, enrolled_in
 from mentee_device.relocate.candidates import Judge, Parameters, Score
+from mentee_device.relocate.state_file import opened, unpack_state
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.run import STEPS, Plan
+from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.runs import Runs
+from mentee_device.state.about import SOURCES
 from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.sample_store import SOURCES, Kept
+from mentee_device.state.device_state import DeviceState
 from mentee_device.state.schema import DATABASE, MERGING
 from mentee_device.state.store import Entry, Store
-from mentee_device.state.versions import BASE, Version, Versions, unlabelled_in
-
-if TYPE_CHECKING:
-    from mentee_device.owner import Owner
+from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of
 
@@ -63,46 +59,48 @@ def averaged(base: Parameters, mine: Parameters, theirs: Parameters, weight: flo
     }
 
 
-def merge(owner: "Owner", path: str | os.PathLike[str]) -> Merged:
+def merge(runs: Runs, enrolled: Enrolled, path: str | os.PathLike[str]) -> Merged:
     """Takes in the state that another device exported to `path`: see the top. Raises StateError, LearningError; nothing is
     changed then."""
-    if owner.paused is not None:
-        raise LearningError(f"run {owner.paused.name} is unfinished: resume or discard it before a merge")
-    owner.runs.golden.require()
-    folder = owner.store.folder / MERGING
+    if runs.paused is not None:
+        raise LearningError(f"run {runs.paused.name} is unfinished: resume or discard it before a merge")
+    runs.golden.require()
+    store = runs.state.store
+    folder = store.folder / MERGING
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(mode=0o700)
-        transfer.unpack_state(path, folder / DATABASE, owner.bundle.manifest.id)
-        with transfer.opened(folder, path, owner.bundle.manifest.id, owner.store.seal.key) as other:
-            merged = _Merge(owner, other, Path(path).name).run()
+        unpack_state(path, folder / DATABASE, store.bundle)
+        with opened(folder, path, store.bundle, store.seal.key) as other:
+            merged = _Merge(runs, enrolled, other, Path(path).name).run()
     except OSError as error:
         raise StateError(f"{folder} cannot be used ({error.strerror}): is there space?") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    owner.store.try_back_up()
+    store.try_back_up()
     return merged
 
 
 class _Merge:
-    def __init__(self, owner: "Owner", other: Store, name: str) -> None:
-        self._owner, self._other, self._name = owner, other, name
-        self._kept = Kept(other, owner.bundle.manifest)
-        self._versions = Versions(other)
-        self._lineages = [versions.lineage(versions.current) for versions in (owner.versions, self._versions)]
+    def __init__(self, runs: Runs, enrolled: Enrolled, other: Store, name: str) -> None:
+        self._runs, self._enrolled = runs, enrolled
+        self._mine = runs.state
+        self._theirs = DeviceState.on(runs.state.bundle, other, runs.state.threads)
+        self._name = name
+        self._lineages = [one.versions.lineage(one.versions.current) for one in (self._mine, self._theirs)]
         self._ahead = False  # theirs grew from mine
         self._numbers: dict[int, int] = {}  # of their samples, by their number there
         self.scores: dict[str, Score] = {}
 
     def run(self) -> Merged:
-        owner, store = self._owner, self._owner.store
+        versions, store, settings = self._mine.versions, self._mine.store, self._runs.settings()
         try:
             with store.transaction():
                 came, relabelled = self._unite()
                 self._enrol()
                 taken, snapshot, why = self._choose()
-                number = owner.versions.current if snapshot is None else self._make_current(taken, snapshot, why)
-                gone = owner.kept.make_room(owner.settings.most_samples, owner.settings.most_sample_bytes)
+                number = versions.current if snapshot is None else self._make_current(taken, snapshot, why)
+                gone = self._mine.samples.make_room(settings.most_samples, settings.most_sample_bytes)
                 self._join_logs()
                 line = f"merged with {self._name}, v{number} is current: {why}; "
                 line += f"{len(came)} samples came, {len(relabelled)} took its label"
@@ -110,29 +108,26 @@ class _Merge:
                 scores = {name: vars(score) for name, score in self.scores.items()}
                 store.record("merge", line + evicted, taken=taken, version=number, scores=scores, came=came, went=gone)
         finally:
-            owner.runs.go_to_current()
+            self._runs.go_to_current()
         return Merged(taken, number, why, self.scores, came, relabelled)
 
     def _choose(self) -> tuple[str, Snapshot | None, str]:
-        """What becomes current, None where nothing changes, and why."""
+        """Decides what becomes current, None where nothing changes, and why."""
         mine, theirs = self._lineages
         if not theirs:
             return "mine", None, "the other device has learnt nothing"
-        if _digest(self._other, theirs[0]) in _known(self._owner.store, mine):
+        if _digest(self._theirs.store, theirs[0]) in _known(self._mine.store, mine):
             return "mine", None, "this device has learnt all that the other has"
         try:
-            snapshot = self._versions.snapshot(self._versions.current)
+            snapshot = self._theirs.versions.snapshot(self._theirs.versions.current)
         except Damaged as damage:
             raise StateError(f"{self._name}: {damage}") from damage
-        owner = self._owner
-        self._ahead = not mine or _digest(owner.store, mine[0]) in _known(self._other, theirs)
-        with (
-            Learner(owner.bundle, owner.learner.threads) as base,
-            Learner(owner.bundle, owner.learner.threads) as learner,
-        ):
-            judge, judged = Judge(base, owner.settings.limits()), self._judged()
+        state = self._mine
+        self._ahead = not mine or _digest(state.store, mine[0]) in _known(self._theirs.store, theirs)
+        with Learner(state.bundle, state.threads) as base, Learner(state.bundle, state.threads) as learner:
+            judge, judged = Judge(base, self._runs.settings().limits()), self._judged()
             learner.restore(snapshot)
-            self.scores = {"mine": judge.score(owner.learner, judged), "theirs": judge.score(learner, judged)}
+            self.scores = {"mine": judge.score(self._runs.learner, judged), "theirs": judge.score(learner, judged)}
             if not self._ahead:
                 mixed = self._mix(base, learner)
                 self.scores["merged"] = judge.score(learner, judged)
@@ -150,10 +145,10 @@ class _Merge:
         """The average, in `learner`, which comes with theirs."""
         counts = [len({number for version in lineage for number in version.learned}) or 1 for lineage in self._lineages]
         start, theirs = base.parameters(), learner.parameters()
-        steps = max(learner.step, self._owner.learner.step)
+        steps = max(learner.step, self._runs.learner.step)
         learner.reset()
-        learner.learning_rate = self._owner.learner.learning_rate
-        learner.set_parameters(averaged(start, self._owner.learner.parameters(), theirs, counts[0] / sum(counts)))
+        learner.learning_rate = self._runs.learner.learning_rate
+        learner.set_parameters(averaged(start, self._runs.learner.parameters(), theirs, counts[0] / sum(counts)))
         learner.step = steps
         return learner.snapshot()
 
@@ -162,53 +157,52 @@ class _Merge:
         return f"{taken} is taken, {reason} ({scores})"
 
     def _judged(self) -> Samples:
-        """Of the united samples those that the owner labelled: if there are any, those that neither device has learnt from."""
-        kept = [one for one in self._owner.kept.all() if one.source == "owner" and one.label >= 0]
+        """Samples to judge by: united ones that the owner labelled; if there are any, those that no device has learnt from."""
+        labelled = [one for one in self._mine.samples.all() if one.source == "owner" and one.label >= 0]
         mine, theirs = ({number for version in lineage for number in version.learned} for lineage in self._lineages)
         learned = mine | {self._numbers[number] for number in theirs if number in self._numbers}
-        unseen = [one.number for one in kept if one.number not in learned]
-        return self._owner.kept.read(unseen or [one.number for one in kept])[0]
+        unseen = [one.number for one in labelled if one.number not in learned]
+        return self._mine.samples.read(unseen or [one.number for one in labelled])[0]
 
     def _unite(self) -> tuple[list[int], list[int]]:
         """Samples by content. Of two labels the more trusted source's stays, of equals the newer sample's."""
-        owner = self._owner.kept
-        mine = {one.number: one for one in owner.all()}
+        samples = self._mine.samples
+        mine = {one.number: one for one in samples.all()}
         came, relabelled = [], []
-        for one in self._kept.all():
-            content = self._kept.content(one.number)
+        for one in self._theirs.samples.all():
+            content = self._theirs.samples.content(one.number)
             if content is None:
                 continue
-            known = owner.find(content[0])
+            known = samples.find(content[0])
             if known is None:
-                number = owner.add(Samples(content[0][None], np.array([one.label])), one.source, one.weight)[0]
-                owner.put(replace(one, number=number), *content)
+                number = samples.add(Samples(content[0][None], np.array([one.label])), one.source, one.weight)[0]
+                samples.put(replace(one, number=number), *content)
                 came.append(number)
             else:
                 number, here = known, mine[known]
                 trust = SOURCES.index(one.source) - SOURCES.index(here.source)
                 if trust < 0 or (trust == 0 and one.label != here.label and one.time > here.time):
-                    owner.relabel(number, one.source, one.label, one.weight)
+                    samples.relabel(number, one.source, one.label, one.weight)
                     relabelled.append(number)
             self._numbers[one.number] = number
         return came, relabelled
 
     def _enrol(self) -> None:
-        content = self._other.get(enrolling.SAMPLES)
-        if content is None:
+        theirs = enrolled_in(self._theirs.store)
+        if not theirs:
             return
-        tensors = load(content)
-        here, classes = self._owner.enrolled.samples()
+        here, classes = self._enrolled.samples()
         known = {(name, row.tobytes()) for name, row in zip(classes.values(), here, strict=True)}
-        for name, row in zip(json.loads(bytes(tensors["names"])), tensors["input"], strict=True):
+        for name, row in theirs:
             if (name, row.tobytes()) not in known:
                 try:
-                    self._owner.enrolled.add(name, row[None])
+                    self._enrolled.add(name, row[None])
                 except SampleError as error:
-                    self._owner.store.record("enrol", f"a sample of {name!r} did not come from {self._name}: {error}")
+                    self._mine.store.record("enrol", f"a sample of {name!r} did not come from {self._name}: {error}")
 
     def _make_current(self, taken: str, snapshot: Snapshot, why: str) -> int:
-        """A version that learnt what theirs did, on top of mine or of the base, so that forgetting finds it."""
-        versions, theirs = self._owner.versions, self._lineages[1]
+        """A version that learnt what theirs did, on top of mine or of the base, so that unlearning finds it."""
+        versions, theirs = self._mine.versions, self._lineages[1]
         learned = {self._numbers[number] for version in theirs for number in version.learned if number in self._numbers}
         steps = sum(int(version.progress.get("steps", 0)) for version in theirs)
         by_label = {number for version in theirs for number in set(version.learned) - unlabelled_in(version)}
@@ -218,20 +212,20 @@ class _Merge:
         number = versions.begin(plan.as_json(), learned, versions.current if on_mine else BASE, snapshot)
         versions.save(number, snapshot, {"steps": steps, "seconds": 0.0, "samples": 0})
         accuracy = {"accuracy": self.scores[taken].golden}
-        verdict = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._other, theirs))}
-        versions.settle(number, "kept", why, verdict)
+        verdict = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._theirs.store, theirs))}
+        versions.settle(number, "accepted", why, verdict)
         versions.make_current(number)
-        versions.prune(self._owner.settings.most_versions)
+        versions.prune(self._runs.settings().most_versions)
         return number
 
     def _join_logs(self) -> None:
         """Lines of theirs that are not known here, each with the time it had there."""
-        known = {_origin(entry) for entry in self._owner.log()}
-        for entry in self._other.log():
+        known = {_origin(entry) for entry in self._mine.store.log()}
+        for entry in self._theirs.store.log():
             when, event, line = origin = _origin(entry)
             if origin not in known:
                 details: Mapping[str, str] = {"time": when, "event": event, "line": line, "file": self._name}
-                self._owner.store.record("elsewhere", f"on another device, {when}: {line}", merged=details)
+                self._mine.store.record("elsewhere", f"on another device, {when}: {line}", merged=details)
 
 
 def _digest(store: Store, version: Version) -> str:
@@ -249,8 +243,8 @@ def _origin(entry: Entry) -> tuple[str, str, str]:
     return (merged["time"], merged["event"], merged["line"]) if merged else (entry.time, entry.event, entry.line)
 
 
-def _plan(lineage: list[Version], samples: tuple[int, ...], unlabelled: tuple[int, ...]) -> Plan:
+def _plan(lineage: list[Version], samples: tuple[int, ...], unlabelled: tuple[int, ...]) -> ResolvedPlan:
     last = next((version.plan for version in lineage if version.plan), None)
     if last is None:
-        return Plan(samples, Budget(steps=STEPS), unlabelled=unlabelled)
-    return Plan.from_json({**last, "samples": samples, "once": False, "unlabelled": unlabelled})
+        return ResolvedPlan(samples=samples, budget=Budget(steps=STEPS), unlabelled=unlabelled)
+    return ResolvedPlan.from_json({**last, "samples": samples, "once": False, "unlabelled": unlabelled})

@@ -1,36 +1,31 @@
-"""An app update brings a new base: what the owner's mentee has learnt is carried over, or the new base begins untaught.
+"""An app update brings a new base, and the state migrates to it with what was learnt where that helps.
 
 Up to two mentees of the new base are made from what was learnt on the old one (candidates.py), held against the new base
 itself, and the best is taken. All of it is written in one transaction at the end: until then, through any crash, the state
 belongs to the old bundle. Axes: N samples, K classes.
 """
 
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.manifest import BundleError
 from mentee_device.core.learner import Learner, LearningError
-from mentee_device.core.session import read_parameters
-from mentee_device.core.snapshot import Snapshot
-from mentee_device.relocate import candidates
-from mentee_device.relocate.candidates import Judge, Score
-from mentee_device.relocate.rows import Moving, require_enrolled_fit
+from mentee_device.relocate.candidates import Score
+from mentee_device.relocate.comparison import Candidate, Comparison
+from mentee_device.relocate.samples import MigratedSamples
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.replay import Answered, answered, own_answers
-from mentee_device.runs.run import STEPS, Done, Plan, Watcher
+from mentee_device.runs.run import OnProgress
 from mentee_device.runs.settings import read_settings
 from mentee_device.state import base
 from mentee_device.state.base import Base
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.sample_store import About
+from mentee_device.state.database import StateError
+from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.store import Store
-from mentee_device.state.versions import BASE, Version, Versions
+from mentee_device.state.versions import BASE, Versions
 
 
 @dataclass(frozen=True)
-class Carried:
+class Migrated:
     """`taken` is replay, delta or base; version `number` is current, 0 where nothing learnt was taken. `scores` of all that
     was compared, `why` in words, `aside`: numbers of the samples that the new base cannot use."""
 
@@ -41,196 +36,75 @@ class Carried:
     aside: list[int]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A mentee of the new base that could become current, and the samples that taught it."""
-
-    name: str
-    snapshot: Snapshot
-    learned: tuple[int, ...]
-    plan: Plan
-    done: Done
-    score: Score
-
-
-def update(
-    folder: str | os.PathLike[str],
+def migrate(
+    store: Store,
     bundle: Bundle,
-    key: bytes | None = None,
+    features: Sequence[Feature],
+    *,
     threads: int = 1,
     budget: Budget | None = None,
-    watch: Watcher | None = None,
-) -> Carried:
-    """Moves the state in `folder` to `bundle`; the bundle it was learned on is not needed. See `carry`."""
-    with Store(folder, None, key) as store:
-        return carry(store, bundle, threads, budget, watch)
-
-
-def carry(
-    store: Store, bundle: Bundle, threads: int = 1, budget: Budget | None = None, watch: Watcher | None = None
-) -> Carried:
-    """Moves `store` to `bundle`; replays for `budget`, by default as many steps as the current version has learnt for.
+    on_progress: OnProgress | None = None,
+) -> Migrated:
+    """Moves `store` to `bundle`, with the rows of `features`; replays for `budget`, by default as many steps as the current
+    version has learnt for. The bundle of before is not needed.
 
     Raises StateError, LearningError, BundleError; nothing is changed then.
     """
-    old = base.read(store)
-    if bundle.manifest.id == store.bundle:
-        raise StateError(f"{store.folder} is on bundle {bundle.manifest.id[:12]}… already: there is nothing to update")
-    if old is None:
-        raise StateError(
-            f"{store.folder} does not hold what its bundle {store.bundle[:12]}… was like: open it once with that bundle, "
-            "then update"
-        )
-    require_enrolled_fit(store, old, bundle.manifest)
+    old = _old_base(store, bundle)
+    for feature in features:
+        feature.check_new_base(store, old, bundle.manifest)
     if not len(bundle.golden()):
-        raise LearningError("the new bundle's golden set is empty, so nothing can guard an update: export it with one")
+        raise LearningError("the new bundle's golden set is empty, so nothing can guard a run: export it with one")
     with Learner(bundle, threads) as fresh, Learner(bundle, threads) as learner:
-        moving = Moving(store, old, bundle.manifest)
-        comparison = _Comparison(store, old, moving, fresh, learner, budget, watch)
+        samples = MigratedSamples(store, old, bundle.manifest)
+        comparison = Comparison(store, old, samples, fresh, learner, budget, on_progress)
         taken, why = comparison.decide()
         embedding_size = fresh.predict(bundle.golden().input[:1]).embedding.shape[1]
         with store.transaction():
-            gone = moving.write(Base.of(bundle.manifest, fresh.parameters()), embedding_size)
+            aside = _write(store, old, Base.of(bundle.manifest, fresh.parameters()), samples)
+            change = NewBase(old, bundle.manifest, embedding_size, frozenset(aside))
+            for feature in features:
+                feature.on_new_base(store, change)
             number = BASE if taken is None else _make_current(store, taken, why)
             name = taken.name if taken else "base"
             lost = (
-                f"; {len(gone)} samples are set aside: the new base has not their class, shape or dtype" if gone else ""
+                f"; {len(aside)} samples are set aside: the new base has not their class, shape or dtype"
+                if aside
+                else ""
             )
             line = f"from base {old.bundle[:12]} to base {bundle.manifest.id[:12]}, v{number} is current: {why}{lost}"
             scores = {name: vars(score) for name, score in comparison.scores.items()}
-            store.record("update", line, taken=name, version=number, scores=scores, aside=gone)
+            store.record("migrate", line, taken=name, version=number, scores=scores, aside=aside)
     store.bundle = bundle.manifest.id
     store.try_back_up()
-    return Carried(name, number, why, comparison.scores, gone)
+    return Migrated(name, number, why, comparison.scores, aside)
 
 
-class _Comparison:
-    """What was learnt on `old`, as candidates for `bundle`. `fresh` stays at the new base, `learner` is worked with."""
-
-    def __init__(
-        self,
-        store: Store,
-        old: Base,
-        moving: Moving,
-        fresh: Learner,
-        learner: Learner,
-        budget: Budget | None,
-        watch: Watcher | None,
-    ) -> None:
-        self._old, self._moving, self._manifest = old, moving, fresh.bundle.manifest
-        self._fresh, self._learner, self._budget, self._watch = fresh, learner, budget, watch
-        self._versions = Versions(store)
-        self._lineage = self._versions.lineage(self._versions.current)
-        self._learned = {number for version in self._lineage for number in version.learned}
-        self._settings = read_settings(store)
-        self._judge = Judge(fresh, self._settings.limits())
-        self._unlabelled: list[About] = []  # that what was learnt had guessed
-        self._replayed: Answered | None = None
-        self.scores: dict[str, Score] = {}
-
-    def decide(self) -> tuple[Candidate | None, str]:
-        """The winner, None for the new base as it is, and why: the rule stands in docs/device.md."""
-        if not self._lineage:
-            return None, "nothing had been learnt on the old base, so the new one is taken as it is"
-        tried = {number for version in self._versions.all() if _was_judged(version) for number in version.learned}
-        undone = tried - self._learned  # dropped by the guard, or the owner went back: not to be learnt by another door
-        fitting = [item.about for item in self._moving.items if item.fits and item.about.number not in undone]
-        labelled = [one for one in fitting if one.label >= 0]
-        self._unlabelled = [one for one in fitting if one.label < 0 and one.number in self._learned]
-        held = candidates.hold_out(labelled, self._learned)
-        unseen = bool(held) and not held & self._learned
-        judged = held or {one.number for one in labelled}
-        self._owner, _ = self._moving.read(judged)
-        self.scores["base"] = self._judge.score(self._fresh, self._owner)
-        words = [f"new base: {self.scores['base']}"]
-        found = []
-        for name, make in (("replay", self._replay), ("delta", self._delta)):
-            try:
-                candidate = make(labelled, held, unseen)
-            except (LearningError, StateError, BundleError) as error:
-                words.append(f"{name}: not possible, {error}")
-                continue
-            self.scores[name] = candidate.score
-            no_gain = "" if self._beats(candidate.score) else "no better than the new base"
-            against = "; ".join(candidate.score.reasons) or no_gain
-            words.append(f"{name}: {candidate.score}" + (f", refused: {against}" if against else ""))
-            if not against:
-                found.append(candidate)
-        best = max(found, key=lambda candidate: candidate.score.rank, default=None)
-        how = f"on {len(self._owner)} samples of the owner" + ("" if unseen else ", which the old mentee had learnt")
-        how += self._replayed.why if self._replayed else ""
-        return best, f"{best.name if best else 'the new base'} is taken ({', '.join(words)}; {how})"
-
-    def _beats(self, score: Score) -> bool:
-        return score.owner is None or score.rank > self.scores["base"].rank
-
-    def _replay(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
-        """The ordinary run on the new base, judged without what is held out, then done again with all."""
-        if not labelled and not self._unlabelled:
-            raise LearningError("no kept sample has a label that the new base knows")
-        part = self._run([one for one in labelled if one.number not in held])
-        if not held or part.score.reasons or not self._beats(part.score):
-            return part
-        whole = self._run(labelled)
-        if whole.score.reasons:
-            return part
-        return replace(whole, score=part.score) if unseen else whole
-
-    def _run(self, labelled: Sequence[About]) -> Candidate:
-        numbers = sorted(one.number for one in [*labelled, *self._unlabelled])
-        unlabelled = tuple(one.number for one in self._unlabelled)
-        plan = replace(_plan(self._lineage, numbers, self._budget), unlabelled=unlabelled)
-        samples, weights = self._moving.read(set(plan.samples))
-        self._learner.reset()
-        if plan.replay_batch and self._replayed is None:
-            self._replayed = answered(
-                self._learner.supervision, plan.replay, lambda: own_answers(self._fresh).mentor_logits
-            )
-        done = candidates.replay(
-            self._learner, plan, samples, weights, self._settings.knobs(), self._watch, self._replayed
+def _old_base(store: Store, bundle: Bundle) -> Base:
+    """The base that `store` is on. Raises StateError where it is that of `bundle`, or is not known."""
+    if bundle.manifest.id == store.bundle:
+        raise StateError(f"{store.folder} is on bundle {bundle.manifest.id[:12]}… already: there is nothing to migrate")
+    old = base.read(store)
+    if old is None:
+        raise StateError(
+            f"{store.folder} does not hold what its bundle {store.bundle[:12]}… was like: open it once with that bundle, "
+            "then migrate"
         )
-        return self._candidate("replay", plan, plan.samples, done)
-
-    def _delta(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
-        """What learning had added to the old base's parameters, added to the new one's. Moments begin anew."""
-        try:
-            snapshot = self._versions.snapshot(self._versions.current)
-        except Damaged as damage:
-            raise StateError(str(damage)) from damage
-        manifest = self._manifest
-        new = self._fresh.parameters()
-        moved = candidates.transferred(
-            new, manifest.classes, manifest.head, self._old, read_parameters(snapshot.checkpoint)
-        )
-        if not moved:
-            raise StateError("no parameter of the new base has the name and shape of one of the old base")
-        self._learner.reset()
-        self._learner.set_parameters(moved)
-        self._learner.step = snapshot.step
-        plan = _plan(self._lineage, sorted(self._learned), self._budget)
-        return self._candidate("delta", plan, tuple(sorted(self._learned)), Done(_steps(self._lineage)))
-
-    def _candidate(self, name: str, plan: Plan, learned: tuple[int, ...], done: Done) -> Candidate:
-        score = self._judge.score(self._learner, self._owner)
-        return Candidate(name, self._learner.snapshot(), learned, plan, done, score)
+    return old
 
 
-def _was_judged(version: Version) -> bool:
-    """Not so an unfinished run, a damaged version, or one of an earlier base: nobody spoke against their samples."""
-    return version.status in ("kept", "pruned", "dropped") or bool(version.verdict.get("reasons"))
-
-
-def _plan(lineage: Sequence[Version], samples: Sequence[int], budget: Budget | None) -> Plan:
-    """As the newest run of `lineage` was, over all samples, for the steps of all its runs."""
-    budget = budget or Budget(steps=_steps(lineage))
-    last = next((version.plan for version in lineage if version.plan), None)
-    if last is None:
-        return Plan(tuple(samples), budget)
-    return Plan.from_json({**last, "samples": list(samples), "budget": budget.as_json(), "once": False})
-
-
-def _steps(lineage: Sequence[Version]) -> int:
-    return sum(int(version.progress.get("steps", 0)) for version in lineage) or STEPS
+def _write(store: Store, old: Base, new: Base, samples: MigratedSamples) -> list[int]:
+    """Samples, versions and base, in the caller's transaction; numbers of the samples that are set aside."""
+    versions, settings = Versions(store), read_settings(store)
+    for version in versions.all():
+        if version.status in ("accepted", "candidate"):
+            versions.settle(version.number, "superseded", "its base was replaced")
+    with store.transaction() as connection:
+        connection.execute("UPDATE state SET bundle = ?, current = ?", (new.bundle, BASE))
+    aside = samples.write(settings.most_samples, settings.most_sample_bytes)
+    store.delete(base.NAME)
+    base.write_once(store, new)
+    return aside
 
 
 def _make_current(store: Store, taken: Candidate, why: str) -> int:
@@ -238,6 +112,6 @@ def _make_current(store: Store, taken: Candidate, why: str) -> int:
     number = versions.begin(taken.plan.as_json(), taken.learned, BASE, taken.snapshot)
     versions.save(number, taken.snapshot, asdict(taken.done))
     verdict = {"update": {"accuracy": taken.score.golden}, "reasons": []}
-    versions.settle(number, "kept", why, verdict)
+    versions.settle(number, "accepted", why, verdict)
     versions.make_current(number)
     return number

@@ -7,12 +7,13 @@ samples and parameters are encrypted as they were. Like a bundle's id, the sha25
 import json
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.core.digest import sha256
-from mentee_device.state.database import StateError, sync_folder
+from mentee_device.files import replacing, sha256_of, sync_file, sync_folder
+from mentee_device.state.database import StateError
 from mentee_device.state.schema import DATABASE, LOCK
 from mentee_device.state.store import Store
 
@@ -26,34 +27,24 @@ def export_state(store: Store, path: str | os.PathLike[str]) -> int:
     target = Path(path)
     if target.absolute().parent.resolve() == store.folder.resolve():
         raise StateError(f"{target} lies in the state's own folder: choose another place")
-    body, whole = (target.with_name(f"{target.name}{end}") for end in (".body", ".new"))
+    body = target.with_name(f"{target.name}.body")
     try:
         store.copy_to(body)
-        size, digest = body.stat().st_size, sha256()
-        with body.open("rb") as source:
-            while chunk := source.read(CHUNK):
-                digest.update(chunk)
         head = {
             "format": FORMAT,
             "bundle": store.bundle,
             "encrypted": store.seal.keyed,
-            "bytes": size,
-            "sha256": digest.hexdigest(),
+            "bytes": body.stat().st_size,
+            "sha256": sha256_of(body),
         }
-        handle = os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file, body.open("rb") as source:
+        with replacing(target) as whole, whole.open("wb") as file, body.open("rb") as source:
             file.write(json.dumps(head).encode() + b"\n")
             shutil.copyfileobj(source, file, CHUNK)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(whole, target)
-        sync_folder(target.absolute().parent)
         return target.stat().st_size
     except OSError as error:
         raise StateError(f"{target} cannot be written ({error.strerror}): choose another place") from error
     finally:
-        for left in (body, whole):
-            left.unlink(missing_ok=True)
+        body.unlink(missing_ok=True)
 
 
 def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> None:
@@ -65,7 +56,7 @@ def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> N
             if head["bundle"] != bundle:
                 raise StateError(
                     f"{path} belongs to bundle {str(head['bundle'])[:12]}…, this one is {bundle[:12]}…: bring both devices "
-                    "to one bundle with `update`, then export again"
+                    "to one bundle with `migrate`, then export again"
                 )
             digest, size = sha256(), 0
             handle = os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -74,8 +65,7 @@ def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> N
                     digest.update(chunk)
                     size += len(chunk)
                     target.write(chunk)
-                target.flush()
-                os.fsync(target.fileno())
+            sync_file(database)
     except OSError as error:
         raise StateError(f"{path} cannot be read, or not unpacked ({error.strerror})") from error
     if (size, digest.hexdigest()) != (head["bytes"], head["sha256"]):

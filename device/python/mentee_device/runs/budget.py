@@ -1,4 +1,4 @@
-"""How much one run of learning may cost."""
+"""The budget of one run of learning."""
 
 import contextlib
 import os
@@ -6,19 +6,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mentee_device.core.learner import LearningError
+from mentee_device.runs.described import described
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A run ends at the first bound it reaches: `steps`, `seconds`, the owner's `samples` drawn, repeats counted, or
-    `joules`, estimated as `watts` (what the device draws while it learns) times measured seconds. Raises LearningError for
-    one that makes no sense."""
+    """A run ends at the first bound it reaches. Raises LearningError for one that makes no sense."""
 
-    steps: int | None = None
-    seconds: float | None = None
-    samples: int | None = None
-    joules: float | None = None
-    watts: float | None = None
+    steps: int | None = described(
+        None, "steps of the run at most (without any bound: 240, or 200 where nothing has a label)"
+    )
+    seconds: float | None = described(None, "measured seconds of the run at most")
+    samples: int | None = described(None, "samples of the owner drawn at most, repeats counted")
+    joules: float | None = described(None, "joules of the run at most, estimated as --watts times measured seconds")
+    watts: float | None = described(None, "what the device draws while it learns")
 
     def __post_init__(self) -> None:
         for name, value in self.as_json().items():

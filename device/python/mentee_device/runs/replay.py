@@ -1,8 +1,8 @@
-"""What the bundle's replay samples are answered with while an owner's mentee learns: the mentor's recorded answers, or what
-the mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
+"""Answers for the bundle's replay samples while an owner's mentee learns: the mentor's recorded ones, or what the
+mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
 two knows them better.
 
-The base is asked once and remembered. Its answers are logits alone: a layer has no target then, and β is 0.
+The base's answers are logits alone: a layer has no target then, and β is 0.
 Axes: N replay samples, K classes.
 """
 
@@ -13,16 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Supervision
 from mentee_device.core.learner import Learner
-from mentee_device.state.database import Damaged
-from mentee_device.state.store import Store
+from mentee_device.guard.base_logits import REPLAY_LOGITS
+from mentee_device.state.device_state import DeviceState
 
 OWN, MENTOR, AUTO = "own", "mentor", "auto"
 REPLAYS = (OWN, MENTOR, AUTO)
 UNLIKELY = 0.05
-OWN_LOGITS = "base logits of the replay samples"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Answered:
     why: str = ""
 
     def at(self, beta: float) -> Supervision:
-        """What a step draws from."""
+        """The pack that a step draws from."""
         return self.layered if self.layered is not None and beta > 0 else self.pack
 
 
@@ -91,27 +89,7 @@ def tail(least: int, tosses: int) -> float:
     return ways / (1 << tosses)
 
 
-class Replay:
-    """The replay samples of `bundle`; `store` remembers the base's logits."""
-
-    def __init__(self, bundle: Bundle, store: Store, threads: int) -> None:
-        self._bundle, self._store, self._threads = bundle, store, threads
-
-    def answered(self, learner: Learner, by: str) -> Answered:
-        """See the function of this name. Raises BundleError, StateError."""
-        pack = learner.supervision
-        return answered(pack, by, lambda: self._own_logits(len(pack)))
-
-    def _own_logits(self, samples: int) -> NDArray[np.float16]:
-        shape = (samples, len(self._bundle.manifest.classes))
-        name = f"{OWN_LOGITS} {self._bundle.manifest.id[:16]}"
-        try:
-            kept = self._store.get(name)
-        except Damaged:
-            kept = None
-        if kept is not None and len(kept) == 2 * shape[0] * shape[1]:
-            return np.frombuffer(kept, np.float16).reshape(shape)
-        with Learner(self._bundle, self._threads) as base:
-            logits_NK = own_answers(base).mentor_logits
-        self._store.put(name, np.ascontiguousarray(logits_NK).tobytes())
-        return logits_NK
+def remembered_answers(state: DeviceState, learner: Learner, by: str) -> Answered:
+    """`answered` for the pack of `learner`'s bundle; the base's logits are asked once. Raises BundleError, StateError."""
+    pack = learner.supervision
+    return answered(pack, by, lambda: REPLAY_LOGITS.get(state, len(pack), lambda base: own_answers(base).mentor_logits))

@@ -1,90 +1,24 @@
-"""One run of learning: what was asked for, how far it is, and its next step. `Owner` saves it and judges its end."""
+"""One run of learning: how far it is, and its next step. runs.py saves it and judges its end."""
 
 import time
 from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.manifest import KNOBS
 from mentee_device.bundle.samples import UNLABELLED, Samples
 from mentee_device.core.learner import Learner, LearningError
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.curves import Curve, check_curve, highest, value_at
-from mentee_device.runs.grouping import shares
-from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS, Answered
-
-STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round as many on labels and guesses
-
-
-@dataclass(frozen=True)
-class Plan:
-    """`samples`: numbers of the kept samples that are drawn, `batch` labelled ones a step, beside `replay_batch` of the
-    bundle's, which carry the answers of `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0
-    then unless it is set, and the mentor answers in every step where it is above 0).
-
-    Those without a label are guessed in `rounds` (0: not drawn): 1/(rounds + 1) of the run goes on the labels alone, then
-    before each round the clusters that the mentee sees now (grouping.py) label them anew, and a step draws `guessed_batch` of
-    them as well, at `guess_weight` of a label. Where there is no label the rounds are all. `knobs` are curves over the run;
-    one left out is the owner's setting, read at every step, or the bundle's. `once` takes the labelled samples in order, each
-    in one step only, and guesses nothing. `save_every`: steps between two saves of the unfinished run. `unlabelled`: which
-    of `samples` had no label when it began, for the record. Raises LearningError for what makes no sense.
-    """
-
-    samples: tuple[int, ...]
-    budget: Budget
-    batch: int = 8
-    replay_batch: int = 16
-    owner_weight: float = 4.0
-    knobs: Mapping[str, Curve] = field(default_factory=dict)
-    once: bool = False
-    save_every: int = 20
-    replay: str = AUTO
-    rounds: int = ROUNDS
-    guessed_batch: int = 16
-    guess_weight: float = 1.0
-    unlabelled: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("replay_batch", 0), ("save_every", 1), ("rounds", 0), ("guessed_batch", 1)):
-            if getattr(self, name) < least:
-                raise LearningError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        for name in ("owner_weight", "guess_weight"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise LearningError(f"{name} is {getattr(self, name)}, expected a finite number above 0")
-        if self.replay not in REPLAYS:
-            raise LearningError(f"replay is {self.replay!r}, expected {', '.join(REPLAYS[:-1])} or {REPLAYS[-1]}")
-        for name, curve in self.knobs.items():
-            if name not in KNOBS:
-                raise LearningError(f"no knob {name!r}; there are {', '.join(KNOBS)}")
-            try:
-                check_curve(name, curve)
-            except ValueError as error:
-                raise LearningError(str(error)) from error
-        if self.replay == OWN and highest(self.knobs.get("beta", 0.0)) > 0:
-            raise LearningError(
-                "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to "
-                f"{AUTO!r} or {MENTOR!r}"
-            )
-
-    def as_json(self) -> dict[str, Any]:
-        """For a version's row."""
-        return {**asdict(self), "budget": self.budget.as_json()}
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "Plan":
-        """Also of a program that knew neither `replay` nor `rounds`."""
-        before = {"replay": MENTOR, "rounds": 0}
-        numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
-        return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})
+from mentee_device.runs.clusters import shares
+from mentee_device.runs.curves import Curve, value_at
+from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.replay import AUTO, OWN, Answered
 
 
 @dataclass
 class Done:
-    """How far a run is: its `steps`, measured `seconds`, how many samples of the owner it has drawn, and the `round` whose
+    """Progress of a run: its `steps`, measured `seconds`, how many samples of the owner it has drawn, and the `round` whose
     guesses it learns from, 0 before the first."""
 
     steps: int = 0
@@ -103,7 +37,7 @@ class Progress:
     saved: int
 
 
-Watcher = Callable[[Progress], object]
+OnProgress = Callable[[Progress], object]
 
 
 class Run:
@@ -113,7 +47,7 @@ class Run:
     def __init__(
         self,
         learner: Learner,
-        plan: Plan,
+        plan: ResolvedPlan,
         samples: Samples,
         weights: NDArray[np.float32],
         done: Done,
@@ -135,7 +69,7 @@ class Run:
 
     @property
     def fraction(self) -> float:
-        """What is over of the run, 0 to 1."""
+        """The part of the run that is over, 0 to 1."""
         used = self.plan.budget.used(self.done.steps, self.done.seconds, self.done.samples)
         if self.plan.once:
             used = max(used, self.done.samples / len(self._rows))
@@ -209,7 +143,7 @@ class Run:
             )
 
     def describe(self) -> str:
-        """What it learns from, for the log."""
+        """The samples it learns from, in words for the log."""
         guessed = f" and {len(self._open)} that have no label" if len(self._open) else ""
         return f"{len(self._rows)} labelled samples{guessed}{self._replay.why if self._replay else ''}"
 

@@ -1,4 +1,4 @@
-"""Runs of learning on an owner's state, one at a time: a candidate, saved as it goes, until the guard decides."""
+"""Runs of learning on a state, one at a time: a candidate, saved as it goes, until the guard decides."""
 
 import threading
 import time
@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
-from mentee_device.core.learner import Learner, LearningError, check_learning_rate
-from mentee_device.runs import golden as judging
-from mentee_device.runs.interpolation import part_of_the_way
-from mentee_device.runs.replay import Replay
-from mentee_device.runs.run import Done, Plan, Progress, Run, Watcher
+from mentee_device.core.learner import Learner, LearningError
+from mentee_device.guard.golden import Golden, Verdict
+from mentee_device.runs.current import go_to_current
+from mentee_device.runs.interpolation import judged
+from mentee_device.runs.plan import Plan, ResolvedPlan
+from mentee_device.runs.replay import remembered_answers
+from mentee_device.runs.run import Done, OnProgress, Progress, Run
 from mentee_device.runs.settings import Settings
 from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.sample_store import Kept
-from mentee_device.state.versions import BASE, Version, Versions
+from mentee_device.state.device_state import DeviceState
+from mentee_device.state.versions import BASE, Version
 
 
 @dataclass(frozen=True)
-class Update:
-    """What became of a run: version `number` was `kept` and is current, `dropped`, or is `paused`; `why` says for what
+class RunResult:
+    """The end of a run: version `number` was `accepted` and is current, `dropped`, or is `paused`; `why` says for what
     reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
     `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving.
     `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part."""
@@ -41,44 +42,34 @@ class Update:
 
 
 class Runs:
-    """What `Owner` does with its learner while it learns; `settings` gives the present ones, which may change in a run."""
+    """The runs of `state`, on `learner`; `settings` gives the present ones, which may change in a run."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        versions: Versions,
-        kept: Kept,
-        golden: judging.Golden,
-        replay: Replay,
-        settings: Callable[[], Settings],
-    ) -> None:
-        self._learner, self._versions, self._kept = learner, versions, kept
-        self.golden, self._replay, self._settings = golden, replay, settings
-        self._store = versions.store
+    def __init__(self, state: DeviceState, learner: Learner, settings: Callable[[], Settings]) -> None:
+        self.state, self.learner, self.settings = state, learner, settings
+        self.golden = Golden(state)
         self._stop = threading.Event()
         self._running = False
 
-    def begin(self, plan: Plan, learning_rate: float | None, seed: int | None, watch: Watcher | None) -> Update:
-        """For what it does and raises see `Owner.learn`."""
+    def begin(self, plan: Plan, on_progress: OnProgress | None) -> RunResult:
+        """Runs `plan` to its verdict or a pause; for what it raises see `Owner.learn`."""
         if self.paused is not None:
             raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
+        whole = plan.resolved(self.settings(), self.state.samples.all())
         self.golden.require()
         self._stop.clear()
-        if learning_rate is not None:
-            check_learning_rate(learning_rate)
         try:
-            if seed is not None:
-                self._learner.seed(seed)
-            if learning_rate is not None:
-                self._learner.learning_rate = learning_rate
-            open_ones = {one.number for one in self._kept.all() if one.label < 0}
-            plan = replace(plan, unlabelled=tuple(number for number in plan.samples if number in open_ones))
-            run = self._run(plan, Done())
-            with self._store.transaction():
-                start = self._learner.snapshot()
-                number = self._versions.begin(run.plan.as_json(), run.plan.samples, self._versions.current, start)
-                self._store.record("run", f"v{number} begins on {run.describe()}", version=number)
-            return self._go(number, run, watch)
+            if plan.seed is not None:
+                self.learner.seed(plan.seed)
+            if plan.learning_rate is not None:
+                self.learner.learning_rate = plan.learning_rate
+            run = self._run(whole, Done())
+            with self.state.store.transaction():
+                start = self.learner.snapshot()
+                number = self.state.versions.begin(
+                    run.plan.as_json(), run.plan.samples, self.state.versions.current, start
+                )
+                self.state.store.record("run", f"v{number} begins on {run.describe()}", version=number)
+            return self._go(number, run, on_progress)
         except BaseException:
             self.go_to_current()
             raise
@@ -86,76 +77,76 @@ class Runs:
     @property
     def paused(self) -> Version | None:
         """The unfinished run, of a `pause` or of a process that ended."""
-        return None if self._running else self._versions.candidate()
+        return None if self._running else self.state.versions.candidate()
 
     def stop(self) -> None:
         """Ends the present run after its step; from any thread."""
         self._stop.set()
 
-    def resume(self, watch: Watcher | None) -> Update:
-        """From the unfinished run's last save."""
+    def resume(self, on_progress: OnProgress | None) -> RunResult:
+        """Goes on from the unfinished run's last save."""
         version = self.require_paused()
+        versions = self.state.versions
         self._stop.clear()
         try:
-            self._learner.restore(self._versions.snapshot(version.number))
-            run = self._run(
-                Plan.from_json(version.plan), Done(**version.progress), self._versions.guesses(version.number)
-            )
-            return self._go(version.number, run, watch)
+            self.learner.restore(versions.snapshot(version.number))
+            plan = ResolvedPlan.from_json(version.plan)
+            run = self._run(plan, Done(**version.progress), versions.guesses(version.number))
+            return self._go(version.number, run, on_progress)
         except Damaged as damage:
             try:
                 self.drop(version.number, str(damage))
             finally:
                 self.go_to_current()
-            raise Damaged(f"{damage}; run v{version.number} was dropped, v{self._versions.current} answers") from damage
+            raise Damaged(f"{damage}; run v{version.number} was dropped, v{versions.current} answers") from damage
         except BaseException:
             self.go_to_current()
             raise
 
-    def _run(self, plan: Plan, done: Done, guesses: Mapping[int, int] | None = None) -> Run:
+    def _run(self, plan: ResolvedPlan, done: Done, guesses: Mapping[int, int] | None = None) -> Run:
         """`guesses`: of a run that was under way; some of its samples may be gone by now, and a label that was given since to one
         that had none is for the next run."""
         if guesses is not None:
             plan, done = self._left(plan, done)
-        samples, weights = self._kept.read(plan.samples)
+        samples, weights = self.state.samples.read(plan.samples)
         if len(samples) < len(plan.samples):  # a damaged one was found, and removed
             plan, done = self._left(plan, done)
         samples = replace(samples, labels=np.where(np.isin(plan.samples, plan.unlabelled), UNLABELLED, samples.labels))
         known = np.array([(guesses or {}).get(number, UNLABELLED) for number in plan.samples], np.int64)
-        replay = self._replay.answered(self._learner, plan.replay) if plan.replay_batch else None
-        return Run(self._learner, plan, samples, weights, done, replay, known)
+        replay = remembered_answers(self.state, self.learner, plan.replay) if plan.replay_batch else None
+        return Run(self.learner, plan, samples, weights, done, replay, known)
 
-    def _left(self, plan: Plan, done: Done) -> tuple[Plan, Done]:
+    def _left(self, plan: ResolvedPlan, done: Done) -> tuple[ResolvedPlan, Done]:
         """Without samples that are gone. A `once` run takes them in order: of what it has drawn, those are no more there."""
-        kept = {one.number for one in self._kept.all()}
-        left = replace(plan, samples=tuple(number for number in plan.samples if number in kept))
+        stored = {one.number for one in self.state.samples.all()}
+        left = replace(plan, samples=tuple(number for number in plan.samples if number in stored))
         if not plan.once:
             return left, done
         drawn = [number for number in plan.samples if number not in plan.unlabelled][: done.samples]
-        return left, replace(done, samples=sum(number in kept for number in drawn))
+        return left, replace(done, samples=sum(number in stored for number in drawn))
 
-    def _go(self, number: int, run: Run, watch: Watcher | None) -> Update:
+    def _go(self, number: int, run: Run, on_progress: OnProgress | None) -> RunResult:
         self._running = True
-        saved, due = self._learner.step, False
+        saved, due = self.learner.step, False
         try:
-            while run.fraction < 1 and (self._learner.collecting or not self._stop.is_set()):
+            while run.fraction < 1 and (self.learner.collecting or not self._stop.is_set()):
                 started = time.perf_counter()
                 try:
-                    terms = run.step(self._settings().knobs())
+                    terms = run.step(self.settings().knobs())
                 except (LearningError, SampleError) as error:
                     self.drop(number, str(error))
                     raise
                 due = due or run.done.steps % run.plan.save_every == 0
-                if due and run.fraction < 1 and not self._learner.collecting:
+                if due and run.fraction < 1 and not self.learner.collecting:
                     due = False
                     run.spend(time.perf_counter() - started)
                     started = time.perf_counter()
                     self._save(number, run)
-                    saved = self._learner.step
+                    saved = self.learner.step
                 run.spend(time.perf_counter() - started)
-                if watch is not None:
-                    watch(Progress(run.done, run.fraction, terms, saved))
-            self._learner.end_collecting()  # a step that the budget cut short
+                if on_progress is not None:
+                    on_progress(Progress(run.done, run.fraction, terms, saved))
+            self.learner.end_collecting()  # a step that the budget cut short
             if run.fraction < 1:
                 return self._pause(number, run)
             return self._settle(number, run)
@@ -165,98 +156,53 @@ class Runs:
     def _save(self, number: int, run: Run) -> None:
         guessed = zip(run.plan.samples, run.guesses.tolist(), strict=True)
         guesses = {sample: label for sample, label in guessed if label >= 0}
-        self._versions.save(number, self._learner.snapshot(), asdict(run.done), guesses)
+        self.state.versions.save(number, self.learner.snapshot(), asdict(run.done), guesses)
 
-    def _pause(self, number: int, run: Run) -> Update:
-        with self._store.transaction():
+    def _pause(self, number: int, run: Run) -> RunResult:
+        with self.state.store.transaction():
             self._save(number, run)
-            self._store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
+            self.state.store.record("run", f"v{number} is paused after {run.done.steps} steps", version=number)
         self.go_to_current()
-        return self._update(number, "paused", "", run, None)
+        return self._result(number, "paused", "", run, None)
 
-    def _settle(self, number: int, run: Run) -> Update:
-        current = self._versions.current
-        verdict, share, against = self._judged(number)
-        golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.update.accuracy:.4f}"
-        with self._store.transaction():
-            self._versions.save(number, self._learner.snapshot(), asdict(run.done))
+    def _settle(self, number: int, run: Run) -> RunResult:
+        versions, store = self.state.versions, self.state.store
+        current = versions.current
+        verdict, share, against = judged(self.state, self.golden, self.learner, self.settings(), number)
+        golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.candidate.accuracy:.4f}"
+        with store.transaction():
+            versions.save(number, self.learner.snapshot(), asdict(run.done))
             if verdict.reasons:
                 why = "; ".join(verdict.reasons)
-                self._versions.settle(number, "dropped", why, verdict.as_json())
+                versions.settle(number, "dropped", why, verdict.as_json())
                 line = f"v{number} was dropped after {run.done.steps} steps, v{current} stays: {why}"
-                self._store.record("dropped", line, version=number, **verdict.as_json())
+                store.record("dropped", line, version=number, **verdict.as_json())
             else:
                 why = golden if share == 1 else f"{golden}, {share:.0%} of the way, for all of it: {against}"
-                self._versions.settle(number, "kept", why, {**verdict.as_json(), "share": share})
-                self._versions.make_current(number)
-                self._versions.prune(self._settings().most_versions)
+                versions.settle(number, "accepted", why, {**verdict.as_json(), "share": share})
+                versions.make_current(number)
+                versions.prune(self.settings().most_versions)
                 line = f"v{number} is current after {run.done.steps} steps on {run.describe()}: {why}"
-                self._store.record("kept", line, version=number, **verdict.as_json())
-        self._store.try_back_up()
+                store.record("accepted", line, version=number, **verdict.as_json())
+        store.try_back_up()
         if verdict.reasons:
             self.go_to_current()
-        update = self._update(number, "dropped" if verdict.reasons else "kept", why, run, verdict, current)
-        return replace(update, share=share)
+        result = self._result(number, "dropped" if verdict.reasons else "accepted", why, run, verdict, current)
+        return replace(result, share=share)
 
-    def _judged(self, number: int) -> tuple[judging.Verdict, float, str]:
-        """(verdict, the share of the run it is on, what there was against all of it)"""
-        settings = self._settings()
-        limits = settings.limits()
-        verdict = self.golden.judge(self._learner, limits)
-        against = "; ".join(verdict.reasons)
-        if against and settings.interpolate and (start := self._began_with(number)) is not None:
-            found = part_of_the_way(self._learner, start, lambda learner: self.golden.judge(learner, limits))
-            if found is not None:
-                return found[1], found[0], against
-        return verdict, 1.0, against
-
-    def _began_with(self, number: int) -> dict[str, NDArray[np.float32]] | None:
-        """The parameters of the version that it grows from, None where they are gone; the learner stays as it is."""
-        end, parent = self._learner.snapshot(), self._versions.get(number).parent
-        try:
-            if parent == BASE:
-                self._learner.reset()
-            else:
-                self._learner.restore(self._versions.snapshot(parent))
-            return self._learner.parameters()
-        except StateError:
-            return None
-        finally:
-            self._learner.restore(end)
-
-    def _update(
-        self, number: int, status: str, why: str, run: Run, verdict: "judging.Verdict | None", before: int = BASE
-    ) -> Update:
+    def _result(
+        self, number: int, status: str, why: str, run: Run, verdict: Verdict | None, before: int = BASE
+    ) -> RunResult:
         base = verdict.base.accuracy if verdict else None
-        stood = self._versions.get(before).verdict.get("update", {}).get("accuracy") if before != BASE else base
-        after = verdict.update.accuracy if verdict else None
-        return Update(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
+        stood = base if before == BASE else self.state.versions.get(before).golden_accuracy
+        after = verdict.candidate.accuracy if verdict else None
+        return RunResult(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
 
     def drop(self, number: int, why: str) -> None:
-        """A version that will not be current."""
-        with self._store.transaction():
-            self._versions.settle(number, "dropped", why)
-            self._store.record("dropped", f"v{number} was dropped: {why}", version=number)
-
-    def go_to_current(self) -> None:
-        """The learner becomes the current version, or where that is damaged the newest intact one before it."""
-        current = self._versions.current
-        if current == BASE:
-            self._learner.reset()
-            return
-        try:
-            snapshot = self._versions.snapshot(current)
-        except StateError as damage:
-            before = self._versions.newest_intact([one.number for one in self._versions.lineage(current)[1:]])
-            with self._store.transaction():
-                self._versions.settle(current, "damaged", str(damage))
-                self._versions.make_current(before)
-                line = f"{damage}: went back to v{before}" + (", the base" if before == BASE else "")
-                self._store.record("recovery", line, before=current, after=before)
-            self._store.notes.append(line)
-            self.go_to_current()
-            return
-        self._learner.restore(snapshot)
+        """Settles a version that will not be current."""
+        with self.state.store.transaction():
+            self.state.versions.settle(number, "dropped", why)
+            self.state.store.record("dropped", f"v{number} was dropped: {why}", version=number)
 
     def require_rest(self) -> None:
         """Raises LearningError while a run goes on."""
@@ -268,4 +214,28 @@ class Runs:
         version = self.paused
         if version is None:
             raise LearningError("no run is unfinished: there is nothing to resume or discard")
+        return version
+
+    # which version answers
+
+    def go_to_current(self) -> None:
+        """The learner becomes the version that answers."""
+        go_to_current(self.state, self.learner)
+
+    def roll_back(self, version: int | None) -> int:
+        """Makes an accepted version current; for the rest see `Owner.roll_back`."""
+        versions, store = self.state.versions, self.state.store
+        current = versions.current
+        if version is None:
+            version = versions.newest_intact([one.number for one in versions.lineage(current)[1:]])
+        elif version != BASE:
+            if versions.get(version).status == "candidate":
+                raise StateError(f"v{version} is unfinished: resume or discard it")
+            versions.snapshot(version)  # before anything changes
+        with store.transaction():
+            if self.paused is not None:
+                self.drop(self.paused.number, f"the owner went back to v{version}")
+            versions.make_current(version)
+            store.record("rollback", f"back from v{current} to v{version}", before=current, after=version)
+        self.go_to_current()
         return version

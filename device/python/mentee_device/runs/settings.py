@@ -1,14 +1,16 @@
-"""What an owner may set once and for all: limits of the guard, obedience, rails of the answers, bounds of what is kept."""
+"""An owner's settings: limits of the guard, obedience, rails of the answers, bounds of what is stored."""
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from mentee_device.bundle.manifest import KNOBS, Manifest
+from mentee_device.bundle.inputs import KNOBS
+from mentee_device.bundle.manifest import Manifest
+from mentee_device.guard.measures import Limits
 from mentee_device.runs.curves import check_curve, highest
-from mentee_device.runs.guard import Limits
+from mentee_device.runs.described import described
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
-from mentee_device.runs.run import ROUNDS
+from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.store import Store
 
 NAME = "settings"
@@ -20,34 +22,29 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Defaults of one owner's folder. A knob that is None is the bundle's; a curve is `[[fraction of the run, value], …]`.
+    """Defaults of one owner's folder. A knob that is None is the bundle's; a curve is `[[fraction of the run, value], …]`."""
 
-    The first four are the guard's `Limits`. With `interpolate` an update that breaks them is taken part of the way, by the
-    largest share that they allow (interpolation.py), instead of not at all. `replay` and `rounds` are those of a run that
-    names none (run.py). `blocked`: names of classes that are never answered. `confidence_floor`: below that probability
-    the answer is "don't know". Samples beyond `most_samples` or `most_sample_bytes` make older ones go (see kept.py);
-    beyond `most_versions` the oldest kept checkpoints go.
-    """
-
-    golden_drop: float = Limits.golden_drop
-    class_drop: float | None = None
-    agreement_least: float | None = None
-    ece_rise: float | None = None
-    interpolate: bool = False
-    alpha: Any = None
-    beta: Any = None
-    gamma: Any = None
-    temperature: Any = None
-    replay: str = AUTO
-    rounds: int = ROUNDS
-    blocked: tuple[str, ...] = ()
-    confidence_floor: float = 0.0
-    most_samples: int = 1000
-    most_sample_bytes: int = 32 << 20
-    most_versions: int = 5
+    golden_drop: float = described(Limits.golden_drop, "golden accuracy that a run may cost, as a fraction")
+    class_drop: float | None = described(None, "accuracy that a run may cost any single class (none: not held)")
+    agreement_least: float | None = described(
+        None, "share of golden samples that must get the base's answer (none: not held)"
+    )
+    ece_rise: float | None = described(None, "rise of the calibration error that a run may cost (none: not held)")
+    interpolate: bool = described(False, "takes a run that breaks a limit part of the way, instead of not at all")
+    alpha: Any = described(None, "weight of the labels' term of the loss (none: the bundle's)")
+    beta: Any = described(None, "weight of the mentor's layers (none: the bundle's)")
+    gamma: Any = described(None, "weight of the mentor's softmax (none: the bundle's)")
+    temperature: Any = described(None, "temperature of the softmax term (none: the bundle's)")
+    replay: str = described(AUTO, "who answers the bundle's samples in a run: own, mentor, auto")
+    rounds: int = described(5, "rounds of guessing missing labels in a run, 0 for none")
+    blocked: tuple[str, ...] = described((), "names of classes that are never answered")
+    confidence_floor: float = described(0.0, 'probability below which the answer is "don\'t know"')
+    most_samples: int = described(1000, "samples in the sample store; beyond it older ones go")
+    most_sample_bytes: int = described(32 << 20, "bytes of all samples together; beyond it older ones go")
+    most_versions: int = described(5, "accepted versions with a checkpoint; beyond it the oldest go")
 
     def limits(self) -> Limits:
-        """What the guard holds an update to."""
+        """The limits that the guard holds a candidate to."""
         return Limits(self.golden_drop, self.class_drop, self.agreement_least, self.ece_rise)
 
     def knobs(self) -> dict[str, Any]:
@@ -56,16 +53,16 @@ class Settings:
 
 
 def read_settings(store: Store) -> Settings:
-    """What is kept in `store`, over the defaults."""
+    """Reads those in `store`, over the defaults."""
     known = {field.name for field in fields(Settings)}
-    kept = {name: value for name, value in store.setting(NAME, {}).items() if name in known}
-    if "blocked" in kept:
-        kept["blocked"] = tuple(kept["blocked"])
-    return Settings(**kept)
+    stored = {name: value for name, value in store.setting(NAME, {}).items() if name in known}
+    if "blocked" in stored:
+        stored["blocked"] = tuple(stored["blocked"])
+    return Settings(**stored)
 
 
 def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings:
-    """Changes some and keeps them, with a line in the log. Raises SettingError."""
+    """Changes some and stores them, with a line in the log. Raises SettingError."""
     known = {field.name for field in fields(Settings)}
     for name in changes.keys() - known:
         raise SettingError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
@@ -86,6 +83,19 @@ def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings
         if moved:
             store.record("settings", ", ".join(moved))
     return after
+
+
+class SettingRows(Feature):
+    """Settings under another base: only `blocked` depends on it."""
+
+    def on_new_base(self, store: Store, change: NewBase) -> None:
+        """Blocks the classes that the new base has too."""
+        before = read_settings(store).blocked
+        left = tuple(name for name in before if name in change.manifest.classes)
+        if left != before:
+            store.set(NAME, {**store.setting(NAME, {}), "blocked": left})
+            lost = sorted(set(before) - set(left))
+            store.record("settings", f"the new base has no {', '.join(lost)}: blocked no longer")
 
 
 def _check(settings: Settings, manifest: Manifest) -> None:

@@ -1,102 +1,127 @@
-"""Forgetting samples and what they taught: back to the newest version from before the first of them was learnt from, then
+"""Unlearning: samples go, and what they taught: back to the newest version from before the first of them was learnt from, then
 the runs since are done again without them, as one run, and the guard decides.
 
 Deleted rows are overwritten in the database; the write-ahead log, the backup and damaged files set aside go with them.
-What they taught other parts through `Store.put` is those parts' to forget.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mentee_device.bundle.samples import UNLABELLED
 from mentee_device.core.learner import Learner
-from mentee_device.labels.pseudo_labels import drop_evidence
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.run import Plan, Watcher
+from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.run import OnProgress
+from mentee_device.runs.runs import RunResult, Runs
 from mentee_device.state import aside
+from mentee_device.state.about import About
 from mentee_device.state.database import StateError
-from mentee_device.state.sample_store import About
+from mentee_device.state.device_state import DeviceState
+from mentee_device.state.feature import Feature
 from mentee_device.state.store import SCRUB
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
-if TYPE_CHECKING:
-    from mentee_device.owner import Owner
-    from mentee_device.runs.runs import Update
-
 
 @dataclass(frozen=True)
-class Forgotten:
+class Unlearned:
     """`samples` are gone, and so is what `versions` were; `current` answers now. `replay`: the run without the samples,
     None where nothing else had been learnt since."""
 
     samples: list[int]
     versions: list[int]
     current: int
-    replay: "Update | None"
+    replay: RunResult | None
 
 
-def forget(
-    owner: "Owner",
-    samples: Collection[int] | None,
-    matching: Callable[[About], bool] | None,
-    watch: Watcher | None,
-    unlabel: bool = False,
-) -> Forgotten:
-    """Those numbered and those that match; with `unlabel` they stay, and lose their labels alone. Deletion is done when
-    this returns or raises later than StateError's "no sample"; a replay that was cut off waits in `Owner.paused`. Raises
-    StateError."""
-    gone = _chosen(owner, samples, matching)
-    versions, store = owner.versions, owner.store
-    tainted = _tainted(versions.all(), gone, unlabel)
+def chosen(
+    state: DeviceState, samples: Collection[int] | None, matching: Callable[[About], bool] | None
+) -> frozenset[int]:
+    """Numbers of the samples that are named or match, those set aside among them. Raises StateError for one that never was."""
+    stored = state.samples.all() + aside.abouts(state.store)
+    known = {one.number for one in stored} | {number for version in state.versions.all() for number in version.learned}
+    unknown = sorted(set(samples or ()) - known)
+    if unknown:
+        raise StateError(f"no sample {unknown[0]}: it was never stored or learnt from, nothing was unlearned")
+    return frozenset(samples or ()) | {one.number for one in stored if matching is not None and matching(one)}
+
+
+def unlearn_samples(
+    runs: Runs, features: Sequence[Feature], gone: Collection[int], on_progress: OnProgress | None
+) -> Unlearned:
+    """Removes the samples `gone`, whatever `features` keep of them, and what they taught. They are gone when this returns or
+    raises; a replay that was cut off waits in `Runs.paused`."""
+    state = runs.state
+
+    def remove() -> None:
+        state.store.set(SCRUB, True)
+        state.samples.delete(gone)
+        aside.delete(state.store, gone)
+        for feature in features:
+            feature.on_unlearn(state.store, gone)
+
+    return _without(runs, set(gone), "samples", remove, on_progress)
+
+
+def unlearn_labels(runs: Runs, gone: Collection[int], on_progress: OnProgress | None) -> Unlearned:
+    """Takes the labels of `gone`, and what they taught; the samples stay, unlabelled."""
+    state = runs.state
+
+    def remove() -> None:
+        for number in set(gone) & {one.number for one in state.samples.all()}:
+            state.samples.relabel(number, "none", UNLABELLED, 1.0)
+
+    return _without(runs, set(gone), "labels", remove, on_progress)
+
+
+def _without(
+    runs: Runs, gone: set[int], what: str, remove: Callable[[], None], on_progress: OnProgress | None
+) -> Unlearned:
+    """`what` goes of the samples `gone`, by `remove`."""
+    state = runs.state
+    versions, store = state.versions, state.store
+    tainted = _tainted(versions.all(), gone, by_label=what == "labels")
     lineage = versions.lineage(versions.current)
+    root = versions.current
     again: list[Version] = []
     if any(version.number in tainted for version in lineage):
         root = versions.newest_intact([version.number for version in lineage if version.number not in tainted])
         again = [version for version in reversed(lineage) if version.number > root]
-    kept = {one.number: one.label for one in owner.kept.all() if one.number not in gone}
-    plan = _plan(again, kept)
+    left = {one.number: one.label for one in state.samples.all() if one.number not in gone}
+    plan = _plan(again, left)
     with store.transaction():
-        if unlabel:
-            for number in gone & {one.number for one in owner.kept.all()}:
-                owner.kept.relabel(number, "none", UNLABELLED, 1.0)
-        else:
-            store.set(SCRUB, True)
-            owner.kept.delete(gone)
-            aside.delete(store, gone)
-            drop_evidence(store, gone)
+        remove()
         for version in versions.all():
-            if version.number in tainted and version.status in ("kept", "candidate", "dropped", "pruned"):
-                versions.settle(version.number, "forgotten", "learnt from samples that were forgotten")
+            if version.number in tainted and version.status in ("accepted", "candidate", "dropped", "pruned"):
+                versions.settle(version.number, "unlearned", f"learnt from {what} that were unlearned")
         if again:
             versions.make_current(root)
         store.record(
-            "forget",
-            f"{len(gone)} {'labels' if unlabel else 'samples'} and {len(tainted)} versions that learnt from them were forgotten"
-            + (f", back to v{root}" + (", the rest follows" if plan else "") if again else ""),
-            samples=sorted(gone),
-            versions=sorted(tainted),
+            "unlearn", _line(gone, what, tainted, again, root, plan), samples=sorted(gone), versions=sorted(tainted)
         )
         if plan:
-            if owner.paused is not None:  # begun on what is gone
-                versions.settle(owner.paused.number, "dropped", "what it grew from was forgotten")
-            start = _start(owner, root)
-            versions.begin(plan.as_json(), plan.samples, root, start.snapshot())
-            start.close()
-    owner.runs.go_to_current()
-    if not unlabel:
+            if runs.paused is not None:  # begun on what is gone
+                versions.settle(runs.paused.number, "dropped", "what it grew from was unlearned")
+            with _start(runs, root) as start:
+                versions.begin(plan.as_json(), plan.samples, root, start.snapshot())
+    runs.go_to_current()
+    if what == "samples":
         store.scrub()
-    replay = owner.resume(watch) if plan else None
-    return Forgotten(sorted(gone), sorted(tainted), versions.current, replay)
+    replay = runs.resume(on_progress) if plan else None
+    return Unlearned(sorted(gone), sorted(tainted), versions.current, replay)
 
 
-def _chosen(owner: "Owner", samples: Collection[int] | None, matching: Callable[[About], bool] | None) -> set[int]:
-    kept = owner.kept.all() + aside.abouts(owner.store)
-    known = {one.number for one in kept} | {number for version in owner.versions.all() for number in version.learned}
-    unknown = sorted(set(samples or ()) - known)
-    if unknown:
-        raise StateError(f"no sample {unknown[0]}: it was never kept or learnt from, nothing was forgotten")
-    return set(samples or ()) | {one.number for one in kept if matching is not None and matching(one)}
+def _line(
+    gone: Collection[int],
+    what: str,
+    tainted: Collection[int],
+    again: list[Version],
+    root: int,
+    plan: ResolvedPlan | None,
+) -> str:
+    line = f"{len(gone)} {what} and {len(tainted)} versions that learnt from them were unlearned"
+    if again:
+        line += f", back to v{root}" + (", the rest follows" if plan else "")
+    return line
 
 
 def _tainted(versions: list[Version], gone: set[int], by_label: bool) -> set[int]:
@@ -109,22 +134,23 @@ def _tainted(versions: list[Version], gone: set[int], by_label: bool) -> set[int
     return found
 
 
-def _plan(again: list[Version], kept: dict[int, int]) -> Plan | None:
-    rest = sorted({number for version in again for number in version.learned} & kept.keys())
+def _plan(again: list[Version], left: dict[int, int]) -> ResolvedPlan | None:
+    """The runs `again` as one, without what is gone; `left`: labels of the samples that stay, by number."""
+    rest = sorted({number for version in again for number in version.learned} & left.keys())
     steps = sum(int(version.progress.get("steps", 0)) for version in again)
     if not rest or not steps:
         return None
     last = next(version for version in reversed(again) if version.plan)
-    unlabelled = [number for number in rest if kept[number] < 0]
+    unlabelled = [number for number in rest if left[number] < 0]
     if len(unlabelled) == len(rest) and not last.plan.get("rounds"):
         return None  # nothing is left that such a run would draw
     changed = {"samples": rest, "unlabelled": unlabelled, "budget": Budget(steps=steps).as_json(), "once": False}
-    return Plan.from_json({**last.plan, **changed})
+    return ResolvedPlan.from_json({**last.plan, **changed})
 
 
-def _start(owner: "Owner", root: int) -> Learner:
-    learner = Learner(owner.bundle, owner.learner.threads)
+def _start(runs: Runs, root: int) -> Learner:
+    learner = Learner(runs.state.bundle, runs.state.threads)
     if root != BASE:
-        learner.restore(owner.versions.snapshot(root))
-    learner.learning_rate = owner.learner.learning_rate
+        learner.restore(runs.state.versions.snapshot(root))
+    learner.learning_rate = runs.learner.learning_rate
     return learner

@@ -1,7 +1,7 @@
 """Samples that the present base cannot use: their class is none of its own, or they have not its shape or dtype.
 
-They are kept, sealed like the others and under their numbers, but nothing is learnt or guessed from them. They come back
-with a base that can use them, and `forget` removes them.
+They stay, sealed like the others and under their numbers, but nothing is learnt or guessed from them. They come back with a
+base that can use them, and `unlearn` removes them.
 """
 
 import json
@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 from mentee_device.bundle.manifest import Preprocessing
 from mentee_device.bundle.samples import UNLABELLED
+from mentee_device.state.about import About
 from mentee_device.state.base import preprocessing
 from mentee_device.state.database import Damaged
-from mentee_device.state.sample_store import About
 from mentee_device.state.store import Store
 
 PREFIX = "aside "
@@ -20,7 +20,7 @@ PREFIX = "aside "
 
 @dataclass(frozen=True)
 class Aside:
-    """A sample as it was kept under a base of `preprocessing`; `name` is its class's, "" for an unlabelled one."""
+    """A sample as it was stored under a base of `preprocessing`; `name` is its class's, "" for an unlabelled one."""
 
     number: int
     time: str
@@ -32,13 +32,13 @@ class Aside:
 
 
 def put(store: Store, one: Aside) -> None:
-    """Keeps it; the row in the table of samples is the caller's to delete."""
+    """Stores it; the row in the table of samples is the caller's to delete."""
     head = {name: value for name, value in asdict(one).items() if name != "content"}
     store.put(f"{PREFIX}{one.number}", json.dumps(head).encode() + b"\n" + one.content)
 
 
 def numbers(store: Store) -> list[int]:
-    """Of all samples that are set aside, oldest first."""
+    """Numbers of all samples that are set aside, oldest first."""
     names = store.rows("SELECT name FROM blobs WHERE name LIKE ?", f"{PREFIX}%")
     return sorted(int(name.removeprefix(PREFIX)) for (name,) in names)
 
@@ -57,7 +57,7 @@ def get(store: Store, number: int) -> Aside | None:
 
 
 def abouts(store: Store) -> list[About]:
-    """What is known of each; the label is −1, as no class of the present base has it."""
+    """Facts about each; the label is −1, as no class of the present base has it."""
     found = [one for number in numbers(store) if (one := get(store, number)) is not None]
     return [About(one.number, one.time, one.source, UNLABELLED, one.weight, len(one.content)) for one in found]
 

@@ -1,5 +1,5 @@
-"""What of a base must outlive its bundle. An app update replaces the bundle before what was learnt on it is carried over,
-so the state keeps what that needs: class names, preprocessing, and the parameters that learning started from.
+"""The part of a base that must outlive its bundle. An app update replaces the bundle before the state migrates to the new one,
+so the state holds what that needs: class names, preprocessing, and the parameters that learning started from.
 """
 
 import json
@@ -20,7 +20,7 @@ NAME = "base"
 
 @dataclass(frozen=True)
 class Base:
-    """Of the bundle with id `bundle`; `head` is the module path of its classifier, `parameters` are the checkpoint's."""
+    """The base of the bundle with id `bundle`; `head` is the module path of its classifier, `parameters` are the checkpoint's."""
 
     bundle: str
     classes: tuple[str, ...]
@@ -33,8 +33,8 @@ class Base:
         return cls(manifest.id, manifest.classes, manifest.preprocessing, manifest.head, parameters)
 
 
-def keep(store: Store, base: Base) -> None:
-    """Keeps it, unless it is kept."""
+def write_once(store: Store, base: Base) -> None:
+    """Writes it, unless one is there."""
     if read(store) is None:
         head = {
             "bundle": base.bundle,
@@ -46,7 +46,7 @@ def keep(store: Store, base: Base) -> None:
 
 
 def read(store: Store) -> Base | None:
-    """The base of the bundle that `store` belongs to; None where it was never kept, or is damaged."""
+    """The base of the bundle that `store` belongs to; None where it was never written, or is damaged."""
     try:
         content = store.get(NAME)
         if content is None:
@@ -64,3 +64,22 @@ def read(store: Store) -> Base | None:
 def preprocessing(raw: dict[str, Any]) -> Preprocessing:
     """From the JSON of its fields."""
     return Preprocessing(tuple(raw["shape"]), tuple(raw["mean"]), tuple(raw["std"]), raw["dtype"])
+
+
+def same_samples(before: Preprocessing, after: Preprocessing) -> bool:
+    """Whether samples of the one have the shape and dtype of the other's."""
+    return (before.shape, before.dtype) == (after.shape, after.dtype)
+
+
+def refit(input: NDArray[Any], before: Preprocessing, after: Preprocessing) -> NDArray[Any] | None:
+    """A sample, or some [N, C, H, W], that was fit for `before`, as `after` takes it; None where shape or dtype differ."""
+    if not same_samples(before, after):
+        return None
+    if input.dtype == np.uint8 or after.dtype == "float32" or before == after:
+        return input
+    mean, std, new_mean, new_std = (
+        np.array(values, np.float32).reshape(-1, *[1] * (len(after.shape) - 1))
+        for values in (before.mean, before.std, after.mean, after.std)
+    )
+    other: NDArray[Any] = (input * std + mean - new_mean) / new_std
+    return other

@@ -7,9 +7,10 @@ is not what it should be raises `Damaged` before anything was written to it; the
 import contextlib
 import os
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from mentee_device.files import replacing, sync_folder
 
 APPLICATION = 0x4D4E5445  # PRAGMA application_id, "MNTE": tells a state from any other SQLite file
 MAGIC, HEADER_BYTES = b"SQLite format 3\0", 512
@@ -41,7 +42,7 @@ def look(path: Path) -> sqlite3.Connection:
 
 
 def revision_of(path: Path) -> int:
-    """How many transactions a copy holds, 0 where it cannot be read or is not there; the copy is not checked."""
+    """The number of transactions in a copy, 0 where it cannot be read or is not there; the copy is not checked."""
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
@@ -92,7 +93,7 @@ def _settle(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
-    connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, not only unlinked
+    connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -256")  # KiB
 
@@ -100,37 +101,28 @@ def _settle(connection: sqlite3.Connection) -> None:
 def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connection], None]) -> None:
     """A new file that appears whole: tables and `fill` in one transaction, synced, then renamed. Raises StateError."""
     try:
-        with _beside(path) as name:
-            with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
-                connection.execute("PRAGMA journal_mode = MEMORY")  # the rename makes it whole, not a journal
-                connection.executescript(
-                    f"BEGIN; {schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
-                )
-                fill(connection)
-                connection.execute("COMMIT")
-            os.replace(name, path)
-        sync_folder(path.parent)
+        with replacing(path) as new, contextlib.closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA journal_mode = MEMORY")  # the rename makes it whole, not a journal
+            connection.executescript(
+                f"BEGIN; {schema} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {version};"
+            )
+            fill(connection)
+            connection.execute("COMMIT")
     except (sqlite3.Error, OSError) as error:
         raise StateError(f"cannot create {path}: {error}") from error
 
 
 def copy(connection: sqlite3.Connection, path: Path) -> None:
-    """All that is committed, compacted, as one file at `path`; the copy there before is replaced at the end."""
-    with _beside(path) as name:
-        connection.execute("VACUUM INTO ?", (name,))
-        _sync_file(name)
-        os.replace(name, path)
-    sync_folder(path.parent)
+    """Writes all that is committed, compacted, to one file at `path`; the copy there before is replaced at the end."""
+    with replacing(path) as new:
+        connection.execute("VACUUM INTO ?", (str(new),))
 
 
 def put_back(backup: Path, path: Path) -> None:
     """The file at `path` becomes a copy of `backup`, whole or not at all."""
-    with _beside(path) as name:
-        Path(name).write_bytes(backup.read_bytes())
-        _sync_file(name)
-        os.replace(name, path)
-    sync_folder(path.parent)
+    with replacing(path) as new:
+        new.write_bytes(backup.read_bytes())
 
 
 def set_aside(path: Path) -> Path:
@@ -144,30 +136,3 @@ def set_aside(path: Path) -> Path:
             os.replace(f"{path}{side}", f"{aside}{side}")
     sync_folder(path.parent)
     return aside
-
-
-@contextlib.contextmanager
-def _beside(path: Path) -> Iterator[str]:
-    handle, name = tempfile.mkstemp(prefix=path.name + ".", suffix=".new", dir=path.parent)  # 0600
-    os.close(handle)
-    try:
-        yield name
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
-
-
-def _sync_file(name: str) -> None:
-    with open(name, "rb+") as file:
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in it last."""
-    if os.name != "posix":
-        return  # elsewhere a folder cannot be opened, and a rename is ordered by the file system
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,9 +4,9 @@ Each sealed value is bound to its place ("sample 12"), so that two rows of a sto
 """
 
 import os
+from hashlib import sha256
 from typing import Any
 
-from mentee_device.core.digest import sha256
 from mentee_device.state.database import StateError
 
 KEY_BYTES, NONCE_BYTES = 32, 12
@@ -40,7 +40,7 @@ class Seal:
         return nonce + bytes(self._cipher.encrypt(nonce, data, place.encode()))
 
     def open(self, data: bytes, place: str) -> bytes:
-        """What was closed. Raises StateError for another key, another place, or damage."""
+        """Opens what was closed. Raises StateError for another key, another place, or damage."""
         if self._cipher is None:
             return data
         from cryptography.exceptions import InvalidTag

@@ -1,41 +1,22 @@
-"""The samples that are kept for learning: sealed, bounded in number and bytes, each with where its label came from.
-
-What makes room for a new sample when a bound is reached, in this order: unlabelled ones, then those with a guessed label,
-then the owner's own; among equals one of the class with the most samples; of that class the oldest.
-"""
+"""The owner's samples on the device: sealed, bounded in number and bytes, each with where its label came from."""
 
 import json
 import time
-from collections import Counter, deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.manifest import Manifest
-from mentee_device.bundle.samples import UNLABELLED, Samples, preprocess
-from mentee_device.core.digest import sha256
+from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples, check_labels, preprocess
+from mentee_device.state.about import SOURCES, About, too_many
 from mentee_device.state.database import StateError
 from mentee_device.state.store import CLOCK, Store
 
-SOURCES = ("owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none")  # of a label, the most trusted first
 
-
-@dataclass(frozen=True)
-class About:
-    """All of a kept sample but its content. `weight` is that of its label against an owner's, which is 1."""
-
-    number: int
-    time: str
-    source: str
-    label: int
-    weight: float
-    bytes: int
-
-
-class Kept:
+class SampleStore:
     """The samples of `store`, for the bundle of `manifest`."""
 
     def __init__(self, store: Store, manifest: Manifest) -> None:
@@ -58,15 +39,32 @@ class Kept:
         self._remove_broken(broken)
         return found
 
+    def checked(
+        self, samples: Samples, source: str, weight: float, mentor_logits_NK: NDArray[Any] | None = None
+    ) -> Samples:
+        """`samples` as `add` takes them. Raises SampleError for any that does not fit the bundle."""
+        if source not in SOURCES:
+            raise SampleError(f"no source {source!r} of labels; there are {', '.join(SOURCES)}")
+        if source == "none" and (np.asarray(samples.labels) >= 0).any():
+            raise SampleError("source is 'none', but some samples have a label: say whose it is")
+        if not 0 < weight < float("inf"):
+            raise SampleError(f"weight is {weight}, expected a finite number above 0")
+        labels = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
+        preprocess(samples.input, self._manifest)
+        expected = (len(samples), len(self._manifest.classes))
+        if mentor_logits_NK is not None and (
+            mentor_logits_NK.shape != expected or not np.isfinite(mentor_logits_NK).all()
+        ):
+            raise SampleError(
+                f"mentor's logits have shape {list(mentor_logits_NK.shape)}, expected finite {list(expected)}"
+            )
+        return Samples(samples.input, labels)
+
     def add(
-        self,
-        samples: Samples,
-        source: str,
-        weight: float,
-        mentor_logits_NK: NDArray[Any] | None = None,
+        self, samples: Samples, source: str, weight: float, mentor_logits_NK: NDArray[Any] | None = None
     ) -> list[int]:
-        """Their numbers. A sample that is kept already keeps its number; it takes the new label if that is trusted as
-        much or more. Raises StateError."""
+        """Stores samples that were `checked`; their numbers. One that is there already keeps its number; it takes the new label
+        if that is trusted as much or more. Raises StateError."""
         numbers = []
         with self._store.transaction() as connection:
             for row in range(len(samples)):
@@ -90,33 +88,48 @@ class Kept:
                         (time.strftime(CLOCK, time.gmtime()), mark, len(content)),
                     )
                     number = int(cursor.lastrowid or 0)
-                about = self._store.seal.close(json.dumps([said, label, weight]).encode(), f"about {number}")
-                sealed = self._store.seal.close(content, f"sample {number}")
+                about, sealed, digest = self._sealed(number, said, label, weight, content)
                 connection.execute(
                     "UPDATE samples SET bytes = ?, about = ?, content = ?, digest = ? WHERE number = ?",
-                    (len(content), about, sealed, _digest(about) + _digest(sealed), number),
+                    (len(content), about, sealed, digest, number),
                 )
                 numbers.append(number)
         return numbers
 
+    def put(self, about: About, input: NDArray[Any], logits_K: NDArray[Any] | None) -> bool:
+        """Writes a sample under a number of its own, over what has it; false where the sample has another one already."""
+        content = pack(input, logits_K)
+        mark = self._store.seal.mark(pack(input, None))
+        with self._store.transaction() as connection:
+            known = connection.execute("SELECT number FROM samples WHERE mark = ?", (mark,)).fetchone()
+            if known is not None and known[0] != about.number:
+                return False
+            sealed_about, sealed, digest = self._sealed(about.number, about.source, about.label, about.weight, content)
+            connection.execute(
+                "INSERT OR REPLACE INTO samples (number, time, mark, bytes, about, content, digest)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (about.number, about.time, mark, len(content), sealed_about, sealed, digest),
+            )
+        return True
+
     def relabel(self, number: int, source: str, label: int, weight: float) -> None:
-        """Another label for a kept sample, whatever its source was; −1 from "none" takes it away. Raises StateError."""
+        """Another label for a sample, whatever its source was; −1 from "none" takes it away. Raises StateError."""
         with self._store.transaction() as connection:
             rows = connection.execute("SELECT digest FROM samples WHERE number = ?", (number,)).fetchall()
             if not rows:
-                raise StateError(f"no sample {number} is kept")
-            about = self._store.seal.close(json.dumps([source, label, weight]).encode(), f"about {number}")
+                raise StateError(f"no sample {number} in the sample store")
+            about = self._sealed_about(number, source, label, weight)
             digest = _digest(about) + rows[0][0][64:]
             connection.execute("UPDATE samples SET about = ?, digest = ? WHERE number = ?", (about, digest, number))
 
     def read(self, numbers: Sequence[int]) -> tuple[Samples, NDArray[np.float32]]:
-        """Content and labels of kept samples with their labels' weights [N], in the order asked for; one that is damaged
-        is removed and left out. Raises StateError for a number that is not kept."""
+        """Content and labels of samples with their labels' weights [N], in the order asked for; one that is damaged is removed
+        and left out. Raises StateError for a number that is not there."""
         inputs, labels, weights, broken = [], [], [], []
         for number in numbers:
             rows = self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
             if not rows:
-                raise StateError(f"no sample {number} is kept")
+                raise StateError(f"no sample {number} in the sample store")
             about, content, digest = rows[0]
             if _digest(about) + _digest(content) != digest:
                 broken.append(number)
@@ -126,45 +139,22 @@ class Kept:
             labels.append(label)
             weights.append(weight)
         self._remove_broken(broken)
-        if len({input.dtype for input in inputs}) > 1:  # raw pixels beside samples that were preprocessed already
-            inputs = [preprocess(input[None], self._manifest)[0] for input in inputs]
-        shape = self._manifest.preprocessing.shape
-        stacked = np.stack(inputs) if inputs else np.zeros((0, *shape), self._manifest.preprocessing.dtype)
-        return Samples(stacked, np.array(labels, np.int64)), np.array(weights, np.float32)
+        return Samples(stacked(inputs, self._manifest), np.array(labels, np.int64)), np.array(weights, np.float32)
 
     def content(self, number: int) -> tuple[NDArray[Any], NDArray[np.float32] | None] | None:
-        """The sample [C, H, W] and the mentor's logits [K], if they were kept; None where it is gone or damaged."""
+        """The sample [C, H, W] and the mentor's logits [K], if they are there; None where it is gone or damaged."""
         rows = self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
         if not rows or _digest(rows[0][0]) + _digest(rows[0][1]) != rows[0][2]:
             return None
         return unpack(self._store.seal.open(rows[0][1], f"sample {number}"))
 
     def find(self, input: NDArray[Any]) -> int | None:
-        """The number of a sample [C, H, W] that is kept, or None."""
+        """The number of a sample [C, H, W], or None where it is not there."""
         rows = self._store.rows("SELECT number FROM samples WHERE mark = ?", self._store.seal.mark(pack(input, None)))
         return int(rows[0][0]) if rows else None
 
-    def put(self, about: About, input: NDArray[Any], logits_K: NDArray[Any] | None) -> bool:
-        """Writes a sample under a number of its own, over what has it; false where the sample has another one already."""
-        content = pack(input, logits_K)
-        mark = self._store.seal.mark(pack(input, None))
-        label = json.dumps([about.source, about.label, about.weight]).encode()
-        with self._store.transaction() as connection:
-            known = connection.execute("SELECT number FROM samples WHERE mark = ?", (mark,)).fetchone()
-            if known is not None and known[0] != about.number:
-                return False
-            sealed_label = self._store.seal.close(label, f"about {about.number}")
-            sealed = self._store.seal.close(content, f"sample {about.number}")
-            digest = _digest(sealed_label) + _digest(sealed)
-            connection.execute(
-                "INSERT OR REPLACE INTO samples (number, time, mark, bytes, about, content, digest)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (about.number, about.time, mark, len(content), sealed_label, sealed, digest),
-            )
-        return True
-
     def mentor_logits(self, number: int) -> NDArray[np.float32] | None:
-        """[K], where the mentor's answer was kept with the sample."""
+        """[K], where the mentor's answer came with the sample."""
         rows = self._store.rows("SELECT content FROM samples WHERE number = ?", number)
         return unpack(self._store.seal.open(rows[0][0], f"sample {number}"))[1] if rows else None
 
@@ -174,26 +164,20 @@ class Kept:
             connection.executemany("DELETE FROM samples WHERE number = ?", [(number,) for number in numbers])
 
     def make_room(self, most: int, most_bytes: int) -> list[int]:
-        """Evicts until both bounds hold; the numbers that had to go. For the order see the top of the file."""
-        kept = self.all()
-        count, total = len(kept), sum(one.bytes for one in kept)
-        per_class = Counter(one.label for one in kept)
-        waiting: list[dict[int, deque[About]]] = [{}, {}, {}]  # by trust, then by label, the oldest first
-        for one in kept:
-            waiting[_trust(one.source)].setdefault(one.label, deque()).append(one)
-        gone: list[int] = []
-        while count and (count > most or total > most_bytes):
-            least = next(classes for classes in waiting if classes)
-            label = max(least, key=lambda label: (per_class[label], -least[label][0].number))
-            first = least[label].popleft()
-            if not least[label]:
-                del least[label]
-            per_class[label] -= 1
-            count, total = count - 1, total - first.bytes
-            gone.append(first.number)
+        """Removes samples until both bounds hold, in the order of `too_many`; their numbers."""
+        gone = too_many(self.all(), most, most_bytes)
         if gone:
             self.delete(gone)
         return gone
+
+    def _sealed(self, number: int, source: str, label: int, weight: float, content: bytes) -> tuple[bytes, bytes, str]:
+        """(about, content, digest) as a row holds them."""
+        about = self._sealed_about(number, source, label, weight)
+        sealed = self._store.seal.close(content, f"sample {number}")
+        return about, sealed, _digest(about) + _digest(sealed)
+
+    def _sealed_about(self, number: int, source: str, label: int, weight: float) -> bytes:
+        return self._store.seal.close(json.dumps([source, label, weight]).encode(), f"about {number}")
 
     def _remove_broken(self, numbers: list[int]) -> None:
         if numbers:
@@ -202,8 +186,12 @@ class Kept:
                 self._store.record("recovery", f"{len(numbers)} damaged samples were removed", samples=numbers)
 
 
-def _trust(source: str) -> int:
-    return {"none": 0, "owner": 2}.get(source, 1)
+def stacked(inputs: Sequence[NDArray[Any]], manifest: Manifest) -> NDArray[Any]:
+    """[N, C, H, W] of samples [C, H, W]; where some are raw and some were preprocessed already, all are preprocessed."""
+    if len({input.dtype for input in inputs}) > 1:
+        inputs = [preprocess(input[None], manifest)[0] for input in inputs]
+    rules = manifest.preprocessing
+    return np.stack(inputs) if inputs else np.zeros((0, *rules.shape), rules.dtype)
 
 
 def pack(input: NDArray[Any], logits_K: NDArray[Any] | None) -> bytes:
@@ -214,6 +202,7 @@ def pack(input: NDArray[Any], logits_K: NDArray[Any] | None) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+    """The input and the logits, None where there are none."""
     line, _, rest = content.partition(b"\n")
     head = json.loads(line)
     end = len(rest) - 4 * head["logits"]

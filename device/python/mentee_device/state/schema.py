@@ -1,7 +1,7 @@
 """The tables of a state, and how an older format becomes this one.
 
-FORMAT 1 was a single file with one row of parameters; `migrate` turns it into a folder of format 2, with that row as its
-version 1. Raise FORMAT with any change of the tables, and teach `upgrade` the step.
+FORMAT 1 was a single file with one row of parameters; `upgrade_file` turns it into a folder of format 2, with that row as its
+version 1. Raise FORMAT with any change of the tables.
 """
 
 import contextlib
@@ -9,11 +9,12 @@ import json
 import os
 import shutil
 import sqlite3
+from hashlib import sha256
 from pathlib import Path
 
-from mentee_device.core.digest import sha256
+from mentee_device.files import sync_folder
 from mentee_device.state import database
-from mentee_device.state.database import Damaged, StateError, sync_folder, translated
+from mentee_device.state.database import Damaged, StateError, translated
 from mentee_device.state.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version
@@ -36,26 +37,26 @@ CREATE TABLE log (
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE blobs (name TEXT PRIMARY KEY, value BLOB NOT NULL, digest TEXT NOT NULL);
 """
-MIGRATING = ".migrating"  # beside a file of format 1, while its folder is made
+UPGRADING = ".migrating"  # beside a file of format 1, while its folder is made
 KEY_WORDS = b"mentee-device"  # sealed in the first row, to tell a wrong key
 MERGING = "merging"  # in the folder, while another device's state is read
-OLD = "format-1.sqlite"  # that file, kept in its folder
+OLD = "format-1.sqlite"  # that file, once it lies in its folder
 
 
-def upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings an opened state to FORMAT, in one transaction. Raises StateError for a newer format."""
+def require_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises StateError for an opened state of another format than FORMAT."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
         raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
 
 
-def migrate(place: Path, seal: Seal, bundle: str | None = None) -> str | None:
+def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | None:
     """A single file of format 1 at `place` becomes a folder there; what was done, or None where there was no such file.
 
     The folder is made whole beside the file; then two renames. A crash between them is finished by the next call. Under a
     key the old file, which is not encrypted, is deleted. Raises StateError for a file of another bundle than `bundle`.
     """
-    folder = place.with_name(place.name + MIGRATING)
+    folder = place.with_name(place.name + UPGRADING)
     if not place.exists() and (folder / DATABASE).is_file():
         _finish(folder, place, seal)
         return "an interrupted move of a state of format 1 into a folder was finished"
@@ -76,7 +77,7 @@ def migrate(place: Path, seal: Seal, bundle: str | None = None) -> str | None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{place}{side}")
     _finish(folder, place, seal)
-    left = "deleted" if seal.keyed else f"kept in it as {OLD}"
+    left = "deleted" if seal.keyed else f"in it as {OLD}"
     return f"a state of format 1 at step {row[1]} became this folder; the old file is {left}"
 
 

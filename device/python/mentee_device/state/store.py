@@ -7,25 +7,24 @@ did, or refuses in one line and leaves everything as it was. Order is by number;
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mentee_device.core.digest import sha256
+from mentee_device.files import sync_folder
 from mentee_device.state import database
-from mentee_device.state import schema as tables
 from mentee_device.state.database import Damaged, StateError, translated
 from mentee_device.state.encryption import Seal
 from mentee_device.state.lock import Lock, StateLocked
-from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, SCHEMA
+from mentee_device.state.opening import open_database, refuse_strangers, sweep
+from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
 
-BACKUP_EVERY = 20  # transactions; and at every verdict, forgetting and closing
-UNFINISHED = "{}.*.new*"  # and what SQLite had beside it
+BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -47,8 +46,6 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str], bundle: str | None, key: bytes | None = None) -> None:
         self.folder = Path(folder)
-        self._wanted = bundle
-        self.bundle = bundle or ""
         self.seal = Seal(key)
         self.notes: list[str] = []
         self._depth = 0
@@ -57,33 +54,34 @@ class Store:
         if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
             raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
-            moved = self._migrated()
-            self._refuse_strangers()
+            upgraded = None if self.folder.is_dir() else upgrade_file(self.folder, self.seal, bundle)
+            refuse_strangers(self.folder)
             new = not self.folder.is_dir()
             self.folder.mkdir(mode=0o700, exist_ok=True)
             if new:
-                database.sync_folder(self.folder.absolute().parent)
+                sync_folder(self.folder.absolute().parent)
             self._lock = Lock(self.folder / LOCK)
         except StateLocked as error:
             raise StateError(f"{self.folder} is in use by another process: wait for it or end it") from error
         except OSError as error:
             raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
-            self._connection = self._open()
+            self._connection = open_database(self.folder, self.seal, bundle, self.notes)
             self.closed = False
             try:
-                self._sweep()
+                self.bundle = str(self.rows("SELECT bundle FROM state")[0][0])
+                sweep(self.folder)
                 self._backed_up = database.revision_of(self.folder / BACKUP)  # the last process may have been killed
-                for line in (moved, *self.notes):
+                for line in (upgraded, *self.notes):
                     if line:
-                        self.record("recovery" if line is not moved else "migration", line)
-                if moved:
-                    self.notes.append(moved)
-                if self.setting(SCRUB):  # killed between forgetting and wiping
+                        self.record("recovery" if line is not upgraded else "upgrade", line)
+                if upgraded:
+                    self.notes.append(upgraded)
+                if self.setting(SCRUB):  # killed between deleting and wiping
                     try:
                         self.scrub()
                     except StateError as error:
-                        self.notes.append(f"copies of what was forgotten may still be there: {error}")
+                        self.notes.append(f"copies of what was deleted may still be there: {error}")
             except BaseException:
                 self._connection.close()
                 raise
@@ -91,97 +89,11 @@ class Store:
             self._lock.release()
             raise
 
-    # opening
-
-    def _migrated(self) -> str | None:
-        if not self.folder.is_dir():
-            return tables.migrate(self.folder, self.seal, self._wanted)
-        return None
-
-    def _sweep(self) -> None:
-        """What a process left unfinished that was killed."""
-        for name in (DATABASE, BACKUP):
-            for unfinished in self.folder.glob(UNFINISHED.format(name)):
-                unfinished.unlink(missing_ok=True)
-        shutil.rmtree(self.folder / tables.MERGING, ignore_errors=True)
-
-    def _open(self) -> sqlite3.Connection:
-        path, backup = self.folder / DATABASE, self.folder / BACKUP
-        if not path.exists() and not backup.exists():
-            database.create(path, SCHEMA, FORMAT, self._fill)
-        try:
-            if not path.exists():
-                raise Damaged(f"{path} is gone")
-            return self._fitting(database.connect(path), path)
-        except Damaged as damage:
-            if not backup.exists():
-                raise
-            self._fitting(database.look(backup), backup).close()  # one that is damaged or not ours replaces nothing
-            aside = database.set_aside(path)
-            database.put_back(backup, path)
-            connection = self._fitting(database.connect(path), path)
-            kept = f"; the damaged file is kept as {aside.name}" if aside.exists() else ""
-            (newest,) = connection.execute("SELECT max(time) FROM log").fetchone()
-            self.notes.append(f"{damage.args[0].partition(':')[0]}: went back to the backup of {newest}{kept}")
-            return connection
-
-    def _fitting(self, connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
-        """Of our format, whole, and for our bundle and key; else it is closed. Raises Damaged, StateError."""
-        try:
-            tables.upgrade(connection, path)
-            self._require_tables(connection, path)
-            self._require_ours(connection)
-            return connection
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, sqlite3.Error):
-                raise translated(error, path) from error
-            raise
-
-    def _require_tables(self, connection: sqlite3.Connection, path: Path) -> None:
-        wanted = {line.split()[2] for line in SCHEMA.splitlines() if line.startswith("CREATE TABLE")}
-        found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        rows = connection.execute("SELECT count(*) FROM state").fetchone() if "state" in found else (0,)
-        if wanted - found or rows != (1,):
-            raise Damaged(f"{path} lacks {sorted(wanted - found) or 'its first row'}: restore a copy or delete it")
-
-    def _refuse_strangers(self) -> None:
-        """Before anything is made in a folder that is not a state's."""
-        if not self.folder.is_dir() or any((self.folder / name).exists() for name in (DATABASE, BACKUP)):
-            return
-        unfinished = {path.name for path in self.folder.glob(UNFINISHED.format(DATABASE))}
-        found = sorted({*os.listdir(self.folder)} - {LOCK} - unfinished)
-        if found:
-            raise StateError(
-                f"{self.folder} holds {found[0]!r} but no state: give an empty or new folder, or restore {DATABASE}"
-            )
-
-    def _fill(self, connection: sqlite3.Connection) -> None:
-        check = self.seal.close(KEY_WORDS, "key")
-        connection.execute("INSERT INTO state VALUES (1, ?, 0, 0, ?)", (self.bundle, check))
-
-    def _require_ours(self, connection: sqlite3.Connection) -> None:
-        bundle, check = connection.execute("SELECT bundle, key_check FROM state").fetchone()
-        if self.seal.keyed == (check == KEY_WORDS):
-            wanted = "was made without a key" if self.seal.keyed else "is encrypted: its key is needed"
-            raise StateError(f"{self.folder} {wanted}")
-        try:
-            self.seal.open(check, "key")
-        except StateError as error:
-            raise StateError(f"{self.folder} is encrypted under another key") from error
-        if self._wanted is None:
-            self.bundle = bundle
-        elif bundle != self.bundle:
-            raise StateError(
-                f"{self.folder} belongs to bundle {bundle[:12]}…, this one is {self.bundle[:12]}…: "
-                "use the bundle it was learned on, or start a new state"
-            )
-
     # writing and reading
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside it, or nothing; one inside another joins it. Raises StateError."""
+        """Writes all that is written inside it, or nothing; one inside another joins it. Raises StateError."""
         if self._depth:
             yield self._connection
             return
@@ -205,7 +117,7 @@ class Store:
             self.try_back_up()
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What a SELECT gives. Raises StateError."""
+        """Rows of a SELECT. Raises StateError."""
         self._require_open()
         try:
             return self._connection.execute(statement, values).fetchall()
@@ -218,7 +130,7 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """How many transactions have been committed."""
+        """The number of committed transactions."""
         return int(self.rows("SELECT revision FROM state")[0][0])
 
     def record(self, event: str, line: str, **details: Any) -> None:
@@ -242,7 +154,7 @@ class Store:
         ]
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """The JSON value kept under `name`."""
+        """The JSON value under `name`."""
         rows = self.rows("SELECT value FROM settings WHERE name = ?", name)
         try:
             return json.loads(rows[0][0]) if rows else default
@@ -250,7 +162,7 @@ class Store:
             raise Damaged(f"{self.folder}: the setting {name!r} is damaged ({error}): restore a copy") from error
 
     def set(self, name: str, value: Any) -> None:
-        """Keeps a JSON value; None removes it."""
+        """Stores a JSON value; None removes it."""
         with self.transaction() as connection:
             if value is None:
                 connection.execute("DELETE FROM settings WHERE name = ?", (name,))
@@ -258,7 +170,7 @@ class Store:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
     def put(self, name: str, value: bytes) -> None:
-        """Keeps bytes of another part of the program under `name`, sealed like samples are."""
+        """Stores bytes of another part of the program under `name`, sealed like samples are."""
         with self.transaction() as connection:
             sealed = self.seal.close(value, f"blob {name}")
             connection.execute(
@@ -266,7 +178,7 @@ class Store:
             )
 
     def get(self, name: str) -> bytes | None:
-        """What was `put` last, or None. Raises Damaged where it is no longer that."""
+        """Reads what was `put` last, or None. Raises Damaged where it is no longer that."""
         rows = self.rows("SELECT value, digest FROM blobs WHERE name = ?", name)
         if not rows:
             return None
@@ -282,7 +194,7 @@ class Store:
     # copies
 
     def back_up(self) -> None:
-        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup is kept then."""
+        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup stays then."""
         try:
             database.copy(self._connection, self.folder / BACKUP)
         except (sqlite3.Error, OSError) as error:
@@ -295,7 +207,7 @@ class Store:
             self.back_up()
 
     def copy_to(self, path: Path) -> None:
-        """All that is committed, as one SQLite file; what is encrypted stays so. Raises StateError."""
+        """Writes all that is committed to one SQLite file; what is encrypted stays so. Raises StateError."""
         try:
             database.copy(self._connection, path)
         except (sqlite3.Error, OSError) as error:
@@ -314,9 +226,9 @@ class Store:
                 "wiped when the state is opened next"
             )
         (self.folder / BACKUP).unlink(missing_ok=True)
-        for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / tables.OLD):
+        for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / OLD):
             old.unlink(missing_ok=True)
-        database.sync_folder(self.folder)  # before it is on record that they are gone
+        sync_folder(self.folder)  # before it is on record that they are gone
         self.set(SCRUB, None)
         self._backed_up = 0
         self.try_back_up()

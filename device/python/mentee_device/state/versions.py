@@ -1,8 +1,8 @@
-"""Kept checkpoints of a mentee, and which of them is current. Number 0 is the base, which lies in the bundle.
+"""The checkpoints of a mentee, and which of them is current. Number 0 is the base, which lies in the bundle.
 
-A version is made as a `candidate`, saved over and over while a run lasts, and becomes `kept` or `dropped` in the one
-transaction that also writes why. Later it may be `pruned` (too many), `forgotten` (a sample it learnt from was) or
-`damaged`; its row stays, its checkpoint goes.
+A version is made as a `candidate`, saved over and over while a run lasts, and becomes `accepted` or `dropped` in the one
+transaction that also writes why. Later it may be `pruned` (too many), `unlearned` (a sample it learnt from was), `superseded`
+(its base was) or `damaged`; its row stays, its checkpoint goes.
 """
 
 import json
@@ -16,12 +16,14 @@ from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.store import CLOCK, Store
 
 BASE = 0
+STORED = {"accepted": "kept", "unlearned": "forgotten"}  # statuses whose name in format 2 is another one
+STATUS = {stored: status for status, stored in STORED.items()}
 COLUMNS = "number, name, parent, status, time, bundle, step, learned, plan, progress, verdict, why"
 
 
 @dataclass(frozen=True)
 class Version:
-    """All of a version but its checkpoint. `learned` names the samples its own run learnt from, not its parents'."""
+    """All of a version but its checkpoint. `learned`: numbers of the samples that its own run learnt from, not its parents'."""
 
     number: int
     name: str
@@ -35,6 +37,12 @@ class Version:
     progress: dict[str, Any]
     verdict: dict[str, Any]
     why: str
+
+    @property
+    def golden_accuracy(self) -> float | None:
+        """On the golden set, when it was judged."""
+        accuracy: float | None = self.verdict.get("update", {}).get("accuracy")
+        return accuracy
 
 
 class Versions:
@@ -104,7 +112,7 @@ class Versions:
     def save(
         self, number: int, snapshot: Snapshot, progress: dict[str, Any], guesses: Mapping[int, int] | None = None
     ) -> None:
-        """Replaces what is kept of a candidate; `guesses`: labels that its run gave, by sample."""
+        """Replaces what is saved of a candidate; `guesses`: labels that its run gave, by sample."""
         with self.store.transaction() as connection:
             if guesses:
                 self.store.put(_guesses(number), json.dumps(guesses).encode())
@@ -124,19 +132,20 @@ class Versions:
             )
 
     def settle(self, number: int, status: str, why: str, verdict: dict[str, Any] | None = None) -> None:
-        """Sets what became of a version; any status but `kept` deletes its checkpoint."""
+        """Sets what became of a version; any status but `accepted` deletes its checkpoint."""
         with self.store.transaction() as connection:
-            connection.execute("UPDATE versions SET status = ?, why = ? WHERE number = ?", (status, why, number))
+            stored = STORED.get(status, status)
+            connection.execute("UPDATE versions SET status = ?, why = ? WHERE number = ?", (stored, why, number))
             if verdict is not None:
                 connection.execute("UPDATE versions SET verdict = ? WHERE number = ?", (json.dumps(verdict), number))
             self.store.delete(_guesses(number))
-            if status != "kept":
+            if status != "accepted":
                 connection.execute("UPDATE versions SET checkpoint = NULL WHERE number = ?", (number,))
 
     def guesses(self, number: int) -> dict[int, int]:
-        """Those of an unfinished run as saved. Raises Damaged."""
-        kept = json.loads(self.store.get(_guesses(number)) or "{}")
-        return {int(sample): label for sample, label in kept.items()}
+        """Labels that an unfinished run gave, as saved. Raises Damaged."""
+        saved = json.loads(self.store.get(_guesses(number)) or "{}")
+        return {int(sample): label for sample, label in saved.items()}
 
     def lineage(self, number: int) -> list[Version]:
         """`number` and the versions it grew from, newest first, the base left out."""
@@ -147,9 +156,9 @@ class Versions:
         return found
 
     def newest_intact(self, among: Collection[int]) -> int:
-        """The newest kept version of `among` whose checkpoint is sound; the base where there is none."""
+        """The newest accepted version of `among` whose checkpoint is sound; the base where there is none."""
         for version in reversed(self.all()):
-            if version.number in among and version.status == "kept":
+            if version.number in among and version.status == "accepted":
                 try:
                     self.snapshot(version.number)
                 except Damaged as damage:
@@ -159,10 +168,10 @@ class Versions:
         return BASE
 
     def prune(self, most: int) -> None:
-        """Drops the checkpoints of the oldest kept versions beyond `most`, never the current one's."""
-        kept = [version.number for version in self.all() if version.status == "kept" and version.number != self.current]
-        for number in kept[: max(0, len(kept) + 1 - most)]:
-            self.settle(number, "pruned", f"only {most} versions are kept")
+        """Drops the checkpoints of the oldest accepted versions beyond `most`, never the current one's."""
+        accepted = [one.number for one in self.all() if one.status == "accepted" and one.number != self.current]
+        for number in accepted[: max(0, len(accepted) + 1 - most)]:
+            self.settle(number, "pruned", f"the setting most_versions is {most}")
 
 
 def unlabelled_in(version: Version) -> set[int]:
@@ -176,7 +185,8 @@ def _guesses(number: int) -> str:
 
 def _version(row: tuple[Any, ...]) -> Version:
     learned, plan, progress, verdict = (json.loads(text) for text in row[7:11])
-    number, name, parent, status, when, bundle, step = row[:7]
+    number, name, parent, stored, when, bundle, step = row[:7]
+    status = STATUS.get(stored, stored)
     return Version(
         number, name, parent, status, when, bundle, step, tuple(learned), plan, progress, verdict, why=row[11]
     )

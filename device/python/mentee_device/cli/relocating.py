@@ -4,21 +4,21 @@ import argparse
 from typing import Any
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.cli.commands import Report, open_owner, read_key
-from mentee_device.relocate import migrate as carry
-from mentee_device.relocate import state_file as transfer
+from mentee_device.cli.inputs import Report, open_owner, read_key
+from mentee_device.folder import migrate_store
+from mentee_device.relocate import state_file
 from mentee_device.runs.budget import Budget
-from mentee_device.runs.run import Watcher
+from mentee_device.runs.run import OnProgress
 from mentee_device.state.store import Store
 
 
-def update(given: argparse.Namespace, bundle: Bundle, watch: Watcher | None = None) -> Report:
+def migrate(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | None = None) -> Report:
     """Moves the state to --bundle, a newer one, with what was learnt where that helps; the old bundle is not needed."""
     budget = Budget(steps=given.steps) if given.steps is not None else None
     with Store(given.state, None, read_key(given)) as store:
         for note in store.notes:
             given.say(note)
-        found = carry.carry(store, bundle, given.threads, budget, watch)
+        found = migrate_store(store, bundle, given.threads, budget, on_progress)
     scores: dict[str, Any] = {name: vars(score) for name, score in found.scores.items()}
     return {"taken": found.taken, "current": found.number, "why": found.why, "scores": scores, "set_aside": found.aside}
 
@@ -31,9 +31,9 @@ def export_state(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def import_state(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Makes --state, a new or empty folder, what FILE holds: learning goes on there as it would have on the other device."""
-    transfer.import_state(given.file, given.state, bundle, read_key(given))
+    state_file.import_state(given.file, given.state, bundle, read_key(given))
     with open_owner(given, bundle) as owner:
-        return {"current": owner.versions.current, "step": owner.learner.step, "samples": len(owner.kept.all())}
+        return {"current": owner.versions.current, "step": owner.learner.step, "samples": len(owner.samples.all())}
 
 
 def merge(given: argparse.Namespace, bundle: Bundle) -> Report:

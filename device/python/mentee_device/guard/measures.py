@@ -1,22 +1,22 @@
-"""What an update must hold to become current, and what an answer must hold to be given: pure functions on logits.
+"""Measures of a candidate on the golden set, and its limits: pure functions on logits.
 
 Axes: N samples of the golden set, K classes.
 """
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mentee_device.guard.answers import softmax
+
 BINS = 15  # of the calibration error, as in arXiv 1706.04599
-DONT_KNOW = -1
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far an update may move from the base, on the golden set; None leaves that unwatched.
+    """Limits on how far a candidate may move from the base, on the golden set; None leaves that unwatched.
 
     `golden_drop`: points of accuracy, as a fraction, that may be lost. `class_drop`: the same for each class by itself.
     `agreement_least`: share of samples that must get the base's answer. `ece_rise`: growth of the calibration error.
@@ -63,48 +63,26 @@ def calibration_error(logits_NK: NDArray[Any], labels_N: NDArray[np.int64], bins
     return float(sum(gaps) / len(labels_N))
 
 
-def judge(update: Measured, base: Measured, limits: Limits, names: tuple[str, ...]) -> list[str]:
-    """Why `update` must not become current, a line each; empty where it may. A limit is met at equality."""
+def judge(candidate: Measured, base: Measured, limits: Limits, names: tuple[str, ...]) -> list[str]:
+    """Why `candidate` must not become current, a line each; empty where it may. A limit is met at equality."""
     slack = 1e-9  # a fall of exactly the limit must not hang on rounding
     reasons = []
-    if base.accuracy - update.accuracy > limits.golden_drop + slack:
+    if base.accuracy - candidate.accuracy > limits.golden_drop + slack:
         reasons.append(
-            f"golden accuracy {update.accuracy:.4f} is more than {limits.golden_drop:g} below the base's {base.accuracy:.4f}"
+            f"golden accuracy {candidate.accuracy:.4f} is more than {limits.golden_drop:g} below the base's {base.accuracy:.4f}"
         )
-    if limits.agreement_least is not None and update.agreement < limits.agreement_least - slack:
-        reasons.append(f"agrees with the base on {update.agreement:.4f}, at least {limits.agreement_least:g} is wanted")
-    if limits.ece_rise is not None and update.ece - base.ece > limits.ece_rise + slack:
+    if limits.agreement_least is not None and candidate.agreement < limits.agreement_least - slack:
         reasons.append(
-            f"calibration error {update.ece:.4f} is more than {limits.ece_rise:g} above the base's {base.ece:.4f}"
+            f"agrees with the base on {candidate.agreement:.4f}, at least {limits.agreement_least:g} is wanted"
+        )
+    if limits.ece_rise is not None and candidate.ece - base.ece > limits.ece_rise + slack:
+        reasons.append(
+            f"calibration error {candidate.ece:.4f} is more than {limits.ece_rise:g} above the base's {base.ece:.4f}"
         )
     if limits.class_drop is not None:
-        for name, now, before in zip(names, update.per_class, base.per_class, strict=True):
+        for name, now, before in zip(names, candidate.per_class, base.per_class, strict=True):
             if before - now > limits.class_drop + slack:  # false for NaN
                 reasons.append(
                     f"class {name!r}: {now:.4f} is more than {limits.class_drop:g} below the base's {before:.4f}"
                 )
     return reasons
-
-
-def answer(
-    logits_NK: NDArray[Any], blocked: Collection[int] = (), confidence_floor: float = 0.0
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Class [N], −1 for "don't know", and its probability [N].
-
-    A blocked class is never answered; the best of the others is. Its probability stays that among *all* classes, so what
-    looks like a blocked class is unlikely to be anything else and falls under the floor.
-    """
-    probability_NK = softmax(logits_NK)
-    open_NK = probability_NK.copy()
-    open_NK[:, list(blocked)] = -1
-    class_N = open_NK.argmax(axis=1)
-    probability_N = probability_NK[np.arange(len(class_N)), class_N]
-    allowed_N = (probability_N >= confidence_floor) & (open_NK.max(axis=1) >= 0)
-    return np.where(allowed_N, class_N, DONT_KNOW), probability_N
-
-
-def softmax(logits_NK: NDArray[Any]) -> NDArray[np.float64]:
-    """Rows that sum to 1, in float64."""
-    shifted_NK = np.exp(logits_NK.astype(np.float64) - logits_NK.max(axis=1, keepdims=True))
-    normal_NK: NDArray[np.float64] = shifted_NK / shifted_NK.sum(axis=1, keepdims=True)
-    return normal_NK

@@ -1,0 +1,51 @@
+"""The golden set at work: what base and candidate answer on it, and the verdict."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mentee_device.bundle.samples import Samples
+from mentee_device.core.learner import Learner, LearningError
+from mentee_device.guard.base_logits import GOLDEN_LOGITS
+from mentee_device.guard.measures import Limits, Measured, judge, measure
+from mentee_device.state.device_state import DeviceState
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reasons` against the candidate; none: it may become current."""
+
+    base: Measured
+    candidate: Measured
+    reasons: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """For a version's row and the log; the candidate is called "update" there."""
+        return {"base": self.base.as_json(), "update": self.candidate.as_json(), "reasons": self.reasons}
+
+
+class Golden:
+    """The golden set of a state's bundle, read on first use."""
+
+    def __init__(self, state: DeviceState) -> None:
+        self._state = state
+        self._samples: Samples | None = None
+
+    def close(self) -> None:
+        """Releases the samples."""
+        self._samples = None
+
+    def require(self) -> Samples:
+        """Raises LearningError where it is empty: a run that nothing can judge is not begun."""
+        if self._samples is None:
+            self._samples = self._state.bundle.golden()
+        if not len(self._samples):
+            raise LearningError("the bundle's golden set is empty, so nothing can guard a run: export it with one")
+        return self._samples
+
+    def judge(self, learner: Learner, limits: Limits) -> Verdict:
+        """`learner`'s present parameters against the base."""
+        golden = self.require()
+        base_NK = GOLDEN_LOGITS.get(self._state, len(golden), lambda base: base.predict(golden.input).logits)
+        base = measure(base_NK, golden.labels, base_NK)
+        candidate = measure(learner.predict(golden.input).logits, golden.labels, base_NK)
+        return Verdict(base, candidate, judge(candidate, base, limits, self._state.manifest.classes))

@@ -1,0 +1,119 @@
+"""One run of learning as it is asked for, with a default for everything, and with everything decided, as a version stores it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mentee_device.bundle.inputs import KNOBS
+from mentee_device.core.learner import LearningError, check_learning_rate
+from mentee_device.runs.budget import Budget
+from mentee_device.runs.curves import Curve, check_curve, highest
+from mentee_device.runs.described import described
+from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
+from mentee_device.runs.settings import Settings
+from mentee_device.state.about import About
+
+STEPS = 240  # by default: 40 on the labels, then in each of 5 rounds as many on labels and guesses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run of learning: what it draws, how it weighs that, and how long it lasts.
+
+    Each step draws `batch` labelled samples of the owner and `replay_batch` of the bundle's, which carry the answers of
+    `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0 then unless it is set, and the
+    mentor answers in every step where it is above 0). Samples without a label are guessed in `rounds`: 1/(rounds + 1) of the
+    run goes on the labels alone, then before each round the clusters that the mentee sees now (clusters.py) label them anew,
+    and a step draws `guessed_batch` of them as well. Where there is no label the rounds are all.
+
+    Raises LearningError for what makes no sense; the settings and the sample store have their say in `resolved`.
+    """
+
+    samples: Sequence[int] | None = described(None, "numbers of the samples to draw (none: all)")
+    budget: Budget | None = described(None, "bounds of the run (none: see Budget)")
+    batch: int = described(8, "labelled samples of the owner in a step", least=1)
+    replay_batch: int = described(16, "samples of the bundle in a step", least=0)
+    owner_weight: float = described(4.0, "weight of an owner's label; a replayed one weighs 1", above=0)
+    knobs: Mapping[str, Curve] = field(
+        default_factory=dict, metadata={"help": "α β γ T, as numbers or curves over the run"}
+    )
+    once: bool = described(False, "takes the labelled samples in order, each in one step only, and guesses nothing")
+    save_every: int = described(20, "steps between two saves of the unfinished run", least=1)
+    replay: str | None = described(None, "who answers the bundle's samples: own, mentor, auto (none: the setting)")
+    rounds: int | None = described(None, "rounds of guessing missing labels (none: the setting)", least=0)
+    guessed_batch: int = described(16, "samples with a guessed label in a step", least=1)
+    guess_weight: float = described(1.0, "weight of a guessed label; an owner's weighs 1", above=0)
+    learning_rate: float | None = described(None, "learning rate from this run on (none: as it is)")
+    seed: int | None = described(None, "restarts the random state (none: goes on with it)", least=0)
+
+    def __post_init__(self) -> None:
+        for one in fields(Plan):
+            value, least, above = getattr(self, one.name), one.metadata.get("least"), one.metadata.get("above")
+            if value is not None and least is not None and value < least:
+                raise LearningError(f"{one.name} is {value}, expected at least {least}")
+            if above is not None and not above < value < float("inf"):
+                raise LearningError(f"{one.name} is {value}, expected a finite number above {above}")
+        if self.learning_rate is not None:
+            check_learning_rate(self.learning_rate)
+        if self.replay is not None and self.replay not in REPLAYS:
+            raise LearningError(f"replay is {self.replay!r}, expected {', '.join(REPLAYS[:-1])} or {REPLAYS[-1]}")
+        for name, curve in self.knobs.items():
+            if name not in KNOBS:
+                raise LearningError(f"no knob {name!r}; there are {', '.join(KNOBS)}")
+            try:
+                check_curve(name, curve)
+            except ValueError as error:
+                raise LearningError(str(error)) from error
+        if self.replay == OWN and highest(self.knobs.get("beta", 0.0)) > 0:
+            raise LearningError(
+                "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to "
+                f"{AUTO!r} or {MENTOR!r}"
+            )
+
+    def resolved(self, settings: Settings, stored: Sequence[About]) -> "ResolvedPlan":
+        """Decides what is None by the settings and the defaults; `stored`: the whole sample store. Raises LearningError."""
+        replay = settings.replay if self.replay is None else self.replay
+        rounds = settings.rounds if self.rounds is None else self.rounds
+        if replay == OWN and highest(settings.beta or 0.0) > 0:
+            raise LearningError(
+                "the settings' beta weighs the mentor's layers, and the base's own answers have none: set replay to 'auto' or "
+                "'mentor', or beta to None"
+            )
+        label = {one.number: one.label for one in stored}
+        if self.samples is None:
+            samples = tuple(number for number in label if label[number] >= 0 or (rounds and not self.once))
+        else:
+            samples = tuple(self.samples)
+        unlabelled = tuple(number for number in samples if label.get(number, 0) < 0)
+        if self.budget is None:
+            labelled = any(label.get(number, -1) >= 0 for number in samples)
+            budget = Budget(steps=STEPS if labelled or not rounds else STEPS * rounds // (rounds + 1))
+        else:
+            budget = self.budget
+        given = {one.name: getattr(self, one.name) for one in fields(Plan)}
+        decided = {"samples": samples, "budget": budget, "replay": replay, "rounds": rounds}
+        return ResolvedPlan(**given | decided, unlabelled=unlabelled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedPlan(Plan):
+    """A plan with nothing left open. `unlabelled`: which of `samples` had no label when the run began."""
+
+    samples: tuple[int, ...]
+    budget: Budget
+    replay: str = AUTO
+    rounds: int = Settings.rounds
+    unlabelled: tuple[int, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For a version's row; learning rate and random state are in its snapshot."""
+        whole = {**asdict(self), "budget": self.budget.as_json()}
+        del whole["learning_rate"], whole["seed"]
+        return whole
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "ResolvedPlan":
+        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
+        before = {"replay": MENTOR, "rounds": 0}
+        numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
+        return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})

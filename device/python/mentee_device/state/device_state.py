@@ -1,0 +1,31 @@
+"""One owner's state on its base, as the rooms above share it."""
+
+from dataclasses import dataclass
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.manifest import Manifest
+from mentee_device.state.sample_store import SampleStore
+from mentee_device.state.store import Store
+from mentee_device.state.versions import Versions
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """`bundle` is the base; `samples` and `versions` are tables of `store`, and move with it in one transaction. `threads`:
+    those of every learner that works on this state."""
+
+    bundle: Bundle
+    store: Store
+    samples: SampleStore
+    versions: Versions
+    threads: int
+
+    @classmethod
+    def on(cls, bundle: Bundle, store: Store, threads: int) -> "DeviceState":
+        """The state in `store`, which belongs to `bundle`."""
+        return cls(bundle, store, SampleStore(store, bundle.manifest), Versions(store), threads)
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's."""
+        return self.bundle.manifest
