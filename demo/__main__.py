@@ -41,7 +41,7 @@ def run(given: Any, overrides: Sequence[str]) -> int:
     from demo.table import demo_table, write_demo_report
     from distill.machine import Machine
     from distill.mentors.find import find_mentor
-    from distill.prepare import make_schedule
+    from distill.schedules import read_schedule
     from distill.schema import DistillConfig
     from mentee.networks import parameter_count
     from mentor_mentee.config.compose import compose
@@ -62,7 +62,7 @@ def run(given: Any, overrides: Sequence[str]) -> int:
     outcomes = run_seeds(configs, found, people, python, machine.console)
     mentor_accuracy = judged(found.network, found.view, people, classes)
     table = demo_table(outcomes, mentor_accuracy, parameter_count(found.network))
-    schedule = make_schedule(configs[0])
+    schedule = read_schedule(configs[0].schedule)
     report = write_demo_report(out / "report", table, outcomes, splits.classes, found.val_accuracy, schedule)
     table.print(Console(width=None if sys.stdout.isatty() else 120))
     Console(highlight=False).print(f"report  {report}", soft_wrap=True)

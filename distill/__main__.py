@@ -35,9 +35,22 @@ def check(config: Any) -> None:
 
 
 def act(config: Any) -> float:
-    from distill.command import run_command  # torch takes seconds to import: only now
+    return run(resumable(config))
 
-    return run_command(resumable(config))
+
+def run(config: DistillConfig) -> float:
+    """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
+    from distill.present import present  # torch takes seconds to import: only now
+    from distill.report.figures import draw_knobs
+    from distill.run import distill
+
+    report = Path(config.run_dir) / "report"
+    result = distill(
+        config,
+        on_start=lambda schedule: draw_knobs(schedule, config.trainer.epochs, report / "knobs.png"),
+    )
+    present(result, report)
+    return result.checkpoint.accuracy["val"]["accuracy"]
 
 
 def resumable(config: DistillConfig) -> DistillConfig:

@@ -9,7 +9,6 @@ from torch import nn
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
-from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
@@ -23,7 +22,6 @@ from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import ProbedMentee
-from mentor_mentee.recipe import build
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,12 @@ class Prepared:
     caches: dict[str, AnswerCache]  # by "train" and "val": the mentor's answers where they are cached
 
 
-def prepare(config: DistillConfig, machine: Machine, mentor: FoundMentor | None = None) -> Prepared:
+def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor: FoundMentor | None = None) -> Prepared:
     """Raises `UserError` for all that can be known before a step, and before a mentor is trained where it does not need it.
 
     `mentor` saves finding it again where several runs share one.
     """
-    schedule, loss = effective_schedule(config), LossSpec(**asdict(config.loss))
+    loss = LossSpec(**asdict(config.loss))
     splits = teachable(load_data(config.data), schedule, machine)
     if config.resume:
         require_checkpoint(Path(config.run_dir))
@@ -102,24 +100,3 @@ def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:
         highlight=False,
     )
     return replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
-
-
-def effective_schedule(config: DistillConfig) -> Schedule:
-    """The schedule, with β 0 where there is no layer to compare. Raises `UserError` where it would learn nothing for a part
-    of the run."""
-    schedule, probes = make_schedule(config), read_probes(config.probes)
-    layers = probes.search or probes.by_hand
-    if not layers:
-        schedule = replace(schedule, beta=((0.0, 0.0),))
-    if (span := schedule.idle_span()) is not None:
-        why = "" if layers else ", for probes=none leaves β no layer to compare"
-        raise UserError(
-            f"the schedule has α = β = γ = 0 from {span[0]:.0%} to {span[1]:.0%} of the run{why}, so nothing would be learnt; "
-            f"choose another schedule{'' if layers else ' or probes'}"
-        )
-    return schedule
-
-
-def make_schedule(config: DistillConfig) -> Schedule:
-    schedule: Schedule = build(config.schedule, "schedule")
-    return schedule

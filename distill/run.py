@@ -7,9 +7,10 @@ from pathlib import Path
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
+from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
 from distill.run_folder import CHECKPOINT, PROBES, RECORD
-from distill.schedules import Schedule
+from distill.schedules import Schedule, read_schedule
 from distill.schema import DistillConfig
 from mentor_mentee.files import write_json
 from mentor_mentee.recipe import recipe_identity
@@ -32,10 +33,11 @@ def distill(
     that can be known by then, and for a loss that is not finite.
     """
     machine = machine or Machine(config.accelerator, config.threads)
-    run = prepare(config, machine, mentor)
-    machine.console.print(f"{title}: {run.schedule.summary()}", highlight=False, soft_wrap=True)
+    schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
+    run = prepare(config, schedule, machine, mentor)
+    machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
     if on_start is not None:
-        on_start(run.schedule)
+        on_start(schedule)
     return hand_over(run, train(run, machine, title))
 
 

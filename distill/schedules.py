@@ -13,10 +13,11 @@ Where a `temperature` is taken it is a number, or a curve like the others: `[[0,
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.recipe import Recipe, build
 
 Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
@@ -95,6 +96,23 @@ class Schedule:
 
     def at(self, position: float) -> Knobs:
         return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in fields(self)})
+
+
+def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
+    """Builds the schedule; β is 0 throughout where there are no `layers` to compare.
+
+    Raises `UserError` where α = β = γ = 0 for a part of the run.
+    """
+    schedule: Schedule = build(recipe, "schedule")
+    if not layers:
+        schedule = replace(schedule, beta=((0.0, 0.0),))
+    if (span := schedule.idle_span()) is not None:
+        why = "" if layers else ", for probes=none leaves β no layer to compare"
+        raise UserError(
+            f"the schedule has α = β = γ = 0 from {span[0]:.0%} to {span[1]:.0%} of the run{why}, so nothing would be learnt; "
+            f"choose another schedule{'' if layers else ' or probes'}"
+        )
+    return schedule
 
 
 def interpolate(points: Sequence[Point], position: float) -> float:

@@ -24,6 +24,11 @@ class ProbeOptions:
     normalise: bool
     by_hand: dict[str, Pairing]
 
+    @property
+    def wanted(self) -> bool:
+        """Whether any layers are to be compared."""
+        return bool(self.search or self.by_hand)
+
 
 def read_probes(group: Mapping[str, Any]) -> ProbeOptions:
     """Raises `UserError` for an option that does not exist, a value it cannot have, a probe that is no pair of layers."""

@@ -13,10 +13,11 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from distill import command
+from distill.__main__ import run
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.prepare import teachable
+from distill.present import draw_run
 from distill.run import alone, distill
 from distill.schedules import Schedule, gullible, two_stage
 from distill.schema import DistillConfig, FitConfig
@@ -110,14 +111,14 @@ def test_a_row_of_the_history_is_under_the_knobs_of_its_own_last_step(
         assert distance > 0
         assert second[f"{part}_loss"] == pytest.approx(second[f"{part}_ce"], rel=1e-5)
         assert second[f"{part}_rmse_early"] == 0  # the mentor was not asked
-    pictures = command.draw_run(result, tmp_path / "report")
+    pictures = draw_run(result, tmp_path / "report")
     assert len(pictures) == 5
 
 
 def test_the_schedule_is_drawn_before_the_first_step(make_config: MakeConfig, tmp_path: Path) -> None:
     """A run that breaks at its first step has this picture and no other."""
     with pytest.raises(UserError, match="is not finite after epoch 0"):
-        command.run_command(make_config(tmp_path, schedule=GULLIBLE, trainer=BURST))
+        run(make_config(tmp_path, schedule=GULLIBLE, trainer=BURST))
     (picture,) = (tmp_path / "report").iterdir()
     assert picture.name == "knobs.png"
     assert len(Image.open(picture).getcolors(1 << 20) or []) > 10
@@ -145,6 +146,6 @@ def test_a_lone_run_pairs_no_layers_whatever_it_was_told_and_draws_none(
         assert "Probes" not in console.file.getvalue()  # type: ignore[attr-defined]
         assert json.loads((tmp_path / name / "probes.json").read_text()) == []
     assert same(weights[0], weights[1])
-    assert [picture.path.name for picture in command.draw_run(result, tmp_path / "report")] == [
+    assert [picture.path.name for picture in draw_run(result, tmp_path / "report")] == [
         *("terms.png", "accuracy.png", "knobs.png", "confusion.png")
     ]

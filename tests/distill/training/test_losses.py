@@ -11,9 +11,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from distill.check import check_distill
-from distill.command import draw_run
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
+from distill.present import draw_run
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LossConfig
 from mentee.checkpoint import MenteeCheckpoint

@@ -1,33 +1,25 @@
-"""Runs `mentee-distill`: distils, draws, prints."""
+"""Presents a finished run: a table on the console, figures and a report in its folder."""
 
 from pathlib import Path
 
 from rich.console import Console
 
 from distill.handover import RunResult
-from distill.machine import Machine
 from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms
 from distill.report.page import Picture, Table, shown, write_report
-from distill.run import distill
-from distill.schema import DistillConfig
 
 
-def run_command(config: DistillConfig) -> float:
-    """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
-    machine, report = Machine(config.accelerator, config.threads), Path(config.run_dir) / "report"
-    result = distill(
-        config, machine, on_start=lambda schedule: draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
-    )
+def present(result: RunResult, folder: Path) -> None:
+    """Prints the results, and leaves report.html and its figures in `folder`."""
     table = results_table(result)
     table.print(Console())
-    pictures = draw_run(result, report)
-    write_report(report / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
+    pictures = draw_run(result, folder)
+    write_report(folder / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
     Console(highlight=False).print(
-        f"mentee  {shown(result.checkpoint_path)}\nreport  {shown(report / 'report.html')}\n"
+        f"mentee  {shown(result.checkpoint_path)}\nreport  {shown(folder / 'report.html')}\n"
         f"next    python -m export checkpoint={shown(result.checkpoint_path)} bundle=bundles/mine",
         soft_wrap=True,
     )
-    return result.checkpoint.accuracy["val"]["accuracy"]
 
 
 def results_table(result: RunResult) -> Table:
