@@ -36,10 +36,10 @@ def run(given: Any) -> int:
     from demo.owner import meet
     from demo.seed import judged, run_seed
     from demo.table import demo_table, write_demo_report
+    from distill.machine import Machine
     from distill.mentors.find import find_mentor
-    from distill.run import make_schedule
+    from distill.prepare import make_schedule
     from distill.schema import DistillConfig
-    from distill.training.fit import Machine
     from mentee.networks import parameter_count
     from mentor_mentee.config.compose import compose
     from mentor_mentee.data.load import load_data

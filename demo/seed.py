@@ -21,11 +21,12 @@ import mentor_mentee
 from demo.device import device, write_samples
 from demo.owner import People
 from distill.evaluate.evaluation import evaluate
+from distill.handover import RunResult
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
-from distill.run import ALONE, RunResult
+from distill.run import ALONE
 from distill.run import distill as run_distillation
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from export.bundle.write import export_bundle
 from export.schema import ExportSettings
 from mentor_mentee.data.load import load_data

@@ -1,13 +1,17 @@
-"""What can be known to be wrong before anything heavy is imported."""
+"""Answers a wrong setting before anything heavy is imported: names, counts, rates, files that are not there."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from distill.mentors.probe_options import read_probes
+from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig, FitConfig, MentorConfig
+from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
+from mentor_mentee.data.present import require_present
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
-from mentor_mentee.recipe import check_recipe
+from mentor_mentee.recipe import check_recipe, split_target
 
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
@@ -30,6 +34,24 @@ def check_distill(config: DistillConfig) -> None:
     for name, seed in (("seed", config.seed), ("mentor.seed", config.mentor.seed)):
         if not 0 <= seed < 2**40:
             raise UserError(f"{name}={seed}; expected 0 or more, below 2^40")
+
+
+def require_files(config: DistillConfig) -> None:
+    """Raises `UserError` where the data, the mentor's weights or the checkpoint to resume are not there."""
+    require_present(config.data)
+    require_weights(config.mentor)
+    if config.resume:
+        require_checkpoint(Path(config.run_dir))
+
+
+def require_weights(config: MentorConfig) -> None:
+    """Raises `UserError` for weights that are no file, unless they may be a name that torchvision knows."""
+    if config.weights is None:
+        return
+    path = Path(config.weights).expanduser()
+    looks_named = path.name == config.weights and path.suffix not in (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+    if not (looks_named and split_target(config.network, "mentor.network") == TORCHVISION):
+        require_file(path)
 
 
 def check_transfer(config: MentorConfig) -> None:

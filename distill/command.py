@@ -1,14 +1,15 @@
-"""What `mentee-distill` does and prints."""
+"""Runs `mentee-distill`: distils, draws, prints."""
 
 from pathlib import Path
 
 from rich.console import Console
 
+from distill.handover import RunResult
+from distill.machine import Machine
 from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms
-from distill.report.page import Picture, Table, write_report
-from distill.run import RunResult, distill
+from distill.report.page import Picture, Table, shown, write_report
+from distill.run import distill
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 
 
 def run_command(config: DistillConfig) -> float:
@@ -59,9 +60,3 @@ def draw_run(result: RunResult, folder: Path) -> list[Picture]:
         Picture("Obedience", folder / "knobs.png"),
         Picture("Confusion on the test split, mentor and mentee", folder / "confusion.png"),
     ]
-
-
-def shown(path: Path) -> Path:
-    """Relative to where the command was called, if it lies there."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path

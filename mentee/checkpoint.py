@@ -1,4 +1,4 @@
-"""What distillation hands to export: one safetensors file with the mentee's weights and all it takes to build it again."""
+"""The file that distillation hands to export: safetensors with the mentee's weights and all it takes to build it again."""
 
 import json
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
@@ -65,8 +66,7 @@ class MenteeCheckpoint:
     @classmethod
     def load(cls, path: Path) -> "MenteeCheckpoint":
         """Raises `UserError` for a file that is missing, damaged or of another format."""
-        if not path.is_file():
-            raise UserError(f"no mentee checkpoint at '{path}'; expected the mentee.safetensors of a distillation run")
+        require_checkpoint_file(path)
         try:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {}).get("mentee", "{}"))
@@ -91,7 +91,7 @@ class MenteeCheckpoint:
 
 
 def restored_probe(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Probe:
-    """Of what JSON made of a probe, and the file's tensors."""
+    """Restores a probe from what JSON made of it, and the file's tensors."""
     prefix = f"{ADAPTERS}{about['name']}/"
     constants = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     adapter: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""The mentor's answers to a split, asked once: to every sample in each of its views, kept in memory and on disk.
+"""The mentor's answers to a split, asked once: for every sample in each of its views, cached in memory and on disk.
 
-Answers are asked for in one fixed order, a whole view of the split at a time, so what is kept does not depend on which
+Answers are asked for in one fixed order, a whole view of the split at a time, so what is cached does not depend on which
 batches asked for it, and a run that resumes gets the numbers of the run that stopped.
 Axes: N samples, B samples of a batch, K classes, V views.
 """
@@ -26,7 +26,7 @@ VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's netw
 
 
 class AnswerCache:
-    """`folder` null keeps them in memory only. Give a split whose augmentation has finitely many views, or none."""
+    """`folder` None caches them in memory only. Give a split whose augmentation has finitely many views, or none."""
 
     def __init__(
         self,
@@ -34,16 +34,17 @@ class AnswerCache:
         split: Split,
         how: Augmentation | None = None,
         folder: Path | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        on_progress: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.mentor, self.split, self.how, self.folder, self.say = mentor, split, how or Augmentation(), folder, say
+        self.mentor, self.split, self.how, self.folder = mentor, split, how or Augmentation(), folder
+        self.on_progress = on_progress
         self.tables: dict[int, Answers] = {}
         self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
         self.row_of[split.positions] = torch.arange(len(split))
         self.key = self._key() if folder is not None else ""
 
     def answer(self, index_B: Tensor, view_B: Tensor) -> Answers:
-        """By position in the source and number of the view; on the device of `index_B`."""
+        """Looks answers up by position in the source and number of the view; on the device of `index_B`."""
         row_B = self.row_of[index_B.cpu()]
         parts = []
         for view in torch.unique(view_B).tolist():
@@ -67,16 +68,16 @@ class AnswerCache:
     def view(self, number: int) -> Answers:
         """Answers to the whole split, [N, ...], in its order."""
         if number not in self.tables:
-            kept = self._load(number)
-            if kept is None:
-                kept = self._ask(number)
-                self._save(number, kept)
-            self.tables[number] = kept
+            answers = self._load(number)
+            if answers is None:
+                answers = self._ask(number)
+                self._save(number, answers)
+            self.tables[number] = answers
         return self.tables[number]
 
     def _ask(self, number: int) -> Answers:
         which = f", view {number + 1} of {self.how.views}" if self.how.active() else ""
-        self.say(f"asking the mentor about {len(self.split):,} samples{which}")
+        self.on_progress(f"asking the mentor about {len(self.split):,} samples{which}")
         parts = []
         device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
         for start in range(0, len(self.split), self.mentor.batch):
@@ -95,7 +96,7 @@ class AnswerCache:
         return None if self.folder is None else self.folder / f"{self.key}-{number}.safetensors"
 
     def _load(self, number: int) -> Answers | None:
-        """None for a file that is not there or is damaged: the mentor is then asked again."""
+        """Reads a view's answers; None for a file that is not there or is damaged: the mentor is then asked again."""
         path = self._path(number)
         try:
             content = load_file(path) if path is not None and path.is_file() else None
@@ -115,7 +116,7 @@ class AnswerCache:
         write_bytes(path, save({"logits": answers.logits, **activations}))
 
     def _key(self) -> str:
-        """Of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""
+        """A hash of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""
         digest = hashlib.sha256(f"{self.mentor.fingerprint()} {replace(self.how, views=None)} {VERSIONS}".encode())
         for tensor in (self.split.positions, self.split.images):
             digest.update(tensor.contiguous().numpy().data)
@@ -123,7 +124,7 @@ class AnswerCache:
 
 
 def answer_bytes(mentor: Mentor, split: Split, views: int) -> int:
-    """What keeping `views` views of a split takes, in float32."""
+    """Bytes that `views` cached views of a split take, in float32."""
     answers = mentor.answer(split.images[:1])
     numbers = answers.logits.numel() + sum(value.numel() for value in answers.activations.values())
     return 4 * numbers * len(split) * views

@@ -21,8 +21,11 @@ from mentor_mentee.recipe import Recipe, build, completed
 
 
 class Ensemble(nn.Module):
-    """`members`: recipes of networks that see the same view and have the same classes. Puts out the mean of their logits;
-    layers to probe are the members' own (`members.0.<layer>`)."""
+    """Several networks that see the same view and have the same classes. Puts out the mean of their logits; layers to probe are
+    the members' own (`members.0.<layer>`).
+
+    - `members`: recipes of the networks, in the order of the file of their weights
+    """
 
     def __init__(self, members: Sequence[Recipe], num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -43,8 +46,8 @@ class Ensemble(nn.Module):
 
 
 def merge(files: Sequence[Path], out: Path) -> None:
-    """What wraps a member is taken off when they are loaded. Raises `UserError` for a file that cannot be read as
-    weights, or `out` that cannot be written."""
+    """Writes the members' weights into one file; prefixes of wrappers are taken off when it is loaded. Raises `UserError` for
+    a file that cannot be read as weights, or `out` that cannot be written."""
     state = {
         f"{MEMBERS}{number}.{key}": value.contiguous()
         for number, file in enumerate(files)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mentor.mentor import Mentor
-from mentor.weights import file_digest, load_weights
+from mentor.weights import load_weights
+from mentor.weights_file import file_digest
 from mentor_mentee.data.view import View
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import build, recipe_identity

@@ -1,6 +1,5 @@
 """Reads a state dict into a network."""
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from mentor.weights_file import require_file
 from mentor_mentee.errors import UserError
 
 MEMBERS = "members."  # of an ensemble: each has a file, and maybe wrappers, of its own
@@ -64,17 +64,6 @@ def misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
         key = misshapen[0]
         details[-1] += f" (file {list(given[key].shape)}, network {list(own[key].shape)})"
     return "; ".join(details)
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of the file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def require_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"no weights at '{path}'; expected a .safetensors file or a torch file with a state dict")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Shared by all packages: data, objective, pairing of layers, recipes, configuration, errors."""

@@ -24,7 +24,7 @@ RENAMED = {
         "arrays.arrays",
         "image_folder.image_folder",
     )
-}  # targets in checkpoints and configurations made when `data` was a top-level package
+}  # targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change
 
 
 def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
@@ -91,7 +91,7 @@ def sources_of(node: Any, where: str) -> list[str]:
 
 
 def source_of(target: Any) -> str:
-    """Of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    """The source of the module that it comes from; where that has none, as a notebook, of its own functions."""
     module = inspect.getmodule(target)
     try:
         return inspect.getsource(module) if module is not None else ""
@@ -127,8 +127,21 @@ class Signature(NamedTuple):
     switches: set[str]  # those that are true or false by default
 
 
+class Definition(NamedTuple):
+    """A target as its source shows it."""
+
+    about: str  # its docstring
+    call: ast.FunctionDef | None  # None where a class inherits what it is called with
+    skip: int  # 1 where the first parameter is `self`
+
+
 def signature_in_source(module: str, name: str) -> Signature | None:
-    """None where the source does not show it."""
+    """The signature as the source shows it, or None."""
+    found = definition(module, name)
+    return None if found is None or found.call is None else parameters(found.call, found.skip)
+
+
+def definition(module: str, name: str) -> Definition | None:
     source = source_file(module)
     if source is None:
         return None
@@ -139,23 +152,24 @@ def signature_in_source(module: str, name: str) -> Signature | None:
     for node in reversed(tree.body):  # the last definition of a name is the one that counts
         if isinstance(node, ast.ClassDef) and node.name == name:
             methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-            return parameters(methods[0], skip=1) if methods else None
+            return Definition(ast.get_docstring(node) or "", methods[0] if methods else None, skip=1)
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return parameters(node, skip=0)
+            return Definition(ast.get_docstring(node) or "", node, skip=0)
     return None
 
 
 def source_file(module: str) -> Path | None:
-    """Found without importing a parent package, which `find_spec` of a submodule would do."""
+    """Finds a module without importing its parent package, which `find_spec` of a submodule would do."""
     top, *rest = module.split(".")
     spec = find_spec(top) if top != "__main__" else None  # a notebook has no spec, and it is imported already
-    if spec is None or spec.origin is None:
+    if spec is None:
         return None
-    path = Path(spec.origin)
-    if rest:
-        path = path.parent.joinpath(*rest)
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    return path if path.suffix == ".py" and path.is_file() else None
+    if rest:  # a folder without __init__.py is a package too
+        places = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
+        found = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
+    else:
+        found = [Path(spec.origin)] if spec.origin is not None else []
+    return next((file for file in found if file.suffix == ".py" and file.is_file()), None)
 
 
 def parameters(node: ast.FunctionDef, skip: int) -> Signature:

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mentor_mentee.data.load import load_data
-from mentor_mentee.recipe import build
-from mentor_mentee.data.view import View, normalisation
 from export.bundle.write import export_bundle
 from export.network.costs import FLOAT
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.view import View, normalisation
 from mentor_mentee.objective.taps import find_head
+from mentor_mentee.recipe import build
 
 DATA = {"_target_": "mentor_mentee.data.datasets.digits"}
 MENTEES: dict[str, dict[str, Any]] = {

@@ -8,7 +8,6 @@ processes of the device program (.venv/device where `make env` has made that), o
 memory is VmHWM, over that of a process that has opened the bundle and not yet learned; ms a step is the median.
 """
 
-from benchmarks.paths import DEVICE, DEVICE_PYTHON
 import argparse
 import json
 import os
@@ -19,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.paths import DEVICE, DEVICE_PYTHON
 
 if TYPE_CHECKING:
     from mentee.checkpoint import MenteeCheckpoint
@@ -70,8 +71,8 @@ def stand_in(checkpoint: "MenteeCheckpoint", target: str) -> "MenteeCheckpoint":
 
     import torch
 
-    from mentor_mentee.recipe import build
     from mentor_mentee.objective.taps import find_head
+    from mentor_mentee.recipe import build
 
     channels = checkpoint.view.shape[0]
     recipe = {"_target_": target, "in_channels": channels, "num_classes": len(checkpoint.classes)}
@@ -129,7 +130,9 @@ def main() -> None:
     if sys.argv[1:2] == ["--measure"]:
         print(json.dumps(measure(Path(sys.argv[2]), int(sys.argv[3]))))
         return
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bundles.trainable_choices", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bundles.trainable_choices", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--network", help="module path of a network to put in the mentee's place")
     parser.add_argument("--rounds", type=int, default=3, help="processes of each choice")

@@ -19,18 +19,18 @@ import torch
 from torch import nn
 from torchvision import models
 
-from mentor_mentee.errors import UserError
 from export.graph.artifacts import silenced, write_artifacts
-from export.network.checks import require_exportable
-from export.parity.feeds import Samples, draw
-from export.network.fold import freeze_batch_norm
-from export.parity.gradient_check import differences
 from export.graph.ports import input_ports, output_ports
 from export.graph.training_graph import TrainingGraph, cut_inference, tidied, traced
+from export.network.checks import require_exportable
+from export.network.fold import freeze_batch_norm
+from export.parity.backends import Backend, Reference
+from export.parity.feeds import Samples, draw
+from export.parity.gradient_check import differences
 from export.rewrites.rewrite import PREFIX, Finding, require_differentiable, rewrite
 from export.schema import ExportSettings
-from export.parity.backends import Backend, Reference
 from mentee.networks import InvertedResidualCNN, PlainCNN, ResidualCNN
+from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from mentor_mentee.objective.taps import find_head
 

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.report.comparison import UNITS, Difference, Scored, Spread, pairs_by_seed
 from distill.report.page import Table
-from distill.report.record import NAME, RunRecord
+from distill.report.record import RunRecord
 from distill.run import distill
+from distill.run_folder import RECORD
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from mentor_mentee.config.compose import compose
 from mentor_mentee.data.load import load_data
 
@@ -52,7 +53,10 @@ VIEWS = {
     "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
     "fashion_mnist": ["rotate=5", "scale=0.08", "shift=0.07", "flip=true"],
 }
-UNLABELLED = ["data.keep_unlabelled=true", "keep_answers=false"]  # which the lone mentee leaves out, of its batches too
+UNLABELLED = [
+    "data.keep_unlabelled=true",
+    "cache_answers=false",
+]  # which the lone mentee leaves out, of its batches too
 NETWORK = ["mentee.network.widths=[16,32,32]", "mentee.network.pool=before", "mentee.network.flatten=28"]
 BASE = ["trainer.epochs=2", "trainer.steps_per_epoch=150", "trainer.batch=64", "trainer.learning_rate=6e-3"]
 MACHINE = ["threads=1", "accelerator=cpu"]
@@ -110,7 +114,7 @@ def main() -> None:
 
 
 def run(settings: list[str], folder: Path, seed: int, mentor: FoundMentor, machine: Machine) -> Scored:
-    if not (folder / NAME).is_file():
+    if not (folder / RECORD).is_file():
         given = [*settings, f"seed={seed}", f"run_dir='{folder}'"]
         distill(compose("distill", DistillConfig, given), machine, mentor=mentor)
         (folder / "last.ckpt").unlink()

@@ -14,9 +14,9 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from benchmarks.personal.files import Base
+from distill.machine import Machine
 from distill.run import distill
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from export.bundle.write import export_bundle
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from distill.handover import record_of
+from distill.machine import Machine
 from distill.mentors.find import find_mentor
 from distill.report.comparison import Scored, Spread, differences, pairs_by_seed, spreads, unit_of
-from distill.run import alone, distill, record_of
+from distill.run import alone, distill
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from mentor_mentee.config.compose import compose
 from mentor_mentee.data.load import load_data
 

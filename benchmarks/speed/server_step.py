@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
+from distill.machine import Machine
 from distill.schedules import Schedule, constant
 from distill.schema import FitConfig
-from distill.training.fit import Machine, fit
+from distill.training.fit import fit
 from distill.training.module import Distillation
 from mentee.networks import PlainCNN
 from mentor.cache import AnswerCache
@@ -46,7 +47,7 @@ def main() -> None:
         mentor = Mentor(teacher, view, probes) if mentored else None
         made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
         if kept and mentor is not None:
-            made.kept = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation
+            made.caches = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation
         return made
 
     steps = {

@@ -1,4 +1,4 @@
-"""How well a network does on a split. Axes: N samples, K classes."""
+"""Evaluates a network on a split. Axes: N samples, K classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distill.evaluate import metrics
-from distill.training.fit import in_order
+from distill.training.loaders import in_order
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
 from mentor_mentee.objective.probes import Probe

@@ -1,0 +1,1 @@
+"""Finds or trains a run's mentor, and chooses which of its layers are compared."""

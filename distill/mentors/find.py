@@ -1,4 +1,4 @@
-"""Where a run's mentor comes from: a file of weights, torchvision's, or a training on the data that is kept by what went
+"""Finds a run's mentor: a file of weights, torchvision's, or a training on the data that is cached by what went
 into it."""
 
 import hashlib
@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import nn
 
 from distill.evaluate.evaluation import evaluate
-from distill.mentors.train import train_mentor, transfer_mentor
+from distill.machine import Machine
 from distill.mentors.weights import (
     as_published,
     given_state,
@@ -24,8 +24,7 @@ from distill.mentors.weights import (
     torchvision_weights,
 )
 from distill.schema import MentorConfig
-from distill.training.fit import Machine
-from distill.training.module import require_finite_weights
+from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
@@ -85,12 +84,12 @@ def find_mentor(
         load_given(network, weights, view, splits)
     else:
         weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
-        origin = "mentor kept from an earlier run"
+        origin = "mentor cached by an earlier run"
         if not loaded(network, weights):
             if before_training is not None:
                 before_training(network, view)
             origin = make_mentor(network, recipe, view, config, named, splits, machine)
-            keep(network, weights)
+            cache_weights(network, weights)
     accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
     return FoundMentor(network, recipe, view, weights, accuracy, origin)
 
@@ -104,16 +103,18 @@ def make_mentor(
     splits: Splits,
     machine: Machine,
 ) -> str:
+    from distill.mentors.train import train_mentor, transfer_mentor  # Lightning takes seconds to import
+
     if config.weights is None:
         train_mentor(network, view, config, splits, machine)
-        return "mentor trained now and kept"
+        return "mentor trained now and cached"
     head = str(recipe["head"]) if config.transfer.epochs else None
     load_state(network, given_state(config, named), f"weights '{config.weights}'", without=head)
     if head is None:
         return f"mentor {config.network['name']} under torchvision's {config.weights}"
     transfer_mentor(network, head, view, config, splits, machine)
     start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
-    return f"mentor from {start}, its new head trained now and kept"
+    return f"mentor from {start}, its new head trained now and cached"
 
 
 def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
@@ -144,19 +145,19 @@ def under_new_head(recipe: Recipe, splits: Splits, view: View) -> dict[str, Any]
     }
 
 
-def loaded(network: nn.Module, kept: Path) -> bool:
+def loaded(network: nn.Module, cached: Path) -> bool:
     """False for a file that is not there or is damaged: the mentor is then made again."""
     try:
-        load_weights(network, kept)
+        load_weights(network, cached)
     except UserError:
         return False
     return True
 
 
 def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
-    """Of the recipe, the training data, the seed, torch, the source of the network's module and the weights it starts from.
+    """A hash of recipe, training data, seed, torch, the source of the network's module and the weights it starts from.
 
-    Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
+    What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.
     """
     source = "".join(sources_of(config.network, "mentor.network"))
     settings = asdict(replace(config, least_accuracy=None))
@@ -169,7 +170,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
 
 
-def keep(network: nn.Module, path: Path) -> None:
+def cache_weights(network: nn.Module, path: Path) -> None:
     require_finite_weights(network, "the mentor", "mentor.fit")
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}

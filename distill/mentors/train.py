@@ -1,4 +1,4 @@
-"""How a mentor is trained here: all of it on the data's labels, or a new head under weights of other classes."""
+"""Trains a mentor: all of it on the data's labels, or a new head under weights of other classes."""
 
 import warnings
 from dataclasses import replace
@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from distill.machine import Machine
 from distill.schedules import constant
 from distill.schema import FitConfig, MentorConfig
-from distill.training.fit import Machine, fit
+from distill.training.fit import fit
 from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View

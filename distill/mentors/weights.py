@@ -1,6 +1,5 @@
 """The weights a mentor starts from: those of a file, or those that torchvision publishes under a name."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from distill.schema import MentorConfig
-from mentor.weights import load_state, matched, misfit, read_state, require_file
+from mentor.weights import load_state, matched, misfit, read_state
+from mentor.weights_file import TORCHVISION, file_digest, require_file
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
@@ -18,11 +18,9 @@ from mentor_mentee.recipe import split_target
 if TYPE_CHECKING:  # importing torchvision takes a second, and few runs need it
     from torchvision.models import WeightsEnum
 
-TORCHVISION = ("mentor.torchvision_models", "classifier")
-
 
 def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
-    """None where the weights are a file's, or none are given. Raises `UserError` for a name that torchvision lacks."""
+    """Finds the weights in torchvision; None for a file, or where none are given. Raises `UserError` for a name that it lacks."""
     if config.weights is None or Path(config.weights).is_file() or split_target(config.network, "") != TORCHVISION:
         return None
     from mentor.torchvision_models import find_weights
@@ -31,7 +29,7 @@ def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
 
 
 def as_published(config: MentorConfig, weights: "WeightsEnum") -> MentorConfig:
-    """What the user leaves open of the view and the network is as it was when these weights were published."""
+    """Fills in what the user leaves open of the view and the network, as it was when these weights were published."""
     from mentor.torchvision_models import AUXILIARY, own_view
 
     own, view = own_view(weights), config.view
@@ -51,11 +49,11 @@ def given_state(config: MentorConfig, named: "WeightsEnum | None") -> dict[str, 
 
 
 def identity(config: MentorConfig, named: "WeightsEnum | None") -> str:
-    """Of the weights themselves, wherever they lie. A published file's address has its hash."""
+    """A hash of the weights, wherever they lie. The address of a published file contains its hash."""
     if named is not None:
         return str(named.url)
     require_file(Path(config.weights or ""))
-    return hashlib.sha256(Path(config.weights or "").read_bytes()).hexdigest()
+    return file_digest(Path(config.weights or ""))
 
 
 def load_given(network: nn.Module, weights: Path, view: View, splits: Splits) -> None:
@@ -69,7 +67,7 @@ def load_given(network: nn.Module, weights: Path, view: View, splits: Splits) ->
 
 
 def class_count(network: nn.Module, state: dict[str, Tensor], example: Tensor) -> int | None:
-    """How many classes the head in a state dict is for; None where more than the head differs, or no linear layer is the
+    """Counts the classes that the head in a state dict is for; None where more than the head differs, or no linear layer is the
     head."""
     try:
         head = find_head(network, example)

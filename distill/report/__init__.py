@@ -1,0 +1,1 @@
+"""Tables, pictures, a run's record, and the comparison of a sweep."""

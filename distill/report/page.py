@@ -56,6 +56,12 @@ class Picture:
         return f'<h2>{caption}</h2><img alt="{caption}" src="data:image/png;base64,{data}">'
 
 
+def shown(path: Path) -> Path:
+    """The path, relative to the working directory if it lies there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_absolute() and path.is_relative_to(here) else path
+
+
 def write_report(path: Path, title: str, parts: Sequence[Table | Picture]) -> None:
     body = "\n".join(part.as_html() for part in parts)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a finished run says of itself beside its checkpoint: enough to average over seeds and to find its pair."""
+"""The record of a finished run beside its checkpoint: enough to average over seeds and to find its pair."""
 
 import json
 from collections.abc import Mapping
@@ -6,9 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from distill.run_folder import RECORD
 from mentor_mentee.errors import UserError
-
-NAME = "run.json"
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,10 @@ class RunRecord:
     @classmethod
     def load(cls, folder: Path) -> "RunRecord":
         """Raises `UserError` where the folder has none, or a damaged one."""
-        path = folder / NAME
+        path = folder / RECORD
         if not path.is_file():
             raise UserError(
-                f"no {NAME} in '{folder}', which says a run's seed, steps and data; it is written when a run ends: "
+                f"no {RECORD} in '{folder}', which says a run's seed, steps and data; it is written when a run ends: "
                 "expected the folder of a finished run"
             )
         try:
@@ -41,7 +40,7 @@ class RunRecord:
             return cls(**{field.name: content[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"'{path}' is not a whole {NAME} ({error}); expected what a run left: run it again"
+                f"'{path}' is not a whole {RECORD} ({error}); expected what a run left: run it again"
             ) from None
 
 

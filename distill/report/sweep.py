@@ -15,17 +15,18 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from rich.console import Console
 
-from distill.command import shown
 from distill.report.comparison import Difference, Scored, Spread, Unit, differences, pairs_by_seed, spreads, unit_of
 from distill.report.figures import draw_comparison
-from distill.report.page import Picture, Table, write_report
-from distill.report.record import NAME, RunRecord
+from distill.report.page import Picture, Table, shown, write_report
+from distill.report.record import RunRecord
+from distill.run_folder import RECORD
 from mentor_mentee.config.command_line import FAILED
+from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_json
 
 COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
-MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "keep_answers", "keep_answers_mb")  # do not reach a lone mentee
+MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "cache_answers", "answer_cache_mb")  # do not reach a lone mentee
 AGAINST_MENTOR = ("agreement", "kl")  # scores that are no pair where the mentors are two
 LONGEST = 48  # characters of a setting's value in an arm's label
 
@@ -93,7 +94,7 @@ def read_sweep(folder: Path) -> list[SweptRun]:
         run, overrides = path.parents[1], parsed(yaml.safe_load(path.read_text()) or [])
         if (run / FAILED).is_file():
             found.append(SweptRun(run, overrides, None, (run / FAILED).read_text().strip()))
-        elif not (run / NAME).is_file():
+        elif not (run / RECORD).is_file():
             found.append(SweptRun(run, overrides, None, "it did not come to its end"))
         else:
             found.append(SweptRun(run, overrides, RunRecord.load(run)))
@@ -102,7 +103,8 @@ def read_sweep(folder: Path) -> list[SweptRun]:
 
 def parsed(overrides: Sequence[str]) -> dict[str, str]:
     """`["++data.val=100", "seed=1"]` -> {"data.val": "100", "seed": "1"}."""
-    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in overrides)}
+    pairs = (with_new_name(override).partition("=") for override in overrides)
+    return {key.lstrip("+"): value for key, _, value in pairs}
 
 
 def arms_of(runs: Sequence[SweptRun]) -> list[Arm]:
@@ -143,7 +145,7 @@ def settings_of(run: SweptRun) -> dict[str, str]:
 
 
 def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
-    """Over the lone mentee whose settings are the arm's but for the mentor; of several the one that shares most of them."""
+    """The gain over the lone mentee with the arm's settings, the mentor's apart; of several the one that shares most of them."""
     controls = [
         other for other in arms if other.lone and reaching_lone(other.overrides) == reaching_lone(arm.overrides)
     ]

@@ -1,4 +1,4 @@
-"""What a run keeps as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
+"""Records a run as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
 
 import statistics
 import time
@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from distill.training.module import Distillation, require_finite_weights
+from distill.training.finite import require_finite_weights
+from distill.training.module import Distillation
 from mentor_mentee.files import replacing
 from mentor_mentee.objective.loss import LossSpec, Terms
 

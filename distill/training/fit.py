@@ -2,38 +2,33 @@
 
 import logging
 import warnings
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from rich.console import Console
 from torch.utils.data import DataLoader
 
+from distill.machine import Machine
 from distill.schedules import Schedule
 from distill.schema import FitConfig
 from distill.training.callbacks import History, LastCheckpoint, ProgressLine
+from distill.training.loaders import epoch_batches, in_order
 from distill.training.module import Distillation
-from mentor_mentee.data.batches import Drawn, Draws, EpochBatches, labelled_pool, training_pools
-from mentor_mentee.data.splits import Batch, Split, Splits, identity
+from distill.training.resume import check_resumable, describe_run
+from mentor_mentee.data.batches import Drawn, Draws
+from mentor_mentee.data.splits import Batch, Splits, identity
 from mentor_mentee.errors import UserError
 
 QUIET = (
     ".*isinstance.treespec, LeafSpec.*",  # its own use of torch
-    # Lightning's advice about settings that are chosen here on purpose
     ".*does not have many workers.*",
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
 )
-
-
-@dataclass(frozen=True)
-class Machine:
-    accelerator: str = "auto"
-    threads: int | None = None
-    console: Console = field(default_factory=lambda: Console(stderr=True))
 
 
 class Batches(pl.LightningDataModule):
@@ -60,21 +55,6 @@ class Batches(pl.LightningDataModule):
         return in_order(self.splits.val, 256)
 
 
-def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule | None = None) -> EpochBatches:
-    """Steps in which `schedule` has nobody answer for what has no label are of labelled samples alone."""
-    labels = train.labels.numpy()
-    pools = training_pools(labels, config.batch, seed, config.labelled_share, config.class_balance)
-    if schedule is None or len(pools) == 1:
-        return EpochBatches(pools, config.steps_per_epoch)
-    steps = config.epochs * len(EpochBatches(pools, config.steps_per_epoch))
-    only = labelled_pool(labels, config.batch, seed, config.class_balance)
-    return EpochBatches(pools, config.steps_per_epoch, only, lambda step: schedule.at_step(step, steps).unsupervised())
-
-
-def in_order(split: Split, batch: int) -> DataLoader[Batch]:
-    return DataLoader(split, batch_size=batch, collate_fn=identity)  # type: ignore[arg-type]
-
-
 def fit(
     module: Distillation,
     splits: Splits,
@@ -90,99 +70,64 @@ def fit(
     """
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
-    config = module.fit_config
     history = History()
     callbacks: list[pl.Callback] = [history, ProgressLine(title, machine.console)]
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         callbacks.insert(1, LastCheckpoint(checkpoint))
     module.run = describe_run(module, splits)
-    if resume:
-        check_resumable(checkpoint, module)
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for message in QUIET:
-            warnings.filterwarnings("ignore", message)
-        try:
-            trainer = pl.Trainer(
-                max_epochs=config.epochs,
-                accelerator=machine.accelerator,
-                devices=1,
-                callbacks=callbacks,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                use_distributed_sampler=False,
-                reload_dataloaders_every_n_epochs=1,
-            )
-        except (ValueError, MisconfigurationException) as error:  # an unknown accelerator, or one that is not here
-            raise UserError(
-                f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is"
-            ) from None
-        batches = Batches(splits, config, module.seed, module.schedule)
-        try:
-            trainer.fit(module, datamodule=batches, ckpt_path=checkpoint if resume else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from None
-        except Exception as error:
-            # and where it comes between epochs, while data is set up: its own tidying up fails
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise
+    resumed = checkpoint if resume else None
+    if resumed is not None:
+        check_resumable(resumed, module)
+    batches = Batches(splits, module.fit_config, module.seed, module.schedule)
+    with quiet(), interruptible():
+        trainer = new_trainer(module.fit_config.epochs, machine, callbacks)
+        trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
     # a network answers with other last bits in another layout, and one that is read from its file has this one
     module.student.to(memory_format=torch.contiguous_format)
     return history.rows
 
 
-def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
-    """All that the steps depend on besides the weights; a run that is resumed under another would mix two runs.
-
-    More epochs are no other run: the schedule and the learning rate then stretch over all of them.
-    """
-    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name != "epochs"}
-    return {
-        "data": splits.train.fingerprint(),
-        "mentee.network": module.recipe,
-        "mentee.view": str(module.view),
-        "schedule": str(module.schedule),
-        "loss": str(module.loss),
-        "seed": str(module.seed),
-        "probes": str(module.student.probes),
-        "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),
-        **trainer,
-    }
-
-
-def require_checkpoint(path: Path | None) -> Path:
-    if path is None or not path.is_file():
-        raise UserError(f"nothing to resume: no checkpoint at '{path}'; start the run without resume=true")
-    return path
-
-
-def check_resumable(checkpoint: Path | None, module: Distillation) -> None:
-    """Raises `UserError` unless the checkpoint is there, whole, of this network and of a run under the same settings."""
-    checkpoint = require_checkpoint(checkpoint)
+def new_trainer(epochs: int, machine: Machine, callbacks: list[pl.Callback]) -> pl.Trainer:
+    """Raises `UserError` for an accelerator that is unknown or not here."""
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        done, was = content["epoch"] + 1, dict(content["run"])
-        module.load_state_dict(content["state_dict"])
-    except Exception as error:  # an altered pickle raises whatever it happens to run into
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
-            "give the configuration of the run that it is of, or start again without resume=true"
-        ) from None
-    if done > module.fit_config.epochs:
-        raise UserError(
-            f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
-            f"expected at least {done} to resume it"
+        return pl.Trainer(
+            max_epochs=epochs,
+            accelerator=machine.accelerator,
+            devices=1,
+            callbacks=callbacks,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=1,
         )
-    for name, value in module.run.items():
-        if was.get(name) != value:
-            raise UserError(
-                f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
-                "settings it began with, or start again without resume=true"
-            )
+    except (ValueError, MisconfigurationException) as error:
+        raise UserError(f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is") from None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Lightning's log lines, and its advice about settings that are chosen here on purpose."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Gives Ctrl-C back as `KeyboardInterrupt`, whatever Lightning made of it."""
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # where it comes between epochs, while data is set up, Lightning's own tidying up fails
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise

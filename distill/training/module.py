@@ -1,6 +1,7 @@
 """One training step under a mentor: what Lightning runs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,12 +9,12 @@ import torch
 
 from distill.schedules import Knobs, Schedule
 from distill.schema import FitConfig, LearningRateCurve, Optimizer
+from distill.training.finite import require_finite
 from mentor.cache import AnswerCache
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.batches import Drawn
 from mentor_mentee.data.splits import Batch
 from mentor_mentee.data.view import View
-from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, Terms, mentee_loss
 from mentor_mentee.objective.probes import MenteeOutputs, ProbedMentee
 
@@ -33,7 +34,9 @@ class Distillation(pl.LightningModule):
         seed: int,
         mentor: Mentor | None = None,
         loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+        caches: Mapping[str, AnswerCache] | None = None,
     ) -> None:
+        """`caches`, by "train" and "val": splits whose answers are cached instead of asked for at each step."""
         super().__init__()
         self.student = student
         self.view = view
@@ -43,9 +46,7 @@ class Distillation(pl.LightningModule):
         self.mentor = mentor
         self.loss = loss
         loss.check_probes({probe.name: probe.adapter for probe in student.probes})
-        self.kept: dict[
-            str, AnswerCache
-        ] = {}  # "train", "val": splits whose answers are kept instead of asked each time
+        self.caches = dict(caches or {})
         self.layout = torch.contiguous_format
         self.recipe = ""  # of the student and its source, for what a checkpoint must agree with
         self.settings = "trainer"  # where `fit` is set, for messages
@@ -64,11 +65,11 @@ class Distillation(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def knobs(self) -> Knobs:
-        """Of the step to come."""
+        """The knobs of the next step."""
         return self.schedule.at_step(self.global_step, self.total_steps())
 
     def last_knobs(self) -> Knobs:
-        """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
+        """The knobs of the last step. An epoch's row and its validation are under its knobs, not under those of a next stage."""
         return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
 
     def total_steps(self) -> int:
@@ -87,18 +88,14 @@ class Distillation(pl.LightningModule):
         return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
 
     def ask(self, batch: Batch | Drawn) -> Answers | None:
-        """The mentor's answers, kept ones where they are; None where there is no mentor."""
+        """The mentor's answers, from a cache where there is one; None where there is no mentor."""
         if self.mentor is None:
             return None
         if isinstance(batch, Drawn):
-            kept = self.kept.get("train")
-            return kept.answer(batch.index_B, batch.view_B) if kept else self.mentor.answer(batch.image_BCHW)
-        kept = self.kept.get("val")
-        return (
-            kept.answer(batch.index_B, torch.zeros_like(batch.index_B))
-            if kept
-            else self.mentor.answer(batch.image_BCHW)
-        )
+            cache, view_B = self.caches.get("train"), batch.view_B
+        else:
+            cache, view_B = self.caches.get("val"), torch.zeros_like(batch.index_B)
+        return cache.answer(batch.index_B, view_B) if cache else self.mentor.answer(batch.image_BCHW)
 
     def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
         source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
@@ -170,28 +167,3 @@ def rate_factor(step: int, steps: int, config: FitConfig) -> float:
 def unanswered(outputs: MenteeOutputs) -> Answers:
     """Stands where a mentor's answer does not count; masked out, but finite."""
     return Answers(outputs.logits.detach(), {name: value.detach() for name, value in outputs.activations.items()})
-
-
-def require_finite(terms: Terms, spec: LossSpec, knobs: Knobs, epoch: int, step: int, settings: str) -> None:
-    if bool(torch.isfinite(terms.loss).all()):
-        return
-    values = {name: float(value.detach()) for name, value in terms.named(spec).items() if name != "loss"}
-    weights = {"ce": knobs.alpha, spec.softmax: knobs.gamma}
-    broken = [
-        name for name, value in values.items() if not math.isfinite(value) and weights.get(name, knobs.beta) > 0
-    ]  # others may be 0 · NaN
-    kept = "the last checkpoint is kept: " if settings == "trainer" and epoch else ""
-    raise UserError(
-        f"the loss is {terms.loss.item()} at epoch {epoch}, step {step}, through {' and '.join(broken) or 'the sum'} "
-        f"({knobs}); {kept}lower {settings}.learning_rate, or check the inputs for NaN"
-    )
-
-
-def require_finite_weights(network: torch.nn.Module, whose: str, settings: str, advice: str = "") -> None:
-    """Raises `UserError` where an update made a weight NaN or infinite; the loss before it need not have shown it."""
-    for name, value in network.state_dict().items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UserError(
-                f"{whose}'s {name.removeprefix('mentee.')} is not finite{advice}: lower {settings}.learning_rate or "
-                f"{settings}.weight_decay"
-            )

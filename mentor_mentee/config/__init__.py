@@ -1,0 +1,1 @@
+"""The command line: YAML files, overrides, mistakes in one line, help."""

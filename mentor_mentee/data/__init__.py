@@ -1,0 +1,1 @@
+"""Data sets, label budgets, augmentation, and the views that networks have of images."""

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from mentor_mentee.data.present import require_array_file
 from mentor_mentee.errors import UserError, did_you_mean
 
 DAMAGE = (
@@ -30,7 +31,7 @@ DAMAGE = (
 
 def array_names(path: Path) -> list[str]:
     """Raises `UserError` for a file that is missing, of another kind, or not readable."""
-    check_file(path)
+    require_array_file(path)
     try:
         if path.suffix == ".npz":
             with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
@@ -50,13 +51,6 @@ def read_arrays(path: Path, names: Mapping[str, str]) -> dict[str, NDArray[Any]]
     if path.suffix == ".npz":
         return {option: _from_npz(path, name) for option, name in names.items()}
     return {option: _from_safetensors(path, name) for option, name in names.items()}
-
-
-def check_file(path: Path) -> None:
-    if path.suffix not in (".npz", ".safetensors"):
-        raise UserError(f"'{path}' is neither .npz nor .safetensors; set data.path=... to a file of one of these kinds")
-    if not path.is_file():
-        raise UserError(f"no file '{path}'; set data.path=... to an .npz or .safetensors file")
 
 
 def require_names(path: Path, names: Mapping[str, str], known: Iterable[str]) -> None:

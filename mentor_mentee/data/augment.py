@@ -1,5 +1,5 @@
 """Augmented views of source images. A view is a pure function of (seed, position of the sample, number of the view), so
-what a mentor said of it can be kept and the very same view drawn again.
+what a mentor said of it can be cached and the very same view drawn again.
 
 Axes: B samples, C channels, H W space, P random numbers a view takes, 2 the coordinates x and y.
 """

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_mentee.data.present import IDX, STORED, missing_files, require_stored
 from mentor_mentee.data.splits import Split, Splits, carve
 from mentor_mentee.errors import UserError
 
@@ -16,7 +17,10 @@ MEND = "delete it and set data.download=true, or point data.root=... at a good c
 
 
 def digits(seed: int = 0) -> Splits:
-    """scikit-learn's 1,797 handwritten digits, 1x8x8: 900 to train, 97 to validate, 800 to test. Nothing to fetch."""
+    """scikit-learn's 1,797 handwritten digits, 1x8x8: 900 to train, 97 to validate, 800 to test. Nothing to fetch.
+
+    - `seed`: which of them
+    """
     from sklearn.datasets import load_digits
 
     pixels_NHW, labels = load_digits(return_X_y=True)
@@ -26,14 +30,26 @@ def digits(seed: int = 0) -> Splits:
 
 
 def mnist(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """MNIST, 1x28x28, from `root/MNIST/raw`. `val` of the training images are set aside, stratified."""
+    """MNIST, 1x28x28.
+
+    - `root`: folder that holds MNIST/raw
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import MNIST
 
     return _idx(MNIST, "mnist", DIGITS, Path(root).expanduser(), download, val, seed)
 
 
 def fashion_mnist(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """Fashion-MNIST, 1x28x28, from `root/FashionMNIST/raw`. `val` of the training images are set aside, stratified."""
+    """Fashion-MNIST, 1x28x28.
+
+    - `root`: folder that holds FashionMNIST/raw
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import FashionMNIST
 
     return _idx(
@@ -42,23 +58,34 @@ def fashion_mnist(root: str | Path, download: bool = False, val: int = 5000, see
 
 
 def cifar10(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """CIFAR-10, 3x32x32, from `root/cifar-10-batches-py`. `val` of the training images are set aside, stratified."""
+    """CIFAR-10, 3x32x32.
+
+    - `root`: folder that holds cifar-10-batches-py
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import CIFAR10
 
     return _cifar(CIFAR10, "cifar10", Path(root).expanduser(), download, val, seed)
 
 
 def cifar100(root: str | Path, download: bool = False, val: int = 5000, seed: int = 0) -> Splits:
-    """CIFAR-100, fine labels, from `root/cifar-100-python`. `val` of the training images are set aside, stratified."""
+    """CIFAR-100, 3x32x32, fine labels.
+
+    - `root`: folder that holds cifar-100-python
+    - `download`: fetch what is missing
+    - `val`: training images set aside to validate, stratified
+    - `seed`: of that choice
+    """
     from torchvision.datasets import CIFAR100
 
     return _cifar(CIFAR100, "cifar100", Path(root).expanduser(), download, val, seed)
 
 
 def _idx(source: Any, name: str, classes: tuple[str, ...], root: Path, download: bool, val: int, seed: int) -> Splits:
-    folder = root / source.__name__ / "raw"
-    files = [Path(file).stem for file, _ in source.resources]  # train images, train labels, test images, test labels
-    _ensure(source, name, root, folder, files, download)
+    folder, files = root / STORED[name].folder, IDX
+    _ensure(source, name, root, download)
     train_NHW, train_N, test_NHW, test_N = (_idx_file(folder / file, name) for file in files)
     for images_NHW, labels_N, file in ((train_NHW, train_N, files[0]), (test_NHW, test_N, files[2])):
         if len(images_NHW) != len(labels_N):
@@ -86,9 +113,9 @@ def _idx_file(path: Path, name: str) -> Tensor:
 def _cifar(source: Any, name: str, root: Path, download: bool, val: int, seed: int) -> Splits:
     from torchvision.datasets.utils import check_integrity
 
-    folder = root / source.base_folder
+    folder = root / STORED[name].folder
     checksums = {**dict(source.train_list + source.test_list), source.meta["filename"]: source.meta["md5"]}
-    _ensure(source, name, root, folder, list(checksums), download)
+    _ensure(source, name, root, download)
     try:
         # torchvision checks the md5s too, before it unpickles anything; it only does not say which file differs.
         altered = [file for file, md5 in checksums.items() if not check_integrity(folder / file, md5)]
@@ -106,23 +133,19 @@ def _cifar(source: Any, name: str, root: Path, download: bool, val: int, seed: i
     return Splits(train, held_out, Split(images[1], labels[1]), tuple(parts[0].classes), name)
 
 
-def _ensure(source: Any, name: str, root: Path, folder: Path, files: list[str], download: bool) -> None:
-    """Every one of `files` is in `folder`, fetched if that is wanted and needed."""
-    missing = [file for file in files if not (folder / file).is_file()]
-    if not missing:
+def _ensure(source: Any, name: str, root: Path, download: bool) -> None:
+    """Fetches what is missing where that is wanted. Raises `UserError` where it is not, or cannot be fetched."""
+    if not missing_files(name, root):
         return
     if not download:
-        raise UserError(
-            f"{name} not found: no {', '.join(missing)} in {folder}; set data.download=true to fetch it there, "
-            f"or data.root=... to the folder that holds {folder.relative_to(root)}"
-        )
+        require_stored(name, root)
     try:
         source(root, download=True)
     except (HTTPException, OSError, RuntimeError) as error:  # URLError is an OSError; a wrong md5 is a RuntimeError
         reason = " ".join(str(error).split())
         raise UserError(
             f"could not download {name} into {root}: {reason}; check the network and that the folder is writable, "
-            f"or set data.root=... to a folder that holds {folder.relative_to(root)}"
+            f"or set data.root=... to a folder that holds {STORED[name].folder}"
         ) from error
 
 

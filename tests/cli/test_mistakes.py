@@ -50,6 +50,7 @@ IN_A_FILE = [
         "mentee.network: 'mentee.networks.PlainCNN' has no option 'widhts'; did you mean",
     ),
     ("schedule: {alfa: 1}", "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
+    ("keep_answers: true", "no setting 'keep_answers'; it is called cache_answers now"),
     ("traner: {epochs: 3}", "no setting 'traner'; did you mean 'trainer'?"),
     ("seed: [3", "while parsing a flow sequence"),
 ]
@@ -70,8 +71,6 @@ def test_an_experiment_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["data=mnist", "data.root=nowhere"], "mnist not found: no train-images-idx3-ubyte"),
-        (["resume=true", "run_dir=here"], "nothing to resume: no checkpoint at '"),
         (["probes.early=[stages.0,feature.0]"], "no layer 'feature.0' in PlainCNN; did you mean 'features.0'?"),
         (["accelerator=gpuu"], "accelerator=gpuu: "),
     ],
@@ -87,12 +86,43 @@ def test_what_is_found_out_once_things_are_built(
     assert done.stderr.count("error") == 1
 
 
-HELP = """
+ABSENT = [
+    ("distill", ["data=mnist", "data.root=nowhere"], "mnist not found: no train-images-idx3-ubyte"),
+    ("distill", ["data=cifar10", "data.root=nowhere"], "cifar10 not found: no data_batch_1"),
+    ("distill", ["data=image_folder", "data.root=nowhere"], "no folder nowhere"),
+    ("distill", ["data=arrays", "data.path=nowhere.npz"], "no file 'nowhere.npz'"),
+    ("distill", ["mentor.weights=nowhere.pth"], "no weights at 'nowhere.pth'"),
+    ("distill", ["mentor=torchvision", "mentor.network.name=resnet18", "mentor.weights=no/where"], "no weights at"),
+    ("distill", ["resume=true", "run_dir=new"], "nothing to resume: no checkpoint at '"),
+    ("distill.evaluate.cli", ["checkpoint=nowhere.safetensors"], "no mentee checkpoint at 'nowhere.safetensors'"),
+    ("distill.evaluate.cli", ["checkpoint=[a,b]"], "no mentee checkpoint at 'b'"),
+]
+
+
+@pytest.mark.parametrize(("module", "given", "message"), [pytest.param(*one, id=" ".join(one[1])) for one in ABSENT])
+def test_a_file_that_is_not_there_is_answered_without_importing_torch(
+    module: str, given: list[str], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", HEAVY, module, *given],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    mistake, imported = done.stderr.splitlines()
+    assert mistake.startswith(f"error: {message}")
+    assert imported == "2 []"
+
+
+HEAVY = """
 import runpy, sys
-sys.argv = ["distill", *sys.argv[1:]]
+module, *sys.argv[1:] = sys.argv[1:]
 code = 0
 try:
-    runpy.run_module("distill", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 except SystemExit as ended:
     code = ended.code
 heavy = {"torch", "pytorch_lightning", "onnx", "onnxruntime", "sklearn", "matplotlib"} & set(sys.modules)
@@ -106,7 +136,7 @@ print(code, sorted(heavy), file=sys.stderr)
 def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: str, tmp_path: Path) -> None:
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", HELP, given],
+        [sys.executable, "-c", HEAVY, "distill", given],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from mentee.checkpoint import MenteeCheckpoint
 from tests.cli.conftest import TINY, command, environment, mistake, run
@@ -62,6 +63,25 @@ def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path
     assert sum(map(sum, one["confusion"])) == 97
     assert "Confusion: the mentee" in done.stdout
     assert (tmp_path / "found" / "evaluation.html").is_file()
+
+
+def test_a_checkpoint_of_before_is_read_where_the_users_folder_has_a_module_of_the_old_name(
+    finished: Finished, tmp_path: Path
+) -> None:
+    path = finished[0] / "here" / "mentee.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()["mentee"].replace('"mentor_mentee.data.', '"data.')
+    assert json.loads(about)["data"] == {"_target_": "data.datasets.digits"}
+    save_file(load_file(path), tmp_path / "old.safetensors", metadata={"mentee": about})
+    (tmp_path / "data.py").write_text("raise RuntimeError('the user's own')")
+    now, then = (
+        run("distill.evaluate.cli", f"checkpoint={each}", f"out={name}", cwd=tmp_path)
+        for name, each in (("now", path), ("then", "old.safetensors"))
+    )
+    assert (then.returncode, then.stderr) == (0, "")
+    runs = [json.loads((tmp_path / name / "evaluation.json").read_text())["runs"][0] for name in ("now", "then")]
+    assert runs[0]["scores"] == runs[1]["scores"]
+    assert now.stdout.replace("now/", "then/") == then.stdout
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_demo_fills_its_table_and_a_second_run_trains_nothing_again(tmp_path
         assert (pace == "") == (row == "mentor")
         assert not pace or float(pace) > 0
     assert float(table[ROWS[4]][0]) > float(table[ROWS[3]][0])  # the device did learn its owner
-    assert "mentor trained now and kept" in said
+    assert "mentor trained now and cached" in said
     page = (tmp_path / "tmp" / "report" / "report.html").read_text()
     pictures = {path.read_bytes() for path in (tmp_path / "tmp" / "report").glob("*.png")}
     assert {base64.b64decode(data) for data in re.findall(r'src="data:image/png;base64,([^"]+)"', page)} == pictures
@@ -66,7 +66,7 @@ def test_the_demo_fills_its_table_and_a_second_run_trains_nothing_again(tmp_path
     before = written(tmp_path, *kept)
     assert len(before) > 10
     again, said = demo(tmp_path)
-    assert "mentor kept from an earlier run" in said
+    assert "mentor cached by an earlier run" in said
     assert "seed 1: mentees and bundle are kept from an earlier run" in said
     assert "epoch" not in said
     assert written(tmp_path, *kept) == before

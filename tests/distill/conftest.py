@@ -10,9 +10,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.schema import DistillConfig, FitConfig, MenteeConfig, MentorConfig
-from distill.training.fit import Machine
 from mentor_mentee.data.load import load_data
 
 MakeConfig = Callable[..., DistillConfig]

@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from distill.machine import Machine
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LossConfig, MenteeConfig
-from distill.training.fit import Machine
 from mentee.budget import Budget
 from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.errors import UserError
@@ -35,7 +35,7 @@ PLAIN = {"_target_": "mentee.networks.PlainCNN"}
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6, 8, 8, 8]})}, r"mentee\.network"),
         ({"mentee": MenteeConfig(network=PLAIN, budget=Budget(parameters=10))}, r"mentee\.budget"),
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6]}, head="heads")}, "heads"),
-        ({"keep_answers": True, "trainer": FitConfig(augment=Augmentation(flip=True))}, "a new view at each pass"),
+        ({"cache_answers": True, "trainer": FitConfig(augment=Augmentation(flip=True))}, "a new view at each pass"),
         ({"resume": True}, "nothing to resume"),
     ],
 )
@@ -57,7 +57,10 @@ def test_a_mentee_is_the_same_whether_its_mentor_was_trained_just_now_or_kept(
     config = replace(make_config(tmp_path / "now", probes={"late": taught}), cache_dir=str(tmp_path / "cache"))
     now = distill(config, machine)
     kept = distill(replace(config, run_dir=str(tmp_path / "kept")), machine)
-    assert (now.mentor_origin, kept.mentor_origin) == ("mentor trained now and kept", "mentor kept from an earlier run")
+    assert (now.mentor_origin, kept.mentor_origin) == (
+        "mentor trained now and cached",
+        "mentor cached by an earlier run",
+    )
     one, other = load_file(now.checkpoint_path), load_file(kept.checkpoint_path)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

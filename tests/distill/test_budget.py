@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from distill.check import check_distill
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import FitConfig, MenteeConfig
-from distill.training.fit import Machine
 from mentee.budget import Budget
 from mentor_mentee.errors import UserError
 from tests.distill.conftest import MakeConfig

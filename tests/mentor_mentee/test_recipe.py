@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from mentor_mentee.errors import UserError
-from mentor_mentee.recipe import build, check_recipe, completed, signature_in_source
+from mentor_mentee.recipe import build, check_recipe, completed, signature_in_source, split_target
+from tests.cli.conftest import environment
+from tests.paths import ROOT
 
 CNN = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 3}
 
@@ -162,8 +164,49 @@ def test_a_recipe_without_a_target_is_an_error() -> None:
         check_recipe({}, "schedule")
 
 
-def fresh(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+OLD_TARGETS = [
+    *(f"data.datasets.{name}" for name in ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")),
+    "data.arrays.arrays",
+    "data.image_folder.image_folder",
+]
+
+
+def test_every_data_set_of_before_is_found_where_it_lies_now() -> None:
+    for target in OLD_TARGETS:
+        module, name = split_target({"_target_": target}, "data")
+        assert module == f"mentor_mentee.{target.rpartition('.')[0]}"
+        assert signature_in_source(module, name) is not None
+
+
+THEIRS = "def digits(own): return ('theirs', own)\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "theirs"),
+    [
+        pytest.param({"data/__init__.py": "", "data/datasets.py": THEIRS}, True, id="a package"),
+        pytest.param({"data/datasets.py": THEIRS}, True, id="a folder"),
+        pytest.param({"data.py": ""}, False, id="a module data"),
+        pytest.param({"data.py": "", "datasets.py": THEIRS}, False, id="a module beside it"),
+        pytest.param({"data/__init__.py": "", "data/other.py": THEIRS}, False, id="another module"),
+    ],
+)
+def test_a_users_own_module_of_an_old_name_wins(files: dict[str, str], theirs: bool, tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    code = """if True:
+        from mentor_mentee.recipe import split_target, build
+        print(split_target({"_target_": "data.datasets.digits"}, "data")[0])
+        if split_target({"_target_": "data.datasets.digits"}, "data")[0] == "data.datasets":
+            print(build({"_target_": "data.datasets.digits", "own": 3}, "data"))
+    """
+    expected = ["data.datasets", "('theirs', 3)"] if theirs else ["mentor_mentee.data.datasets"]
+    assert fresh(code, tmp_path).splitlines() == expected
+
+
+def fresh(code: str, folder: Path = ROOT) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, Supervision
+from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
 from mentee_device.runs.clusters import clusters
 from mentee_device.runs.grouping import shares
-from mentee_device.state.sample_store import About
-from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
 from mentee_device.runs.replay import OWN_LOGITS, answered, mentor_knows_more
 from mentee_device.runs.run import Done, Plan, Progress, Run
 from mentee_device.runs.settings import SettingError
+from mentee_device.state.sample_store import About
 from numpy.typing import NDArray
 from scipy.stats import binomtest
+
 from tests.device.sealing import with_a_right_mentor
 
 Array = NDArray[Any]

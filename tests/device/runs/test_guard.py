@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mentee_device.core.learner import LearningError
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.curves import check_curve, value_at
 from mentee_device.runs.guard import Limits, Measured, answer, calibration_error, judge, measure
-from mentee_device.core.learner import LearningError
 
 
 def test_what_is_measured_equals_loops() -> None:

@@ -11,18 +11,18 @@ import onnxruntime
 import pytest
 import torch
 from mentee_device import Bundle, Learner, LearningError, Samples
-from mentee_device.core.batch import mixed
 from mentee_device.bundle.samples import preprocess
+from mentee_device.core.batch import mixed
 from torch import nn
 
-from mentor_mentee.errors import UserError
-from export.network.batch_norm import learning_mode
-from export.bundle.write import export_bundle
-from export.graph.training_graph import TrainingGraph
-from export.graph.optimizer_spec import Optimizer
 from export.bundle.prepare import prepare
+from export.bundle.write import export_bundle
+from export.graph.optimizer_spec import Optimizer
+from export.graph.training_graph import TrainingGraph
+from export.network.batch_norm import learning_mode
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from tests.conftest import seeded
 

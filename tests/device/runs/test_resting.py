@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, SampleError, Samples, StateError
-from mentee_device.relocate import candidates
 from mentee_device.core import microbatch as passes
+from mentee_device.relocate import candidates
 from mentee_device.runs.run import Plan
 from mentee_device.state.store import Store
+
 from tests.device.sealing import edit_manifest
 from tests.device.taking import part, pause_at, unlabelled
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash, find_mentor, require_accuracy
 from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
-from distill.training.fit import Machine
 from distill.training.networks import view_for
 from mentor.mentor import Mentor
 from mentor_mentee.data.datasets import digits
@@ -45,7 +45,7 @@ def test_a_mentor_is_trained_once_and_then_read(
     assert again.weights.stat().st_mtime_ns == 1
     assert same(again.weights, again.network.state_dict())
     assert again.val_accuracy == mentor.val_accuracy
-    assert (mentor.origin, again.origin) == ("mentor trained now and kept", "mentor kept from an earlier run")
+    assert (mentor.origin, again.origin) == ("mentor trained now and cached", "mentor cached by an earlier run")
 
 
 def test_the_accuracy_is_that_of_its_logits_on_the_validation_split(mentor: FoundMentor, splits: Splits) -> None:
@@ -72,7 +72,7 @@ def test_a_damaged_file_in_the_cache_is_trained_again(
     whole = mentor.weights.read_bytes()
     kept.write_bytes(whole[:-7] if damage is None else damage)
     found = find_mentor(config, splits, tmp_path, machine)
-    assert found.origin == "mentor trained now and kept"
+    assert found.origin == "mentor trained now and cached"
     assert kept.read_bytes() == whole
     assert [path.name for path in kept.parent.iterdir()] == [kept.name]
 
@@ -104,7 +104,7 @@ def test_a_mentor_near_chance_is_refused_and_not_trained_again_for_a_lower_bound
     with pytest.raises(UserError, match=r"the mentor is right on \d+\.\d% of the validation split, less than 19\.3%"):
         find_mentor(hopeless, splits, tmp_path, machine)
     found = find_mentor(replace(hopeless, least_accuracy=0.0), splits, tmp_path, machine)
-    assert found.origin == "mentor kept from an earlier run"
+    assert found.origin == "mentor cached by an earlier run"
     assert found.val_accuracy < 0.2
 
 

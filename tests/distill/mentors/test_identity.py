@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash
 from distill.mentors.train import learn_labels, train_mentor
 from distill.run import distill
 from distill.schema import FitConfig, MenteeConfig, MentorConfig
-from distill.training.fit import Machine
 from distill.training.networks import build_network, complete, view_for
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
@@ -127,7 +127,7 @@ def test_a_fresh_start_does_not_let_the_run_before_speak_for_it(
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("distill.run.fit", die)
+    monkeypatch.setattr("distill.training.fit.fit", die)
     with pytest.raises(KeyboardInterrupt):
         distill(config, machine, mentor=mentor)
     assert not (tmp_path / "run.json").is_file()
@@ -202,7 +202,7 @@ def test_another_file_in_the_mentors_place_is_told(
 def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
     splits: Splits, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from distill.mentors.find import find_mentor, keep
+    from distill.mentors.find import cache_weights, find_mentor
 
     fit = FitConfig(epochs=1, learning_rate=1e30, batch=32)
     config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=fit)
@@ -213,7 +213,7 @@ def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
     with torch.no_grad():
         network.head.bias[0] = torch.inf
     with pytest.raises(UserError, match=r"the mentor's head\.bias is not finite: lower mentor\.fit\.learning_rate"):
-        keep(network, tmp_path / "kept.safetensors")
+        cache_weights(network, tmp_path / "kept.safetensors")
     assert not (tmp_path / "kept.safetensors").exists()
 
 

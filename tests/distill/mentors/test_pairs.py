@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 
 from distill.check import check_distill
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.mentors.pairs import choose_probes, some_images
 from distill.mentors.probe_options import read_probes
 from distill.run import distill
 from distill.schema import DistillConfig
-from distill.training.fit import Machine
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import PlainCNN
 from mentor_mentee.config.compose import compose

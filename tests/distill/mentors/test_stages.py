@@ -14,11 +14,13 @@ from rich.console import Console
 from torch import Tensor
 
 from distill import command
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
-from distill.run import alone, distill, teachable
+from distill.prepare import teachable
+from distill.run import alone, distill
 from distill.schedules import Schedule, gullible, two_stage
 from distill.schema import DistillConfig, FitConfig
-from distill.training.fit import Machine, fit
+from distill.training.fit import fit
 from distill.training.module import Distillation
 from mentee.networks import PlainCNN
 from mentor.mentor import Mentor

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from distill.check import check_transfer
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash, find_mentor
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, MentorConfig, TransferConfig, ViewConfig
-from distill.training.fit import Machine
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
@@ -96,11 +96,11 @@ def test_a_transferred_mentor_is_kept_by_what_went_into_it(
     config: MentorConfig, pairs: Splits, tmp_path: Path, machine: Machine
 ) -> None:
     found = find_mentor(config, pairs, tmp_path / "cache", machine)
-    assert found.origin == f"mentor from {config.weights}, its new head trained now and kept"
+    assert found.origin == f"mentor from {config.weights}, its new head trained now and cached"
     moved = Path(shutil.copy(str(config.weights), tmp_path / "moved.safetensors"))
     torch.manual_seed(77)
     again = find_mentor(replace(config, weights=str(moved)), pairs, tmp_path / "cache", machine)
-    assert (again.origin, again.weights) == ("mentor kept from an earlier run", found.weights)
+    assert (again.origin, again.weights) == ("mentor cached by an earlier run", found.weights)
     assert again.val_accuracy == found.val_accuracy
 
     other = {key: value + 1e-3 for key, value in load_file(moved).items()}
@@ -240,7 +240,7 @@ def test_published_weights_of_the_datas_own_classes_answer_as_they_are(
         x = found.view(imagenet.test.images)
         torch.testing.assert_close(found.network(x), fetched(x))
     shutil.rmtree(tmp_path / "torch")
-    assert find_mentor(NAMED, imagenet, tmp_path / "cache", machine).origin == "mentor kept from an earlier run"
+    assert find_mentor(NAMED, imagenet, tmp_path / "cache", machine).origin == "mentor cached by an earlier run"
 
 
 def test_a_network_whose_head_is_a_convolution_can_be_trained_on_the_data(
@@ -253,6 +253,6 @@ def test_a_network_whose_head_is_a_convolution_can_be_trained_on_the_data(
         least_accuracy=0.0,
     )
     found = find_mentor(config, few(ten, 8), tmp_path, machine)
-    assert found.origin == "mentor trained now and kept"
+    assert found.origin == "mentor trained now and cached"
     torch.manual_seed(config.seed)
     assert not torch.equal(classifier("squeezenet1_1", 10).classifier[1].weight, found.network.classifier[1].weight)

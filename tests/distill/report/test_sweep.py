@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from distill.__main__ import going_on
-from distill.check import check_distill
-from distill.report.sweep import compare_sweep, main
-from distill.schema import CHECKPOINT, DistillConfig
+from distill.__main__ import check, resumable
+from distill.report.sweep import compare_sweep, main, parsed
+from distill.run_folder import CHECKPOINT
+from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import run_cli
 from tests.distill.report.test_comparison import RECORD
 
@@ -194,6 +194,10 @@ def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its
 Command = Callable[..., list[DistillConfig]]
 
 
+def test_the_overrides_of_an_earlier_sweep_are_read_under_their_new_names() -> None:
+    assert parsed(["keep_answers=true", "++data.val=100"]) == {"cache_answers": "true", "data.val": "100"}
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """`python -m distill WORDS` in an empty folder, of which each run leaves its record and no more."""
@@ -205,13 +209,13 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         seen: list[DistillConfig] = []
 
         def act(config: DistillConfig) -> float:
-            seen.append(config := going_on(config))
+            seen.append(config := resumable(config))
             record = replace(RECORD, seed=config.seed, scores={"accuracy": 0.9, "kl": 1.0})
             (Path(config.run_dir) / "run.json").write_text(json.dumps(asdict(record)))
             return 0.9
 
         monkeypatch.setattr(sys, "argv", ["distill", *words])
-        run_cli("distill", DistillConfig, check_distill, act)
+        run_cli("distill", DistillConfig, check, act)
         return seen
 
     return call
@@ -230,14 +234,15 @@ def test_a_sweeps_run_dir_is_the_folder_of_its_runs_and_of_their_comparison(
 
 
 def test_a_sweep_that_is_resumed_goes_on_with_what_had_begun_and_begins_the_others(
-    command: Command, tmp_path: Path
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "s" / "1").mkdir(parents=True)
     (tmp_path / "s" / "1" / CHECKPOINT).touch()
     assert [run.resume for run in command("-m", "run_dir=s", "seed=1,2,3", "resume=true")] == [False, True, False]
     assert not any(run.resume for run in command("-m", "run_dir=s", "seed=1,2"))
-    (alone,) = command("run_dir=here", "resume=true")
-    assert alone.resume  # and will be told that there is nothing to resume
+    with pytest.raises(SystemExit):
+        command("run_dir=here", "resume=true")
+    assert capsys.readouterr().err.startswith("error: nothing to resume: no checkpoint at")
 
 
 def test_runs_that_an_earlier_sweep_left_in_the_folder_are_not_compared(command: Command, tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.run import ALONE, distill
 from distill.schedules import constant
 from distill.schema import FitConfig
-from distill.training.answers import kept_answers
-from distill.training.fit import Machine, epoch_batches
+from distill.training.answers import answer_caches
+from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation, fastest_layout
 from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
@@ -30,12 +31,12 @@ HOW = Augmentation(shift=0.1, rotate=10, views=2)
 
 
 @pytest.mark.parametrize("how", [Augmentation(), HOW], ids=["plain", "two views"])
-def test_kept_answers_train_as_asked_ones(
+def test_cached_answers_train_as_asked_ones(
     how: Augmentation, make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     fit = FitConfig(epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
     asked, kept, again = (
-        distill(make_config(tmp_path / name, trainer=fit, keep_answers=keep), machine, mentor=mentor)
+        distill(make_config(tmp_path / name, trainer=fit, cache_answers=keep), machine, mentor=mentor)
         for name, keep in (("asked", False), ("kept", True), ("again", None))
     )
     for a, b, c in zip(asked.history, kept.history, again.history, strict=True):
@@ -51,13 +52,13 @@ def test_mentor_and_mentee_see_the_same_view(
     keep: bool, make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     """What a training step is told is what the mentor says of the very images that the mentee is given."""
-    config = make_config(tmp_path, keep_answers=keep, trainer=FitConfig(augment=HOW))
+    config = make_config(tmp_path, cache_answers=keep, trainer=FitConfig(augment=HOW))
     teacher = Mentor(mentor.network, mentor.view)
     network = ResidualNet(1, 10, (8, 8))
     module = Distillation(
         ProbedMentee(network, [], "head"), mentor.view, constant(1, 1, 1, 4), config.trainer, 1, teacher
     )
-    module.kept = kept_answers(config, teacher, digits_splits, machine)
+    module.caches = answer_caches(config, teacher, digits_splits, machine)
     batch = Draws(digits_splits.train, HOW, seed=1).__getitems__([5, 7, 900 + 5, 900 * 3 + 800])
     assert not torch.equal(batch.image_BCHW[0], batch.image_BCHW[2])  # another view of one sample
     told = module.ask(batch)
@@ -72,9 +73,9 @@ def test_mentor_and_mentee_see_the_same_view(
         ({"trainer": FitConfig(epochs=2, batch=64)}, {"train", "val"}),
         ({"trainer": FitConfig(epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
         ({"trainer": FitConfig(epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
-        ({"trainer": FitConfig(epochs=2, batch=64), "keep_answers_mb": 0}, set()),
-        ({"trainer": FitConfig(epochs=2, batch=64), "keep_answers": False}, set()),
-        ({"keep_answers": True}, {"train", "val"}),
+        ({"trainer": FitConfig(epochs=2, batch=64), "answer_cache_mb": 0}, set()),
+        ({"trainer": FitConfig(epochs=2, batch=64), "cache_answers": False}, set()),
+        ({"cache_answers": True}, {"train", "val"}),
     ],
 )
 def test_what_is_kept(
@@ -87,7 +88,7 @@ def test_what_is_kept(
     tmp_path: Path,
 ) -> None:
     config = make_config(tmp_path, **changes)
-    assert set(kept_answers(config, Mentor(mentor.network, mentor.view), digits_splits, machine)) == parts
+    assert set(answer_caches(config, Mentor(mentor.network, mentor.view), digits_splits, machine)) == parts
 
 
 def test_views_that_few_labelled_samples_run_through_are_counted(
@@ -99,9 +100,9 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
     how = Augmentation(shift=0.1, views=8)
     config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
     splits, teacher = load_data(data), Mentor(mentor.network, mentor.view)
-    assert set(kept_answers(config, teacher, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
-    config.keep_answers = True
-    kept = kept_answers(config, teacher, splits, machine)["train"]
+    assert set(answer_caches(config, teacher, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
+    config.cache_answers = True
+    kept = answer_caches(config, teacher, splits, machine)["train"]
     batches = epoch_batches(splits.train, config.trainer, config.seed)
     seen: set[int] = set()
     for epoch in range(2):
@@ -134,11 +135,11 @@ def test_answers_that_cannot_be_kept(
     make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     teacher = Mentor(mentor.network, mentor.view)
-    endless = make_config(tmp_path, keep_answers=True, trainer=FitConfig(augment=Augmentation(flip=True)))
+    endless = make_config(tmp_path, cache_answers=True, trainer=FitConfig(augment=Augmentation(flip=True)))
     with pytest.raises(UserError, match=r"set trainer\.augment\.views=8"):
-        kept_answers(endless, teacher, digits_splits, machine)
-    with pytest.raises(UserError, match=r"needs 0 MB for the val split .* of keep_answers_mb=0"):
-        kept_answers(make_config(tmp_path, keep_answers=True, keep_answers_mb=0), teacher, digits_splits, machine)
+        answer_caches(endless, teacher, digits_splits, machine)
+    with pytest.raises(UserError, match=r"needs 0 MB for the val split .* of answer_cache_mb=0"):
+        answer_caches(make_config(tmp_path, cache_answers=True, answer_cache_mb=0), teacher, digits_splits, machine)
 
 
 def test_without_a_mentor_unlabelled_samples_take_no_place(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import FitConfig, LearningRateCurve, Optimizer
-from distill.training.fit import Machine
 from mentor_mentee.errors import UserError
 from tests.distill.conftest import MakeConfig
 

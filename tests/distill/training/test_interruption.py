@@ -21,10 +21,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LearningRateCurve, LossConfig, MenteeConfig, Optimizer
-from distill.training.fit import Machine
 from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import SOFTMAX_LOSSES
@@ -36,7 +36,7 @@ import io, pickle, sys, warnings
 warnings.simplefilter("error")
 from pathlib import Path
 from rich.console import Console
-from distill.training.fit import Machine
+from distill.machine import Machine
 from distill.run import distill
 config = pickle.loads(Path(sys.argv[1]).read_bytes())
 distill(config, Machine(accelerator="cpu", threads=1, console=Console(file=io.StringIO())))

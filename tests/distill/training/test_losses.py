@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from distill.check import check_distill
 from distill.command import draw_run
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LossConfig
-from distill.training.fit import Machine
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.config.compose import compose
 from mentor_mentee.errors import UserError

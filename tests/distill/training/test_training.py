@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from distill.handover import RunResult
+from distill.machine import Machine
 from distill.mentors.find import FoundMentor
-from distill.run import RunResult, alone, distill
+from distill.run import alone, distill
 from distill.schema import DistillConfig, FitConfig, LearningRateCurve, Optimizer
-from distill.training.fit import Machine
 from distill.training.module import rate_factor
 from mentee.networks import PlainCNN
 from mentor_mentee.data.batches import EpochBatches, training_pools

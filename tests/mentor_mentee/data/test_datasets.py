@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torchvision.datasets import CIFAR10, CIFAR100, MNIST
+from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from mentor_mentee.data import datasets
+from mentor_mentee.data.present import STORED
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 
@@ -115,6 +116,15 @@ def test_a_missing_file_is_named(mnist_root: Path) -> None:
     (mnist_root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match=r"mnist not found: no t10k-labels-idx1-ubyte in .*data.download=true.*MNIST"):
         datasets.mnist(mnist_root, val=20)
+
+
+def test_the_files_looked_for_are_those_that_torchvision_reads() -> None:
+    for name, source in (("mnist", MNIST), ("fashion_mnist", FashionMNIST)):
+        names = tuple(Path(file).stem for file, _ in source.resources)
+        assert STORED[name] == (f"{source.__name__}/raw", names)
+    for name, made in (("cifar10", CIFAR10), ("cifar100", CIFAR100)):
+        names = (*(file for file, _ in made.train_list + made.test_list), made.meta["filename"])
+        assert STORED[name] == (made.base_folder, names)
 
 
 @pytest.mark.parametrize("load", [datasets.mnist, datasets.fashion_mnist, datasets.cifar10, datasets.cifar100])

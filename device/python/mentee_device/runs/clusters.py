@@ -9,9 +9,8 @@ embedding, K classes.
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from mentee_device.bundle.samples import SampleError
+from numpy.typing import NDArray
 
 SHARPNESS = 10.0  # of the softmax over cosines: softer than an answer, so that a wrong first mean is not final
 ROUNDS = 6

@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-
-from mentee_device.runs import golden as judging
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.runs.interpolation import part_of_the_way
-from mentee_device.state.sample_store import Kept
+from mentee_device.bundle.samples import UNLABELLED, SampleError
 from mentee_device.core.learner import Learner, LearningError, check_learning_rate
+from mentee_device.runs import golden as judging
+from mentee_device.runs.interpolation import part_of_the_way
 from mentee_device.runs.replay import Replay
 from mentee_device.runs.run import Done, Plan, Progress, Run, Watcher
-from mentee_device.bundle.samples import UNLABELLED, SampleError
 from mentee_device.runs.settings import Settings
+from mentee_device.state.database import Damaged, StateError
+from mentee_device.state.sample_store import Kept
 from mentee_device.state.versions import BASE, Version, Versions
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from mentee_device.bundle.manifest import KNOBS, Manifest
 from mentee_device.runs.curves import check_curve, highest
 from mentee_device.runs.guard import Limits
-from mentee_device.bundle.manifest import KNOBS, Manifest
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.runs.run import ROUNDS
 from mentee_device.state.store import Store

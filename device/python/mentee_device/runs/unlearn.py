@@ -9,20 +9,20 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mentee_device.state import aside
+from mentee_device.bundle.samples import UNLABELLED
+from mentee_device.core.learner import Learner
+from mentee_device.labels.pseudo_labels import drop_evidence
 from mentee_device.runs.budget import Budget
+from mentee_device.runs.run import Plan, Watcher
+from mentee_device.state import aside
 from mentee_device.state.database import StateError
 from mentee_device.state.sample_store import About
-from mentee_device.labels.pseudo_labels import drop_evidence
-from mentee_device.core.learner import Learner
-from mentee_device.runs.run import Plan, Watcher
-from mentee_device.bundle.samples import UNLABELLED
 from mentee_device.state.store import SCRUB
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 if TYPE_CHECKING:
-    from mentee_device.runs.runs import Update
     from mentee_device.owner import Owner
+    from mentee_device.runs.runs import Update
 
 
 @dataclass(frozen=True)

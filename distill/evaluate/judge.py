@@ -1,0 +1,135 @@
+"""Judges finished mentees and their mentors on one split."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from distill.evaluate.check import paths_of
+from distill.evaluate.evaluation import Evaluation, evaluate, probe_cka, scores
+from distill.report.comparison import Difference, Scored, differences, pairs_by_seed
+from distill.report.record import RunRecord
+from distill.schema import EvaluateConfig
+from mentee.checkpoint import MenteeCheckpoint
+from mentor.mentor import Mentor
+from mentor.restore import restore_mentor
+from mentor_mentee.data.load import load_data, source_of
+from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import Probe
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A checkpoint and what was found of it on the split; without a mentor where its weights are gone."""
+
+    path: Path
+    mentee: Evaluation
+    scores: dict[str, float]
+    mentor: Evaluation | None
+
+
+class Judge:
+    """Evaluates checkpoints on one split, and each mentor that they share only once."""
+
+    def __init__(self, splits: Splits, split: Split, batch: int, console: Console) -> None:
+        self.classes = len(splits.classes)
+        self.split = split
+        self.batch = batch
+        self.console = console
+        self.mentors: dict[str, tuple[Mentor, Evaluation]] = {}
+
+    def judge(self, path: Path, checkpoint: MenteeCheckpoint, probes: Sequence[Probe]) -> Judged:
+        network, view = checkpoint.network(), checkpoint.view
+        mentee = evaluate(lambda image: network(view(image)), self.split, self.classes, self.batch)
+        asked = self.ask(checkpoint)
+        if asked is None:
+            return Judged(path, mentee, scores(mentee), None)
+        mentor, seen = asked
+        cka = probe_cka((network, view), (mentor.network, mentor.view), probes, self.split, self.batch)
+        return Judged(path, mentee, scores(mentee, seen) | cka, seen)
+
+    def ask(self, checkpoint: MenteeCheckpoint) -> tuple[Mentor, Evaluation] | None:
+        about = checkpoint.mentor
+        if about is None:
+            return None
+        if not Path(about["weights"]).is_file():
+            self.console.print(
+                f"the mentor's weights are no longer at {about['weights']}: the mentee alone", soft_wrap=True
+            )
+            return None
+        key = json.dumps(about, sort_keys=True)
+        if key not in self.mentors:
+            mentor = restore_mentor(about, ())
+            seen = evaluate(lambda image: mentor.answer(image).logits, self.split, self.classes, self.batch)
+            self.mentors[key] = mentor, seen
+        return self.mentors[key]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The results of an evaluation, not printed or written yet."""
+
+    splits: Splits
+    split: str
+    runs: list[Judged]
+    controls: list[Judged]  # those they are compared with
+    paired: dict[str, Difference]  # by score
+    mentors: list[Evaluation]
+
+
+def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None) -> Findings:
+    """Evaluates `config.checkpoint`, and pairs it by seed with `config.against` where that is given. Raises `UserError` for
+    a checkpoint that cannot be read, for runs that are no pairs, and for checkpoints of different data."""
+    console = console or Console(stderr=True)
+    paths, against = paths_of(config.checkpoint), paths_of(config.against)
+    checkpoints = {path: MenteeCheckpoint.load(path) for path in (*paths, *against)}
+    if against:
+        pairs_by_seed(scored(paths, {}), scored(against, {}))  # refused before anything is evaluated
+    splits, split = the_split(checkpoints, config)
+    judge = Judge(splits, split, config.batch, console)
+    probes = {path: probes_for(checkpoint, checkpoints.values()) for path, checkpoint in checkpoints.items()}
+    runs, controls = (
+        [judge.judge(path, checkpoints[path], probes[path]) for path in side] for side in (paths, against)
+    )
+    found = {run.path: run.scores for run in (*runs, *controls)}
+    paired = differences(pairs_by_seed(scored(paths, found), scored(against, found))) if against else {}
+    mentors = [seen for _, seen in judge.mentors.values()]
+    return Findings(splits, config.split, runs, controls, paired, mentors)
+
+
+def probes_for(checkpoint: MenteeCheckpoint, others: Iterable[MenteeCheckpoint]) -> Sequence[Probe]:
+    """The checkpoint's own probes; a lone mentee has none and takes those of another with its network and mentor."""
+    alike = (other for other in others if (other.recipe, other.mentor) == (checkpoint.recipe, checkpoint.mentor))
+    return checkpoint.probes or next((other.probes for other in alike if other.probes), ())
+
+
+def the_split(checkpoints: dict[Path, MenteeCheckpoint], config: EvaluateConfig) -> tuple[Splits, Split]:
+    """The samples that all checkpoints are judged on. Raises `UserError` where their own data differ, or the classes."""
+    found: dict[str, Splits] = {}
+    first: tuple[Path, Splits, Split] | None = None
+    for path, checkpoint in checkpoints.items():
+        recipe = source_of(config.data or checkpoint.data)
+        key = json.dumps(recipe, sort_keys=True, default=str)
+        if key not in found:
+            found[key] = load_data(recipe, whole=True)
+        splits = found[key]
+        if splits.classes != checkpoint.classes:
+            raise UserError(
+                f"the classes of {splits.name} are {splits.classes}, those of '{path}' {checkpoint.classes}; "
+                "use data like the run's"
+            )
+        split = {"train": splits.train, "val": splits.val, "test": splits.test}[config.split]
+        if first is not None and split.fingerprint() != first[2].fingerprint():
+            raise UserError(
+                f"the {config.split} splits of '{first[0]}' and '{path}' differ; expected one for all: name it with data=…"
+            )
+        first = first or (path, splits, split)
+    assert first is not None
+    return first[1], first[2]
+
+
+def scored(paths: Sequence[Path], found: Mapping[Path, Mapping[str, float]]) -> list[Scored]:
+    return [Scored(str(path), RunRecord.load(path.parent), found.get(path, {})) for path in paths]

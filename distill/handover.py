@@ -1,0 +1,121 @@
+"""Tests the mentee and its mentor after the last step, and hands the mentee over to the export."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
+from distill.prepare import Prepared
+from distill.report.record import RunRecord, settings
+from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
+from distill.schedules import Schedule
+from distill.schema import DistillConfig
+from mentee.checkpoint import MenteeCheckpoint
+from mentee.networks import parameter_count
+from mentor.cache import AnswerCache
+from mentor.weights_file import file_digest
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.files import write_json
+
+History = list[dict[str, float]]  # a row an epoch
+
+
+@dataclass(frozen=True)
+class RunResult:
+    checkpoint: MenteeCheckpoint
+    checkpoint_path: Path
+    history: History
+    mentee: Evaluation  # on the test split, at the last step
+    mentor: Evaluation
+    mentor_parameters: int
+    mentee_parameters: int
+    mentor_origin: str
+    splits: Splits
+    schedule: Schedule
+
+
+def hand_over(run: Prepared, history: History) -> RunResult:
+    """Tests the trained networks and writes the run's files: the mentee's checkpoint, its history, its probes, its record."""
+    network, view, splits = run.mentee.network.eval().cpu(), run.mentee.view, run.splits
+    run.mentor.to(torch.device("cpu"))
+    mentee = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
+    known = AnswerCache(run.found.mentor(), splits.test, folder=Path(run.config.cache_dir) / "answers")
+    mentor = judged(known.view(0).logits, splits.test, len(splits.classes))
+    checkpoint = checkpoint_of(run, history, mentee)
+    run_dir = Path(run.config.run_dir)
+    checkpoint.save(run_dir / MENTEE)
+    write_json(run_dir / HISTORY, history)
+    write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
+    result = RunResult(
+        checkpoint=checkpoint,
+        checkpoint_path=run_dir / MENTEE,
+        history=history,
+        mentee=mentee,
+        mentor=mentor,
+        mentor_parameters=parameter_count(run.found.network),
+        mentee_parameters=parameter_count(network),
+        mentor_origin=run.found.origin,
+        splits=splits,
+        schedule=run.schedule,
+    )
+    write_json(run_dir / RECORD, asdict(record_of(result, run.config)))
+    return result
+
+
+def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCheckpoint:
+    return MenteeCheckpoint(
+        recipe=run.mentee.recipe,
+        state=run.mentee.network.state_dict(),
+        head=run.mentee.head,
+        view=run.mentee.view,
+        classes=run.splits.classes,
+        probes=tuple(run.student.learned_probes()),
+        mentor={
+            "network": run.found.recipe,
+            "weights": str(run.found.weights.absolute()),
+            "sha256": file_digest(run.found.weights),
+            "view": asdict(run.found.view),
+            "val_accuracy": run.found.val_accuracy,
+        },
+        data=placed(run.config.data),
+        loss=run.loss,
+        accuracy={
+            "val": {"accuracy": history[-1].get("val_accuracy", float("nan")), "samples": len(run.splits.val)},
+            "test": {"accuracy": seen.accuracy, "samples": seen.samples},
+        },
+    )
+
+
+def placed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The data's recipe with absolute paths: the checkpoint may be exported from another folder."""
+
+    def is_path(name: str, value: Any) -> bool:  # `unlabelled` may be the name of an array instead
+        return name in ("root", "path") or (name == "unlabelled" and str(value).endswith((".npz", ".safetensors")))
+
+    return {
+        name: str(Path(value).expanduser().absolute()) if is_path(name, value) else value
+        for name, value in recipe.items()
+    }
+
+
+def record_of(result: RunResult, config: DistillConfig) -> RunRecord:
+    train = result.splits.train
+    labelled = train.labels >= 0
+    return RunRecord(
+        seed=config.seed,
+        steps=int(result.history[-1]["step"]),
+        lone=not result.schedule.supervised(),
+        labelled=train.subset(torch.nonzero(labelled).flatten()).fingerprint(),
+        labelled_samples=int(labelled.sum()),
+        unlabelled_samples=int((~labelled).sum()),
+        test=result.splits.test.fingerprint(),
+        val_accuracy=result.history[-1].get("val_accuracy"),
+        scores=scores(result.mentee, result.mentor),
+        mentor_scores=scores(result.mentor),
+        parameters=result.mentee_parameters,
+        mentor_parameters=result.mentor_parameters,
+        config=settings(config),
+    )

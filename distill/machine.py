@@ -1,0 +1,12 @@
+"""The accelerator and threads of a run, and the console that it prints its progress on."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Machine:
+    accelerator: str = "auto"  # Lightning's: cpu, gpu, auto, …
+    threads: int | None = None  # CPU threads; None leaves torch's choice
+    console: Console = field(default_factory=lambda: Console(stderr=True))

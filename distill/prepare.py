@@ -1,0 +1,125 @@
+"""Prepares a run: data, mentee, mentor, probes, cached answers; everything before the first training step."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from distill.machine import Machine
+from distill.mentors.find import FoundMentor, find_mentor
+from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
+from distill.mentors.probe_options import read_probes
+from distill.run_folder import require_checkpoint
+from distill.schedules import Schedule
+from distill.schema import DistillConfig
+from distill.training.answers import answer_caches, require_cacheable
+from distill.training.networks import NewMentee, new_mentee
+from mentor.cache import AnswerCache
+from mentor.mentor import Mentor
+from mentor_mentee.data.load import load_data
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.view import View
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probes import ProbedMentee
+from mentor_mentee.recipe import build
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run of which nothing but the steps can fail any more."""
+
+    config: DistillConfig
+    schedule: Schedule
+    loss: LossSpec
+    splits: Splits
+    mentee: NewMentee
+    student: ProbedMentee  # the mentee's network, and what its probes learn
+    found: FoundMentor
+    mentor: Mentor  # the found one, as one that answers at the probes
+    probes: list[ChosenProbe]
+    caches: dict[str, AnswerCache]  # by "train" and "val": the mentor's answers where they are cached
+
+
+def prepare(config: DistillConfig, machine: Machine, mentor: FoundMentor | None = None) -> Prepared:
+    """Raises `UserError` for all that can be known before a step, and before a mentor is trained where it does not need it.
+
+    `mentor` saves finding it again where several runs share one.
+    """
+    schedule, loss = effective_schedule(config), LossSpec(**asdict(config.loss))
+    splits = teachable(load_data(config.data), schedule, machine)
+    if config.resume:
+        require_checkpoint(Path(config.run_dir))
+    if schedule.supervised():
+        require_cacheable(config)
+    torch.manual_seed(config.seed)
+    mentee = new_mentee(config.mentee, splits, machine)
+    found = mentor or find_for(config, schedule, loss, splits, mentee, machine)
+    chosen: list[ChosenProbe] = []
+    if schedule.supervised():
+        chosen = choose_probes(config.probes, found, mentee.network, mentee.view, splits.train, machine, loss)
+    probes = [one.probe for one in chosen]
+    answering = found.mentor(probes)
+    student = ProbedMentee(mentee.network, probes, mentee.head)
+    caches = answer_caches(config, answering, splits, machine) if schedule.supervised() else {}
+    return Prepared(config, schedule, loss, splits, mentee, student, found, answering, chosen, caches)
+
+
+def find_for(
+    config: DistillConfig, schedule: Schedule, loss: LossSpec, splits: Splits, mentee: NewMentee, machine: Machine
+) -> FoundMentor:
+    """The configuration's mentor. Where it has to be trained, the probes are tried on it first."""
+
+    def try_on(untrained: nn.Module, its_view: View) -> None:
+        if schedule.supervised():
+            try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
+
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the mentee's random state is the same whether a mentor is trained or cached
+        whole = load_data(config.data, whole=True)
+        return find_mentor(config.mentor, whole, Path(config.cache_dir), machine, before_training=try_on)
+
+
+def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:
+    """Drops the unlabelled samples of a run without a mentor: they would take the labelled ones' place in the batches.
+
+    Raises `UserError` where no sample has a label and the mentor is silent for a part of the run."""
+    labelled = splits.train.labels >= 0
+    span = schedule.unsupervised_span()
+    if span is not None and not bool(labelled.any()):
+        when = "throughout" if span == (0, 1) else f"from {span[0]:.0%} to {span[1]:.0%} of the run"
+        raise UserError(
+            f"no training sample has a label, and the schedule has β = γ = 0 {when}, so nothing would be learnt; give "
+            "labels (data.labels_per_class), or a schedule under the mentor"
+        )
+    if schedule.supervised() or bool(labelled.all()):
+        return splits
+    count = int((~labelled).sum())
+    machine.console.print(
+        f"{count:,} unlabelled samples are left out: with β = γ = 0 there is nothing to learn from them",
+        highlight=False,
+    )
+    return replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
+
+
+def effective_schedule(config: DistillConfig) -> Schedule:
+    """The schedule, with β 0 where there is no layer to compare. Raises `UserError` where it would learn nothing for a part
+    of the run."""
+    schedule, probes = make_schedule(config), read_probes(config.probes)
+    layers = probes.search or probes.by_hand
+    if not layers:
+        schedule = replace(schedule, beta=((0.0, 0.0),))
+    if (span := schedule.idle_span()) is not None:
+        why = "" if layers else ", for probes=none leaves β no layer to compare"
+        raise UserError(
+            f"the schedule has α = β = γ = 0 from {span[0]:.0%} to {span[1]:.0%} of the run{why}, so nothing would be learnt; "
+            f"choose another schedule{'' if layers else ' or probes'}"
+        )
+    return schedule
+
+
+def make_schedule(config: DistillConfig) -> Schedule:
+    schedule: Schedule = build(config.schedule, "schedule")
+    return schedule

@@ -1,0 +1,54 @@
+"""Checks that a Lightning checkpoint may go on under today's settings."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from distill.training.module import Distillation
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.errors import UserError
+
+
+def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
+    """All that the steps depend on besides the weights; a run that is resumed under another would mix two runs.
+
+    More epochs are no other run: the schedule and the learning rate then stretch over all of them.
+    """
+    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name != "epochs"}
+    return {
+        "data": splits.train.fingerprint(),
+        "mentee.network": module.recipe,
+        "mentee.view": str(module.view),
+        "schedule": str(module.schedule),
+        "loss": str(module.loss),
+        "seed": str(module.seed),
+        "probes": str(module.student.probes),
+        "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),
+        **trainer,
+    }
+
+
+def check_resumable(checkpoint: Path, module: Distillation) -> None:
+    """Raises `UserError` unless the checkpoint is whole, of this network and of a run under the same settings."""
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        done, was = content["epoch"] + 1, dict(content["run"])
+        module.load_state_dict(content["state_dict"])
+    except Exception as error:  # an altered pickle raises whatever it happens to run into
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
+            "give the configuration of the run that it is of, or start again without resume=true"
+        ) from None
+    if done > module.fit_config.epochs:
+        raise UserError(
+            f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
+            f"expected at least {done} to resume it"
+        )
+    for name, value in module.run.items():
+        if was.get(name) != value:
+            raise UserError(
+                f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
+                "settings it began with, or start again without resume=true"
+            )
