@@ -55,6 +55,9 @@ def print_inspected(given: InspectSettings) -> int:
 
 
 def print_verified(given: VerifySettings) -> int:
+    from export.bundle.read import require_there
+
+    require_there(given.bundle)
     from export.bundle.verify import verify  # torch takes seconds to import: only now
 
     checks = verify(given.bundle, given.key, given.checkpoint)
