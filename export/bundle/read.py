@@ -56,16 +56,21 @@ def opened(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
     Raises `UserError` for anything that docs/bundle.md tells a reader to refuse.
     """
-    if not path.exists():
-        recover(path)
+    require_there(path)
     if path.is_dir():
         yield path, checked(path)
         return
-    if not path.is_file():
-        raise UserError(f"no bundle at '{path}'; expected a folder with {MANIFEST}, or a zip of it")
     with tempfile.TemporaryDirectory(prefix="mentee-bundle-") as folder:
         unzip(path, Path(folder))
         yield Path(folder), checked(Path(folder))
+
+
+def require_there(path: Path) -> None:
+    """Raises `UserError` where there is neither a folder nor a file, also after a killed export was recovered."""
+    if not path.exists():
+        recover(path)
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"no bundle at '{path}'; expected a folder with {MANIFEST}, or a zip of it")
 
 
 def checked(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.cli.arguments import run
+from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.settings import setting
 
 
@@ -55,6 +56,11 @@ def print_inspected(given: InspectSettings) -> int:
 
 
 def print_verified(given: VerifySettings) -> int:
+    from export.bundle.read import require_there
+
+    require_there(given.bundle)
+    if given.checkpoint is not None:
+        require_checkpoint_file(given.checkpoint)
     from export.bundle.verify import verify  # torch takes seconds to import: only now
 
     checks = verify(given.bundle, given.key, given.checkpoint)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.schema import ExportSettings, check_export
+from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
 
 if TYPE_CHECKING:
@@ -21,8 +22,13 @@ mentee-export checkpoint=… bundle=… 'optimizer.groups=[{match: "*.bias", wei
 
 def make(words: Sequence[str]) -> int:
     sys.argv[1:] = words
-    run_cli("export", ExportSettings, check_export, write_bundle, USAGE)
+    run_cli("export", ExportSettings, check_make, write_bundle, USAGE)
     return 0
+
+
+def check_make(settings: ExportSettings) -> None:
+    check_export(settings)
+    require_checkpoint_file(Path(settings.checkpoint))
 
 
 def write_bundle(settings: Any) -> None:

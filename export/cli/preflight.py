@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.schema import PreflightSettings, check_preflight
+from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
 
 if TYPE_CHECKING:
@@ -26,10 +27,14 @@ mentee-export preflight network._target_=torchvision.models.mobilenet_v3_small n
 def preflight(words: Sequence[str]) -> int:
     sys.argv[1:] = words
     trains: list[bool] = []
-    run_cli(
-        "preflight", PreflightSettings, check_preflight, lambda settings: trains.append(print_findings(settings)), USAGE
-    )
+    run_cli("preflight", PreflightSettings, check_look, lambda settings: trains.append(print_findings(settings)), USAGE)
     return 0 if all(trains) else 1
+
+
+def check_look(settings: PreflightSettings) -> None:
+    check_preflight(settings)
+    if settings.checkpoint is not None:
+        require_checkpoint_file(Path(settings.checkpoint))
 
 
 def print_findings(settings: Any) -> bool:

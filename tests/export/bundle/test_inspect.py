@@ -77,6 +77,15 @@ def test_help_and_mistakes_are_answered_without_torch_or_onnx(given: list[str], 
     assert code == 0 or len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("verb", ["make", "preflight"])
+def test_a_checkpoint_that_is_not_there_is_answered_without_torch(verb: str) -> None:
+    done = run(verb, "checkpoint=none", *(["bundle=b"] if verb == "make" else []), code=HEAVY)
+    assert done.returncode == 2
+    assert done.stdout.splitlines()[-1] == "['hydra']"
+    assert done.stderr.startswith("error: no mentee checkpoint at 'none'")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_inspect_prints_what_the_manifest_says(sealed_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = command("inspect", f"bundle={sealed_folder}", capsys=capsys)
     assert (code, err) == (0, "")
