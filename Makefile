@@ -1,9 +1,9 @@
-# `make demo` and `make test` make the environment first where it is missing, and work offline once it stands.
+# `make demo` and `make test` build .venv first where it is missing. Once it is built, both run offline.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint ruff mypy imports bench env clean
+.PHONY: demo test lint ruff mypy imports bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -31,9 +31,13 @@ bench: env
 
 env: .venv/.ready .venv/device/.ready .venv/web.ready
 
+# says at once, in one line, which Python versions work, and what to do about a .venv that does not
+check-python:
+	@sh .ci/check-python '$(PYTHON)' '$(origin PYTHON)'
+
 # torch and torchvision come from the index with plain pip, both the newest: a CPU-only torch does not fit its torchvision
-.venv/.ready: pyproject.toml constraints.txt device/python/pyproject.toml
-	$(PYTHON) -m venv .venv
+.venv/.ready: pyproject.toml constraints.txt device/python/pyproject.toml | check-python
+	test -e $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip $(PIP) torch torchvision
 	$(BIN)/python -m pip $(PIP) --editable '.[dev]'
 	$(BIN)/python -m pip $(PIP) --no-deps --editable ./device/python
@@ -41,7 +45,7 @@ env: .venv/.ready .venv/device/.ready .venv/web.ready
 
 # the phone's side: an environment in which torch and onnx cannot be imported, since they are not there
 .venv/device/.ready: .venv/.ready device/python/requirements.txt
-	$(PYTHON) -m venv .venv/device
+	$(BIN)/python -m venv .venv/device
 	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/python/requirements.txt --editable ./device/python
 	touch $@
 

@@ -1,7 +1,8 @@
-"""`python -m demo`: distil on scikit-learn's digits, export, learn on a device without torch, and print one table."""
+"""`python -m demo`: distil on 5,000 MNIST digits, export, learn on a device without torch, and print one table."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +11,33 @@ from rich.console import Console
 from mentor_mentee.errors import UserError
 
 
-def main() -> int:
+def main(overrides: Sequence[str] = ()) -> int:
+    """`overrides` are added to the demo's experiment, as on the command line of `python -m distill`."""
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--out", default="runs/demo", help="where the runs and the report go (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 1 (%(default)s)")
     parser.add_argument("--device-python", help="python of the device environment (default: the one `make env` made)")
     given = parser.parse_args()
     try:
-        return run(given)
+        return run(given, overrides)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept for the next run", file=sys.stderr)
+        print("stopped; what was finished is cached for the next run", file=sys.stderr)
         return 130
 
 
-def run(given: Any) -> int:
+def run(given: Any, overrides: Sequence[str]) -> int:
     from demo.device import device_python
 
     if given.seeds < 1:
         raise UserError(f"--seeds {given.seeds}; expected 1 or more")
     python = device_python(given.device_python)  # before anything that takes time
 
+    from demo.mentees import judged
     from demo.owner import meet
-    from demo.seed import judged, run_seed
+    from demo.seeds import run_seeds
     from demo.table import demo_table, write_demo_report
     from distill.machine import Machine
     from distill.mentors.find import find_mentor
@@ -45,18 +48,18 @@ def run(given: Any) -> int:
     from mentor_mentee.data.load import load_data
 
     out = Path(given.out)
-    # one thread: nets this small gain nothing from two, and the table is then the same on every run
-    machine = Machine(accelerator="cpu", threads=1)
+    machine = Machine(accelerator="cpu", threads=1)  # as the mentees': see demo.mentees
     configs: list[DistillConfig] = [
-        compose("distill", DistillConfig, ["experiment=digits_demo", f"seed={seed}", f"run_dir={out}"])
-        for seed in range(1, given.seeds + 1)
+        compose(
+            "distill", DistillConfig, ["experiment=mnist5k_demo", f"seed={n}", f"run_dir={out}/seed{n}", *overrides]
+        )
+        for n in range(1, given.seeds + 1)
     ]
     splits = load_data(configs[0].data, whole=True)
     classes = len(splits.classes)
     found = find_mentor(configs[0].mentor, splits, Path(configs[0].cache_dir), machine)
-    machine.console.print(found.origin, highlight=False)
     people = meet(splits.test, classes)
-    outcomes = [run_seed(config, found, people, out / f"seed{config.seed}", python, machine) for config in configs]
+    outcomes = run_seeds(configs, found, people, python, machine.console)
     mentor_accuracy = judged(found.network, found.view, people, classes)
     table = demo_table(outcomes, mentor_accuracy, parameter_count(found.network))
     schedule = make_schedule(configs[0])

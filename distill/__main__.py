@@ -8,13 +8,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from distill.check import check_distill, require_files
+from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.data.load import BUDGET_OPTIONS
+
+USAGE = """\
+mentee-distill SETTING=VALUE …      distils one mentee; also python -m distill
+mentee-distill -m seed=1,2,3 …      a sweep: a run for each combination, and one comparison of them all
+python -m distill.report.sweep FOLDER            compares the runs under a folder again
+python -m mentor.ensemble OUT FIRST SECOND …     puts several networks' weights into one file, for mentor=ensemble
+mentee-evaluate checkpoint=FILE …   scores finished mentees and compares them
+--help SETTING=FILE …               shows the options of what is chosen: --help data=mnist schedule=obedient
+"""
 
 
 def main() -> None:
-    run_cli("distill", DistillConfig, check, act)
+    run_cli("distill", DistillConfig, check, act, USAGE, {"data": BUDGET_OPTIONS, "probes": OPTIONS})
 
 
 def check(config: Any) -> None:

@@ -49,7 +49,7 @@ def require_weights(config: MentorConfig) -> None:
     if config.weights is None:
         return
     path = Path(config.weights).expanduser()
-    looks_named = path.name == config.weights and not path.suffix
+    looks_named = path.name == config.weights and path.suffix not in (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
     if not (looks_named and split_target(config.network, "mentor.network") == TORCHVISION):
         require_file(path)
 

@@ -1,4 +1,4 @@
-"""What `mentee-distill` does and prints."""
+"""Runs `mentee-distill`: distils, draws, prints."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""All that happens after the last step: the mentee and its mentor are tested, and the mentee is handed over to the export."""
+"""Tests the mentee and its mentor after the last step, and hands the mentee over to the export."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Where a run computes, and where it prints its progress."""
+"""The accelerator and threads of a run, and the console that it prints its progress on."""
 
 from dataclasses import dataclass, field
 

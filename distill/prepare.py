@@ -1,4 +1,4 @@
-"""All that happens before the first training step: data, mentee, mentor, probes, cached answers."""
+"""Prepares a run: data, mentee, mentor, probes, cached answers; everything before the first training step."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path

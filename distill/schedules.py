@@ -1,4 +1,4 @@
-"""How α, β, γ and the temperature run over the training: obedience as a curve.
+"""Curves of α, β, γ and the temperature over the training: obedience as a function of time.
 
 Position is the fraction of the run, 0 at the first step and 1 at the last, so a schedule does not change its meaning
 with the number of epochs. Each knob is piecewise linear between its points and flat outside them.
@@ -59,7 +59,7 @@ class Schedule:
                 raise UserError(f"{where}: a temperature must be above 0")
 
     def supervised(self) -> bool:
-        """Whether the mentor is ever listened to."""
+        """True if the mentor is ever listened to."""
         return any(value > 0 for _, value in (*self.beta, *self.gamma))
 
     def summary(self) -> str:
@@ -90,7 +90,7 @@ class Schedule:
         return found
 
     def at_step(self, step: int, steps: int) -> Knobs:
-        """Of `steps` in the run, the first is 0."""
+        """The knobs at a step; the first of `steps` is 0."""
         return self.at(step / max(1, steps - 1))
 
     def at(self, position: float) -> Knobs:
@@ -113,26 +113,46 @@ def piecewise(
     gamma: Sequence[Sequence[float]],
     temperature: Temperature,
 ) -> Schedule:
-    """The user's own curves, each a list of [fraction of the run, value]."""
+    """The user's own curves: linear between the points, flat outside them.
+
+    - `alpha`: weight of the labels, [[fraction of the run, value], …]
+    - `beta`: weight of the probes, likewise
+    - `gamma`: weight of the mentor's softmax, likewise
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
+    """
     curves = {name: curve(name, points) for name, points in (("alpha", alpha), ("beta", beta), ("gamma", gamma))}
     return Schedule(**curves, temperature=temperatures(temperature))
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:
+    """The same weights throughout.
+
+    - `alpha`: weight of the labels
+    - `beta`: weight of the probes
+    - `gamma`: weight of the mentor's softmax
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
+    """
     return Schedule(((0, alpha),), ((0, beta),), ((0, gamma),), temperatures(temperature))
 
 
 def obedient(representation: float, convergence: float, temperature: Temperature) -> Schedule:
     """First the mentor, then the labels: αη .005→.02 by R, →.015 by C; βη .04→.005 by C; γη .01→0 by R.
 
-    `representation` (R) and `convergence` (C) are fractions of the run, R ≤ C.
+    - `representation`: R, a fraction of the run
+    - `convergence`: C, a fraction of the run, R or more
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
     """
     r, c = ordered(representation, convergence)
     return effective(((0, 0.005), (r, 0.02), (c, 0.015)), ((0, 0.04), (c, 0.005)), ((0, 0.01), (r, 0)), temperature)
 
 
 def adamant(representation: float, convergence: float, temperature: Temperature) -> Schedule:
-    """Labels first, the mentor a hint: αη .04→.007 by R, then η (.01→.005 by C); βη .01→.002 by C; γη .005→0 by R."""
+    """Labels first, the mentor a hint: αη .04→.007 by R, then η (.01→.005 by C); βη .01→.002 by C; γη .005→0 by R.
+
+    - `representation`: R, a fraction of the run
+    - `convergence`: C, a fraction of the run, R or more
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
+    """
     r, c = ordered(representation, convergence)
     then = r + 1e-6  # the step from .007 to η
     alpha = ((0, 0.04), (r, 0.007), (then, 0.01 - 0.005 * r / c), (max(c, then), 0.005))
@@ -141,7 +161,10 @@ def adamant(representation: float, convergence: float, temperature: Temperature)
 
 
 def independent(representation: float) -> Schedule:
-    """No mentor: αη .005→.02 by R, β = γ = 0. The lone mentee under the paper's rates."""
+    """No mentor: αη .005→.02 by R, β = γ = 0. The lone mentee under the paper's rates.
+
+    - `representation`: R, a fraction of the run
+    """
     return effective(((0, 0.005), (representation, 0.02)), ((0, 0),), ((0, 0),), 1.0)
 
 
@@ -150,6 +173,10 @@ def gullible(stage: float, beta: float, temperature: Temperature) -> Schedule:
 
     arXiv 1604.08220 has a supervised stage follow without saying that the mentor stays. Here it goes, so that what the
     first stage is worth is seen by itself: against `alone`, which is the second one from random weights.
+
+    - `stage`: where the labels begin, a fraction of the run
+    - `beta`: weight of the probes before that
+    - `temperature`: of the softmax term that the history shows; it takes no part in the loss
     """
     at = border("stage", stage)
     return Schedule(stepped(at, 0, 1), stepped(at, beta, 0), ((0, 0),), temperatures(temperature))
@@ -161,6 +188,12 @@ def two_stage(hint: float, beta: float, gamma: float, gamma_end: float, temperat
 
     The softmax term of theirs, λ · H(mentor, mentee) at τ, has no factor T², so their λ is γ · T² here. Their stages have
     an optimiser each; here moments and the learning rate's curve go on across the border.
+
+    - `hint`: where the second stage begins, a fraction of the run
+    - `beta`: weight of the probes before that
+    - `gamma`: weight of the mentor's softmax where the second stage begins
+    - `gamma_end`: the same at the end of the run
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
     """
     at = border("hint", hint)
     return Schedule(

@@ -1,11 +1,12 @@
-"""The typed shape of a run's configuration. Imports no torch: a typo must be answered at once."""
+"""The typed shape of a run's configuration, a description to each setting. Imports no torch: a typo is answered at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from mentee.budget import Budget
 from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.settings import setting
 
 
 class Optimizer(Enum):
@@ -20,105 +21,108 @@ class LearningRateCurve(Enum):
 
 @dataclass
 class ViewConfig:
-    """How a network sees the one source image; what is null is taken from the data set (its training split's statistics)."""
+    """The way a network sees the one source image."""
 
-    size: int | None = None  # height and width
-    channels: int | None = None
-    mean: list[float] | None = None
-    std: list[float] | None = None
+    size: int | None = setting(None, "height and width, of signals the length; null: the data's")
+    channels: int | None = setting(None, "channels; null: the data's")
+    mean: list[float] | None = setting(None, "of each channel, subtracted; null: of the training split")
+    std: list[float] | None = setting(None, "of each channel, divided by; null: of the training split")
 
 
 @dataclass
 class FitConfig:
-    """One training. An epoch is `steps_per_epoch` steps, or where that is null one pass over the data."""
+    """One training."""
 
-    epochs: int = 20
-    steps_per_epoch: int | None = None
-    batch: int = 64
-    optimizer: Optimizer = Optimizer.adamw
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # sgd only
-    curve: LearningRateCurve = LearningRateCurve.cosine
-    warmup: float = 0.05  # fraction of the run over which the rate rises from 0
-    augment: Augmentation = field(default_factory=Augmentation)
-    labelled_share: float = 0.25  # of a batch, where the data has labelled and unlabelled samples
-    class_balance: bool = False  # every class equally often, however rare it is in the data
+    epochs: int = setting(20, "how many epochs; the run ends at the last step, whatever the validation says")
+    steps_per_epoch: int | None = setting(None, "steps in an epoch; null: one pass over the data")
+    batch: int = setting(64, "samples in a step")
+    optimizer: Optimizer = setting(Optimizer.adamw, "adamw or sgd")
+    learning_rate: float = setting(2e-3, "the highest, after the warm-up")
+    weight_decay: float = setting(0.01, "decoupled for adamw, added to the gradient for sgd")
+    momentum: float = setting(0.9, "of sgd")
+    curve: LearningRateCurve = setting(
+        LearningRateCurve.cosine, "learning rate after the warm-up: constant, or cosine down to 0"
+    )
+    warmup: float = setting(0.05, "fraction of the run over which the learning rate rises from 0")
+    augment: Augmentation = setting(Augmentation, "how samples are changed")
+    labelled_share: float = setting(
+        0.25, "labelled fraction of each batch, where the data has labelled and unlabelled samples"
+    )
+    class_balance: bool = setting(False, "draw every class equally often, however rare it is in the data")
 
 
 @dataclass
 class TransferConfig:
-    """Weights of other classes than the data's: a new head is trained, alone and then, where `all_epochs` is above 0, with
-    all the layers below it. What is not named here (batch, optimizer, …) is `mentor.fit`'s."""
+    """A new head under weights of other classes than the data's. What is not named here is `mentor.fit`'s."""
 
-    epochs: int = 0  # of the head alone; 0: no new head
-    learning_rate: float = 3e-3
-    all_epochs: int = 0
-    all_learning_rate: float = 1e-4
+    epochs: int = setting(0, "epochs of the new head alone; 0: no new head")
+    learning_rate: float = setting(3e-3, "of the new head alone")
+    all_epochs: int = setting(0, "epochs of all layers, after those of the head")
+    all_learning_rate: float = setting(1e-4, "of all layers")
 
 
 @dataclass
 class MentorConfig:
-    """`weights`: a state dict (safetensors or torch file), or for a torchvision network a name of its weights enum. Null
-    trains the network on the data's labels, once. What is trained here is cached under `cache_dir` by a hash of all that
-    went into it."""
-
-    network: dict[str, Any] = field(default_factory=dict)
-    weights: str | None = None
-    view: ViewConfig = field(default_factory=ViewConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-    transfer: TransferConfig = field(default_factory=TransferConfig)
-    seed: int = 0
-    # on the validation split; null: a tenth of the way from the most frequent class's share to 1
-    least_accuracy: float | None = None
+    network: dict[str, Any] = setting({}, "the network's recipe: _target_ and its options")
+    weights: str | None = setting(
+        None, "file of a state dict, or torchvision's name of one; null: trained on the data once, cached"
+    )
+    view: ViewConfig = setting(ViewConfig, "how the mentor sees an image")
+    fit: FitConfig = setting(FitConfig, "how a mentor is trained here")
+    transfer: TransferConfig = setting(TransferConfig, "a new head for other classes")
+    seed: int = setting(0, "of a mentor that is trained here")
+    least_accuracy: float | None = setting(
+        None,
+        "on the validation split, below it an error; null: a tenth of the way from the most frequent class's share to 1",
+    )
 
 
 @dataclass
 class MenteeConfig:
-    network: dict[str, Any] = field(default_factory=dict)
-    view: ViewConfig = field(default_factory=ViewConfig)
-    head: str | None = (
-        None  # module path of the layer whose input is the embedding; null: the linear layer that makes the logits
-    )
-    budget: Budget = field(default_factory=Budget)  # an open `width` is searched for, else the network measured
+    network: dict[str, Any] = setting({}, "the network's recipe: _target_ and its options")
+    view: ViewConfig = setting(ViewConfig, "how the mentee sees an image")
+    head: str | None = setting(None, "layer whose input is the embedding; null: the linear layer that makes the logits")
+    budget: Budget = setting(Budget, "limits within which the widest network is taken")
 
 
 @dataclass
 class LossConfig:
-    """Names as in objective/loss_spec.py."""
+    """Names as in `mentor_mentee.objective.loss_spec`."""
 
-    probe: str = "rmse"  # l1, l2, cosine, attention, similarity
-    softmax: str = "kl"  # prob_rmse, dkd, dist
-    standardise: bool = False  # softmax of the logits' z-scores
+    probe: str = setting("rmse", "distance at the probes (β): rmse, l1, l2, cosine, attention, similarity")
+    softmax: str = setting("kl", "distance of the softmax layers (γ): kl, prob_rmse, dkd, dist")
+    standardise: bool = setting(False, "take the softmax of each sample's standardised logits")
 
 
 @dataclass
 class DistillConfig:
-    mentor: MentorConfig = field(default_factory=MentorConfig)
-    mentee: MenteeConfig = field(default_factory=MenteeConfig)
-    data: dict[str, Any] = field(default_factory=dict)
-    probes: dict[str, Any] = field(default_factory=dict)  # distill.probe_options says what may stand here
-    schedule: dict[str, Any] = field(default_factory=dict)
-    loss: LossConfig = field(default_factory=LossConfig)
-    trainer: FitConfig = field(default_factory=FitConfig)
-    seed: int = 1
-    resume: bool = False  # go on from run_dir's last checkpoint
-    run_dir: str = "runs/distill"
-    cache_dir: str = ".cache"
-    cache_answers: bool | None = (
-        None  # compute mentor outputs once per view and cache them; null: where that saves work
+    mentor: MentorConfig = setting(MentorConfig, "the large network")
+    mentee: MenteeConfig = setting(MenteeConfig, "the small network")
+    data: dict[str, Any] = setting({}, "the data set's recipe: _target_, its options and the label budget")
+    probes: dict[str, Any] = setting({}, "pairs of layers to compare: <name>=[mentor layer, mentee layer]")
+    schedule: dict[str, Any] = setting({}, "how α, β, γ and the temperature run over the training")
+    loss: LossConfig = setting(LossConfig, "which distances are minimised")
+    trainer: FitConfig = setting(FitConfig, "how the mentee is trained")
+    seed: int = setting(1, "fixes the mentee's weights, its batches and its augmentation")
+    resume: bool = setting(False, "go on from the last epoch in run_dir")
+    run_dir: str = setting("runs/distill", "folder of the run's files; with -m the folder of all the sweep's runs")
+    cache_dir: str = setting(".cache", "folder of trained mentors and of mentor outputs")
+    cache_answers: bool | None = setting(
+        None, "compute mentor outputs once per augmented view and cache them; null: where that saves work and fits"
     )
-    answer_cache_mb: int = 2048  # memory for the answer cache
-    accelerator: str = "auto"
-    threads: int | None = None  # CPU threads; null leaves torch's choice
-    experiment: Any = None
+    answer_cache_mb: int = setting(2048, "megabytes of memory that cached mentor outputs may take")
+    accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
+    threads: int | None = setting(None, "CPU threads; null: torch's choice")
+    experiment: Any = setting(None, "a file of several settings at once")
 
 
 @dataclass
 class EvaluateConfig:
-    checkpoint: Any = "???"  # one path, or a list of them: mean ± std
-    against: Any = None  # the checkpoints to compare with, of the same seeds, data and steps
-    data: dict[str, Any] = field(default_factory=dict)  # empty: the data of the run
-    split: str = "test"
-    batch: int = 256
-    out: str | None = None  # folder of evaluation.json and .html; null: beside the checkpoint, or above them all
+    checkpoint: Any = setting("???", "the mentee.safetensors of a run, or [several, of, them]: mean ± std")
+    against: Any = setting(None, "those to compare with, of the same seeds, data and steps: paired differences")
+    data: dict[str, Any] = setting({}, "another data set's recipe; null: the data of the run")
+    split: str = setting("test", "train, val or test")
+    batch: int = setting(256, "samples at a time")
+    out: str | None = setting(
+        None, "folder of evaluation.json and .html; null: beside the checkpoint, or above them all"
+    )

@@ -1,66 +1,52 @@
-"""The exporter's command line, installed as `mentee-export`.
-
-mentee-export checkpoint=runs/…/mentee.safetensors bundle=bundles/mine [SETTING=VALUE …]
-mentee-export preflight …
-mentee-export inspect BUNDLE
-mentee-export verify BUNDLE
-mentee-export keygen PRIVATE PUBLIC
-"""
+"""The exporter's command line, installed as `mentee-export`: a verb, then SETTING=VALUE arguments."""
 
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
+VERBS = {  # name -> module of export.cli; the function there has the verb's name
+    "make": "make",
+    "preflight": "preflight",
+    "inspect": "bundles",
+    "verify": "bundles",
+    "keygen": "bundles",
+}
 HELP = """\
 mentee-export checkpoint=FILE bundle=FOLDER [SETTING=VALUE …]
-                                  makes a bundle of a run's mentee.safetensors; `mentee-export settings` lists the settings
-mentee-export preflight …         what of a model has no gradient on the device and what would be done, without exporting
-mentee-export inspect BUNDLE      prints what a bundle is (--json)
-mentee-export verify BUNDLE       checks every byte of a bundle, its signature (--key), and its parity with torch anew
-mentee-export keygen PRIVATE PUBLIC   makes the two files of an Ed25519 key: sign_key=PRIVATE, verify --key PUBLIC
-mentee-export COMMAND --help      says more
+                                              makes a bundle of a run's mentee.safetensors (the verb `make` may be left out)
+mentee-export settings                        prints the settings of `make`: name, default, what it does
+mentee-export preflight checkpoint=FILE       says what of a model has no gradient on the device, without exporting
+mentee-export inspect bundle=FOLDER           prints what a bundle is (json=true)
+mentee-export verify bundle=FOLDER            checks every byte, the signature (key=PEM), and the parity with torch anew
+mentee-export keygen private=FILE public=FILE
+                                              makes an Ed25519 key: sign_key=PRIVATE, then verify key=PUBLIC
+mentee-export VERB --help                     prints the verb's settings
 """
-COMMANDS = ("inspect", "verify", "keygen")
 
 
 def main() -> None:
-    sys.argv[1:] = [
-        argument.removeprefix("export.") for argument in sys.argv[1:]
-    ]  # export.trainable=head is trainable=head
-    command = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if command in ("-h", "--help"):
+    words = [word.removeprefix("export.") for word in sys.argv[1:]]  # export.trainable=head is trainable=head
+    verb = words[0] if words else "--help"
+    if verb in VERBS:
+        sys.exit(function(verb)(words[1:]))
+    if verb == "settings":
+        sys.exit(function("make")(["--help", *words[1:]]))
+    if verb in ("-h", "--help"):
         print(HELP, end="")
-    elif command == "preflight":
-        from export.cli.preflight import main as preflight
-
-        sys.exit(preflight(sys.argv[2:]))
-    elif command in COMMANDS:
-        from export.cli.bundles import main as read_bundle
-
-        sys.exit(read_bundle(sys.argv[1:]))
-    elif command == "settings":
-        sys.argv[1:] = ["--help", *sys.argv[2:]]
-        export()
-    elif "=" not in command and not command.startswith("-"):
+    elif "=" in verb or verb.startswith("-"):
+        sys.exit(function("make")(words))
+    else:
         from mentor_mentee.errors import did_you_mean
 
-        near = did_you_mean(command, ("preflight", "settings", *COMMANDS))
-        print(f"error: no command '{command}'{near} (see mentee-export --help)", file=sys.stderr)
+        near = did_you_mean(verb, (*VERBS, "settings"))
+        print(f"error: no verb '{verb}'{near} (see mentee-export --help)", file=sys.stderr)
         sys.exit(2)
-    else:
-        export()
 
 
-def export() -> None:
-    from export.schema import ExportSettings, check_export
-    from mentor_mentee.config.command_line import run_cli
-
-    run_cli("export", ExportSettings, check_export, act)
-
-
-def act(settings: Any) -> None:
-    from export.cli.export import run_command  # torch and onnx take seconds to import: only now
-
-    run_command(settings)
+def function(verb: str) -> Callable[[Sequence[str]], int]:
+    """Imported when it is called: torch, onnx and Hydra take seconds."""
+    found: Callable[[Sequence[str]], int] = getattr(import_module(f"export.cli.{VERBS[verb]}"), verb)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,53 +1,73 @@
-"""The typed shape of an export's configuration. Imports neither torch nor onnx: a typo must be answered at once."""
+"""The settings of an export and of a preflight. Imports neither torch nor onnx: a typo must be answered at once."""
 
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from export.graph.optimizer_spec import Optimizer, check_optimizer
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.recipe import check_recipe
+from mentor_mentee.settings import setting
+
+BATCH_NORM = ("frozen", "batch", "affine_only")
+DROPOUT = ("off", "on")
+REWRITE = ("auto", "off")
+REPLAY_RULES = ("random", "herding", "k_centre")
+TRAINABLE = "all, head, last:<n>, bias, norm, a glob on parameters' names, or a list of these"
+BATCH_NORM_HELP = (
+    "frozen: folded away; affine_only: statistics held, scale and shift train; batch: the batch's statistics"
+)
+REWRITE_HELP = "auto: operators without a gradient become exact equals that have one; off: an error names them"
 
 
 @dataclass
 class Loss:
     """The knobs that device learning starts with."""
 
-    alpha: float = 1.0
-    beta: float = 0.1
-    gamma: float = 1.0
-    temperature: float = 4.0
-
-
-BATCH_NORM = ("frozen", "batch", "affine_only")
-DROPOUT = ("off", "on")
-REWRITE = ("auto", "off")  # what has no gradient on the device: an exact equal instead, or an error
-
-
-REPLAY_RULES = ("random", "herding", "k_centre")  # how the samples of a class are chosen
+    alpha: float = setting(1.0, "weight of the labels' cross-entropy")
+    beta: float = setting(0.1, "weight of the probes' terms")
+    gamma: float = setting(1.0, "weight of the mentor's softmax")
+    temperature: float = setting(4.0, "temperature of both softmaxes")
 
 
 @dataclass
 class ExportSettings:
-    """`checkpoint`: the mentee.safetensors of a run. Packs are class-balanced, so many samples of each class."""
+    checkpoint: str = setting("???", "mentee.safetensors of a distillation run")
+    bundle: str = setting("???", "folder to make; <bundle>.zip is made beside it")
+    supervision_per_class: int = setting(20, "replay samples of each class, with the mentor's outputs")
+    golden_per_class: int = setting(20, "validation samples of each class that guard the mentee on the device")
+    loss: Loss = setting(Loss, "the knobs that device learning starts with")
+    optimizer: Optimizer = setting(Optimizer, "the device's optimizer")
+    overwrite: bool = setting(False, "replace a bundle of that name once the new one is whole")
+    replay_rule: str = setting("random", "how replay samples are chosen: random, herding or k_centre")
+    supervision_mb: float | None = setting(
+        None, "size of the replay pack in 10^6 bytes, instead of supervision_per_class"
+    )
+    nominal_checkpoint: bool = setting(False, "weights in parameters.bin, and a checkpoint without any")
+    int8: bool = setting(False, "adds inference.int8.onnx")
+    sign_key: str | None = setting(None, "PEM file of an Ed25519 private key that signs the bundle; see `keygen`")
+    batch_norm: str = setting("frozen", BATCH_NORM_HELP)
+    dropout: str = setting("off", "on: the network's own nn.Dropout, while it learns on the device")
+    rewrite: str = setting("auto", REWRITE_HELP)
+    trainable: Any = setting("all", f"what trains on the device: {TRAINABLE}")
+    classes: list[str] | None = setting(
+        None, "another list of class names: known ones keep their row of the head, others start a new one"
+    )
 
-    checkpoint: str = "???"
-    bundle: str = "???"
-    supervision_per_class: int = 20
-    golden_per_class: int = 20
-    loss: Loss = field(default_factory=Loss)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    overwrite: bool = False
-    replay_rule: str = "random"  # see REPLAY_RULES
-    supervision_mb: float | None = None  # 10^6 bytes; as many samples of each class as fit, instead of …_per_class
-    nominal_checkpoint: bool = False  # the weights in parameters.bin, a checkpoint without any
-    int8: bool = False  # adds inference.int8.onnx
-    sign_key: str | None = None  # file of an Ed25519 private key, PEM; see `python -m export keygen`
-    batch_norm: str = "frozen"  # see BATCH_NORM
-    dropout: str = "off"  # see DROPOUT
-    rewrite: str = "auto"  # see REWRITE
-    trainable: Any = "all"  # all, head, last:<n>, bias, norm or a glob on parameters' names; or a list of these
-    classes: list[str] | None = None  # another list of classes than the checkpoint's, in this order
+
+@dataclass
+class PreflightSettings:
+    """A run's `checkpoint`, or a bare `network` (`_target_` and its options) with the `shape` of one sample."""
+
+    checkpoint: str | None = setting(None, "mentee.safetensors of a run; or a bare network and its shape")
+    network: dict[str, Any] = setting({}, "network._target_=<package.callable>, and its options as network.<option>=…")
+    shape: list[int] | None = setting(None, "sizes of one sample of the network, as [channels,height,width]")
+    head: str | None = setting(None, "layer whose input is the embedding; null: the layer that puts out the logits")
+    batch_norm: str = setting("frozen", BATCH_NORM_HELP)
+    rewrite: str = setting("auto", REWRITE_HELP)
+    trainable: Any = setting("all", f"what would train on the device: {TRAINABLE}")
 
 
 def check_export(settings: ExportSettings) -> None:
@@ -55,14 +75,10 @@ def check_export(settings: ExportSettings) -> None:
     for name in ("supervision_per_class", "golden_per_class"):
         if getattr(settings, name) < 1:
             raise UserError(f"{name}={getattr(settings, name)}; expected 1 or more samples of each class")
-    for name, known in (("batch_norm", BATCH_NORM), ("dropout", DROPOUT), ("rewrite", REWRITE)):
-        if (value := getattr(settings, name)) not in known:
-            raise UserError(f"{name}={value}{did_you_mean(str(value), known)}; expected one of {', '.join(known)}")
-    if settings.replay_rule not in REPLAY_RULES:
-        raise UserError(
-            f"replay_rule={settings.replay_rule}{did_you_mean(settings.replay_rule, REPLAY_RULES)}; expected one of "
-            f"{', '.join(REPLAY_RULES)}"
-        )
+    require_one_of("batch_norm", settings.batch_norm, BATCH_NORM)
+    require_one_of("dropout", settings.dropout, DROPOUT)
+    require_one_of("rewrite", settings.rewrite, REWRITE)
+    require_one_of("replay_rule", settings.replay_rule, REPLAY_RULES)
     if settings.supervision_mb is not None and not 0 < settings.supervision_mb < math.inf:
         raise UserError(f"supervision_mb={settings.supervision_mb}; expected a number above 0, in 10^6 bytes, or null")
     require_trainable(settings.trainable)
@@ -71,6 +87,31 @@ def check_export(settings: ExportSettings) -> None:
         if not (math.isfinite(value) and value >= 0) or (name == "temperature" and value == 0):
             raise UserError(f"loss.{name}={value}; expected a finite number of at least 0, and a temperature above 0")
     check_optimizer(settings.optimizer)
+
+
+def check_preflight(settings: PreflightSettings) -> None:
+    """Raises `UserError` where neither or both are given, or for what cannot be meant."""
+    if (settings.checkpoint is None) == (not settings.network):
+        raise UserError(
+            "preflight looks at one model: give checkpoint=<run>/mentee.safetensors, or network._target_=<package.callable> "
+            "and shape=[channels,height,width]"
+        )
+    require_one_of("batch_norm", settings.batch_norm, BATCH_NORM)
+    require_one_of("rewrite", settings.rewrite, REWRITE)
+    require_trainable(settings.trainable)
+    if settings.checkpoint is not None:
+        for name in ("shape", "head"):
+            if getattr(settings, name) is not None:
+                raise UserError(f"{name}=… is for a bare network; a checkpoint says its own")
+        return
+    if settings.shape is None or not settings.shape or min(settings.shape) < 1:
+        raise UserError(f"shape={settings.shape}; expected the sizes of one sample, as in shape=[3,64,64]")
+    check_recipe(settings.network, "network")
+
+
+def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UserError(f"{name}={value}{did_you_mean(str(value), known)}; expected one of {', '.join(known)}")
 
 
 def require_classes(classes: list[str] | None) -> None:
@@ -87,10 +128,7 @@ def require_trainable(wanted: Any) -> None:
     """Raises `UserError` for what is no choice of parameters, whatever network it is meant for."""
     choices = wanted if isinstance(wanted, list) else [wanted]
     if not choices or not all(isinstance(choice, str) and choice for choice in choices):
-        raise UserError(
-            f"trainable={wanted}; expected all, head, last:<n>, bias, norm or a glob on the parameters' names, or a list of "
-            "these"
-        )
+        raise UserError(f"trainable={wanted}; expected {TRAINABLE}")
     for choice in choices:
         if choice.startswith("last") and not re.fullmatch(r"last:[1-9]\d*", choice) and not set(choice) & set("*?[."):
             raise UserError(

@@ -1,4 +1,4 @@
-"""What a network may cost, and where it has a knob, the largest value of it at which it costs no more.
+"""Limits of what a network may cost; where it has a knob, finds the knob's largest value within them.
 
 Without torch: a configuration is checked before torch is imported. `mentee.cost` measures.
 """
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import Recipe, signature_imported, signature_in_source, split_target
+from mentor_mentee.settings import setting
 
 PER_UNIT = 100  # points of the knob's grid between 0 and 1
 MOST = 16  # a budget that leaves room for more is a mistake, and its search would fill the memory
@@ -26,13 +27,15 @@ class Cost:
 
 @dataclass
 class Budget:
-    """Limits of a `Cost`; null is none. `activation_bytes` is of a training step on `batch` samples."""
+    """Limits of a `Cost`; null is none."""
 
-    parameters: int | None = None
-    macs: int | None = None
-    bytes: int | None = None
-    activation_bytes: int | None = None
-    batch: int = 8
+    parameters: int | None = setting(None, "most parameters")
+    macs: int | None = setting(None, "most multiply-accumulates of one sample's forward")
+    bytes: int | None = setting(None, "most bytes of the parameters in float32")
+    activation_bytes: int | None = setting(
+        None, "most bytes that a training step on `batch` samples keeps for its backward"
+    )
+    batch: int = setting(8, "samples in the training step of activation_bytes")
 
     def limits(self) -> dict[str, int]:
         return {name: limit for name, limit in asdict(self).items() if name != "batch" and limit is not None}
@@ -54,7 +57,7 @@ class Budget:
 
 
 def has_open_knob(recipe: Recipe, where: str, cost: Callable[[float], Cost]) -> bool:
-    """Whether the network takes a `width` and the recipe leaves it open. Where it takes **options, two widths are tried to
+    """True if the network takes a `width` and the recipe leaves it open. Where it takes **options, two widths are tried to
     know: torchvision's take any, and fail on most or pass them over."""
     if "width" in recipe:
         return False

@@ -1,4 +1,4 @@
-"""What distillation hands to export: one safetensors file with the mentee's weights and all it takes to build it again."""
+"""The file that distillation hands to export: safetensors with the mentee's weights and all it takes to build it again."""
 
 import json
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ class MenteeCheckpoint:
 
 
 def restored_probe(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Probe:
-    """Of what JSON made of a probe, and the file's tensors."""
+    """Restores a probe from what JSON made of it, and the file's tensors."""
     prefix = f"{ADAPTERS}{about['name']}/"
     constants = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     adapter: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Whether a mentee's checkpoint is there. Imports no torch, so that a wrong path is answered at once."""
+"""Checks that a mentee's checkpoint is there. Imports no torch, so that a wrong path is answered at once."""
 
 from pathlib import Path
 

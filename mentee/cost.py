@@ -1,4 +1,4 @@
-"""What a network costs, measured on one forward."""
+"""Measures what a network costs, on one forward."""
 
 from typing import Any
 

@@ -30,6 +30,13 @@ class PlainCNN(nn.Module):
 
     flatten=28, the height and width of the input, gives the head every place of the last map instead of its mean: better
     with few labels and things that are always in the middle.
+
+    - `widths`: channels of each block
+    - `batch_norm`: BatchNorm after each convolution; false: a bias instead
+    - `width`: factor on `widths`
+    - `pool`: after (a block ends before its pool) or before (the pool stands before BatchNorm)
+    - `flatten`: height and width of the input: the head sees every place of the last map; null: its mean
+    - `pools`: blocks with a pool, counted from 0; null: all but the last
     """
 
     def __init__(
@@ -83,6 +90,11 @@ class ResidualCNN(nn.Module):
     """A cheap stem (3×3 conv, 2×2 max pool, BatchNorm, ReLU), then stages of basic residual blocks (He et al., arXiv
     1512.03385), each but the first entered through a 2×2 max pool: no block runs at full resolution. Global average pooling
     and a linear head. Layers to probe: `stem`, `stages.<i>`.
+
+    - `widths`: channels of each stage
+    - `blocks`: residual blocks in each stage
+    - `batch_norm`: BatchNorm after each convolution; false: a bias instead
+    - `width`: factor on `widths`
     """
 
     def __init__(
@@ -132,6 +144,12 @@ class InvertedResidualCNN(nn.Module):
     1801.04381, section 3) for small images: the stem of `ResidualCNN`, one stage per width, each but the first entered by
     a depthwise convolution of stride 2, a 1×1 convolution to `expansion` × the last width, global average pooling and a
     linear head. Layers to probe: `stem`, `stages.<i>` (linear), `last` (after ReLU6).
+
+    - `widths`: channels of each stage
+    - `blocks`: inverted residuals in each stage
+    - `expansion`: factor on the channels inside a block
+    - `batch_norm`: BatchNorm after each convolution; false: a bias instead
+    - `width`: factor on `widths`
     """
 
     def __init__(
@@ -186,6 +204,12 @@ class SignalCNN(nn.Module):
     """`PlainCNN` with its pool before BatchNorm for signals of L values in C channels, [B, C, 1, L]: every kernel is
     (1, `kernel`) and every pool (1, 2), so only L shrinks. `stride` is the first convolution's, for long signals. Block i is
     `features.<i>`.
+
+    - `widths`: channels of each block
+    - `kernel`: length of every kernel, odd
+    - `stride`: of the first convolution
+    - `batch_norm`: BatchNorm after each convolution; false: a bias instead
+    - `width`: factor on `widths`
     """
 
     def __init__(

@@ -44,7 +44,7 @@ class AnswerCache:
         self.key = self._key() if folder is not None else ""
 
     def answer(self, index_B: Tensor, view_B: Tensor) -> Answers:
-        """By position in the source and number of the view; on the device of `index_B`."""
+        """Looks answers up by position in the source and number of the view; on the device of `index_B`."""
         row_B = self.row_of[index_B.cpu()]
         parts = []
         for view in torch.unique(view_B).tolist():
@@ -96,7 +96,7 @@ class AnswerCache:
         return None if self.folder is None else self.folder / f"{self.key}-{number}.safetensors"
 
     def _load(self, number: int) -> Answers | None:
-        """None for a file that is not there or is damaged: the mentor is then asked again."""
+        """Reads a view's answers; None for a file that is not there or is damaged: the mentor is then asked again."""
         path = self._path(number)
         try:
             content = load_file(path) if path is not None and path.is_file() else None
@@ -124,7 +124,7 @@ class AnswerCache:
 
 
 def answer_bytes(mentor: Mentor, split: Split, views: int) -> int:
-    """How many bytes `views` cached views of a split take, in float32."""
+    """Bytes that `views` cached views of a split take, in float32."""
     answers = mentor.answer(split.images[:1])
     numbers = answers.logits.numel() + sum(value.numel() for value in answers.activations.values())
     return 4 * numbers * len(split) * views

@@ -7,6 +7,7 @@ puts the members' weights into the one file that `mentor.weights` takes, in the 
 """
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from mentor_mentee.recipe import Recipe, build, completed
 
 
 class Ensemble(nn.Module):
-    """`members`: recipes of networks that see the same view and have the same classes. Puts out the mean of their logits;
-    layers to probe are the members' own (`members.0.<layer>`)."""
+    """Several networks that see the same view and have the same classes. Puts out the mean of their logits; layers to probe are
+    the members' own (`members.0.<layer>`).
+
+    - `members`: recipes of the networks, in the order of the file of their weights
+    """
 
     def __init__(self, members: Sequence[Recipe], num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -43,8 +47,8 @@ class Ensemble(nn.Module):
 
 
 def merge(files: Sequence[Path], out: Path) -> None:
-    """What wraps a member is taken off when they are loaded. Raises `UserError` for a file that cannot be read as
-    weights, or `out` that cannot be written."""
+    """Writes the members' weights into one file; prefixes of wrappers are taken off when it is loaded. Raises `UserError` for
+    a file that cannot be read as weights, or `out` that cannot be written."""
     state = {
         f"{MEMBERS}{number}.{key}": value.contiguous()
         for number, file in enumerate(files)
@@ -57,10 +61,12 @@ def merge(files: Sequence[Path], out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) < 3:
-        print("usage: python -m mentor.ensemble OUT.safetensors FIRST SECOND …", file=sys.stderr)
-        return 2
-    out, *files = map(Path, arguments)
+    parser = ArgumentParser("python -m mentor.ensemble", description="Puts several networks' weights into one file.")
+    parser.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to make, for mentor.weights")
+    parser.add_argument("first", metavar="FIRST", type=Path, help="weights: a safetensors file or a torch state dict")
+    parser.add_argument("more", metavar="SECOND", type=Path, nargs="+", help="in the order of mentor.network.members")
+    given = parser.parse_args(arguments)
+    out, files = given.out, [given.first, *given.more]
     try:
         merge(files, out)
     except UserError as error:

@@ -39,7 +39,7 @@ class Mentor:
 
     @property
     def batch(self) -> int:
-        """How many samples to ask about at once: 62 images of 299 px, whose activations take a gigabyte or so, at most 256."""
+        """Samples to ask about at once: 62 images of 299 px, whose activations take a gigabyte or so, at most 256."""
         return max(8, min(256, 2**24 // prod(self.view.shape)))
 
     def fingerprint(self) -> str:

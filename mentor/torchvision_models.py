@@ -17,8 +17,10 @@ AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 def classifier(name: str, num_classes: int = 1000, transform_input: bool = False) -> nn.Module:
     """`name` as in `torchvision.models.list_models(torchvision.models)`, with random weights.
 
-    `transform_input` is GoogLeNet's and Inception v3's: turns ImageNet's normalisation into the one their published
-    weights were trained under. Raises `UserError` for a name that torchvision lacks.
+    Raises `UserError` for a name that torchvision lacks.
+
+    - `name`: of a torchvision classifier, as resnet50
+    - `transform_input`: GoogLeNet and Inception v3: turn ImageNet's normalisation into that of their published weights
     """
     require_known(name)
     options: dict[str, Any] = {"num_classes": num_classes}
@@ -66,8 +68,8 @@ def published(name: str, weights: WeightsEnum) -> dict[str, torch.Tensor]:
 
 
 def own_view(weights: WeightsEnum) -> View:
-    """What these weights were published with: normalisation and input size. Unlike torchvision's `transforms()` it shows the
-    whole image, nothing is cropped away at the edges."""
+    """The view that these weights were published with: normalisation and input size. Unlike torchvision's `transforms()` it
+    shows the whole image, nothing is cropped away at the edges."""
     transforms = weights.transforms()
     size = int(transforms.crop_size[0])
     return View((3, size, size), tuple(transforms.mean), tuple(transforms.std))

@@ -1,4 +1,4 @@
-"""Whether a file of weights is there, and which one it is. Imports no torch, so that a wrong path is answered at once."""
+"""Checks that a file of weights is there, and hashes it. Imports no torch, so that a wrong path is answered at once."""
 
 import hashlib
 from pathlib import Path

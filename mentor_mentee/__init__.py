@@ -1,1 +1,1 @@
-"""What the packages share: data, objective, pairing of layers, recipes, configuration, errors."""
+"""Shared by all packages: data, objective, pairing of layers, recipes, configuration, errors."""

@@ -91,7 +91,7 @@ def sources_of(node: Any, where: str) -> list[str]:
 
 
 def source_of(target: Any) -> str:
-    """Of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    """The source of the module that it comes from; where that has none, as a notebook, of its own functions."""
     module = inspect.getmodule(target)
     try:
         return inspect.getsource(module) if module is not None else ""
@@ -127,8 +127,21 @@ class Signature(NamedTuple):
     switches: set[str]  # those that are true or false by default
 
 
+class Definition(NamedTuple):
+    """A target as its source shows it."""
+
+    about: str  # its docstring
+    call: ast.FunctionDef | None  # None where a class inherits what it is called with
+    skip: int  # 1 where the first parameter is `self`
+
+
 def signature_in_source(module: str, name: str) -> Signature | None:
-    """None where the source does not show it."""
+    """The signature as the source shows it, or None."""
+    found = definition(module, name)
+    return None if found is None or found.call is None else parameters(found.call, found.skip)
+
+
+def definition(module: str, name: str) -> Definition | None:
     source = source_file(module)
     if source is None:
         return None
@@ -139,9 +152,9 @@ def signature_in_source(module: str, name: str) -> Signature | None:
     for node in reversed(tree.body):  # the last definition of a name is the one that counts
         if isinstance(node, ast.ClassDef) and node.name == name:
             methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-            return parameters(methods[0], skip=1) if methods else None
+            return Definition(ast.get_docstring(node) or "", methods[0] if methods else None, skip=1)
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            return parameters(node, skip=0)
+            return Definition(ast.get_docstring(node) or "", node, skip=0)
     return None
 
 

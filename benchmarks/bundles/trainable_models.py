@@ -20,10 +20,11 @@ from torch import nn
 from torchvision import models
 
 from export.graph.artifacts import silenced, write_artifacts
-from export.graph.training_graph import TrainingGraph, cut_inference, input_ports, output_ports, tidied, traced
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, cut_inference, tidied, traced
 from export.network.checks import require_exportable
 from export.network.fold import freeze_batch_norm
-from export.parity.backends import Runtime, Twin
+from export.parity.backends import Backend, Reference
 from export.parity.feeds import Samples, draw
 from export.parity.gradient_check import differences
 from export.rewrites.rewrite import PREFIX, Finding, require_differentiable, rewrite
@@ -83,18 +84,18 @@ def judge(network: nn.Module, shape: Sequence[int], head: str | None = None, bat
         write_artifacts(model, names, ExportSettings().optimizer, folder)
         onnx.checker.check_model(cut_inference(model))
         seconds = time.perf_counter() - start
-        feed = draw(Samples(x, torch.randn(8, classes, generator=random), []), ["mixed"], batch)[0]
-        exact, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
+        feed = draw(Samples(x, torch.randn(8, classes, generator=random), {}), ["mixed"], batch)[0]
+        exact, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
         exact.backward(feed)
         single.backward(feed)
-        runtime(feed, learning=True)
+        backend(feed, learning=True)
         expected = exact.take_gradients()
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         return Judged(
             sum(parameter.numel() for parameter in network.parameters()),
             findings,
-            differences(runtime.gradients(exact.parameters), expected),
+            differences(backend.gradients(exact.parameters), expected),
             differences(rough, expected),
             seconds,
             sum(sizes.values()),

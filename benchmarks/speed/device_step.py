@@ -93,12 +93,12 @@ class TorchMentee:
         terms = mentee_loss(
             outputs.logits,
             outputs.activations,
-            feeds["labels"],
-            feeds["labelled"],
-            feeds["mentor_logits"],
-            {name: feeds[f"mentor_{name}"] for name in outputs.activations},
-            feeds["supervised"],
-            *(feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")),
+            labels_B=feeds["labels"],
+            labelled_B=feeds["labelled"],
+            mentor_logits_BK=feeds["mentor_logits"],
+            mentor_activations={name: feeds[f"mentor_{name}"] for name in outputs.activations},
+            supervised_B=feeds["supervised"],
+            **{knob: feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")},
             spec=self.loss,
         )
         self.optimizer.zero_grad()

@@ -36,9 +36,10 @@ from torchvision import models
 from benchmarks.speed.device_step import TorchMentee, machine
 from export.graph import artifacts
 from export.graph.optimizer_spec import Optimizer
-from export.graph.training_graph import DEFAULT, Port, TrainingGraph, export_graph, input_ports, output_ports
+from export.graph.ports import DEFAULT, Port, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, export_graph
 from export.network.fold import freeze_batch_norm
-from export.parity.feeds import Feed, Samples, as_numpy, draw
+from export.parity.feeds import Feed, Samples, draw
 from mentee.networks import InvertedResidualCNN, PlainCNN, ResidualCNN, SignalCNN
 from mentor_mentee.objective.probes import ProbedMentee
 from mentor_mentee.objective.taps import find_head
@@ -66,7 +67,7 @@ class Exported:
         make, self.shape = NETWORKS[name]
         torch.manual_seed(0)
         self.network = freeze_batch_norm(make())
-        self.samples = Samples(torch.randn(64, *self.shape), torch.randn(64, CLASSES), [])
+        self.samples = Samples(torch.randn(64, *self.shape), torch.randn(64, CLASSES), {})
         self.head = find_head(self.network, self.samples.input[:2])
         student = self.student()
         with torch.no_grad():
@@ -112,7 +113,7 @@ class RuntimeStep:
             self.optimizer: Any = RuntimeOptimizer(str(folder / "optimizer_model.onnx"), self.module)
         self.optimizer.set_learning_rate(1e-3)  # times the graph's rate_scale
         self.module.train()
-        self.feeds = [as_numpy(feed) for feed in feeds]
+        self.feeds = [[value.numpy() for value in feed.flat()] for feed in feeds]
 
     def __call__(self, number: int) -> float:
         loss, *_ = self.module(*self.feeds[number % len(self.feeds)])
@@ -131,7 +132,7 @@ def torch_step(exported: Exported, feeds: list[Feed], layout: torch.memory_forma
             "weight_decay": OPTIMIZER.weight_decay,
         }
     )
-    named = [{port.name: value for port, value in zip(exported.inputs, feed, strict=True)} for feed in feeds]
+    named = [feed.named() for feed in feeds]
     for feed in named:
         feed["input"] = feed["input"].contiguous(memory_format=layout)
     return lambda number: mentee.step(named[number % len(named)])

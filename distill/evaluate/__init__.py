@@ -1,1 +1,1 @@
-"""How good finished mentees are on a split: scores, the `mentee-evaluate` command, its tables."""
+"""Evaluates finished mentees on a split: scores, the `mentee-evaluate` command, its tables."""

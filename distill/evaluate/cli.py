@@ -5,10 +5,16 @@ from typing import Any
 from distill.evaluate.check import check_evaluation
 from distill.schema import EvaluateConfig
 from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.data.load import BUDGET_OPTIONS
+
+USAGE = """\
+mentee-evaluate checkpoint=FILE                     scores a finished mentee, and its mentor, on a split
+mentee-evaluate checkpoint=[FILE,…] against=[FILE,…]   means over seeds, and differences paired by seed
+"""
 
 
 def main() -> None:
-    run_cli("evaluate", EvaluateConfig, check_evaluation, act)
+    run_cli("evaluate", EvaluateConfig, check_evaluation, act, USAGE, {"data": BUDGET_OPTIONS})
 
 
 def act(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""How well a network does on a split. Axes: N samples, K classes."""
+"""Evaluates a network on a split. Axes: N samples, K classes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -70,7 +70,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an evaluation found out; nothing of it is printed or written yet."""
+    """The results of an evaluation, not printed or written yet."""
 
     splits: Splits
     split: str
@@ -101,7 +101,7 @@ def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None)
 
 
 def probes_for(checkpoint: MenteeCheckpoint, others: Iterable[MenteeCheckpoint]) -> Sequence[Probe]:
-    """Its own; a lone mentee has none, and is compared at the layers of another of its network and mentor."""
+    """The checkpoint's own probes; a lone mentee has none and takes those of another with its network and mentor."""
     alike = (other for other in others if (other.recipe, other.mentor) == (checkpoint.recipe, checkpoint.mentor))
     return checkpoint.probes or next((other.probes for other in alike if other.probes), ())
 

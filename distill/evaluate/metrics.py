@@ -1,4 +1,4 @@
-"""What is measured of a classifier's answers. Axes: N samples, K classes.
+"""Measures a classifier's answers. Axes: N samples, K classes.
 
 Logits are float [N, K], labels int64 [N], each a class index (leave out what has no label). All is computed in float64;
 of no samples at all every mean is NaN.

@@ -1,1 +1,1 @@
-"""Where a run's mentor comes from, how it is trained, and which of its layers are compared."""
+"""Finds or trains a run's mentor, and chooses which of its layers are compared."""

@@ -1,4 +1,4 @@
-"""Where a run's mentor comes from: a file of weights, torchvision's, or a training on the data that is kept by what went
+"""Finds a run's mentor: a file of weights, torchvision's, or a training on the data that is cached by what went
 into it."""
 
 import hashlib
@@ -89,7 +89,7 @@ def find_mentor(
             if before_training is not None:
                 before_training(network, view)
             origin = make_mentor(network, recipe, view, config, named, splits, machine)
-            keep(network, weights)
+            cache_weights(network, weights)
     accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
     return FoundMentor(network, recipe, view, weights, accuracy, origin)
 
@@ -145,19 +145,19 @@ def under_new_head(recipe: Recipe, splits: Splits, view: View) -> dict[str, Any]
     }
 
 
-def loaded(network: nn.Module, kept: Path) -> bool:
+def loaded(network: nn.Module, cached: Path) -> bool:
     """False for a file that is not there or is damaged: the mentor is then made again."""
     try:
-        load_weights(network, kept)
+        load_weights(network, cached)
     except UserError:
         return False
     return True
 
 
 def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
-    """Of the recipe, the training data, the seed, torch, the source of the network's module and the weights it starts from.
+    """A hash of recipe, training data, seed, torch, the source of the network's module and the weights it starts from.
 
-    Not of what is asked of the trained mentor: setting `least_accuracy` after it failed must not train it again.
+    What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.
     """
     source = "".join(sources_of(config.network, "mentor.network"))
     settings = asdict(replace(config, least_accuracy=None))
@@ -170,7 +170,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
 
 
-def keep(network: nn.Module, path: Path) -> None:
+def cache_weights(network: nn.Module, path: Path) -> None:
     require_finite_weights(network, "the mentor", "mentor.fit")
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Which layers a run compares: those named by hand, those found in the nets, or both."""
+"""Chooses the layers that a run compares: those named by hand, those found in the nets, or both."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def try_probes(
 
 
 def all_pairs(options: ProbeOptions, matches: Sequence[Match]) -> dict[str, dict[str, Any]]:
-    """Those found and those by hand, which replace one of their name."""
+    """Joins the pairs found with those by hand, which replace one of their name."""
     found = {
         match.name: Pairing(match.mentor.path, match.mentee.path, options.adapter, options.normalise)
         for match in matches
@@ -105,7 +105,7 @@ def all_pairs(options: ProbeOptions, matches: Sequence[Match]) -> dict[str, dict
 
 
 def some_images(train: Split, count: int) -> torch.Tensor:
-    """The same ones at each run, evenly spread over the split: a split may be sorted by class."""
+    """Picks the same ones at each run, evenly spread over the split: a split may be sorted by class."""
     count = min(count, len(train))
     return train.images[torch.arange(count) * len(train) // count][
         torch.randperm(count, generator=torch.Generator().manual_seed(0))

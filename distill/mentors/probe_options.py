@@ -7,7 +7,14 @@ from typing import Any
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.objective.probe_spec import Pairing, parse_probes, require_adapter, require_switch
 
-OPTIONS = ("_auto_", "_adapter_", "_normalise_")
+OPTIONS: dict[str, tuple[Any, str]] = {  # default, description
+    "_auto_": (
+        False,
+        "find pairs: true, the last layer of each resolution; measured, by how alike they see images; false",
+    ),
+    "_adapter_": ("auto", "of probes that name none: auto, identity, slice, select, regressor, pca, energy, whole"),
+    "_normalise_": (False, "compare in units of the mentor's own mean and std of each channel"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,7 @@ def read_probes(group: Mapping[str, Any]) -> ProbeOptions:
     for name in group:
         if name.startswith("_") and name not in OPTIONS and (name.endswith("_") or did_you_mean(name, OPTIONS)):
             raise UserError(f"probes has no option '{name}'{did_you_mean(name, OPTIONS)}; it has {', '.join(OPTIONS)}")
-    search, adapter, normalise = (
-        group.get("_auto_", False),
-        group.get("_adapter_", "auto"),
-        group.get("_normalise_", False),
-    )
+    search, adapter, normalise = (group.get(name, default) for name, (default, _) in OPTIONS.items())
     if not isinstance(search, bool) and search != "measured":
         raise UserError(
             f"probes._auto_={search}{did_you_mean(str(search), ('measured', 'true', 'false'))}; expected true, false or measured"

@@ -1,4 +1,4 @@
-"""How a mentor is trained here: all of it on the data's labels, or a new head under weights of other classes."""
+"""Trains a mentor: all of it on the data's labels, or a new head under weights of other classes."""
 
 import warnings
 from dataclasses import replace

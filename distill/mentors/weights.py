@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # importing torchvision takes a second, and few runs need it
 
 
 def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
-    """None where the weights are a file's, or none are given. Raises `UserError` for a name that torchvision lacks."""
+    """Finds the weights in torchvision; None for a file, or where none are given. Raises `UserError` for a name that it lacks."""
     if config.weights is None or Path(config.weights).is_file() or split_target(config.network, "") != TORCHVISION:
         return None
     from mentor.torchvision_models import find_weights
@@ -29,7 +29,7 @@ def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
 
 
 def as_published(config: MentorConfig, weights: "WeightsEnum") -> MentorConfig:
-    """What the user leaves open of the view and the network is as it was when these weights were published."""
+    """Fills in what the user leaves open of the view and the network, as it was when these weights were published."""
     from mentor.torchvision_models import AUXILIARY, own_view
 
     own, view = own_view(weights), config.view
@@ -67,7 +67,7 @@ def load_given(network: nn.Module, weights: Path, view: View, splits: Splits) ->
 
 
 def class_count(network: nn.Module, state: dict[str, Tensor], example: Tensor) -> int | None:
-    """How many classes the head in a state dict is for; None where more than the head differs, or no linear layer is the
+    """Counts the classes that the head in a state dict is for; None where more than the head differs, or no linear layer is the
     head."""
     try:
         head = find_head(network, example)

@@ -1,4 +1,4 @@
-"""What Hydra calls around a sweep's runs. Imports no torch: Hydra makes it for `--help` as well."""
+"""A callback that Hydra calls around a sweep's runs. Imports no torch: Hydra makes it for `--help` as well."""
 
 import sys
 import traceback

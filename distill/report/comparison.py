@@ -5,8 +5,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
 from distill.report.record import RunRecord
 from mentor_mentee.errors import UserError
 
@@ -46,6 +44,8 @@ class Difference:
         spread = Spread.of([value - control for value, control in zip(values, controls, strict=True)])
         if spread.std is None:
             return cls(spread.mean, None, None, None, spread.n)
+        from scipy.special import stdtrit  # only where runs are compared
+
         half = float(stdtrit(spread.n - 1, (1 + CONFIDENCE) / 2)) * spread.std / math.sqrt(spread.n)
         return cls(spread.mean, spread.std, spread.mean - half, spread.mean + half, spread.n)
 
@@ -59,7 +59,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Unit:
-    """How a score is written."""
+    """The way a score is written."""
 
     title: str
     scale: float = 100
@@ -137,12 +137,12 @@ def require_pair(run: Scored, control: Scored) -> None:
 
 
 def spreads(runs: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    """Of each score that all runs have."""
+    """Mean and spread of each score that all runs have."""
     return {name: Spread.of([run[name] for run in runs]) for name in common(runs)}
 
 
 def differences(pairs: Sequence[tuple[Scored, Scored]]) -> dict[str, Difference]:
-    """Of each score that all runs have: run − control."""
+    """Differences (run − control) of each score that all runs have."""
     names = common([run.scores for pair in pairs for run in pair])
     return {
         name: Difference.of([run.scores[name] for run, _ in pairs], [control.scores[name] for _, control in pairs])

@@ -1,4 +1,4 @@
-"""What a finished run says of itself beside its checkpoint: enough to average over seeds and to find its pair."""
+"""The record of a finished run beside its checkpoint: enough to average over seeds and to find its pair."""
 
 import json
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ makes it anew of what finished under FOLDER: after a sweep that was killed, or o
 """
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,11 +17,11 @@ import yaml  # type: ignore[import-untyped]
 from rich.console import Console
 
 from distill.report.comparison import Difference, Scored, Spread, Unit, differences, pairs_by_seed, spreads, unit_of
-from distill.report.figures import draw_comparison
 from distill.report.page import Picture, Table, shown, write_report
 from distill.report.record import RunRecord
 from distill.run_folder import RECORD
 from mentor_mentee.config.command_line import FAILED
+from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_json
 
@@ -76,6 +77,8 @@ def compare_sweep(folder: Path, jobs: Collection[Path] = ()) -> None:
     table = comparison_table(runs, arms, gains)
     table.print(Console(width=None if sys.stdout.isatty() else 140))
     write_json(folder / "comparison.json", as_json(runs, arms, gains))
+    from distill.report.figures import draw_comparison  # matplotlib and torch: only where something is drawn
+
     draw_comparison(
         {arm.label: [run.scores["accuracy"] for run in arm.runs] for arm in arms},
         {label: gain.found["accuracy"] for label, gain in gains.items() if gain.found},
@@ -102,7 +105,8 @@ def read_sweep(folder: Path) -> list[SweptRun]:
 
 def parsed(overrides: Sequence[str]) -> dict[str, str]:
     """`["++data.val=100", "seed=1"]` -> {"data.val": "100", "seed": "1"}."""
-    return {key.lstrip("+"): value for key, _, value in (override.partition("=") for override in overrides)}
+    pairs = (with_new_name(override).partition("=") for override in overrides)
+    return {key.lstrip("+"): value for key, _, value in pairs}
 
 
 def arms_of(runs: Sequence[SweptRun]) -> list[Arm]:
@@ -143,7 +147,7 @@ def settings_of(run: SweptRun) -> dict[str, str]:
 
 
 def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
-    """Over the lone mentee whose settings are the arm's but for the mentor; of several the one that shares most of them."""
+    """The gain over the lone mentee with the arm's settings, the mentor's apart; of several the one that shares most of them."""
     controls = [
         other for other in arms if other.lone and reaching_lone(other.overrides) == reaching_lone(arm.overrides)
     ]
@@ -236,10 +240,9 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m distill.report.sweep FOLDER        compares all runs under it", file=sys.stderr)
-        return 2
-    folder = Path(arguments[0])
+    parser = ArgumentParser("python -m distill.report.sweep", description="Compares all finished runs under a folder.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep, or of single runs side by side")
+    folder: Path = parser.parse_args(arguments).folder
     try:
         runs = read_sweep(folder)
         if not any(run.record is not None for run in runs):

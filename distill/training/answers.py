@@ -1,4 +1,4 @@
-"""Whether a run asks its mentor anew at each step or caches the answers."""
+"""Decides whether a run asks its mentor anew at each step or caches the answers."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mentor_mentee.errors import UserError
 
 
 def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine: Machine) -> dict[str, AnswerCache]:
-    """By "train" and "val", the caches that the run uses. `cache_answers` null caches a split where that asks the mentor no
+    """The caches that the run uses, by "train" and "val". `cache_answers` null caches a split where that asks the mentor no
     more often than the steps would, and it fits `answer_cache_mb`. A function of the configuration alone, so a resumed run
     decides as before.
 

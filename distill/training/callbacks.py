@@ -1,4 +1,4 @@
-"""What a run keeps as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
+"""Records a run as it goes: its history, a checkpoint that survives being killed, and a line for the person waiting."""
 
 import statistics
 import time

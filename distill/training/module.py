@@ -65,11 +65,11 @@ class Distillation(pl.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
 
     def knobs(self) -> Knobs:
-        """Of the step to come."""
+        """The knobs of the next step."""
         return self.schedule.at_step(self.global_step, self.total_steps())
 
     def last_knobs(self) -> Knobs:
-        """Of the step just made. An epoch's row and its validation are under its knobs, not under those of a next stage."""
+        """The knobs of the last step. An epoch's row and its validation are under its knobs, not under those of a next stage."""
         return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
 
     def total_steps(self) -> int:
@@ -108,15 +108,15 @@ class Distillation(pl.LightningModule):
         terms = mentee_loss(
             outputs.logits,
             outputs.activations,
-            batch.label_B,
-            (batch.label_B >= 0).to(samples.dtype),
-            answers.logits,
-            answers.activations,
-            samples * float(supervised),
-            alpha,
-            beta,
-            gamma,
-            temperature,
+            labels_B=batch.label_B,
+            labelled_B=(batch.label_B >= 0).to(samples.dtype),
+            mentor_logits_BK=answers.logits,
+            mentor_activations=answers.activations,
+            supervised_B=samples * float(supervised),
+            alpha=alpha,
+            beta=beta,
+            gamma=gamma,
+            temperature=temperature,
             spec=self.loss,
         )
         return terms, outputs

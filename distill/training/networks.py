@@ -25,7 +25,7 @@ class NewMentee:
 
 
 def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMentee:
-    """Its weights are drawn from torch's global random state. Prints what it costs where it has a budget."""
+    """Draws weights from torch's global random state. Prints what the network costs where it has a budget."""
     where = "mentee.network"
     view = view_for(config.view, splits)
     recipe, cost = widest_within(complete(config.network, where, splits, view), config.budget, view.shape, where)
@@ -40,7 +40,7 @@ def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMen
 
 
 def view_for(config: ViewConfig, splits: Splits) -> View:
-    """What the configuration leaves open comes from the data: its size, its channels, its training split's statistics.
+    """Takes what the configuration leaves open from the data: its size, its channels, its training split's statistics.
 
     `size` of signals, which have height 1, is their length.
     """

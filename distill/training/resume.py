@@ -1,4 +1,4 @@
-"""Whether a checkpoint of Lightning's may go on under the settings of today."""
+"""Checks that a Lightning checkpoint may go on under today's settings."""
 
 from dataclasses import asdict
 from pathlib import Path

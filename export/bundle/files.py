@@ -48,7 +48,7 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
 
 
 def leftovers(path: Path, process: int) -> tuple[Path, Path, Path]:
-    """Where `process` makes the new folder, keeps the older one, and makes the zip: dotted names beside `path`."""
+    """Dotted names beside `path` under which `process` makes the new folder, sets the older one aside, and makes the zip."""
     place = [path.with_name(f".{path.name}.{process}.{end}") for end in ("partial", "old", "zip")]
     return place[0], place[1], place[2]
 
@@ -98,8 +98,9 @@ def is_zip_of(zipped: Path, folder: Path) -> bool:
         return False
 
 
-def write_json(path: Path, content: Any) -> None:
-    path.write_bytes((json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+def as_json(content: Any) -> str:
+    """Strict JSON, which every client parses: a NaN raises."""
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def file_table(folder: Path) -> dict[str, dict[str, Any]]:
@@ -110,7 +111,7 @@ def file_table(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def zip_folder(folder: Path, path: Path) -> None:
-    """The same folder gives the same bytes: sorted names, one date, no compression (weights do not compress)."""
+    """Writes a zip whose bytes depend on the folder alone: sorted names, one date, no compression (weights do not compress)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             entry = zipfile.ZipInfo(file.relative_to(folder).as_posix(), (1980, 1, 1, 0, 0, 0))

@@ -11,7 +11,7 @@ WIDTH = 12
 
 
 def inspected(path: Path) -> dict[str, Any]:
-    """The manifest, `parity` and `signed`, as `--json` prints them. Raises `UserError` for what is no whole bundle."""
+    """The manifest, `parity` and `signed`, as `json=true` prints them. Raises `UserError` for what is no whole bundle."""
     with opened(path) as (folder, manifest):
         parity = json.loads((folder / "parity.json").read_bytes()) if "parity.json" in manifest["files"] else {}
         return {**manifest, "parity": parity, "signed": (folder / SIGNATURE).is_file()}
@@ -22,15 +22,13 @@ def shown(path: Path, about: dict[str, Any]) -> str:
     total = sum(entry["bytes"] for entry in about["files"].values())
     lines = [f"bundle      {path}  {about['format']}, {total:,} bytes", f"id          {about['id']}"]
     for name, texts in sections(about):
-        lines += [
-            f"{name if first else '':{WIDTH}}{text}" for first, text in zip([True, *[False] * 99], texts, strict=False)
-        ]
+        lines += [f"{'' if number else name:{WIDTH}}{text}" for number, text in enumerate(texts)]
     return "\n".join(lines)
 
 
 def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     view, classes, loss = about["preprocessing"], about["classes"], about["loss"]
-    yield "signed", [f"yes, {SIGNATURE}; `verify --key` tells by whom" if about["signed"] else "no"]
+    yield "signed", [f"yes, {SIGNATURE}; `verify key=…` tells by whom" if about["signed"] else "no"]
     yield "classes", [f"{len(classes)}: {', '.join(classes[:12])}{' …' if len(classes) > 12 else ''}"]
     if "class_changes" in about:
         yield "", [", ".join(f"{len(names)} {kind}" for kind, names in about["class_changes"].items())]

@@ -1,7 +1,6 @@
 """manifest.json as docs/bundle.md describes it."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -11,8 +10,10 @@ from typing import Any
 import onnx
 import torch
 
+from export.bundle.files import as_json
 from export.bundle.prepare import Prepared
-from export.graph.training_graph import IR_VERSION, OPSET, Port
+from export.graph.ports import Port
+from export.graph.training_graph import IR_VERSION, OPSET
 from export.network.batch_norm import running_statistics, smallest_map
 from export.schema import ExportSettings
 
@@ -21,7 +22,7 @@ NO_ID = "0" * 64
 
 
 def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict[str, Any]:
-    """All of the manifest but `id`, `files` and `base`, which depend on what lies in `folder` in the end."""
+    """The manifest but for `id`, `files` and `base`, which depend on what lies in `folder` in the end."""
     checkpoint, network = prepared.checkpoint, prepared.network
     training = {"inputs": ports_json(prepared.inputs), "outputs": ports_json(prepared.outputs)}
     parameters = list(network.parameters())
@@ -81,13 +82,13 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
 
 
 def settings_json(settings: ExportSettings) -> dict[str, Any]:
-    """What the same checkpoint has to be exported with for the same bundle; no path of the maker's, no key."""
+    """Settings that make the same bundle of the same checkpoint; no path of the maker's, no key."""
     elsewhere = ("checkpoint", "bundle", "overwrite", "sign_key")
     return {name: value for name, value in asdict(settings).items() if name not in elsewhere}
 
 
 def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]:
-    """What was chosen about BatchNorm, Dropout and classes; without the optional keys where there is nothing to say."""
+    """Choices about BatchNorm, Dropout and classes; without the optional keys where there is nothing to say."""
     example = torch.zeros(2, *prepared.checkpoint.view.shape)
     smallest, plan = smallest_map(prepared.network, example), prepared.plan
     return {
@@ -101,7 +102,7 @@ def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]
 
 def write_manifest(path: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Fills in `id`: sha256 of the file as it is with 64 zeros in the place of `id`, so it covers every word of it."""
-    blank = json.dumps({**manifest, "id": NO_ID}, indent=1, allow_nan=False) + "\n"
+    blank = as_json({**manifest, "id": NO_ID})
     identity = hashlib.sha256(blank.encode()).hexdigest()
     path.write_bytes(blank.replace(f'"id": "{NO_ID}"', f'"id": "{identity}"').encode())
     return {**manifest, "id": identity}

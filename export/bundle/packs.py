@@ -4,12 +4,13 @@ Axes: N samples, K classes.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from export.bundle.replay_choice import Embed, choose
+from export.network.classes import ClassPlan
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
@@ -32,6 +33,22 @@ class SupervisionPack:
     @property
     def bytes_per_sample(self) -> int:
         return sum(tensor[0].numel() * tensor.element_size() for tensor in self.tensors().values())
+
+    def for_classes(self, plan: ClassPlan) -> "SupervisionPack":
+        """The pack over `plan`'s new list; its samples were answered over the old one, and `plan.split` let them through.
+
+        A sample without a label leaves it where the mentor takes it for a dropped class: nobody else knows whose it is.
+        """
+        guessed_N = self.mentor_logits_NK.float().argmax(1)
+        dropped = torch.tensor([plan.before.index(name) for name in plan.dropped], dtype=torch.int64)
+        stays_N = (self.labels_N >= 0) | ~torch.isin(guessed_N, dropped)
+        return replace(
+            self,
+            pixels=self.pixels[stays_N],
+            labels_N=self.labels_N[stays_N],
+            mentor_logits_NK=plan.logits(self.mentor_logits_NK[stays_N]),
+            mentor_activations={name: value[stays_N] for name, value in self.mentor_activations.items()},
+        )
 
 
 def class_balanced(

@@ -9,13 +9,10 @@ from torch import nn
 
 from export.bundle.packs import SupervisionPack, class_balanced, supervision_pack
 from export.bundle.replay_choice import Embed, fitting, sample_bytes
-from export.graph.training_graph import Port, TrainingGraph, input_ports, output_ports
-from export.network.batch_norm import with_batch_norm
-from export.network.checks import require_exportable
+from export.graph.ports import Port, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph
 from export.network.classes import ClassPlan
-from export.network.dropout import keep_dropout
-from export.network.fold import largest_difference
-from export.network.trainable import choose_trainable
+from export.network.for_device import device_network
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
@@ -24,8 +21,6 @@ from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
-
-FOLD_BOUND = 1e-4  # relative difference of the logits that holding BatchNorm may make in float32
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Prepared:
 def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of."""
     plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
-    network = device_network(checkpoint, settings, plan)
+    network = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
     trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     splits = load_data(checkpoint.data, whole=True)
     classes = len(splits.classes)
@@ -85,56 +80,10 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
         inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
         outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
         trainable=trainable,
-        pack=pack if plan is None else plan.pack(pack),
+        pack=pack if plan is None else pack.for_classes(plan),
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,
     )
-
-
-def device_network(checkpoint: MenteeCheckpoint, settings: ExportSettings, plan: ClassPlan | None = None) -> nn.Module:
-    """The mentee as it will be on the device: its BatchNorm, its Dropout, its head, and what of it trains.
-
-    Raises `UserError` where holding BatchNorm changed what it computes, and for a choice that does not fit the network.
-    """
-    made = frozen_network(checkpoint, settings.batch_norm)
-    if plan is not None:
-        plan.head(made, checkpoint.head)
-    if settings.dropout == "on":
-        keep_dropout(made)
-    example = torch.zeros(2, *checkpoint.view.shape)
-    choose_trainable(made, settings.trainable, checkpoint.head, example)
-    return made
-
-
-def frozen_network(checkpoint: MenteeCheckpoint, batch_norm: str = "frozen") -> nn.Module:
-    """With BatchNorm in one of its ways. Raises `UserError` where holding it changed what the mentee computes."""
-    network = checkpoint.network()
-    example = torch.randn(8, *checkpoint.view.shape, generator=torch.Generator().manual_seed(0))
-    require_exportable(network, example)
-    frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in checkpoint.probes})
-    difference = largest_difference(network, frozen, example)
-    if not difference <= FOLD_BOUND:
-        raise UserError(
-            f"folding BatchNorm changes the mentee's logits by {difference:.1e} (at most {FOLD_BOUND:.0e}); has a running "
-            "variance collapsed to 0? Distill with batch_norm=false, or for longer"
-        )
-    require_same_probes(checkpoint, network, frozen, example)
-    return frozen
-
-
-def require_same_probes(
-    checkpoint: MenteeCheckpoint, before: nn.Module, after: nn.Module, example: torch.Tensor
-) -> None:
-    """Raises `UserError` where a probe or the embedding would read something else on the device than in the run."""
-    with torch.no_grad():
-        was, is_now = (ProbedMentee(net, checkpoint.probes, checkpoint.head).eval()(example) for net in (before, after))
-    pairs = {name: (was.activations[name], is_now.activations[name]) for name in was.activations}
-    for name, (expected, seen) in {**pairs, "the embedding": (was.embedding, is_now.embedding)}.items():
-        difference = float((expected - seen).abs().max() / expected.abs().max().clamp(min=1e-6))
-        if not difference <= FOLD_BOUND:
-            raise UserError(
-                f"folding BatchNorm changes what '{name}' reads by {difference:.1e}; probe a layer after the BatchNorm"
-            )
 
 
 def embeddings(student: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.files import recover
+from export.graph.ports import input_names, output_names
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss_spec import LossSpec
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 LARGEST_BUNDLE = 1 << 30
@@ -118,7 +120,7 @@ def require_file(folder: Path, name: str, entry: dict[str, Any]) -> None:
 
 
 def require_references(manifest: dict[str, Any]) -> None:
-    """What a schema cannot say of a manifest. Raises `UserError`."""
+    """Checks what a schema cannot say of a manifest. Raises `UserError`."""
     graphs, view, probes = (
         manifest["graphs"],
         manifest["preprocessing"],
@@ -137,13 +139,8 @@ def require_references(manifest: dict[str, Any]) -> None:
         raise UserError(
             f"{MANIFEST}: preprocessing needs one mean and one std for each channel of shape {view['shape']}"
         )
-    loss = manifest["loss"]
-    terms = ["ce", *(f"{loss.get('probe', 'rmse')}_{name}" for name in probes), loss.get("softmax", "kl")]
-    inputs = {"input", "labels", "labelled", "mentor_logits", *(f"mentor_{name}" for name in probes), "supervised"}
-    expected = {
-        "inputs": inputs | {"alpha", "beta", "gamma", "temperature"},
-        "outputs": {"loss", *terms, "logits", "embedding"},
-    }
+    spec = {name: manifest["loss"][name] for name in ("probe", "softmax") if name in manifest["loss"]}
+    expected = {"inputs": set(input_names(probes)), "outputs": set(output_names(probes, LossSpec(**spec)))}
     for graph in ("training", "eval"):
         for kind, names in expected.items():
             given = [port["name"] for port in graphs[graph][kind]]

@@ -1,4 +1,4 @@
-"""Which samples of a class to keep for replay, and how many fit: rules on the mentee's own embedding.
+"""Choice of the samples of a class for replay, and how many fit: rules on the mentee's own embedding.
 
 random     any
 herding    those whose running mean stays closest to the mean of the class (iCaRL, arXiv 1611.07725, Algorithm 4)
@@ -50,7 +50,7 @@ def k_centre(embedding_ND: Tensor, count: int) -> Tensor:
 
 
 def fitting(megabytes: float, sample: int, classes: int, tensors: int) -> int:
-    """How many samples of each of `classes` fit a pack file of `megabytes` (10^6 bytes), one sample being `sample` bytes.
+    """Counts the samples of each of `classes` that fit a pack of `megabytes` (10^6 bytes), one sample being `sample` bytes.
 
     Raises `UserError` where not even one of each does.
     """
@@ -66,5 +66,5 @@ def fitting(megabytes: float, sample: int, classes: int, tensors: int) -> int:
 
 
 def sample_bytes(shape: Sequence[int], dtype: str, classes: int, probes: Sequence[Sequence[int]]) -> int:
-    """Of one sample of a supervision pack: its pixels, its label in int64, the mentor's answers in half precision."""
+    """Size of a supervision pack's sample: its pixels, its label in int64, the mentor's answers in half precision."""
     return math.prod(shape) * (1 if dtype == "uint8" else 4) + 8 + 2 * (classes + sum(map(math.prod, probes)))

@@ -10,9 +10,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from export.bundle.read import SIGNATURE
 from mentor_mentee.errors import UserError
-
-SIGNATURE = "manifest.sig"
 
 
 def make_keys(private: Path, public: Path) -> None:

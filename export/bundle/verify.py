@@ -15,7 +15,8 @@ from safetensors.numpy import load_file
 
 from export.bundle.manifest import made_with
 from export.bundle.read import SIGNATURE, opened
-from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND, Samples
+from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND
+from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.schema import ExportSettings
 from mentor_mentee.data.view import View
@@ -50,7 +51,7 @@ def signature(folder: Path, key: Path | None) -> Check:
         return Check(
             "signature",
             None,
-            "signed; give its maker's key, --key public.pem" if signed else "the bundle is not signed",
+            "signed; give its maker's key, key=public.pem" if signed else "the bundle is not signed",
         )
     from export.bundle.signature import public_key, require_signature
 
@@ -61,7 +62,7 @@ def signature(folder: Path, key: Path | None) -> Check:
 def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     if FILE not in manifest["files"]:
         return [
-            Check("runtime against torch", None, f"the bundle holds no {FILE}; give --checkpoint to export it again")
+            Check("runtime against torch", None, f"the bundle holds no {FILE}; give checkpoint=… to export it again")
         ]
     names = [port["name"] for port in manifest["graphs"]["training"]["outputs"]]
     differences = replay(
@@ -85,12 +86,13 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
 def pack_samples(folder: Path, manifest: dict[str, Any]) -> Samples:
     pack = load_file(folder / manifest["supervision"]["file"])
     view = View.restored(manifest["preprocessing"])
-    answers = [torch.from_numpy(pack[f"mentor_{probe['name']}"]).float() for probe in manifest["probes"]]
+    names = [probe["name"] for probe in manifest["probes"]]
+    answers = {name: torch.from_numpy(pack[f"mentor_{name}"]).float() for name in names}
     return Samples(view(torch.from_numpy(pack["input"])), torch.from_numpy(pack["mentor_logits"]).float(), answers)
 
 
 def not_exported_again() -> Check:
-    return Check("second export", None, "give the run's mentee.safetensors, --checkpoint, to compare with torch itself")
+    return Check("second export", None, "give checkpoint=<the run's mentee.safetensors> to compare with torch itself")
 
 
 def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
@@ -99,7 +101,7 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
 
     if "settings" not in manifest:
         raise UserError(
-            "the bundle does not say how it was exported, so it cannot be exported again; leave out --checkpoint"
+            "the bundle does not say how it was exported, so it cannot be exported again; leave out checkpoint=…"
         )
     with tempfile.TemporaryDirectory() as scratch:
         again = export_bundle(
@@ -118,9 +120,9 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
     ]
 
 
-def settings(kept: dict[str, Any]) -> ExportSettings:
+def settings(recorded: dict[str, Any]) -> ExportSettings:
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), kept, {"checkpoint": "-", "bundle": "-"})
+    merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), recorded, {"checkpoint": "-", "bundle": "-"})
     made: ExportSettings = OmegaConf.to_object(merged)  # type: ignore[assignment]
     return made

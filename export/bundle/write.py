@@ -11,7 +11,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
-from export.bundle.files import file_table, recover, whole_or_nothing, write_json
+from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.prepare import Prepared, prepare
 from export.bundle.read import require_schema
@@ -23,7 +23,8 @@ from export.graph.weights import align_weights, make_nominal, share_weights
 from export.network.batch_norm import running_statistics
 from export.network.costs import costs_json
 from export.network.dropout import add_masks
-from export.parity.check import Samples, measure, require_parity
+from export.parity.check import measure, require_parity
+from export.parity.feeds import Samples
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import record
 from export.schema import ExportSettings
@@ -62,9 +63,9 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         samples = parity_samples(prepared)
         parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
         require_parity(parity)
-        write_json(staging / "parity.json", parity)
-        kept = record(prepared.graph, samples, [port.name for port in prepared.outputs])
-        (staging / REFERENCE).write_bytes(save_arrays(kept))
+        (staging / "parity.json").write_bytes(as_json(parity).encode())
+        recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, staging)
         manifest["base"] = {
             "test": accuracy_of(inference, prepared.test, view),
@@ -72,15 +73,9 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         }
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
+        weights = store_once(forward, prepared, settings, inference, training)
         if settings.nominal_checkpoint:
-            weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
             manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
-        else:
-            weights = training / "checkpoint"
-        evaluation = training / "eval_model.onnx"
-        align_weights(evaluation)
-        share_weights(training / "training_model.onnx", evaluation)
-        share_weights(inference, weights, evaluation)
         manifest["files"] = file_table(staging)
         manifest["costs"] = costs_json(prepared.network, manifest)
         manifest = write_manifest(staging / "manifest.json", manifest)
@@ -114,8 +109,21 @@ def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> 
     return forward
 
 
+def store_once(
+    forward: onnx.ModelProto, prepared: Prepared, settings: ExportSettings, inference: Path, training: Path
+) -> Path:
+    """Leaves each weight in one file of the bundle; the path of that with the trainable ones."""
+    weights, evaluation = training / "checkpoint", training / "eval_model.onnx"
+    if settings.nominal_checkpoint:
+        weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
+    align_weights(evaluation)
+    share_weights(training / "training_model.onnx", evaluation)
+    share_weights(inference, weights, evaluation)
+    return weights
+
+
 def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:
-    """What the manifest says of `inference.int8.onnx`, or why there is none."""
+    """Entry of the manifest for `inference.int8.onnx`, or why there is none."""
     target, view = inference.with_name("inference.int8.onnx"), prepared.checkpoint.view
     samples = view(prepared.pack.pixels[:CALIBRATION])
     if (reason := quantize(inference, target, samples)) is not None:
@@ -150,7 +158,7 @@ def parity_samples(prepared: Prepared, count: int = 32) -> Samples:
     return Samples(
         checkpoint.view(pack.pixels[:count]),
         pack.mentor_logits_NK[:count].float(),
-        [pack.mentor_activations[probe.name][:count].float() for probe in checkpoint.probes],
+        {probe.name: pack.mentor_activations[probe.name][:count].float() for probe in checkpoint.probes},
     )
 
 

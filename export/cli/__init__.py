@@ -1,0 +1,1 @@
+"""Verbs of the command line: make, preflight, inspect, verify, keygen. Each takes SETTING=VALUE arguments."""

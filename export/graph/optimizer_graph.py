@@ -37,7 +37,7 @@ def optimizer_model(optimizer: Optimizer, groups: Sequence[Members]) -> onnx.Mod
 
 
 def mark_groups(forward: onnx.ModelProto, optimizer: Optimizer, groups: Sequence[Members]) -> None:
-    """In place: gives the parameters of `optimizer`'s own groups their group's rank, and their users the shape they had."""
+    """Gives, in place, the parameters of `optimizer`'s own groups their group's rank, and their users the shape they had."""
     for number, group in enumerate(groups[: len(optimizer.groups)]):
         for name in group.names:
             (tensor,) = (tensor for tensor in forward.graph.initializer if tensor.name == name)
@@ -82,7 +82,7 @@ class Builder:
         return self.finished()
 
     def updates(self, group: Members, given: Sequence[str], rate: str, number: int) -> list[NodeProto]:
-        """Of one group, in the order they must run in; `given`: its sequences."""
+        """Update nodes of one group, in the order they must run in; `given`: its sequences."""
         params, gradients, *moments = given
         spec = self.spec
         if spec.name == "adamw":

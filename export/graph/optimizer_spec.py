@@ -1,14 +1,15 @@
-"""What an optimizer is, in numbers: typed settings, which parameter is in which group, the rate's course over the steps.
+"""Settings of the device's optimizer: its numbers, its groups of parameters, its learning rate over the steps.
 
 Imports neither torch nor onnx, so that a typo is answered at once.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.settings import setting
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "step")
@@ -24,12 +25,12 @@ class Schedule:
     step      factor^⌊(k − warm_up) / every⌋
     """
 
-    name: str = "constant"
-    warm_up: int = 0
-    steps: int = 0
-    final: float = 0.0
-    every: int = 0
-    factor: float = 0.1
+    name: str = setting("constant", "the learning rate over the steps: constant, cosine or step")
+    warm_up: int = setting(0, "first steps, over which the rate rises linearly from 0")
+    steps: int = setting(0, "cosine: the step at which the rate has come down, warm-up included")
+    final: float = setting(0.0, "cosine: the factor on the rate at the end, from 0 to 1")
+    every: int = setting(0, "step: the number of steps between two falls of the rate")
+    factor: float = setting(0.1, "step: what the rate is multiplied by at each fall")
 
     def at(self, k: int) -> float:
         """The factor of the step that `k` steps were taken before."""
@@ -47,9 +48,11 @@ class Schedule:
 class Group:
     """Parameters whose name `match` matches (a glob, as `*.bias`) and no group before it did."""
 
-    match: str = "???"
-    learning_rate: float = 1.0  # a factor on the optimizer's
-    weight_decay: float | None = None  # null: the optimizer's
+    match: str = setting(
+        "???", "glob on parameters' names, as '*.bias'; the first group that matches takes a parameter"
+    )
+    learning_rate: float = setting(1.0, "factor on optimizer.learning_rate")
+    weight_decay: float | None = setting(None, "weight decay of this group; null: optimizer.weight_decay")
 
 
 @dataclass
@@ -61,21 +64,21 @@ class Optimizer:
     taken after `accumulate` batches, on the mean of their gradients.
     """
 
-    name: str = "adamw"
-    learning_rate: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
-    momentum: float = 0.0
-    nesterov: bool = False
-    groups: list[Group] = field(default_factory=list)
-    clip_norm: float | None = None
-    accumulate: int = 1
-    schedule: Schedule = field(default_factory=Schedule)
+    name: str = setting("adamw", "adamw or sgd, each as torch.optim's")
+    learning_rate: float = setting(1e-3, "learning rate on the device, before the schedule's factor")
+    betas: list[float] = setting([0.9, 0.999], "adamw: decay of the two moments")
+    epsilon: float = setting(1e-8, "adamw: added to the root of the second moment")
+    weight_decay: float = setting(0.01, "adamw: shrinks the parameter; sgd: is added to the gradient")
+    momentum: float = setting(0.0, "sgd: momentum")
+    nesterov: bool = setting(False, "sgd: Nesterov's momentum")
+    groups: list[Group] = setting([], "parameters with a learning rate or weight decay of their own")
+    clip_norm: float | None = setting(None, "bound on the 2-norm of all gradients together; null: none")
+    accumulate: int = setting(1, "batches whose mean gradient makes one step")
+    schedule: Schedule = setting(Schedule, "the learning rate over the steps")
 
     @property
     def rate_scale(self) -> float:
-        """What the graph multiplies the rate that it is fed by: the web build has no way to feed another than its own."""
+        """Factor in the graph on the rate that it is fed: the web build can feed no other rate than its own."""
         return self.learning_rate / RUNTIME_RATE
 
 

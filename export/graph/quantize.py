@@ -20,7 +20,7 @@ KIND = "static QDQ, int8 weights per channel in 7 bits, int8 activations from le
 
 
 class Calibration:
-    """What `quantize_static` reads, batch by batch: preprocessed samples [N, C, H, W]."""
+    """Calibration data that `quantize_static` reads batch by batch: preprocessed samples [N, C, H, W]."""
 
     def __init__(self, samples: Tensor) -> None:
         self.batches: Iterator[Tensor] = (samples[start : start + BATCH] for start in range(0, len(samples), BATCH))

@@ -6,41 +6,28 @@ Axes: B batch, K classes, D embedding.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import onnx
 import onnx.utils
 import torch
 from torch import Tensor, nn
 
+from export.graph.ports import DEFAULT, GraphInputs, Port
 from export.graph.tracing import untraceable
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import constant_value
 from export.rewrites.rewrite import PREFIX, require_differentiable, rewrite
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, mentee_loss
-from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
-from mentor_mentee.objective.probes import Probe, ProbedMentee
+from mentor_mentee.objective.probes import ProbedMentee
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
 PORT = "port/"  # before the names of inputs and outputs while torch exports
-KNOBS = ("alpha", "beta", "gamma", "temperature")
-DEFAULT = LossSpec()
-
-
-@dataclass(frozen=True)
-class Port:
-    """One input or output of a graph; "batch" in a shape is the sample axis."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-    meaning: str
 
 
 class TrainingGraph(nn.Module):
-    """forward(*inputs in the order of `ports`) -> loss, the terms of `loss` in its order, logits, embedding."""
+    """forward(*`GraphInputs.flat()`) -> the outputs of `output_names`: loss, its terms, logits, embedding."""
 
     def __init__(self, student: ProbedMentee, loss: LossSpec = DEFAULT) -> None:
         super().__init__()
@@ -49,61 +36,23 @@ class TrainingGraph(nn.Module):
         loss.check_probes({probe.name: probe.adapter for probe in student.probes})
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        x, labels_B, labelled_B, mentor_logits_BK, *rest = inputs
-        mentor_activations = dict(zip((probe.name for probe in self.student.probes), rest, strict=False))
-        supervised_B, alpha, beta, gamma, temperature = rest[len(mentor_activations) :]
-        outputs = self.student(x)
+        given = GraphInputs.of(inputs, [probe.name for probe in self.student.probes])
+        outputs = self.student(given.input)
         terms = mentee_loss(
             outputs.logits,
             outputs.activations,
-            labels_B,
-            labelled_B,
-            mentor_logits_BK,
-            mentor_activations,
-            supervised_B,
-            alpha,
-            beta,
-            gamma,
-            temperature,
+            labels_B=given.labels,
+            labelled_B=given.labelled,
+            mentor_logits_BK=given.mentor_logits,
+            mentor_activations=given.mentor,
+            supervised_B=given.supervised,
+            alpha=given.alpha,
+            beta=given.beta,
+            gamma=given.gamma,
+            temperature=given.temperature,
             spec=self.loss,
         )
         return *terms.named(self.loss).values(), outputs.logits, outputs.embedding
-
-
-def input_ports(shape: Sequence[int], classes: int, probes: Sequence[Probe]) -> list[Port]:
-    return [
-        Port("input", "float32", ("batch", *shape), "samples, preprocessed as the manifest says"),
-        Port("labels", "int64", ("batch",), "class indices; anything where `labelled` is 0, -1 included"),
-        Port("labelled", "float32", ("batch",), "1 where the label counts, 0 where there is none"),
-        Port("mentor_logits", "float32", ("batch", classes), "the mentor's answer; finite where `supervised` is 0"),
-        *(
-            Port(
-                f"mentor_{probe.name}",
-                "float32",
-                ("batch", *probe.adapter.shape),
-                f"the mentor's {probe.mentor}, in the space the probe compares in",
-            )
-            for probe in probes
-        ),
-        Port("supervised", "float32", ("batch",), "1 where the mentor's answer counts, 0 where there is none"),
-        *(Port(knob, "float32", (1,), f"{knob} of the loss, changeable at every step") for knob in KNOBS),
-    ]
-
-
-def output_ports(classes: int, embedding: int, probes: Sequence[Probe], loss: LossSpec = DEFAULT) -> list[Port]:
-    ce, *compared, softmax = loss.term_names([probe.name for probe in probes])
-    total = f"alpha*ce + beta*sum({loss.probe}) + gamma*{'temperature^2*' if loss.temperature_power else ''}{softmax}"
-    return [
-        Port("loss", "float32", (1,), total),
-        Port(ce, "float32", (1,), "cross-entropy of the labelled samples"),
-        *(
-            Port(name, "float32", (1,), f"{PROBE_METRICS[loss.probe]} at {probe.mentee}")
-            for name, probe in zip(compared, probes, strict=True)
-        ),
-        Port(softmax, "float32", (1,), f"{SOFTMAX_LOSSES[softmax]} at the temperature, supervised samples"),
-        Port("logits", "float32", ("batch", classes), "one a class"),
-        Port("embedding", "float32", ("batch", embedding), "what the head was given"),
-    ]
 
 
 def export_graph(
@@ -121,7 +70,7 @@ def export_graph(
 
 
 def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
-    """As torch's exporter writes it. Raises `UserError` where it cannot."""
+    """The graph as torch's exporter writes it. Raises `UserError` where it cannot."""
     example = tuple(example_input(port) for port in inputs)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
     axes = tuple({0: batch} if port.shape[0] == "batch" else None for port in inputs)

@@ -90,8 +90,8 @@ def make_nominal(forward: onnx.ModelProto, trainable: Sequence[str], running: Se
         parameters = module.get_contiguous_parameters(trainable_only=False).numpy()
         (folder / PARAMETERS).write_bytes(parameters.astype("<f4").tobytes())
         tensors = {tensor.name: tensor for tensor in forward.graph.initializer}
-        kept = ([tensors[name] for name in names] for names in (trainable, running))
-        save_checkpoint(tuple(kept), checkpoint, nominal_checkpoint=True)
+        stored = ([tensors[name] for name in names] for names in (trainable, running))
+        save_checkpoint(tuple(stored), checkpoint, nominal_checkpoint=True)
     return folder / PARAMETERS
 
 

@@ -1,6 +1,6 @@
 """The three ways in which a BatchNorm can go to the device.
 
-    frozen       folded away (export/freeze.py): the statistics are held, scale and shift are part of the layer before
+    frozen       folded away (fold.py): the statistics are held, scale and shift are part of the layer before
     affine_only  the statistics are held; scale and shift stay parameters of their own, and train whatever else does
     batch        as in torch's training mode: the batch's statistics, running ones for evaluation and inference
 
@@ -94,7 +94,7 @@ def with_batch_norm(network: nn.Module, way: str, tapped: Collection[str] = ()) 
 
 
 def learning_mode(network: nn.Module) -> None:
-    """In place: what the training graph computes, whereas `eval()` gives what the eval and inference graphs do.
+    """Sets `network`, in place, to what the training graph computes; `eval()` gives what the eval and inference graphs do.
 
     They differ in BatchNorm that takes the batch's statistics alone; `train()` would switch on what is off on the device.
     """

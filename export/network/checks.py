@@ -1,4 +1,4 @@
-"""What a network must be for any graph to be made of it: float32 throughout, one name a parameter, logits [B, K]."""
+"""Requirements on a network before any graph is made of it: float32 throughout, one name a parameter, logits [B, K]."""
 
 import torch
 from torch import Tensor, nn

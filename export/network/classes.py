@@ -2,16 +2,15 @@
 
 A class that both lists have keeps its row of the head. A new one starts with weights of 0 and the lowest of the kept biases,
 so that no sample looks like it before it is learned; one that is left out is dropped with its samples.
-Axes: N samples, K classes before, J after, D embedding.
+Axes: N samples, K classes before, J after.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from export.bundle.packs import SupervisionPack
 from export.network.fold import replace as replace_module
 from mentor_mentee.data.splits import Split
 from mentor_mentee.errors import UserError, did_you_mean
@@ -64,10 +63,10 @@ class ClassPlan:
         return places[labels_N]
 
     def split(self, split: Split) -> Split:
-        """Without the samples that are labelled as a dropped class, the other labels being places in the new list."""
+        """Drops the samples that are labelled as a dropped class; the other labels become places in the new list."""
         dropped = torch.tensor([self.before.index(name) for name in self.dropped], dtype=torch.int64)
-        kept = split.subset(torch.nonzero(~torch.isin(split.labels, dropped)).flatten())
-        return kept.relabelled(self.labels(kept.labels))
+        left = split.subset(torch.nonzero(~torch.isin(split.labels, dropped)).flatten())
+        return left.relabelled(self.labels(left.labels))
 
     def unheld(self, whole: Split, budget: Split) -> Split:
         """`whole` without what `budget` labels as a dropped class; other samples of it nobody has labelled."""
@@ -83,22 +82,6 @@ class ClassPlan:
         below = (lowest - (highest - lowest).clamp(min=LEAST_MARGIN)).clamp(min=-LARGEST_HALF)
         columns = [below if row is None else logits_NK.float()[:, row : row + 1] for row in self.rows]
         return torch.cat(columns, 1).to(logits_NK.dtype)
-
-    def pack(self, pack: SupervisionPack) -> SupervisionPack:
-        """A pack of samples that `split` let through, answered over the old classes, mapped to the new list.
-
-        A sample without a label leaves it where the mentor takes it for a dropped class: whose it is nobody else knows.
-        """
-        guessed = pack.mentor_logits_NK.float().argmax(1)
-        dropped = torch.tensor([self.before.index(name) for name in self.dropped], dtype=torch.int64)
-        keep = (pack.labels_N >= 0) | ~torch.isin(guessed, dropped)
-        return replace(
-            pack,
-            pixels=pack.pixels[keep],
-            labels_N=pack.labels_N[keep],
-            mentor_logits_NK=self.logits(pack.mentor_logits_NK[keep]),
-            mentor_activations={name: value[keep] for name, value in pack.mentor_activations.items()},
-        )
 
     def head(self, network: nn.Module, path: str) -> None:
         """Replaces, in place, the linear layer at `path` by one for the new list. Raises `UserError` for another layer."""

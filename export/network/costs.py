@@ -1,4 +1,4 @@
-"""What a choice of BatchNorm and of trainable parameters costs, counted; benchmarks/bundles/trainable_choices.py measures.
+"""Costs of a choice of BatchNorm and of trainable parameters, counted; benchmarks/bundles/trainable_choices.py measures.
 
 parameters         all numbers that are part of the mentee, running statistics aside
 trainable          those with a gradient
@@ -34,7 +34,7 @@ class Costs:
 
     @classmethod
     def of(cls, stated: Mapping[str, int]) -> "Costs":
-        """Out of a manifest's `costs`."""
+        """Reads a manifest's `costs`."""
         return cls(**{field.name: stated[field.name] for field in fields(cls)})
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Costs:
 
 
 def count(network: nn.Module, shape: Sequence[int], moments: int, batch: int = BATCH) -> Costs:
-    """Of a step of `network` on samples of `shape` [C, H, W] under an optimizer that keeps `moments` numbers a parameter."""
+    """Counts a step of `network` on samples of `shape` [C, H, W] under an optimizer that keeps `moments` numbers a parameter."""
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     return Costs(
         parameters=parameter_count(network),
@@ -59,7 +59,7 @@ def count(network: nn.Module, shape: Sequence[int], moments: int, batch: int = B
 
 
 def moments_of(optimizer: Mapping[str, Any]) -> int:
-    """How many the optimizer graph, as the manifest describes it, is given: 2 for AdamW, 1 or 0 for SGD."""
+    """Number of moments that the optimizer graph takes, as the manifest describes it: 2 for AdamW, 1 or 0 for SGD."""
     return sum("moment" in port["name"] for port in optimizer["inputs"])
 
 

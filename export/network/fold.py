@@ -92,7 +92,7 @@ def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
 
 
 def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Under every path that the module at `path` is known by."""
+    """Puts `module` in the place of the one at `path`, under every path that it is known by."""
     replaced = network.get_submodule(path)
     for alias in [alias for alias, found in network.named_modules(remove_duplicate=False) if found is replaced]:
         parent, _, name = alias.rpartition(".")

@@ -1,4 +1,4 @@
-"""Which parameters train on the device: `trainable`, resolved to names.
+"""Choice of the parameters that train on the device: `trainable`, resolved to names.
 
 all        every parameter that the network does not hold itself
 head       those of the layer that puts out the logits

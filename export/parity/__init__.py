@@ -1,0 +1,1 @@
+"""Proof that the shipped graphs compute what torch does: outputs, gradients, optimizer steps."""

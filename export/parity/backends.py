@@ -1,4 +1,4 @@
-"""Both sides of the proof: the shipped artifacts as ONNX Runtime runs them, and torch's module and optimizer beside them."""
+"""Both sides of the proof: torch's module and optimizer are the reference, ONNX Runtime on the shipped artifacts the backend."""
 
 import copy
 import shutil
@@ -21,7 +21,7 @@ from export.network.dropout import LearningDropout, drop_nothing, drop_nothing_i
 from export.parity.feeds import Feed, as_double
 
 
-class Twin:
+class Reference:
     """torch's side: a copy of the graph in float64, or as it is, doing what the training graph does."""
 
     def __init__(self, graph: TrainingGraph, dtype: torch.dtype = torch.float64) -> None:
@@ -36,7 +36,8 @@ class Twin:
         }
 
     def __call__(self, feed: Feed) -> tuple[Tensor, ...]:
-        outputs: tuple[Tensor, ...] = self.graph(*(as_double(feed) if self.dtype == torch.float64 else feed))
+        given = feed.map(as_double) if self.dtype == torch.float64 else feed
+        outputs: tuple[Tensor, ...] = self.graph(*given.flat())
         return outputs
 
     def evaluated(self, feed: Feed) -> tuple[Tensor, ...]:
@@ -68,7 +69,7 @@ class Twin:
 
 
 class TorchOptimizer:
-    """What a user of torch would write for `spec`: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
+    """Builds torch.optim as `spec` says: clip_grad_norm_, then AdamW or SGD over groups, its rate by the schedule."""
 
     def __init__(self, spec: Optimizer, parameters: Mapping[str, nn.Parameter]) -> None:
         self.spec, self.parameters, self.taken = spec, parameters, 0
@@ -115,7 +116,7 @@ def one_thread() -> Iterator[None]:
 
 
 def session_options() -> Any:
-    """Of ONNX Runtime, for the same reason."""
+    """Options of an ONNX Runtime session on one thread, for the same reason."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -123,7 +124,7 @@ def session_options() -> Any:
     return options
 
 
-class Runtime:
+class Backend:
     """ONNX Runtime's side: training, eval and, after `open_optimizer`, optimizer model of a folder, on its checkpoint."""
 
     def __init__(self, folder: Path) -> None:
@@ -137,7 +138,7 @@ class Runtime:
 
     def __call__(self, feed: Feed, learning: bool) -> list[NDArray[Any]]:
         self.module.train(learning)
-        outputs: list[NDArray[Any]] = self.module(*(value.numpy() for value in feed))
+        outputs: list[NDArray[Any]] = self.module(*(value.numpy() for value in feed.flat()))
         return outputs
 
     def forget_gradients(self) -> None:
@@ -147,7 +148,7 @@ class Runtime:
         return {name: np.array(self.state.parameters[name].data) for name in names}
 
     def gradients(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """In float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
+        """Gradients in float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
         parameters = self.state.parameters
         return {
             name: torch.from_numpy(np.array(parameters[name].grad, np.float64)).view_as(value)

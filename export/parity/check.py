@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.graph.optimizer_spec import Optimizer
-from export.graph.training_graph import Port, TrainingGraph
+from export.graph.ports import Port
+from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import smallest_map
-from export.parity.backends import Runtime, Twin, one_thread, session_options, without_chance
-from export.parity.feeds import MASKS, Feed, draw
-from export.parity.feeds import Samples as Samples
+from export.parity.backends import Backend, Reference, one_thread, session_options, without_chance
+from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, worse
 from export.parity.optimizer_steps import forced_steps, free_run
 from mentor_mentee.errors import UserError
@@ -46,7 +46,7 @@ def measure(
     outputs: Sequence[Port],
     optimizer: Optimizer,
 ) -> dict[str, Any]:
-    """What `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
+    """Measures what `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
     # a batch that brings BatchNorm one value a channel has no variance
     fewest = 4 if smallest_map(graph.student.mentee, samples.input[:2]) == 1 else 1
     report: dict[str, Any] = {
@@ -99,21 +99,21 @@ def compare(
     graph: TrainingGraph, folder: Path, feeds: Sequence[Feed], outputs: Sequence[Port]
 ) -> tuple[dict[str, Any], GradientCheck]:
     """Outputs of the training and the eval graph, gradients, and the running statistics after all of `feeds`."""
-    twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
-    running = twin.running()
+    reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
+    running = reference.running()
     worst = dict.fromkeys((port.name for port in outputs), 0.0)
-    gradients = GradientCheck(list(twin.parameters))
+    gradients = GradientCheck(list(reference.parameters))
     neither = {"loss": 0.0, "gradients": 0.0}
     for mask, feed in zip(MASKS * 2, feeds, strict=True):
-        evaluated = twin.evaluated(feed) if running else None
-        seen_evaluated = runtime(feed, learning=False)
-        expected = twin.backward(feed)
-        seen = runtime(feed, learning=True)
+        evaluated = reference.evaluated(feed) if running else None
+        seen_evaluated = backend(feed, learning=False)
+        expected = reference.backward(feed)
+        seen = backend(feed, learning=True)
         for found, wanted in ((seen_evaluated, evaluated or expected), (seen, expected)):
-            for port, value, reference in zip(outputs, found, wanted, strict=True):
-                worst[port.name] = worse(worst[port.name], relative(value, reference))
-        seen_gradients, exact = runtime.gradients(twin.parameters), twin.take_gradients()
-        runtime.forget_gradients()
+            for port, value, true in zip(outputs, found, wanted, strict=True):
+                worst[port.name] = worse(worst[port.name], relative(value, true))
+        seen_gradients, exact = backend.gradients(reference.parameters), reference.take_gradients()
+        backend.forget_gradients()
         single.backward(feed)
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         if mask == "neither":
@@ -122,7 +122,7 @@ def compare(
             neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
             continue
         gradients.judge(seen_gradients, exact, rough)
-    running_off = {name: relative(runtime.values([name])[name], value) for name, value in running.items()}
+    running_off = {name: relative(backend.values([name])[name], value) for name, value in running.items()}
     return {"outputs": worst, "neither": neither, "running": running_off}, gradients
 
 
@@ -130,7 +130,7 @@ def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) ->
     import onnxruntime
 
     session = onnxruntime.InferenceSession(inference, session_options(), providers=["CPUExecutionProvider"])
-    student = Twin(graph).graph.eval().student
+    student = Reference(graph).graph.eval().student
     worst = {"logits": 0.0, "embedding": 0.0}
     for batch in (samples[:1], samples[:BATCH]):
         with torch.no_grad():

@@ -1,17 +1,17 @@
-"""What the proof feeds to torch and to ONNX Runtime alike: real samples under every mixture of masks, with knobs that change.
+"""Feeds of the proof, for torch and ONNX Runtime alike: real samples under every mixture of masks, with knobs that change.
 
 Axes: N samples, B of one batch, K classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Feed = list[Tensor]  # in the order of the training graph's inputs, so that the knobs are the last four
+from export.graph.ports import GraphInputs
+
+Feed = GraphInputs[Tensor]
 MASKS = ("mixed", "labelled", "supervised", "neither")
 
 
@@ -21,7 +21,7 @@ class Samples:
 
     input: Tensor  # float32 [N, C, H, W], preprocessed
     mentor_logits_NK: Tensor
-    mentor_activations: list[Tensor]  # in the order of the probes
+    mentor_activations: dict[str, Tensor]  # by probe, in the order of the graph's inputs
 
 
 def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0, together: int = 1) -> list[Feed]:
@@ -47,22 +47,28 @@ def draw(samples: Samples, masks: Sequence[str], batch: int, seed: int = 0, toge
         labels = torch.where(labelled > 0, labels, -1)
         alpha, beta, gamma = (0.1 + 2 * torch.rand(1, generator=random) for _ in range(3))
         temperature = 1 + 4 * torch.rand(1, generator=random)
-        activations = [activation[picked] for activation in samples.mentor_activations]
         turn = int(torch.randint(1, classes, (1,), generator=random))
-        head = [samples.input[picked], labels, labelled, samples.mentor_logits_NK[picked].roll(turn, 1)]
-        feeds.append([*head, *activations, supervised, alpha, beta, gamma, temperature])
+        feeds.append(
+            GraphInputs(
+                input=samples.input[picked],
+                labels=labels,
+                labelled=labelled,
+                mentor_logits=samples.mentor_logits_NK[picked].roll(turn, 1),
+                mentor={name: activation[picked] for name, activation in samples.mentor_activations.items()},
+                supervised=supervised,
+                alpha=alpha,
+                beta=beta,
+                gamma=gamma,
+                temperature=temperature,
+            )
+        )
     return feeds
 
 
 def scaled(feed: Feed, factor: float) -> Feed:
-    """The same batch with α, β and γ times `factor`, and with them the loss and every gradient: it is linear in them."""
-    *before, alpha, beta, gamma, temperature = feed
-    return [*before, alpha * factor, beta * factor, gamma * factor, temperature]
+    """Scales α, β and γ by `factor`, and with them the loss and every gradient: it is linear in them."""
+    return feed._replace(alpha=feed.alpha * factor, beta=feed.beta * factor, gamma=feed.gamma * factor)
 
 
-def as_double(feed: Feed) -> Feed:
-    return [value.double() if value.is_floating_point() else value for value in feed]
-
-
-def as_numpy(feed: Feed) -> list[NDArray[Any]]:
-    return [value.numpy() for value in feed]
+def as_double(value: Tensor) -> Tensor:
+    return value.double() if value.is_floating_point() else value

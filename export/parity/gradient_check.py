@@ -1,4 +1,4 @@
-"""How far ONNX Runtime's gradients are from torch's, parameter by parameter."""
+"""Differences of ONNX Runtime's gradients from torch's, parameter by parameter."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
 from export.graph.training_graph import TrainingGraph
-from export.parity.backends import Runtime, TorchOptimizer, Twin
+from export.parity.backends import Backend, Reference, TorchOptimizer
 from export.parity.feeds import Samples, draw, scaled
 from export.parity.gradient_check import GradientCheck, max_or_nan, worse
 
@@ -40,15 +41,15 @@ NEAR = 0.02  # of a parameter's own root mean square
 def forced_steps(
     graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
 ) -> tuple[dict[str, Any], GradientCheck]:
-    """What `parity.json` says of the steps, and the gradients there. `largest_difference`: of one element's
+    """Report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
-    twin, single, runtime = Twin(graph), Twin(graph, torch.float32), Runtime(folder)
-    stepper = TorchOptimizer(optimizer, twin.parameters)
+    reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
+    stepper = TorchOptimizer(optimizer, reference.parameters)
     later = later_steps(optimizer.schedule)
     with tempfile.TemporaryDirectory() as scratch:
-        runtime.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
-    names = list(twin.parameters)
-    base = runtime.values(names)
+        backend.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
+    names = list(reference.parameters)
+    base = backend.values(names)
     random = np.random.default_rng(0)
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
@@ -59,25 +60,21 @@ def forced_steps(
         if k == STEPS // 2:
             stepper.skip(later)
         for name, start in base.items():
-            size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
-            moved = (start + size * random.standard_normal(start.shape)).astype(np.float32)
-            runtime.set(name, moved)
-            twin.parameters[name].data = torch.from_numpy(moved).double().view_as(twin.parameters[name])
-            single.parameters[name].data = torch.from_numpy(moved).view_as(single.parameters[name])
+            place(name, near(start, random), backend, reference, single)
         batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
         for feed in batches:
-            twin.backward(feed)
+            reference.backward(feed)
             single.backward(feed)
-        expected = twin.take_gradients()
+        expected = reference.take_gradients()
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
         for feed in batches:
-            runtime(scaled(feed, factor), learning=True)
-        seen = runtime.gradients(twin.parameters)
+            backend(scaled(feed, factor), learning=True)
+        seen = backend.gradients(reference.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
         gradients.judge(seen, expected, rough)
         clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
-        for name, value in step_differences(twin, stepper, runtime, seen).items():
+        for name, value in step_differences(reference, stepper, backend, seen).items():
             changes[name] = worse(changes[name], value)
     report = {
         "steps": STEPS,
@@ -90,19 +87,32 @@ def forced_steps(
     return report, gradients
 
 
+def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
+    size = NEAR * max(float(np.sqrt(np.mean(np.square(start)))), 1e-3)
+    return (start + size * random.standard_normal(start.shape)).astype(np.float32)
+
+
+def place(name: str, value: NDArray[np.float32], backend: Backend, *references: Reference) -> None:
+    """Gives parameter `name` the same value on all sides."""
+    backend.set(name, value)
+    for reference in references:
+        parameter = reference.parameters[name]
+        parameter.data = torch.from_numpy(value).to(reference.dtype).view_as(parameter)
+
+
 def step_differences(
-    twin: Twin, stepper: TorchOptimizer, runtime: Runtime, gradients: dict[str, Tensor]
+    reference: Reference, stepper: TorchOptimizer, backend: Backend, gradients: dict[str, Tensor]
 ) -> dict[str, float]:
-    before = {name: parameter.detach().clone() for name, parameter in twin.parameters.items()}
+    before = {name: parameter.detach().clone() for name, parameter in reference.parameters.items()}
     stepper.step(gradients, 1.0)
-    change = {name: parameter.detach() - before[name] for name, parameter in twin.parameters.items()}
+    change = {name: parameter.detach() - before[name] for name, parameter in reference.parameters.items()}
     largest = max(float(value.abs().max()) for value in change.values())
     scale = stepper.spec.rate_scale
     fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
-    runtime.step(fed)
+    backend.step(fed)
     rate = fed * scale
     found = {}
-    for name, value in runtime.values(list(before)).items():
+    for name, value in backend.values(list(before)).items():
         after = before[name] + rate * change[name]
         off = (torch.from_numpy(value).double().view_as(after) - after).abs()
         rounding = 2.0**-23 * torch.maximum(before[name].abs(), after.abs())
@@ -112,7 +122,7 @@ def step_differences(
 
 
 def wanted_norm(k: int, optimizer: Optimizer, gradients: dict[str, Tensor]) -> float:
-    """What the norm of all gradients together should be at step k."""
+    """Wanted norm of all gradients together at step k."""
     if optimizer.name == "adamw" and k <= FAINT:
         return optimizer.epsilon * float(np.sqrt(sum(gradient.numel() for gradient in gradients.values())))
     if optimizer.clip_norm is not None:
@@ -150,7 +160,7 @@ def leaping(path: Path, target: Path, later: int) -> Path:
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Of what nodes read, in branches as well."""
+    """Renames what nodes read, in branches as well."""
     for node in graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
         for attribute in node.attribute:
@@ -159,25 +169,25 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int) -> dict[str, Any]:
-    """As far as both drift from float64 in STEPS steps on their own: information, see the top of the file."""
+    """Drift of both from float64 in STEPS steps on their own: information, see the top of the file."""
     feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
     ends = {}
     for dtype in (torch.float64, torch.float32):
-        twin = Twin(graph, dtype)
-        stepper = TorchOptimizer(optimizer, twin.parameters)
+        reference = Reference(graph, dtype)
+        stepper = TorchOptimizer(optimizer, reference.parameters)
         for feed in feeds:
-            twin.backward(feed)
-            stepper.step(twin.take_gradients(), optimizer.learning_rate)
-        ends[dtype] = {name: parameter.detach().double() for name, parameter in twin.parameters.items()}
-    runtime = Runtime(folder)
-    runtime.open_optimizer(folder / "optimizer_model.onnx")
+            reference.backward(feed)
+            stepper.step(reference.take_gradients(), optimizer.learning_rate)
+        ends[dtype] = {name: parameter.detach().double() for name, parameter in reference.parameters.items()}
+    backend = Backend(folder)
+    backend.open_optimizer(folder / "optimizer_model.onnx")
     for feed in feeds:
-        runtime(feed, learning=True)
-        runtime.step(RUNTIME_RATE)
+        backend(feed, learning=True)
+        backend.step(RUNTIME_RATE)
     expected = ends[torch.float64]
     seen = {
         name: torch.from_numpy(value).double().view_as(expected[name])
-        for name, value in runtime.values(list(expected)).items()
+        for name, value in backend.values(list(expected)).items()
     }
     return {
         "steps": STEPS,

@@ -1,4 +1,4 @@
-"""What torch says of a bundle's graphs in float64, kept in the bundle, so that any machine can compare its own runtime with it.
+"""Torch's float64 answers to fixed feeds, recorded in the bundle: any machine can compare its own runtime with them.
 
 `reference.safetensors` names samples of the supervision pack and has what torch made of them: outputs of the eval graph whole, of
 each gradient its norm and four projections, since whole gradients would be as large as the weights. Of a wrong gradient of n
@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from export.graph.ports import KNOBS, GraphInputs
 from export.graph.training_graph import TrainingGraph
 from export.graph.weights import PARAMETERS, fill_nominal
 from export.network.dropout import drop_nothing_in
-from export.parity.backends import Runtime, Twin
+from export.parity.backends import Backend, Reference
 from export.parity.check import relative
-from export.parity.feeds import Samples
+from export.parity.feeds import Feed, Samples
 from export.parity.gradient_check import worse
 
 FILE = "reference.safetensors"
@@ -30,7 +31,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def draw(samples: int, classes: int, seed: int = 3) -> Arrays:
-    """Which samples, labels, masks and knobs: labelled, supervised, both and neither at random."""
+    """Draws samples, labels, masks and knobs: labelled, supervised, both and neither at random."""
     random = np.random.default_rng(seed)
     labelled_SB = random.integers(0, 2, (FEEDS, BATCH)).astype(np.float32)
     return {
@@ -38,32 +39,36 @@ def draw(samples: int, classes: int, seed: int = 3) -> Arrays:
         "labels": np.where(labelled_SB > 0, random.integers(0, classes, (FEEDS, BATCH)), -1),
         "labelled": labelled_SB,
         "supervised": random.integers(0, 2, (FEEDS, BATCH)).astype(np.float32),
-        "knobs": random.uniform(0.5, 3, (FEEDS, 4)).astype(np.float32),
+        "knobs": random.uniform(0.5, 3, (FEEDS, len(KNOBS))).astype(np.float32),
     }
 
 
-def feeds(drawn: Arrays, samples: Samples) -> Iterator[list[torch.Tensor]]:
-    """In the order of the training graph's inputs."""
-    for feed in range(FEEDS):
-        rows = torch.from_numpy(drawn["rows"][feed])
-        labels, labelled, supervised = (
-            torch.from_numpy(drawn[name][feed]) for name in ("labels", "labelled", "supervised")
+def feeds(drawn: Arrays, samples: Samples) -> Iterator[Feed]:
+    for number in range(FEEDS):
+        rows, labels, labelled, supervised, knobs = (
+            torch.from_numpy(drawn[name][number]) for name in ("rows", "labels", "labelled", "supervised", "knobs")
         )
-        knobs = torch.from_numpy(drawn["knobs"][feed])[:, None]
-        answers = [samples.mentor_logits_NK[rows], *(activation[rows] for activation in samples.mentor_activations)]
-        yield [samples.input[rows], labels, labelled, *answers, supervised, *knobs]
+        yield GraphInputs(
+            input=samples.input[rows],
+            labels=labels,
+            labelled=labelled,
+            mentor_logits=samples.mentor_logits_NK[rows],
+            mentor={name: activation[rows] for name, activation in samples.mentor_activations.items()},
+            supervised=supervised,
+            **dict(zip(KNOBS, knobs[:, None], strict=True)),
+        )
 
 
 def record(graph: TrainingGraph, samples: Samples, outputs: Sequence[str]) -> Arrays:
-    """All that `FILE` holds, of the mentee in float64."""
+    """Content of `FILE`: drawn feeds, and what the mentee in float64 makes of them."""
     drawn = draw(len(samples.input), samples.mentor_logits_NK.shape[1])
     seen: dict[str, list[NDArray[Any]]] = {}
     for feed in feeds(drawn, samples):
-        twin = Twin(graph)
-        for name, value in zip(outputs, twin.evaluated(feed), strict=True):
+        reference = Reference(graph)
+        for name, value in zip(outputs, reference.evaluated(feed), strict=True):
             seen.setdefault(f"outputs/{name}", []).append(value.numpy().astype(np.float32))  # 6e-8, where 1e-5 is asked
-        twin.backward(feed)
-        for name, gradient in twin.take_gradients().items():
+        reference.backward(feed)
+        for name, gradient in reference.take_gradients().items():
             seen.setdefault(f"gradients/{name}", []).append(fingerprint(gradient.numpy()))
     return drawn | {name: np.stack(values) for name, values in seen.items()}
 
@@ -77,35 +82,38 @@ def fingerprint(gradient: NDArray[Any]) -> NDArray[np.float64]:
     return np.array([np.linalg.norm(flat), *(sign @ flat for sign in signs)])
 
 
-def replay(kept: Arrays, samples: Samples, outputs: Sequence[str], folder: Path, inference: Path) -> dict[str, float]:
-    """Largest relative difference of this machine's ONNX Runtime from `kept`: of inference.onnx, the eval graph, gradients."""
+def replay(
+    recorded: Arrays, samples: Samples, outputs: Sequence[str], folder: Path, inference: Path
+) -> dict[str, float]:
+    """Largest relative difference of this machine's ONNX Runtime from `recorded`: inference.onnx, eval graph, gradients."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(inference, providers=["CPUExecutionProvider"])
     worst = {"inference": 0.0, "outputs": 0.0, "gradients": 0.0}
     with tempfile.TemporaryDirectory() as scratch:
         still = without_masks(folder, Path(scratch))
-        for number, feed in enumerate(feeds(kept, samples)):
-            given = [value.numpy() for value in feed]
-            expected = {name: kept[f"outputs/{name}"][number] for name in outputs}
+        for number, feed in enumerate(feeds(recorded, samples)):
+            expected = {name: recorded[f"outputs/{name}"][number] for name in outputs}
             for name, value in zip(
-                ("logits", "embedding"), session.run(["logits", "embedding"], {"input": given[0]}), strict=True
+                ("logits", "embedding"),
+                session.run(["logits", "embedding"], {"input": feed.input.numpy()}),
+                strict=True,
             ):
                 worst["inference"] = worse(worst["inference"], relative(value, torch.from_numpy(expected[name])))
-            runtime = Runtime(still)
+            backend = Backend(still)
             if (still / PARAMETERS).exists():
-                fill_nominal(runtime.module, still / PARAMETERS)
-            for name, value in zip(outputs, runtime(feed, learning=False), strict=True):
+                fill_nominal(backend.module, still / PARAMETERS)
+            for name, value in zip(outputs, backend(feed, learning=False), strict=True):
                 worst["outputs"] = worse(worst["outputs"], relative(value, torch.from_numpy(expected[name])))
-            runtime(feed, learning=True)
+            backend(feed, learning=True)
             marks = {
                 name.removeprefix("gradients/"): value[number]
-                for name, value in kept.items()
+                for name, value in recorded.items()
                 if name.startswith("gradients/")
             }
             floor = 1e-3 * max(float(mark[0]) for mark in marks.values()) + 1e-12
             for name, mark in marks.items():
-                difference = np.abs(fingerprint(np.array(runtime.state.parameters[name].grad)) - mark).max()
+                difference = np.abs(fingerprint(np.array(backend.state.parameters[name].grad)) - mark).max()
                 worst["gradients"] = worse(worst["gradients"], float(difference) / max(float(mark[0]), floor))
     return worst
 

@@ -1,7 +1,7 @@
-"""Which operators ONNX Runtime Training 1.19.2 differentiates on a CPU, and which nodes of a graph need it to.
+"""Operators that ONNX Runtime Training 1.19.2 differentiates on a CPU, and the nodes of a graph that need a gradient.
 
-The table is what the runtime did when asked, operator by operator: tests/export/test_gradients.py asks again, and compares the
-gradients with central differences.
+The table is what the runtime did when asked, operator by operator. tests/export/rewrites/test_differentiable.py asks again,
+and compares the gradients with central differences.
 """
 
 import math
@@ -28,7 +28,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True)
 class Known:
-    """What a graph says of its values: element types, shapes, and those that are constants."""
+    """Facts of a graph about its values: element types, shapes, and those that are constants."""
 
     types: dict[str, int]
     shapes: dict[str, Shape]
@@ -75,7 +75,7 @@ class Known:
 
 
 def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
-    """With the type of every value, also those that torch's exporter leaves out; large weights are not carried along."""
+    """The graph with the type of every value, also of those that torch's exporter leaves out; without large weights."""
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     graph = bare.graph
     graph.name = "types"

@@ -1,6 +1,6 @@
 """Einsum of one or two operands as Transpose, MatMul (or Mul) and ReduceSum.
 
-Letters of two operands: shared and kept ones are a batch, shared and dropped ones are summed, the others belong to one side. One
+Letters of two operands: shared ones that stay are a batch, shared and dropped ones are summed, the others belong to one side. One
 summed letter and at most one of each side's own make a MatMul; anything else is a product over all letters, then a sum, which
 costs the memory of that product.
 """
@@ -42,10 +42,12 @@ def einsum(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     return arranged(w, product, letters, out)
 
 
-def summed(w: Writer, x: str, letters: str, kept: str) -> tuple[str, str]:
-    """Without the letters that nothing else has."""
-    axes = [axis for axis, letter in enumerate(letters) if letter not in kept]
-    return (w("ReduceSum", x, axes, keepdims=0) if axes else x), "".join(letter for letter in letters if letter in kept)
+def summed(w: Writer, x: str, letters: str, staying: str) -> tuple[str, str]:
+    """Sums over the letters that nothing else has."""
+    axes = [axis for axis, letter in enumerate(letters) if letter not in staying]
+    return (w("ReduceSum", x, axes, keepdims=0) if axes else x), "".join(
+        letter for letter in letters if letter in staying
+    )
 
 
 def arranged(w: Writer, x: str, letters: str, order: str) -> str:

@@ -1,4 +1,4 @@
-"""What a rewrite rule works with: a collector of nodes, and what the graph knows of a value's sizes."""
+"""Tools of a rewrite rule: a collector of nodes, and the sizes that the graph knows of a value."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

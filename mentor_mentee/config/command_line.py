@@ -7,10 +7,11 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_origin
 
 import hydra
@@ -23,9 +24,12 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.folder import CONFIGS
-from mentor_mentee.config.settings_help import choices, described, for_terminal
+from mentor_mentee.config.recipe_help import recipe_rows
+from mentor_mentee.config.renamed import RENAMED, with_new_name
+from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
 from mentor_mentee.errors import UserError, did_you_mean
 
+Options = Mapping[str, Mapping[str, tuple[Any, str]]]
 INTERRUPTED = 130
 FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
 MISTAKES = (
@@ -38,11 +42,19 @@ MISTAKES = (
 
 
 def run_cli(
-    config_name: str, schema: type, check: Callable[[Any], None], act: Callable[[Any], object], usage: str = ""
+    config_name: str,
+    schema: type,
+    check: Callable[[Any], None],
+    act: Callable[[Any], object],
+    usage: str = "",
+    options: Options = MappingProxyType({}),
 ) -> None:
     """Composes `configs/<config_name>.yaml` with the command line's overrides, and calls `check` and `act` with `schema`.
 
-    `--help` prints `usage` and every setting with its default and its description. Ends the process: 0 when `act` returns, 2
+    `--help` prints `usage` and every setting with its default and its description, also those of the recipes in it; `options`
+    are settings of free mappings that no recipe's signature shows: mapping -> name -> (default, description).
+
+    Ends the process: 0 when `act` returns, 2
     after a user's mistake (one line on standard error), 130 after Ctrl-C. In a sweep a run that fails leaves `failed.txt` in
     its folder and the others go on; 2 at the end.
     """
@@ -52,7 +64,7 @@ def run_cli(
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     if asked := {"-h", "--help"}.intersection(sys.argv):
         with mistakes_in_one_line(schema):
-            print_help(config_name, schema, usage, [word for word in sys.argv[1:] if word not in asked])
+            print_help(config_name, schema, usage, options, [word for word in sys.argv[1:] if word not in asked])
         return
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
@@ -81,20 +93,29 @@ def run_cli(
         sys.exit(2)
 
 
-def print_help(config_name: str, schema: type, usage: str, overrides: Sequence[str]) -> None:
+def print_help(config_name: str, schema: type, usage: str, options: Options, overrides: Sequence[str]) -> None:
     """Every setting with the default that it has beside `overrides`, and the YAML files that some choose from."""
     whole = composed(config_name, schema, overrides, return_hydra_config=True)
     values: Any = OmegaConf.to_container(whole, resolve=False)
     chosen = values.pop("hydra")["runtime"]["choices"]
-    values |= {
-        name: chosen[name] for name in field_names(schema, "") if chosen.get(name) and name in open_nodes(schema)
-    }
+    inside = {node: option_rows(values, node, options.get(node, {})) for node in open_nodes(schema)}
+    values |= {name: chosen[name] for name in field_names(schema, "") if chosen.get(name) and name in inside}
+    rows = [row for setting in described(schema, values) for row in (setting, *inside.get(setting.name, ()))]
     print(usage.rstrip() or f"Settings of {config_name}, as SETTING=VALUE")
-    print(f"\n{for_terminal(described(schema, values))}")
-    if options := choices(schema):
+    print(f"\n{for_terminal(rows)}")
+    if files := choices(schema):
         print("\nSettings that a file in configs/ fills in, as SETTING=FILE:")
-        print("\n".join(f"{name}: {', '.join(files)}" for name, files in options.items()))
+        print("\n".join(f"{name}: {', '.join(names)}" for name, names in files.items()))
     print("\n--cfg job prints the configuration as it would run; --hydra-help says what else Hydra can do.")
+
+
+def option_rows(values: Any, node: str, more: Mapping[str, tuple[Any, str]]) -> list[Described]:
+    """Settings inside a free mapping: those of the recipe that stands there, and `more`."""
+    given = values
+    for part in node.split("."):
+        given = given[part]
+    own = [Described(f"{node}.{name}", written(given.get(name, value)), about) for name, (value, about) in more.items()]
+    return [*(recipe_rows(given, node) if "_target_" in given else []), *own]
 
 
 @contextmanager
@@ -105,12 +126,14 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
         print(f"error: {in_one_line(error, schema)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)", file=sys.stderr)
+        resumes = "resume" in field_names(schema, "")
+        more = "; what was finished is kept (resume=true run_dir=… goes on from the last epoch)" if resumes else ""
+        print(f"stopped{more}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
 
 def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failures: list[str]) -> object:
-    """What ends one run of a sweep is printed and written into its folder, and a sweeper is told NaN; Ctrl-C ends them all."""
+    """Prints what ends one run of a sweep, writes it into its folder and tells a sweeper NaN; Ctrl-C ends them all."""
     note = folder / FAILED
     note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
     try:
@@ -151,7 +174,9 @@ def open_nodes(schema: type, path: str = "") -> list[str]:
 
 
 def opened(argument: str, nodes: list[str]) -> str:
-    """`data.val=100` -> `++data.val=100`, so that an option which the YAML file leaves at its default can be set as any other."""
+    """The argument as Hydra takes it: a renamed setting under its new name, and `data.val=100` as `++data.val=100`, so that an
+    option which the YAML file leaves at its default can be set as any other."""
+    argument = with_new_name(argument)
     return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
 
 
@@ -199,6 +224,8 @@ def explain(error: Exception, schema: type) -> str:
 
 def no_setting(at: str, schema: type) -> str:
     parent, _, key = at.rpartition(".")
+    if at in RENAMED and RENAMED[at] in field_names(schema, ""):
+        return f"no setting '{at}'; it is called {RENAMED[at]} now"
     known = field_names(schema, parent)
     return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
 

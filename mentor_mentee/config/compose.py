@@ -11,7 +11,7 @@ Config = TypeVar("Config")
 
 
 def compose(config_name: str, schema: type[Config], overrides: Sequence[str] = ()) -> Config:
-    """`compose("distill", DistillConfig, ["experiment=digits_demo", "seed=2", "run_dir=runs/mine"])`.
+    """`compose("distill", DistillConfig, ["experiment=mnist5k_demo", "seed=2", "run_dir=runs/mine"])`.
 
     Hydra's and OmegaConf's errors pass. A `run_dir` must be given where it is used: the default names Hydra's own job.
     """

@@ -1,4 +1,4 @@
-"""Where the YAML files lie: in `configs/` of a checkout, in `mentor_mentee/configs/` where the wheel was installed."""
+"""The folder of the YAML files: in `configs/` of a checkout, in `mentor_mentee/configs/` where the wheel was installed."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the columns of a file of arrays stand for: source images, class numbers, owners.
+"""Reads the columns of a file of arrays: source images, class numbers, owners.
 
 Axes: N samples, C channels, H height, W width, L length of a signal.
 """
@@ -81,7 +81,7 @@ def _numbers(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def as_codes(array: NDArray[Any], names: tuple[str, ...] | None, where: str) -> Codes:
-    """Of numbers from 0, or of strings: those among `names`, or by default all that occur, sorted. -1 and "" say nothing."""
+    """Codes of numbers from 0 or of strings: those among `names`, by default all that occur, sorted. -1 and "" say nothing."""
     if array.ndim != 1 or array.dtype.kind not in "iuUS":
         raise UserError(
             f"{where} is {array.dtype} of shape {list(array.shape)}; expected [N] whole numbers or strings, one a sample"

@@ -37,7 +37,7 @@ def arrays(
     test_fraction: float = 0.2,
     seed: int = 0,
 ) -> Splits:
-    """`inputs`, `labels` and `owners` are the names of arrays in the file.
+    """Reads named arrays of one file.
 
     Inputs: uint8 stays uint8 (a view divides it by 255); floats, and whole numbers that float32 holds exactly, become
     float32 on their own scale. `layout` has a letter for each axis: NCHW, NHWC, NHW, NCL, NLC or NL. It may be left out
@@ -50,6 +50,21 @@ def arrays(
 
     Val and test are fractions, stratified by class. With `by_owner`, or once `val_owners` or `test_owners` are named, they
     are whole owners instead, see `mentor_mentee.data.owners`. An owner is a string, or a number that `owner_names` may name.
+
+    - `path`: an .npz or .safetensors file
+    - `inputs`: name of the array of samples
+    - `labels`: name of the array of class numbers or strings; -1 or "" means unlabelled
+    - `layout`: NCHW, NHWC, NHW, NCL, NLC or NL; null where the shape says it
+    - `classes`: names of the classes, a list or an array of the file
+    - `unlabelled`: more inputs for train, without labels: an array of the file, or another file
+    - `owners`: name of the array that says whose each sample is
+    - `owner_names`: what numbers in `owners` stand for, a list or an array of the file
+    - `by_owner`: split by owner: nobody is in two splits
+    - `val_owners`: owners to validate on, as [anna,6]
+    - `test_owners`: owners to test on, as [anna,6]
+    - `val_fraction`: of the samples, or with `by_owner` of the owners
+    - `test_fraction`: likewise
+    - `seed`: of the split
     """
     path = Path(path).expanduser()
     if seed < 0:
@@ -89,7 +104,7 @@ def arrays(
 def _rows(
     whole: Split, held_out: dict[str, list[str] | float], by_owner: bool, seed: int, path: Path
 ) -> tuple[NDArray[np.int64], ...]:
-    """Of train, val and test; what has no label is in train alone."""
+    """Rows of train, val and test; what has no label is in train alone."""
     fractions = {part: share for part, share in held_out.items() if not isinstance(share, list)}
     if not all(0 < share < 1 for share in fractions.values()) or sum(fractions.values()) >= 1:
         given = ", ".join(f"{part}_fraction={share:g}" for part, share in fractions.items())
@@ -143,7 +158,7 @@ def _more(
 
 
 def _owners(columns: list[NDArray[Any]], names: tuple[str, ...] | None, where: str, samples: int) -> Codes | None:
-    """Of the samples of all columns; those after the last column's are not known."""
+    """Owners of the samples of all columns; those after the last column's are not known."""
     if not columns:
         return None
     if len({column.dtype.kind in "US" for column in columns}) > 1:

@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a pure function of (seed, epoch).
+"""Chooses the samples of each batch: a pure function of (seed, epoch).
 
 A *draw* is a row of the split and how often it was drawn before (its pass): `pass * samples + row`.
 """
@@ -29,7 +29,7 @@ class Pool(Protocol):
     def stream(self, start: int) -> Iterator[tuple[int, int]]: ...
 
     def passes(self, draws: int) -> int:
-        """How many passes the first `draws` of the stream reach into."""
+        """The number of passes that the first `draws` of the stream reach into."""
         ...
 
 
@@ -106,7 +106,7 @@ def training_pools(
 
 
 def labelled_pool(labels: np.ndarray, per_batch: int, seed: int, class_balance: bool = False) -> Pool:
-    """Of what has a label."""
+    """A pool of the labelled samples."""
     rows = np.flatnonzero(labels >= 0)
     if class_balance:
         return ClassBalanced(rows, labels[rows], per_batch, (seed,))
@@ -161,7 +161,7 @@ class EpochBatches(Sampler[list[int]]):
         return len(self._sizes())
 
     def _sizes(self) -> list[int]:
-        """Of the batches of one pass."""
+        """The sizes of the batches of one pass."""
         batch = self.pools[0].per_batch
         full, rest = divmod(self.samples, batch)
         sizes = [batch] * full + ([rest] if rest else [])

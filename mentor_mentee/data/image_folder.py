@@ -36,8 +36,14 @@ def image_folder(
     Either `root/train/<class>/*`, with `root/val` and `root/test` likewise, or `root/<class>/*`. A split that has no
     folder of its own is carved from the training images, stratified. Hidden files and other suffixes are passed over.
 
-    `unlabelled`: more images for train, label -1, at any depth of a folder in `root` or of one with an absolute path; null
-    is none. `root/unlabelled` is taken where it is there, beside `train` or beside the classes, and is never a class.
+    `root/unlabelled` is taken where it is there, beside `train` or beside the classes, and is never a class.
+
+    - `root`: folder with train/<class>/* (val and test likewise), or with <class>/*
+    - `size`: height and width that every image is scaled and cropped to
+    - `val_fraction`: of the training images, where there is no folder val
+    - `test_fraction`: of the training images, where there is no folder test
+    - `seed`: of that split
+    - `unlabelled`: folder of more images for train, without labels, at any depth; in root, or an absolute path; null: none
     """
     root = Path(root).expanduser()
     if size < 1:
@@ -81,7 +87,7 @@ def _unlabelled_folder(root: Path, unlabelled: str | Path | None) -> Path | None
 
 
 def _unlabelled_files(folder: Path | None, labelled: list[Path]) -> list[Path]:
-    """Of all depths. Raises `UserError` where there is none, and where labelled ones would be among them."""
+    """Lists the files at all depths. Raises `UserError` where there is none, and where labelled ones would be among them."""
     if folder is None:
         return []
     for other in labelled:

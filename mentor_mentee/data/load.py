@@ -10,7 +10,12 @@ from mentor_mentee.recipe import build, check_recipe, require_switch
 if TYPE_CHECKING:
     from mentor_mentee.data.splits import Splits
 
-BUDGET = {"labels_per_class": None, "keep_unlabelled": False, "budget_seed": 0}
+BUDGET_OPTIONS: dict[str, tuple[Any, str]] = {  # that every data set takes beside its own: default, description
+    "labels_per_class": (None, "training samples of each class that keep their label; null: all"),
+    "keep_unlabelled": (False, "train on the others under the mentor alone; false: drop them"),
+    "budget_seed": (0, "which samples keep their label"),
+}
+BUDGET = {name: default for name, (default, _) in BUDGET_OPTIONS.items()}
 
 
 def check_data(recipe: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Whether the files of a data set are there. Imports no torch, so that a wrong `data.root` is answered at once."""
+"""Checks that the files of a data set are there. Imports no torch, so that a wrong `data.root` is answered at once."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

@@ -94,7 +94,7 @@ class Split(Dataset[Batch]):
         return Split(image_BCHW, label_B, index_B, owners, self.owner_names)
 
     def relabelled(self, labels: Tensor) -> "Split":
-        """The same samples of the same owners under other labels."""
+        """A copy with other labels: the same samples of the same owners."""
         return Split(self.images, labels, self.positions, self.owners, self.owner_names)
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""What one network sees of a source image: its size, its channels, its normalisation.
+"""One network's view of a source image: its size, its channels, its normalisation.
 
 Axes: B samples of a batch, C channels, H height, W width. Mean and std are per channel: of uint8 pixels on the scale
 0 .. 1, of float32 sources on their own.

@@ -129,7 +129,7 @@ class Adapter:
         return cls(mentee, mentor, (channels, *space), kind, normalise)
 
     def measured(self) -> bool:
-        """Whether the mentor's activations must be, or were, looked at before the run."""
+        """True if the mentor's activations must be, or were, looked at before the run."""
         return self.normalise or self.kind in OF_COVARIANCE
 
     def lacking(self) -> set[str]:

@@ -3,8 +3,9 @@
     L = α · CE(labels) + β · Σ_p RMSE(mentee_p, mentor_p) + γ · T² · KL(mentor softmax ‖ mentee softmax)
 
 Venkatesan & Li, "Diving deeper into mentee networks", arXiv 1604.08220, eq. 1-3; the tempered softmax term is
-Hinton et al., arXiv 1503.02531. A `LossSpec` puts another metric in RMSE's place, or another softmax loss in that of
-T² · KL. Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
+Hinton et al., arXiv 1503.02531. A `LossSpec` puts another metric in RMSE's place, or another softmax loss in that of T² · KL:
+the function of that name in probe_metrics.py or softmax_losses.py.
+Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
 """
 
 from collections.abc import Mapping
@@ -16,15 +17,6 @@ from torch.nn import functional as F
 from mentor_mentee.objective import probe_metrics, softmax_losses
 from mentor_mentee.objective.loss_spec import LossSpec as LossSpec
 from mentor_mentee.objective.masked import masked_mean
-
-PROBE_METRICS = {
-    "rmse": probe_metrics.probe_rmse,
-    "l1": probe_metrics.l1,
-    "l2": probe_metrics.l2,
-    "cosine": probe_metrics.cosine,
-    "attention": probe_metrics.attention_transfer,
-    "similarity": probe_metrics.similarity_preserving,
-}
 
 
 class Terms(NamedTuple):
@@ -50,6 +42,7 @@ def cross_entropy(logits_BK: Tensor, labels_B: Tensor, labelled_B: Tensor) -> Te
 def mentee_loss(
     logits_BK: Tensor,
     activations: Mapping[str, Tensor],
+    *,
     labels_B: Tensor,
     labelled_B: Tensor,
     mentor_logits_BK: Tensor,
@@ -59,7 +52,6 @@ def mentee_loss(
     beta: Tensor,
     gamma: Tensor,
     temperature: Tensor,
-    *,
     spec: LossSpec = LossSpec(),  # noqa: B008 (frozen)
 ) -> Terms:
     """The formula above.
@@ -71,20 +63,15 @@ def mentee_loss(
     graph keeps them as inputs.
     """
     ce = cross_entropy(logits_BK, labels_B, labelled_B)
-    metric = PROBE_METRICS[spec.probe]
+    metric = getattr(probe_metrics, spec.probe)
     probes = {name: metric(activations[name], mentor_activations[name], supervised_B) for name in activations}
     sides = (softmax_losses.z_scores(side) if spec.standardise else side for side in (logits_BK, mentor_logits_BK))
     mentee_BK, mentor_BK = (side_BK / temperature for side_BK in sides)
-    match spec.softmax:
-        case "prob_rmse":
-            softmax = softmax_losses.softmax_rmse(mentee_BK, mentor_BK, supervised_B)
-        case "dkd":
-            target_B = labels_B.where(labelled_B > 0, mentor_BK.argmax(1))
-            softmax = softmax_losses.decoupled(mentee_BK, mentor_BK, target_B, supervised_B)
-        case "dist":
-            softmax = softmax_losses.dist(mentee_BK, mentor_BK, supervised_B)
-        case _:
-            softmax = softmax_losses.softmax_kl(mentee_BK, mentor_BK, supervised_B)
+    if spec.softmax == "dkd":
+        target_B = labels_B.where(labelled_B > 0, mentor_BK.argmax(1))
+        softmax = softmax_losses.dkd(mentee_BK, mentor_BK, target_B, supervised_B)
+    else:
+        softmax = getattr(softmax_losses, spec.softmax)(mentee_BK, mentor_BK, supervised_B)
     loss = alpha * ce + gamma * (temperature.square() if spec.temperature_power else 1) * softmax
     for term in probes.values():
         loss = loss + beta * term

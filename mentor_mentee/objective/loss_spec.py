@@ -1,13 +1,13 @@
-"""Which distances the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
+"""Distances that the loss is made of, by name. Imports no torch: a wrong name must be answered at once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.objective.probe_spec import OF_METRIC
 
-PROBE_METRICS = {  # name -> what it measures between the mentee's layer and the mentor's
+PROBE_METRICS = {  # names of the functions in objective/probe_metrics.py -> what each measures between the two layers
     "rmse": "root mean square difference",
     "l1": "mean absolute difference",
     "l2": "mean square difference",
@@ -15,17 +15,25 @@ PROBE_METRICS = {  # name -> what it measures between the mentee's layer and the
     "attention": "mean square difference of the attention maps, each of length 1,",
     "similarity": "mean square difference of the samples' similarities, each sample's of length 1,",
 }
-SOFTMAX_LOSSES = {  # name -> its formula; softmax is that of logits / T
-    "kl": "KL(mentor softmax || mentee softmax)",
-    "prob_rmse": "RMSE(mentee softmax, mentor softmax)",
-    "dkd": "DKD(mentor softmax || mentee softmax)",
-    "dist": "DIST(mentee softmax, mentor softmax)",
+
+
+class SoftmaxLoss(NamedTuple):
+    """`formula` is over softmaxes of logits / T; `temperature_power` is that of T in front of it, as its authors have it."""
+
+    formula: str
+    temperature_power: int
+
+
+SOFTMAX_LOSSES = {  # names of the functions in objective/softmax_losses.py
+    "kl": SoftmaxLoss("KL(mentor softmax || mentee softmax)", 2),
+    "prob_rmse": SoftmaxLoss("RMSE(mentee softmax, mentor softmax)", 0),
+    "dkd": SoftmaxLoss("DKD(mentor softmax || mentee softmax)", 2),
+    "dist": SoftmaxLoss("DIST(mentee softmax, mentor softmax)", 2),
 }
-TIMES_T_SQUARED = frozenset({"kl", "dkd", "dist"})  # as their authors do; the paper's RMSE knows no such factor
 
 
 class Compared(Protocol):
-    """What an adapter compares in."""
+    """An adapter, as far as the check of a loss needs it."""
 
     @property
     def kind(self) -> str: ...
@@ -58,20 +66,20 @@ class LossSpec:
 
     @property
     def temperature_power(self) -> int:
-        return 2 if self.softmax in TIMES_T_SQUARED else 0
+        return SOFTMAX_LOSSES[self.softmax].temperature_power
 
     def term_names(self, probes: Iterable[str]) -> list[str]:
         """`ce`, a `<metric>_<probe>` each, and the softmax loss: the terms in a history, a bundle's outputs and its manifest."""
         return ["ce", *(f"{self.probe}_{name}" for name in probes), self.softmax]
 
     def formula(self) -> str:
-        """In the words of a bundle's manifest."""
-        softmax = ("T^2*" if self.temperature_power else "") + SOFTMAX_LOSSES[self.softmax]
+        """The formula in the words of a bundle's manifest."""
+        softmax = ("T^2*" if self.temperature_power else "") + SOFTMAX_LOSSES[self.softmax].formula
         formula = f"alpha*CE(labels) + beta*sum_p {self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
         return formula + (", logits as z-scores over the classes" if self.standardise else "")
 
     def check_probes(self, adapters: Mapping[str, Compared]) -> None:
-        """By probe. Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
+        """Raises `UserError` where the metric would be 0 whatever it is given, and for sides it cannot compare."""
         for name, adapter in adapters.items():
             shape, positions = adapter.shape, 1
             for size in shape[1:]:

@@ -1,4 +1,4 @@
-"""How far a mentee's layer is from the mentor's: each metric a function of ([B, ...], [B, ...], weight [B]) -> [1].
+"""Distances of a mentee's layer from the mentor's: each metric a function of ([B, ...], [B, ...], weight [B]) -> [1].
 
 Both sides have one shape, but for attention, to which the number of channels, and similarity, to which all but B is free.
 
@@ -16,7 +16,7 @@ from mentor_mentee.objective.masked import masked_mean, shares
 RMSE_EPSILON = 1e-12  # inside the root, whose gradient is infinite at 0: mentee equal to mentor would give NaN
 
 
-def probe_rmse(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
+def rmse(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
     """sqrt(mean (mentee − mentor)²), one mean over samples, channels and space, the root outside it.
 
     Venkatesan & Li, arXiv 1604.08220, Ψ of eq. 2, and the mean as in the authors' code.
@@ -44,7 +44,7 @@ def cosine(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
     return masked_mean(difference_BN.square().sum(1) / 2, supervised_B)
 
 
-def attention_transfer(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
+def attention(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
     """mean (Q/‖Q‖ − Q'/‖Q'‖)² over positions and samples, Q = Σ_c A_c² a map [B, C, ...]'s activations summed over channels.
 
     Zagoruyko & Komodakis, arXiv 1612.03928, eq. 2, squared and averaged as in the authors' code, whose weight is 1000/2.
@@ -54,7 +54,7 @@ def attention_transfer(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> 
     return masked_mean((mentee_BN - mentor_BN).square().mean(1), supervised_B)
 
 
-def similarity_preserving(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
+def similarity(mentee: Tensor, mentor: Tensor, supervised_B: Tensor) -> Tensor:
     """‖G − G'‖² / B², G the B × B products of the flattened activations with each row of length 1.
 
     Tung & Mori, arXiv 1907.09682, §3; the authors' weight is 3000. B counts the samples that have a weight: with

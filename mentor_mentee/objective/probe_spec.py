@@ -1,4 +1,4 @@
-"""What a probe is asked to be, before any network is looked at. Imports no torch: a typo must be answered at once."""
+"""A probe as it is asked for, before any network is looked at. Imports no torch: a typo must be answered at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""How far the mentee's softmax is from the mentor's: each a function of (logits [B, K], logits [B, K], ..., weight [B]) -> [1].
+"""Distances of the mentee's softmax from the mentor's: each a function of (logits [B, K], logits [B, K], ..., weight [B]) -> [1].
 
 `mentee_BK` and `mentor_BK` are logits that were divided by the temperature already. A sample of weight 0 has no part in it;
 where none counts it is 0. Finite, with its gradient, for logits of ±1e4 in float32 and bfloat16. Axes: B batch, K classes.
@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mentor_mentee.objective.masked import masked_mean, shares
-from mentor_mentee.objective.probe_metrics import probe_rmse
+from mentor_mentee.objective.probe_metrics import rmse
 
 Z_EPSILON = 1e-12  # inside the standard deviation, whose gradient is infinite where all values are equal
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0  # α and β of DKD in its authors' configuration
 
 
-def softmax_kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
+def kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
     """KL(softmax(mentor) ‖ softmax(mentee)) summed over classes, mean over supervised samples ("batchmean").
 
     Hinton et al., arXiv 1503.02531, §2; the factor T² is the loss's.
@@ -23,15 +23,15 @@ def softmax_kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Te
     return masked_mean(divergence(mentee_BK, mentor_BK), supervised_B)
 
 
-def softmax_rmse(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
+def prob_rmse(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
     """sqrt(mean (softmax(mentee) − softmax(mentor))²), one mean over samples and classes.
 
     Venkatesan & Li, arXiv 1604.08220, Ψ(n, m) of eq. 1; in their code T is 1, and there is no factor T².
     """
-    return probe_rmse(F.softmax(mentee_BK, dim=1), F.softmax(mentor_BK, dim=1), supervised_B)
+    return rmse(F.softmax(mentee_BK, dim=1), F.softmax(mentor_BK, dim=1), supervised_B)
 
 
-def decoupled(mentee_BK: Tensor, mentor_BK: Tensor, target_B: Tensor, supervised_B: Tensor) -> Tensor:
+def dkd(mentee_BK: Tensor, mentor_BK: Tensor, target_B: Tensor, supervised_B: Tensor) -> Tensor:
     """KL(b' ‖ b) + 8 · KL(q' ‖ q), the mentor's primed: b = (p_target, 1 − p_target), q the softmax of the other classes alone.
 
     DKD of Zhao et al., arXiv 2203.08679, eq. 7, weights α = 1 and β = 8 as in the authors' configuration; the factor T² is the
@@ -71,7 +71,7 @@ def divergence(mentee_BK: Tensor, mentor_BK: Tensor) -> Tensor:
 
 
 def z_scores(value_BK: Tensor) -> Tensor:
-    """Over the classes, by the standard deviation without Bessel's correction; 0 where all are equal.
+    """Standardises over the classes, by the standard deviation without Bessel's correction; 0 where all are equal.
 
     Of logits it is the standardisation of Sun et al., arXiv 2403.01427, algorithm 1.
     """
@@ -80,6 +80,6 @@ def z_scores(value_BK: Tensor) -> Tensor:
 
 
 def z_scores_over_samples(value_BK: Tensor, share_B1: Tensor) -> Tensor:
-    """The same down each column, samples weighing `share_B1`."""
+    """Standardises each column, samples weighing `share_B1`."""
     centred_BK = value_BK - (share_B1 * value_BK).sum(0, keepdim=True)
     return centred_BK / ((share_B1 * centred_BK.square()).sum(0, keepdim=True) + Z_EPSILON).sqrt()

@@ -110,7 +110,7 @@ def last_convolution(model: nn.Module) -> str | None:
 
 
 def layer_shapes(model: nn.Module, example: Tensor, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """What each layer puts out for `example` [B, ...], as the shape of one sample (without B)."""
+    """Shapes that layers put out for one sample of `example` [B, ...], without B."""
     with evaluating(model), torch.no_grad():
         _, outputs, _ = Taps(model, outputs=list(dict.fromkeys(paths)))(example)
     return {path: tuple(output.shape[1:]) for path, output in outputs.items()}

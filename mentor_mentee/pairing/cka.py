@@ -1,4 +1,4 @@
-"""How alike two layers see the same samples, whatever their widths: centred kernel alignment with a linear kernel.
+"""Similarity of two layers' views of the same samples, whatever their widths: centred kernel alignment with a linear kernel.
 
 Kornblith et al., "Similarity of neural network representations revisited", arXiv 1905.00414, section 3; the unbiased
 estimate is Song et al., "Feature selection via dependence maximization", JMLR 2012, eq. 5, as Nguyen et al.,
@@ -20,12 +20,12 @@ def linear_cka(x_ND: Tensor, y_NE: Tensor) -> Tensor:
 
 
 def debiased_cka(x_ND: Tensor, y_NE: Tensor) -> Tensor:
-    """The same with the unbiased estimate of each HSIC, so that noise scores 0 on average; below 0 it may be, too. N > 3."""
+    """CKA with the unbiased estimate of each HSIC, so that noise scores 0 on average; below 0 it may be, too. N > 3."""
     return debiased_alignment(hollow_gram(x_ND), hollow_gram(y_NE))
 
 
 def debiased_alignment(hollow_NN: Tensor, other_NN: Tensor) -> Tensor:
-    """The same of what `hollow_gram` returns, for who compares a layer with many."""
+    """Debiased CKA of what `hollow_gram` returns, for comparing a layer with many."""
     return alignment(
         unbiased_hsic(hollow_NN, other_NN), unbiased_hsic(hollow_NN, hollow_NN), unbiased_hsic(other_NN, other_NN)
     )

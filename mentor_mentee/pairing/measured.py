@@ -98,6 +98,6 @@ def averaged(activation: Tensor) -> Tensor:
 
 
 def told_apart(found: Sequence[Stage], seen: Sequence[Tensor]) -> tuple[list[Stage], list[Tensor]]:
-    """Without a layer that puts out what one before it does, as a container does with its last layer's."""
+    """Drops a layer that puts out what one before it does, as a container does with its last layer's."""
     kept = [i for i in range(len(found)) if not any(torch.equal(seen[i], seen[j]) for j in range(i))]
     return [found[i] for i in kept], [seen[i] for i in kept]

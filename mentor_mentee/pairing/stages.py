@@ -1,4 +1,4 @@
-"""Which layers to pair: `probes=auto` reads the stages of both nets off one forward each.
+"""Pairs layers for `probes=auto`: reads the stages of both nets off one forward each.
 
 A *stage* is a stretch of the forward in which activations keep one resolution; what its last layer puts out is the most
 worked-out map of that resolution, and what follow-up work of arXiv 1604.08220 pairs (the last layer of each block). Stages
@@ -39,7 +39,7 @@ class Match:
 
 
 def layers(model: nn.Module, example: Tensor) -> list[Stage]:
-    """What could be probed, in the order of the forward; `example` is [B, C, H, W].
+    """Lists what could be probed, in the order of the forward; `example` is [B, C, H, W].
 
     Layers that run once and put out one tensor, a map [B, C, H, W] or a square grid of tokens [B, L, D]. The inside of a
     block does not count (the first convolution of the next block still has this one's resolution): only what stands in a

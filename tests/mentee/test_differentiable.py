@@ -11,9 +11,11 @@ from torch import nn
 
 from export.graph.artifacts import write_artifacts
 from export.graph.optimizer_spec import Optimizer
-from export.graph.training_graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, cut_inference, export_graph
 from export.network.fold import BATCH_NORMS, freeze_batch_norm, largest_difference
-from export.parity.check import Samples, measure, require_parity
+from export.parity.check import measure, require_parity
+from export.parity.feeds import Samples
 from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee
 from mentor_mentee.objective.taps import layer_shapes
 from mentor_mentee.recipe import build
@@ -74,7 +76,7 @@ def random_samples(shape: tuple[int, ...], probes: list[Probe], count: int = 8) 
     return Samples(
         3 * torch.randn(count, *shape, generator=random),
         torch.randn(count, CLASSES, generator=random),
-        [torch.randn(count, *probe.adapter.shape, generator=random) for probe in probes],
+        {probe.name: torch.randn(count, *probe.adapter.shape, generator=random) for probe in probes},
     )
 
 

@@ -74,7 +74,10 @@ def test_what_is_no_ensemble(files: list[Path], tmp_path: Path, capsys: pytest.C
         Ensemble([PLAIN], 5, 1)
     with pytest.raises(UserError, match=r"mentor\.network\.members\[1\].*no option 'width_'"):
         Ensemble([PLAIN, {**PLAIN, "width_": 2}], 5, 1)
-    assert main(["out.safetensors", str(files[0])]) == 2
+    for given, code in ((["out.safetensors", str(files[0])], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == code
     assert main([str(tmp_path / "out.safetensors"), str(files[0]), str(tmp_path / "absent.pt")]) == 1
     assert main([str(tmp_path / "no" / "out.safetensors"), *map(str, files)]) == 1
     said = capsys.readouterr().err

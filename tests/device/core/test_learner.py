@@ -12,8 +12,8 @@ from mentee_device import Bundle, Learner, LearningError, SampleError, Samples
 from mentee_device.core.batch import mixed
 from torch import Tensor
 
-from export.bundle.prepare import frozen_network
 from export.graph.training_graph import TrainingGraph
+from export.network.for_device import frozen_network
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.objective.probes import ProbedMentee
 

@@ -13,7 +13,7 @@ from mentee_device.runs.run import Progress
 from export.bundle.prepare import prepare
 from export.bundle.write import export_bundle, parity_samples
 from export.graph.optimizer_spec import Group, Optimizer, Schedule
-from export.parity.backends import TorchOptimizer, Twin
+from export.parity.backends import Reference, TorchOptimizer
 from export.parity.feeds import draw
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
@@ -39,20 +39,19 @@ def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
     folder: Path, checkpoint: MenteeCheckpoint
 ) -> None:
     prepared = prepare(checkpoint, SETTINGS)
-    names = [port.name for port in prepared.inputs]
     batches = draw(parity_samples(prepared), ["mixed"] * 8, 3, seed=4)
-    twin = Twin(prepared.graph)
-    stepper = TorchOptimizer(SPEC, twin.parameters)
+    reference = Reference(prepared.graph)
+    stepper = TorchOptimizer(SPEC, reference.parameters)
     with Bundle.open(folder) as bundle:
         session = TrainingSession(bundle, bundle.path(bundle.manifest.checkpoint), 1)
         session.learning_rate = bundle.manifest.learning_rate
         for number, feed in enumerate(batches):
-            arrays = dict(zip(names, (value.numpy() for value in feed), strict=True))
+            arrays = {name: value.numpy() for name, value in feed.named().items()}
             loss = session.forward_backward(arrays)["loss"]
-            assert loss == pytest.approx(twin.backward(feed)[0].numpy(), rel=1e-5)  # of the batch, not its share
+            assert loss == pytest.approx(reference.backward(feed)[0].numpy(), rel=1e-5)  # of the batch, not its share
             session.apply()
             if number % 2:
-                mean = {name: gradient / 2 for name, gradient in twin.take_gradients().items()}
+                mean = {name: gradient / 2 for name, gradient in reference.take_gradients().items()}
                 stepper.step(mean, SPEC.learning_rate)
                 rate = session.learning_rate
                 session = resume(
@@ -60,7 +59,7 @@ def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
                 )  # ONNX Runtime keeps the step in it, and with it the schedule
                 session.learning_rate = rate
         for name, value in session.parameters().items():
-            expected = twin.parameters[name].detach().numpy()
+            expected = reference.parameters[name].detach().numpy()
             np.testing.assert_allclose(value.reshape(expected.shape), expected, rtol=0, atol=2e-6, err_msg=name)
         session.learning_rate = 0.02
         assert session.learning_rate == pytest.approx(0.02, rel=1e-6)

@@ -62,15 +62,14 @@ class Case:
             module = api.Module(*(str(folder / FILES[0]), state, str(folder / FILES[1])))
             stepper = api.Optimizer(str(folder / FILES[2]), module)
         module.train()
-        names = [port.name for port in self.prepared.inputs]
         written = []
         for number, feed in enumerate(feeds):
-            arrays = [np.ascontiguousarray(value.numpy()) for value in feed]
-            module(*arrays)
+            arrays = feed.map(lambda value: np.ascontiguousarray(value.numpy()))
+            module(*arrays.flat())
             if (number + 1) % optimizer.accumulate == 0:
                 stepper.step()
                 module.lazy_reset_grad()
-            written.append({name: encoded(array) for name, array in zip(names, arrays, strict=True)})
+            written.append({name: encoded(array) for name, array in arrays.named().items()})
         (folder / "case.json").write_text(json.dumps({"accumulate": optimizer.accumulate, "batches": written}))
         flat = module.get_contiguous_parameters(trainable_only=True).numpy()
         (folder / "expected.f32").write_bytes(flat.astype("<f4").tobytes())

@@ -202,7 +202,7 @@ def test_another_file_in_the_mentors_place_is_told(
 def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
     splits: Splits, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from distill.mentors.find import find_mentor, keep
+    from distill.mentors.find import cache_weights, find_mentor
 
     fit = FitConfig(epochs=1, learning_rate=1e30, batch=32)
     config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=fit)
@@ -213,7 +213,7 @@ def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
     with torch.no_grad():
         network.head.bias[0] = torch.inf
     with pytest.raises(UserError, match=r"the mentor's head\.bias is not finite: lower mentor\.fit\.learning_rate"):
-        keep(network, tmp_path / "kept.safetensors")
+        cache_weights(network, tmp_path / "kept.safetensors")
     assert not (tmp_path / "kept.safetensors").exists()
 
 

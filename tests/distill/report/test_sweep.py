@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from distill.__main__ import check, resumable
-from distill.report.sweep import compare_sweep, main
+from distill.report.sweep import compare_sweep, main, parsed
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import run_cli
@@ -171,7 +171,11 @@ def test_a_folder_without_a_finished_run_is_an_error(tmp_path: Path, capsys: pyt
     leave(tmp_path / "0", ["seed=1"], None)
     assert main([str(tmp_path)]) == 1
     assert "holds no finished run (1 unfinished); give the folder of a sweep" in capsys.readouterr().err
-    assert main([]) == main(["--help"]) == 2
+    for given, code in (([], 2), (["a", "b"], 2), (["--help"], 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == code
+    assert "FOLDER" in capsys.readouterr().out
 
 
 def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its_own(tmp_path: Path) -> None:
@@ -192,6 +196,10 @@ def test_a_lone_mentee_serves_under_every_mentor_but_not_for_what_is_said_of_its
 
 
 Command = Callable[..., list[DistillConfig]]
+
+
+def test_the_overrides_of_an_earlier_sweep_are_read_under_their_new_names() -> None:
+    assert parsed(["keep_answers=true", "++data.val=100"]) == {"cache_answers": "true", "data.val": "100"}
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from export.bundle.files import file_table
 from export.bundle.inspect import inspected
 from export.bundle.manifest import write_manifest
 from export.bundle.verify import Check, verify
-from export.cli import bundles as bundle_commands
+from export.cli import bundles as verbs
 from mentee.checkpoint import MenteeCheckpoint
 from tests.paths import ROOT
 
@@ -37,7 +37,8 @@ def run(*given: str, code: str = "from export.__main__ import main; main()") -> 
 
 
 def command(*given: object, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    code = bundle_commands.main([str(one) for one in given])
+    verb, *words = map(str, given)
+    code = getattr(verbs, verb)(words)
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -55,12 +56,17 @@ def outcome(checks: list[Check]) -> dict[str, bool | None]:
 @pytest.mark.parametrize(
     ("given", "code", "said"),
     [
-        (["--help"], 0, "mentee-export inspect BUNDLE"),
-        ([], 0, "mentee-export verify BUNDLE"),
-        (["verfy", "b"], 2, "error: no command 'verfy'; did you mean 'verify'?"),
-        (["inspect"], 2, "error: the following arguments are required: BUNDLE"),
-        (["inspect", "nowhere"], 2, "error: no bundle at 'nowhere'; expected a folder with manifest.json"),
-        (["keygen", "--help"], 0, "usage: mentee-export keygen"),
+        (["--help"], 0, "mentee-export inspect bundle=FOLDER"),
+        ([], 0, "mentee-export verify bundle=FOLDER"),
+        (["verfy", "bundle=b"], 2, "error: no verb 'verfy'; did you mean 'verify'?"),
+        (["inspect"], 2, "error: bundle is not set; give it as bundle=…"),
+        (["inspect", "bundle=nowhere"], 2, "error: no bundle at 'nowhere'; expected a folder with manifest.json"),
+        (
+            ["verify", "bundle=b", "kye=a"],
+            2,
+            "error: no setting 'kye'; did you mean 'key'? (known: bundle, key, checkpoint",
+        ),
+        (["keygen", "--help"], 0, "mentee-export keygen private=FILE public=FILE"),
     ],
 )
 def test_help_and_mistakes_are_answered_without_torch_or_onnx(given: list[str], code: int, said: str) -> None:
@@ -72,7 +78,7 @@ def test_help_and_mistakes_are_answered_without_torch_or_onnx(given: list[str], 
 
 
 def test_inspect_prints_what_the_manifest_says(sealed_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = command("inspect", sealed_folder, capsys=capsys)
+    code, out, err = command("inspect", f"bundle={sealed_folder}", capsys=capsys)
     assert (code, err) == (0, "")
     manifest = json.loads((sealed_folder / "manifest.json").read_bytes())
     headings = [line.split()[0] for line in out.splitlines() if line[0] != " "]
@@ -99,7 +105,7 @@ def test_inspect_as_json_is_the_manifest_with_parity_of_folder_and_zip(
     sealed_folder: Path, bundle_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder, signed in ((sealed_folder, True), (bundle_folder, False)):
-        about = json.loads(command("inspect", folder.with_name(folder.name + ".zip"), "--json", capsys=capsys)[1])
+        about = json.loads(command("inspect", f"bundle={folder}.zip", "json=true", capsys=capsys)[1])
         assert about == inspected(folder)
         assert about.pop("signed") == signed
         assert about.pop("parity") == json.loads((folder / "parity.json").read_bytes())
@@ -109,7 +115,8 @@ def test_inspect_as_json_is_the_manifest_with_parity_of_folder_and_zip(
 def test_verify_of_a_sound_bundle_passes_and_says_what_was_not_done(
     sealed_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = command("verify", sealed_folder, "--key", sealed_folder.with_name("public.pem"), capsys=capsys)
+    key = sealed_folder.with_name("public.pem")
+    code, out, err = command("verify", f"bundle={sealed_folder}", f"key={key}", capsys=capsys)
     assert (code, err) == (0, "")
     assert [line.split()[0] for line in out.splitlines()] == ["ok", "ok", "ok", "ok", "ok", "not"]
 
@@ -151,7 +158,7 @@ def test_verify_fails_on_any_result_that_is_not_torchs(
     kept[name] = kept[name] * (1 + 1e-3)
     save_file(kept, altered / "reference.safetensors")
     reseal(altered)
-    code, out, _ = command("verify", altered, capsys=capsys)
+    code, out, _ = command("verify", f"bundle={altered}", capsys=capsys)
     assert code == 1
     assert any(line.startswith("FAILED") and failed in line for line in out.splitlines())
 
@@ -184,17 +191,17 @@ def test_a_zip_that_leaves_its_folder_is_refused_and_nothing_is_written(
     packed = Path(shutil.copy(bundle_folder.with_name(bundle_folder.name + ".zip"), tmp_path / "bundle.zip"))
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("../evil", b"evil")
-    code, out, err = command("verify", packed, capsys=capsys)
+    code, out, err = command("verify", f"bundle={packed}", capsys=capsys)
     assert (code, out) == (2, "")
     assert err.startswith("error: zip entry '../evil' leaves the folder")
     assert list(tmp_path.iterdir()) == [packed]
 
 
 def test_keygen_says_how_its_files_are_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = command("keygen", tmp_path / "a.pem", tmp_path / "b.pem", capsys=capsys)
+    code, out, _ = command("keygen", f"private={tmp_path / 'a.pem'}", f"public={tmp_path / 'b.pem'}", capsys=capsys)
     assert code == 0
     assert f"sign_key={tmp_path / 'a.pem'}" in out
-    code, out, err = command("keygen", tmp_path / "a.pem", tmp_path / "c.pem", capsys=capsys)
+    code, out, err = command("keygen", f"private={tmp_path / 'a.pem'}", f"public={tmp_path / 'c.pem'}", capsys=capsys)
     assert (code, out) == (2, "")
     assert "exists" in err
 

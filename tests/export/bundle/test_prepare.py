@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from export.bundle.packs import class_balanced, supervision_pack
-from export.bundle.prepare import frozen_network, prepare, replay_samples
+from export.bundle.prepare import prepare, replay_samples
+from export.network.for_device import frozen_network
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor

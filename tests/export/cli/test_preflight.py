@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.cli.preflight import main
+from export.cli.preflight import preflight as command
+from export.graph.preflight import preflight
 from export.network.checks import require_exportable
-from export.preflight import preflight
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 
@@ -56,8 +56,8 @@ def test_what_is_chosen_to_train_decides_what_needs_a_gradient(
     assert [finding.module for finding in preflight(Net(), (1, 6, 6), trainable="up.*").findings] == ["up"]
     monkeypatch.setattr("sys.argv", ["export"])
     given = [f"network._target_={__name__}.Net", "shape=[1,6,6]"]
-    assert main(given) == 1
-    assert main([*given, "trainable=head"]) == 0
+    assert command(given) == 1
+    assert command([*given, "trainable=head"]) == 0
     assert "Net: 123 parameters, 15 of them trainable; head 'head'" in capsys.readouterr().out
 
 
@@ -140,7 +140,7 @@ def test_a_slip_on_the_command_line_is_one_line(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["export"])
     with pytest.raises(SystemExit) as ended:
-        main(argv)
+        command(argv)
     error = capsys.readouterr().err
     assert ended.value.code == 2
     assert said in error
@@ -153,6 +153,6 @@ def test_the_command_looks_at_a_checkpoint_and_writes_nothing(
     monkeypatch.setattr("sys.argv", ["export"])
     checkpoint.save(tmp_path / "mentee.safetensors")
     monkeypatch.chdir(tmp_path)
-    assert main([f"checkpoint={tmp_path / 'mentee.safetensors'}"]) == 0
+    assert command([f"checkpoint={tmp_path / 'mentee.safetensors'}"]) == 0
     assert capsys.readouterr().out.endswith("it will export; nothing needs a rewrite\n")
     assert [path.name for path in tmp_path.iterdir()] == ["mentee.safetensors"]

@@ -1,8 +1,10 @@
 """Every metric and every softmax loss in a graph that ONNX Runtime Training differentiates, against torch in float64."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import onnx
 import pytest
@@ -13,9 +15,9 @@ from torch import Tensor, nn
 from export.bundle.write import export_bundle
 from export.graph.artifacts import write_artifacts
 from export.graph.optimizer_spec import Optimizer
-from export.graph.training_graph import Port, TrainingGraph, export_graph, input_ports, output_ports
-from export.parity.backends import Runtime, Twin
-from export.parity.feeds import Feed
+from export.graph.ports import GraphInputs, Port, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, export_graph
+from export.parity.backends import Backend, Reference
 from export.parity.gradient_check import differences
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
@@ -81,20 +83,33 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return graph, folder
 
 
-def feed(batch: int, spec: LossSpec, knob: str) -> Feed:
+class Chosen(NamedTuple):
+    """The inputs of `EveryLoss`."""
+
+    given: GraphInputs[Tensor]
+    choice_S: Tensor
+
+    def flat(self) -> list[Tensor]:
+        return [*self.given.flat(), self.choice_S]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Chosen":
+        return Chosen(self.given.map(change), change(self.choice_S))
+
+
+def feed(batch: int, spec: LossSpec, knob: str) -> Chosen:
     """Some labelled, some supervised, with weights; nothing of the loss but the one knob's term."""
     random = torch.Generator().manual_seed(batch)
-    return [
-        torch.randn(batch, *SHAPE, generator=random),
-        torch.tensor([2, -1, 0, 3, -1, 1, -1])[:batch],
-        torch.tensor([1.0, 0, 1, 1, 0, 1, 0])[:batch],
-        3 * torch.randn(batch, CLASSES, generator=random),
-        torch.randn(batch, *BODY, generator=random),
-        torch.tensor([1.0, 1, 0, 1, 0.5, 2, 1])[:batch],
-        *(torch.tensor([float(name == knob)]) for name in ("alpha", BETA, GAMMA)),
-        torch.tensor([2.5]),
-        torch.tensor([float(other is spec) for other in SPECS]),
-    ]
+    given = GraphInputs(
+        input=torch.randn(batch, *SHAPE, generator=random),
+        labels=torch.tensor([2, -1, 0, 3, -1, 1, -1])[:batch],
+        labelled=torch.tensor([1.0, 0, 1, 1, 0, 1, 0])[:batch],
+        mentor_logits=3 * torch.randn(batch, CLASSES, generator=random),
+        mentor={"p": torch.randn(batch, *BODY, generator=random)},
+        supervised=torch.tensor([1.0, 1, 0, 1, 0.5, 2, 1])[:batch],
+        **{name: torch.tensor([float(name == knob)]) for name in ("alpha", BETA, GAMMA)},
+        temperature=torch.tensor([2.5]),
+    )
+    return Chosen(given, torch.tensor([float(other is spec) for other in SPECS]))
 
 
 def test_no_loss_is_left_out() -> None:
@@ -109,13 +124,13 @@ def test_the_runtime_differentiates_it_as_torch_does(made: Made, spec: LossSpec,
     graph, folder = made
     for batch in (1, 7):
         given = feed(batch, spec, knob)
-        twin, runtime = Twin(graph), Runtime(folder)
-        twin.backward(given)
-        runtime(given, learning=True)
-        errors = differences(runtime.gradients(twin.parameters), twin.take_gradients())
+        reference, backend = Reference(graph), Backend(folder)
+        reference.backward(given)
+        backend(given, learning=True)
+        errors = differences(backend.gradients(reference.parameters), reference.take_gradients())
         assert max(errors.values()) < 5e-6, errors
         parameters = list(graph.student.mentee.parameters())
-        gradients = torch.autograd.grad(graph(*given)[0].sum(), parameters, allow_unused=True)
+        gradients = torch.autograd.grad(graph(*given.flat())[0].sum(), parameters, allow_unused=True)
         moved = max(float(gradient.abs().max()) for gradient in gradients if gradient is not None)
         assert moved > 1e-4 or (spec.probe, knob, batch) == ("similarity", BETA, 1)  # one sample is like itself
 

@@ -14,10 +14,11 @@ from torch import nn
 
 from export.graph import artifacts
 from export.graph.optimizer_spec import Optimizer
+from export.graph.ports import input_ports, output_ports
 from export.graph.relu_gradient import branchless_relu_gradients
-from export.graph.training_graph import TrainingGraph, export_graph, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, export_graph
 from export.network.fold import freeze_batch_norm
-from export.parity.backends import Runtime, Twin
+from export.parity.backends import Backend, Reference
 from export.parity.feeds import Samples, draw
 from mentee.networks import InvertedResidualCNN, PlainCNN
 from mentor_mentee.objective.probes import ProbedMentee
@@ -72,7 +73,7 @@ def test_a_training_graph_has_the_gradients_it_had(name: str, tmp_path: Path, mo
         width = graph.student(x).embedding.shape[1]
     with artifacts.silenced():
         forward = export_graph(graph, input_ports((1, 8, 8), 4, ()), output_ports(4, width, ()))
-    feeds = draw(Samples(x, torch.randn(12, 4), []), ["mixed", "labelled"], 12)
+    feeds = draw(Samples(x, torch.randn(12, 4), {}), ["mixed", "labelled"], 12)
     names = [key for key, _ in network.named_parameters()]
     seen = {}
     for way in ("rewritten", "as generated"):
@@ -83,12 +84,12 @@ def test_a_training_graph_has_the_gradients_it_had(name: str, tmp_path: Path, mo
         artifacts.write_artifacts(forward, names, Optimizer(), folder)
         operators = {node.op_type for node in onnx.load(folder / "training_model.onnx").graph.node}
         assert ("ReluGrad" in operators) == (way == "as generated")
-        runtime, twin = Runtime(folder), Twin(graph)
+        backend, reference = Backend(folder), Reference(graph)
         for feed in feeds:
-            runtime(feed, learning=True)
-            twin.backward(feed)
-        seen[way] = runtime.gradients(twin.parameters)
-    expected = twin.take_gradients()
+            backend(feed, learning=True)
+            reference.backward(feed)
+        seen[way] = backend.gradients(reference.parameters)
+    expected = reference.take_gradients()
     scale = max(float(gradient.abs().max()) for gradient in expected.values())
     assert scale > 1e-3
     for key, gradient in expected.items():

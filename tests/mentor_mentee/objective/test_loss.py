@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mentor_mentee.objective.loss import LossSpec, Terms, cross_entropy, mentee_loss
 from mentor_mentee.objective.masked import masked_mean
-from mentor_mentee.objective.probe_metrics import probe_rmse
-from mentor_mentee.objective.softmax_losses import softmax_kl
+from mentor_mentee.objective.probe_metrics import rmse as rmse_of
+from mentor_mentee.objective.softmax_losses import kl as kl_of
 
 B, K = 5, 4
 KNOBS = {"alpha": 0.7, "beta": 1.3, "gamma": 0.4, "temperature": 3.0}
@@ -120,7 +120,7 @@ def test_terms_of_a_batch_worked_out_by_hand() -> None:
 def test_rmse_is_one_mean_with_the_root_outside() -> None:
     mentee, mentor = torch.zeros(2, 2, 1, 2), torch.zeros(2, 2, 1, 2)
     mentee[0, 0, 0, 0] = 8.0
-    value = float(probe_rmse(mentee, mentor, torch.ones(2)))
+    value = float(rmse_of(mentee, mentor, torch.ones(2)))
     assert value == pytest.approx(math.sqrt(64 / 8), abs=1e-5)
     root_per_sample = (math.sqrt(64 / 4) + 0) / 2
     root_per_channel = (math.sqrt(64 / 4) + 0) / 2
@@ -181,7 +181,7 @@ def test_masked_mean_of_nothing_is_0() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equal_activations_are_exactly_0_with_a_finite_gradient(dtype: torch.dtype) -> None:
     mentee = torch.randn(4, 3, 2, 2, dtype=dtype).requires_grad_()
-    value = probe_rmse(mentee, mentee.detach().clone(), torch.ones(4, dtype=dtype))
+    value = rmse_of(mentee, mentee.detach().clone(), torch.ones(4, dtype=dtype))
     assert value.tolist() == [0.0]
     (gradient,) = torch.autograd.grad(value.sum(), mentee)
     assert torch.equal(gradient, torch.zeros_like(gradient))
@@ -242,9 +242,9 @@ def test_gradients_equal_finite_differences() -> None:
 
     assert torch.autograd.gradcheck(loss, (logits, early))
     weight_B = given["supervised_B"]
-    assert torch.autograd.gradcheck(lambda x: probe_rmse(x, given["mentor_activations"]["early"], weight_B), (early,))
+    assert torch.autograd.gradcheck(lambda x: rmse_of(x, given["mentor_activations"]["early"], weight_B), (early,))
     mentor_BK, temperature = given["mentor_logits_BK"], given["temperature"].requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, t: softmax_kl(x / t, mentor_BK / t, weight_B), (logits, temperature))
+    assert torch.autograd.gradcheck(lambda x, t: kl_of(x / t, mentor_BK / t, weight_B), (logits, temperature))
     assert torch.autograd.gradcheck(lambda x: cross_entropy(x, given["labels_B"], given["labelled_B"]), (logits,))
 
 

@@ -3,7 +3,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from mentor_mentee.errors import UserError
-from mentor_mentee.objective.loss import PROBE_METRICS as FUNCTIONS
+from mentor_mentee.objective import probe_metrics, softmax_losses
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES, LossSpec
 from mentor_mentee.objective.probe_spec import OF_METRIC
 
@@ -29,8 +29,10 @@ def test_a_name_that_is_none_is_one_line(options: dict[str, Any], message: str) 
 
 
 def test_every_name_has_its_function() -> None:
-    assert FUNCTIONS.keys() == PROBE_METRICS.keys()
-    assert len(set(FUNCTIONS.values())) == len(FUNCTIONS)
+    for names, module in ((PROBE_METRICS, probe_metrics), (SOFTMAX_LOSSES, softmax_losses)):
+        functions = {getattr(module, name) for name in names}
+        assert len(functions) == len(names)
+        assert {function.__module__ for function in functions} == {module.__name__}
 
 
 def test_the_terms_of_the_default_are_the_papers() -> None:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from mentor_mentee.objective.loss import PROBE_METRICS
+from mentor_mentee.objective import probe_metrics
+from mentor_mentee.objective.loss_spec import PROBE_METRICS
 
 B, C, H, W = 5, 3, 4, 2
 Sample = list[list[float]]  # [C][H * W]
 NAMES = list(PROBE_METRICS)
+METRICS = {name: getattr(probe_metrics, name) for name in NAMES}
 WEIGHTS = {
     "all": [1, 1, 1, 1, 1],
     "some": [0, 1, 1, 0, 1],
@@ -90,7 +92,7 @@ BY_LOOPS: dict[str, Callable[[list[Sample], list[Sample]], float]] = {
 @pytest.mark.parametrize("name", NAMES)
 def test_it_equals_loops_over_the_samples_that_count(name: str, weights: list[int]) -> None:
     mentee, mentor = pair()
-    found = PROBE_METRICS[name](mentee, mentor, torch.tensor(weights).double())
+    found = METRICS[name](mentee, mentor, torch.tensor(weights).double())
     expected = BY_LOOPS[name](repeated(mentee, weights), repeated(mentor, weights))
     if name == "similarity":  # 1/B becomes Σp², so that a common factor of the weights changes nothing
         expected *= sum(weight * weight for weight in weights) / sum(weights)
@@ -103,7 +105,7 @@ def test_it_equals_loops_over_the_samples_that_count(name: str, weights: list[in
 def test_a_common_factor_of_the_weights_changes_nothing(name: str) -> None:
     mentee, mentor = pair()
     weight_B = torch.tensor([0.5, 0, 2, 0.125, 1]).double()
-    found, scaled = (PROBE_METRICS[name](mentee, mentor, factor * weight_B) for factor in (1, 1e-3))
+    found, scaled = (METRICS[name](mentee, mentor, factor * weight_B) for factor in (1, 1e-3))
     torch.testing.assert_close(found, scaled)
 
 
@@ -114,8 +116,8 @@ def test_a_masked_sample_changes_nothing_and_is_not_changed(name: str, junk: flo
     weight_B = torch.tensor([0, 1, 1, 0, 1]).double()
     hidden = torch.tensor([0, 3])
     other = mentee.index_fill(0, hidden, junk).requires_grad_()
-    found = PROBE_METRICS[name](other, mentor.index_fill(0, hidden, -junk), weight_B)
-    assert torch.equal(found, PROBE_METRICS[name](mentee, mentor, weight_B))
+    found = METRICS[name](other, mentor.index_fill(0, hidden, -junk), weight_B)
+    assert torch.equal(found, METRICS[name](mentee, mentor, weight_B))
     (gradient,) = torch.autograd.grad(found.sum(), other)
     assert torch.equal(gradient[hidden], torch.zeros_like(gradient[hidden]))
     assert gradient[1].abs().max() > 0
@@ -129,7 +131,7 @@ def test_where_nothing_counts_it_is_exactly_0_and_so_is_the_gradient(
 ) -> None:
     mentee, mentor = (scale * value for value in pair(dtype=dtype))
     mentee.requires_grad_()
-    found = PROBE_METRICS[name](mentee, mentor, torch.zeros(B, dtype=dtype))
+    found = METRICS[name](mentee, mentor, torch.zeros(B, dtype=dtype))
     assert found.tolist() == [0.0]
     (gradient,) = torch.autograd.grad(found.sum(), mentee)
     assert torch.equal(gradient, torch.zeros_like(gradient))
@@ -160,7 +162,7 @@ def test_extreme_activations_have_a_finite_distance_and_gradient(
     mentee, mentor = (value.to(dtype) for value in case)
     mentee.requires_grad_()
     for weights in ([1.0] * B, [0, 1, 0, 1, 1]):
-        found = PROBE_METRICS[name](mentee, mentor, torch.tensor(weights, dtype=dtype))
+        found = METRICS[name](mentee, mentor, torch.tensor(weights, dtype=dtype))
         (gradient,) = torch.autograd.grad(found.sum(), mentee)
         assert torch.isfinite(found).all()
         assert float(found.detach()) >= 0
@@ -174,7 +176,7 @@ def test_extreme_activations_have_a_finite_distance_and_gradient(
 def test_gradients_equal_finite_differences(name: str) -> None:
     mentee, mentor = pair()
     weight_B = torch.tensor([2, 0, 1, 0.5, 1]).double()
-    assert torch.autograd.gradcheck(lambda x: PROBE_METRICS[name](x, mentor, weight_B), (mentee.requires_grad_(),))
+    assert torch.autograd.gradcheck(lambda x: METRICS[name](x, mentor, weight_B), (mentee.requires_grad_(),))
 
 
 def rotation(size: int) -> Tensor:
@@ -200,7 +202,7 @@ UNCHANGED = {  # metric, what may be done to the mentor's side
 def test_what_a_metric_does_not_see(name: str, change: Callable[[Tensor], Tensor]) -> None:
     mentee, mentor = pair()
     weight_B = torch.tensor([1, 0, 1, 1, 1]).double()
-    found, other = (PROBE_METRICS[name](mentee, value, weight_B) for value in (mentor, change(mentor)))
+    found, other = (METRICS[name](mentee, value, weight_B) for value in (mentor, change(mentor)))
     torch.testing.assert_close(found, other)
-    assert float(PROBE_METRICS[name](mentor, change(mentor), weight_B)) == pytest.approx(0, abs=1e-12)
-    assert float(PROBE_METRICS["l2"](mentor, change(mentor), weight_B)) > 0.1
+    assert float(METRICS[name](mentor, change(mentor), weight_B)) == pytest.approx(0, abs=1e-12)
+    assert float(METRICS["l2"](mentor, change(mentor), weight_B)) > 0.1

@@ -10,14 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from mentor_mentee.objective.softmax_losses import decoupled, dist, softmax_kl, softmax_rmse, z_scores
+from mentor_mentee.objective import softmax_losses
+from mentor_mentee.objective.softmax_losses import dist, dkd, prob_rmse, z_scores
 
 B, K = 5, 4
 TARGET_B = torch.tensor([3, 0, 2, 2, 1])
 LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "kl": softmax_kl,
-    "prob_rmse": softmax_rmse,
-    "dkd": lambda mentee, mentor, weight_B: decoupled(mentee, mentor, TARGET_B, weight_B),
+    "kl": softmax_losses.kl,
+    "prob_rmse": prob_rmse,
+    "dkd": lambda mentee, mentor, weight_B: dkd(mentee, mentor, TARGET_B, weight_B),
     "dist": dist,
 }
 WEIGHTS = {
@@ -169,11 +170,11 @@ def test_a_sure_mentee_that_is_wrong_pays_by_its_logits() -> None:
     """Each against ±1e4 at T = 1: with the target the mentor's class, −log b = 2e4 and the other classes agree."""
     mentee, mentor = sure([0, 1, 2, 3, 0]), sure([1, 2, 3, 0, 1])
     target_B = torch.tensor([1, 2, 3, 0, 1])
-    assert float(softmax_kl(mentee, mentor, torch.ones(B))) == pytest.approx(2e4)
+    assert float(softmax_losses.kl(mentee, mentor, torch.ones(B))) == pytest.approx(2e4)
     others = math.log(3)  # the mentor's other classes are as likely as each other, the mentee is sure of one of them
     expected = 2e4 + 8 * (2e4 * 2 / 3 - others)
-    assert float(decoupled(mentee, mentor, target_B, torch.ones(B))) == pytest.approx(expected, rel=1e-6)
-    assert float(softmax_rmse(mentee, mentor, torch.ones(B))) == pytest.approx(math.sqrt(2 / 4), rel=1e-5)
+    assert float(dkd(mentee, mentor, target_B, torch.ones(B))) == pytest.approx(expected, rel=1e-6)
+    assert float(prob_rmse(mentee, mentor, torch.ones(B))) == pytest.approx(math.sqrt(2 / 4), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -198,7 +199,7 @@ def test_dist_does_not_see_a_mentee_that_is_less_sure_by_one_affine_map() -> Non
     _, mentor = pair()
     flatter = (0.3 * mentor.softmax(1) + 0.7 / K).log()
     assert float(dist(flatter, mentor, torch.ones(B).double())) == pytest.approx(0, abs=1e-9)
-    assert float(softmax_kl(flatter, mentor, torch.ones(B).double())) > 0.1
+    assert float(softmax_losses.kl(flatter, mentor, torch.ones(B).double())) > 0.1
 
 
 def test_dkd_weighs_the_other_classes_apart_from_how_sure_the_mentor_is() -> None:
@@ -209,5 +210,5 @@ def test_dkd_weighs_the_other_classes_apart_from_how_sure_the_mentor_is() -> Non
     taught, learned = softmax(mentor[0].tolist()), softmax(mentee[0].tolist())
     target = int(TARGET_B[0])
     binary = kl([taught[target], 1 - taught[target]], [learned[target], 1 - learned[target]])
-    rest = (float(decoupled(mentee, mentor, TARGET_B, weight_B)) - binary) / 8
-    assert binary + (1 - taught[target]) * rest == pytest.approx(float(softmax_kl(mentee, mentor, weight_B)))
+    rest = (float(dkd(mentee, mentor, TARGET_B, weight_B)) - binary) / 8
+    assert binary + (1 - taught[target]) * rest == pytest.approx(float(softmax_losses.kl(mentee, mentor, weight_B)))

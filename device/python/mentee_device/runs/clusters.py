@@ -9,8 +9,9 @@ embedding, K classes.
 from typing import Any
 
 import numpy as np
-from mentee_device.bundle.samples import SampleError
 from numpy.typing import NDArray
+
+from mentee_device.bundle.samples import SampleError
 
 SHARPNESS = 10.0  # of the softmax over cosines: softer than an answer, so that a wrong first mean is not final
 ROUNDS = 6

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner, LearningError
 from mentee_device.runs.guard import Limits, Measured, judge, measure
 from mentee_device.state.database import Damaged
 from mentee_device.state.store import Store
-from numpy.typing import NDArray
 
 BASE_LOGITS = "base logits of the golden set"
 

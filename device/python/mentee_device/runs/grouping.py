@@ -3,9 +3,10 @@ classes, D embedding.
 """
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.core.learner import Learner
 from mentee_device.runs.clusters import clusters
-from numpy.typing import NDArray
 
 
 def shares(

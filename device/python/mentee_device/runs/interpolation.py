@@ -7,9 +7,10 @@ gained and give back most of what was lost elsewhere (arXiv 2109.01903, where th
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.core.learner import Learner
 from mentee_device.runs.golden import Verdict
-from numpy.typing import NDArray
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 Parameters = Mapping[str, NDArray[np.float32]]

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Supervision
 from mentee_device.core.learner import Learner
 from mentee_device.state.database import Damaged
 from mentee_device.state.store import Store
-from numpy.typing import NDArray
 
 OWN, MENTOR, AUTO = "own", "mentor", "auto"
 REPLAYS = (OWN, MENTOR, AUTO)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.bundle.manifest import KNOBS
 from mentee_device.bundle.samples import UNLABELLED, Samples
 from mentee_device.core.learner import Learner, LearningError
@@ -14,7 +16,6 @@ from mentee_device.runs.budget import Budget
 from mentee_device.runs.curves import Curve, check_curve, highest, value_at
 from mentee_device.runs.grouping import shares
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS, Answered
-from numpy.typing import NDArray
 
 STEPS, ROUNDS = 240, 5  # by default: 40 steps on the labels, then in each round as many on labels and guesses
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mentee_device.bundle.samples import UNLABELLED, SampleError
 from mentee_device.core.learner import Learner, LearningError, check_learning_rate
 from mentee_device.runs import golden as judging
@@ -16,7 +18,6 @@ from mentee_device.runs.settings import Settings
 from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.sample_store import Kept
 from mentee_device.state.versions import BASE, Version, Versions
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)

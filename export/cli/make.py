@@ -1,24 +1,46 @@
-"""What `mentee-export` does and prints."""
+"""`make`: a bundle of a run's checkpoint, and the lines that say what was made."""
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from export.schema import ExportSettings, check_export
+from mentor_mentee.config.command_line import run_cli
 
-from export.bundle.inspect import variant_line
-from export.bundle.write import Exported, export_bundle
-from export.network.costs import Costs
-from export.schema import ExportSettings
-from mentee.checkpoint import MenteeCheckpoint
+if TYPE_CHECKING:
+    from export.bundle.write import Exported
+
+USAGE = """\
+mentee-export [make] checkpoint=FILE bundle=FOLDER [SETTING=VALUE …]   makes a bundle of a run's mentee.safetensors
+
+mentee-export checkpoint=runs/x/mentee.safetensors bundle=bundles/mine optimizer.name=sgd optimizer.momentum=0.9
+mentee-export checkpoint=… bundle=… 'optimizer.groups=[{match: "*.bias", weight_decay: 0}]' optimizer.schedule.name=cosine
+"""
 
 
-def run_command(settings: ExportSettings) -> None:
+def make(words: Sequence[str]) -> int:
+    sys.argv[1:] = words
+    run_cli("export", ExportSettings, check_export, write_bundle, USAGE)
+    return 0
+
+
+def write_bundle(settings: Any) -> None:
+    from rich.console import Console
+
+    from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
+    from mentee.checkpoint import MenteeCheckpoint
+
     console = Console(highlight=False)
     with Console(stderr=True).status("exporting and comparing with torch …"):
         exported = export_bundle(MenteeCheckpoint.load(Path(settings.checkpoint)), Path(settings.bundle), settings)
     console.print(summary(exported), soft_wrap=True)
 
 
-def summary(exported: Exported) -> str:
+def summary(exported: "Exported") -> str:
+    from export.bundle.inspect import variant_line
+    from export.network.costs import Costs
+
     manifest, parity = exported.manifest, exported.parity
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     base = manifest["base"]["test"]

@@ -1,28 +1,23 @@
-"""What an export would meet, found out without writing anything: every operator that the device could not differentiate, the
-module it comes from, and what would be done about it; and what no export can be made of at all."""
+"""Findings of an export that writes nothing: each operator that the device could not differentiate, the module it comes from,
+and what would be done about it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from export.bundle.prepare import frozen_network
-from export.cli.preflight_schema import PreflightSettings
 from export.graph.artifacts import silenced
-from export.graph.training_graph import TrainingGraph, input_ports, output_ports, traced
-from export.network.batch_norm import with_batch_norm
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, traced
 from export.network.checks import require_exportable
 from export.network.trainable import choose_trainable
 from export.rewrites.rewrite import PREFIX, Finding, advice, place, rewrite
-from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import Probe, ProbedMentee
 from mentor_mentee.objective.taps import find_head
-from mentor_mentee.recipe import build
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Preflight:
         return all(finding.rewrite is not None for finding in self.findings)
 
     def lines(self) -> list[str]:
-        """For a person, the findings in the order of the forward, equal ones of one module together."""
+        """Lines for a person: the findings in the order of the forward, equal ones of one module together."""
         said = [
             f"{self.network}: {self.parameters:,} parameters, {self.trainable:,} of them trainable; head '{self.head}', "
             f"embedding of {self.embedding}"
@@ -113,19 +108,3 @@ def require_used(trainable: Sequence[str], stored: set[str]) -> None:
             f"{len(lost)} of the mentee's parameters take no part in its logits, probes or embedding: {', '.join(lost[:4])}; "
             "remove them from the network, or freeze them with requires_grad_(False)"
         )
-
-
-def of_network(settings: PreflightSettings) -> Preflight:
-    """Of a bare network with fresh weights."""
-    network: nn.Module = build(settings.network, "network").eval()
-    assert settings.shape is not None
-    require_exportable(network, torch.randn(2, *settings.shape, generator=torch.Generator().manual_seed(0)))
-    network = with_batch_norm(network, settings.batch_norm)
-    return preflight(network, settings.shape, settings.head, (), settings.rewrite, settings.trainable)
-
-
-def of_checkpoint(settings: PreflightSettings) -> Preflight:
-    checkpoint = MenteeCheckpoint.load(Path(str(settings.checkpoint)))
-    network = frozen_network(checkpoint, settings.batch_norm)
-    shape, rewriting = checkpoint.view.shape, settings.rewrite
-    return preflight(network, shape, checkpoint.head, checkpoint.probes, rewriting, settings.trainable)
