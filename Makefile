@@ -14,7 +14,7 @@ test: lint
 
 # Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
 lint: env
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) mypy ruff imports
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync) mypy docs ruff imports
 
 ruff:
 	$(BIN)/ruff check .
