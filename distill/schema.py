@@ -6,6 +6,7 @@ from typing import Any
 
 from mentee.budget import Budget
 from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from mentor_mentee.settings import setting
 
 
@@ -31,7 +32,7 @@ class ViewConfig:
 
 @dataclass
 class FitConfig:
-    """One training."""
+    """Settings of one training."""
 
     epochs: int = setting(20, "how many epochs; the run ends at the last step, whatever the validation says")
     steps_per_epoch: int | None = setting(None, "steps in an epoch; null: one pass over the data")
@@ -87,10 +88,10 @@ class MenteeConfig:
 
 @dataclass
 class LossConfig:
-    """Names as in `mentor_mentee.objective.loss_spec`."""
+    """Distances that the loss is made of."""
 
-    probe: str = setting("rmse", "distance at the probes (β): rmse, l1, l2, cosine, attention, similarity")
-    softmax: str = setting("kl", "distance of the softmax layers (γ): kl, prob_rmse, dkd, dist")
+    probe: str = setting("rmse", f"distance at the probes (β): {', '.join(PROBE_METRICS)}")
+    softmax: str = setting("kl", f"distance of the softmax layers (γ): {', '.join(SOFTMAX_LOSSES)}")
     standardise: bool = setting(False, "take the softmax of each sample's standardised logits")
 
 

@@ -1,4 +1,4 @@
-"""A plain network to be a mentor of small images: deeper and wider than what a phone would carry."""
+"""A plain network to be a mentor of small images: deeper and wider than a phone's mentee."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,9 @@ class PlainNet(nn.Module):
     """A stem, then two 3×3 convolutions a width, the first of each pair with a 2×2 max pool before its BatchNorm, then the
     maximum over space and a linear head (after VGG, Simonyan and Zisserman, arXiv 1409.1556, configuration B without its
     hidden linear layers).
+
+    - `widths`: channels of each pair of convolutions
+    - `stem`: channels of the first convolution
     """
 
     def __init__(

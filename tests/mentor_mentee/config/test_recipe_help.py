@@ -12,7 +12,8 @@ from mentor_mentee.config.recipe_help import FROM_THE_DATA, recipe_rows
 from mentor_mentee.config.settings_help import Described
 from tests.paths import ROOT
 
-IN_GROUP = {"schedule": None, "data": None, "mentee": "network"}  # group -> where its recipe stands in a file
+# group -> where its recipe stands in a file
+IN_GROUP = {"schedule": None, "data": None, "mentee": "network", "mentor": "network"}
 
 
 def recipes() -> dict[str, dict[str, object]]:
