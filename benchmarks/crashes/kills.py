@@ -3,7 +3,7 @@
     python -m benchmarks.crashes.kills BUNDLE [--kills 500] [--cuts 500] [--lying]
 
 A process of its own learns in a folder without end (adds samples, saves the unfinished run every other step, lets the guard
-decide every few steps, now and then forgets a sample or rolls back) and prints a line, flushed, after each transaction that
+decide every few steps, now and then unlearns a sample or rolls back) and prints a line, flushed, after each transaction that
 has been committed: an acknowledgement.
 
 *Kills*: SIGKILL at a random time after the process begins to open the folder (three in ten) or has opened it, up to as long as

@@ -3,7 +3,7 @@
     python -m benchmarks.labels.budgets mnist DATA_ROOT [override ...] [--seeds 5] [--labels 10 50 100] [--only alone both]
 
 Every arm of a seed has the same labelled images (other ones for each seed), steps and network; test accuracy at the last
-step, mean ± std over seeds, and the paired difference to the lone mentee with its 95 % interval. Runs are kept under --out:
+step, mean ± std over seeds, and the paired difference to the lone mentee with its 95 % interval. Runs are stored under --out:
 called again it makes what is missing and prints the table. The mentor is trained first, some twenty minutes of one core.
 """
 

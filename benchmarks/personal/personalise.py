@@ -71,7 +71,7 @@ def main() -> None:
     bases = [Base(owner, given.work / owner) for owner in owners]
     for base in bases:
         if not (base.checkpoint.is_file() and base.samples.is_file()):
-            from benchmarks.personal.base import make_base  # imports torch, which a table of kept results does without
+            from benchmarks.personal.base import make_base  # imports torch: not for stored results
 
             make_base(base, given.data, given.column, given.layout, overrides)
     runs: list[Run] = []
@@ -86,11 +86,11 @@ def main() -> None:
 
 
 def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[Run]:
-    """What is kept of it, or else what a device process measures now."""
+    """Results of one arm: read again where they are stored, else measured now by a device process."""
     arm = ARMS[name]
     asked = {"arm": asdict(arm), "labels": labels, "draws": draws}
-    kept = base.folder / "results" / f"{re.sub('[^a-z0-9]+', '-', name)}-{'_'.join(map(str, labels))}.json"
-    found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
+    stored = base.folder / "results" / f"{re.sub('[^a-z0-9]+', '-', name)}-{'_'.join(map(str, labels))}.json"
+    found: dict[str, Any] = json.loads(stored.read_text()) if stored.is_file() else {}
     if found.get("asked") != asked:
         samples = with_adapted_mentor(base, labels, draws) if arm.guesses == "adapted mentor" else base.samples
         if not base.bundle(arm.trainable).is_dir():
@@ -98,8 +98,8 @@ def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[
 
             export(base, arm.trainable)
         found = {"asked": asked, **device_process(base.bundle(arm.trainable), samples, arm, labels, draws)}
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(found))
+        stored.parent.mkdir(exist_ok=True)
+        stored.write_text(json.dumps(found))
         print(f"{base.owner}: {name}", file=sys.stderr, flush=True)
     peak = found["peak_mib"]
     return [

@@ -40,13 +40,13 @@ def main() -> None:
     batch = splits.train.__getitems__(range(64))
     pairs = {"early": ["stages.0", "features.0"], "middle": ["stages.1", "features.1"]}
 
-    def module(schedule: Schedule, probed: bool, mentored: bool, kept: bool = False) -> Distillation:
+    def module(schedule: Schedule, probed: bool, mentored: bool, cached: bool = False) -> Distillation:
         network, teacher = PlainCNN(1, 10), ResidualNet(1, 10, blocks=2)
         example = view(batch.image_BCHW[:2])
         probes = find_probes(pairs if probed else {}, teacher, example, network, example)
         mentor = Mentor(teacher, view, probes) if mentored else None
         made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
-        if kept and mentor is not None:
+        if cached and mentor is not None:
             made.caches = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation
         return made
 
@@ -54,7 +54,7 @@ def main() -> None:
         "mentee alone": stepper(module(constant(1, 0, 0, 1), False, False), batch),
         "+ mentor's softmax": stepper(module(constant(1, 0, 1, 4), False, True), batch),
         "+ two probes": stepper(module(constant(1, 1, 1, 4), True, True), batch),
-        "both, answers kept": stepper(module(constant(1, 1, 1, 4), True, True, True), batch),
+        "both, answers cached": stepper(module(constant(1, 1, 1, 4), True, True, True), batch),
     }
     milliseconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
