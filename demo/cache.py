@@ -12,7 +12,7 @@ def save_json(path: Path, key: str, content: dict[str, Any]) -> None:
 
 
 def cached_json(path: Path, key: str) -> dict[str, Any] | None:
-    """What `save_json` left there, unless it was under another key."""
+    """Content that `save_json` left there, unless it was under another key."""
     if not path.is_file():
         return None
     content: dict[str, Any] = json.loads(path.read_text())

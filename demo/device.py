@@ -30,7 +30,7 @@ ARMS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class OnDevice:
-    """What the device processes of one seed report, by arm; "exported" is the bundle before it learns."""
+    """Reports of the device processes of one seed, by arm; "exported" is the bundle before it learns."""
 
     accuracy: dict[str, dict[str, float]]
     milliseconds: dict[str, float]

@@ -73,7 +73,7 @@ def train(config: DistillConfig, found: FoundMentor, people: People, key: str) -
 
 
 def cached(config: DistillConfig, key: str) -> TrainedMentee | None:
-    """What an earlier run with this very code and configuration left, unless its checkpoint is gone."""
+    """Result of an earlier run with this very code and configuration, unless its checkpoint is gone."""
     folder = Path(config.run_dir)
     content = cached_json(folder / FIGURES, key) if (folder / CHECKPOINT).is_file() else None
     return None if content is None else TrainedMentee(**content)

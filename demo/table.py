@@ -69,7 +69,7 @@ def told(points: Sequence[float], who: str = "THE MENTOR") -> str:
 
 
 def differences(outcomes: Sequence[Outcome], arm: str, other: str, who: str) -> list[float]:
-    """In points, one for each seed."""
+    """Gains in points, one for each seed."""
     return [100 * (outcome.accuracy(arm, who) - outcome.accuracy(other, who)) for outcome in outcomes]
 
 

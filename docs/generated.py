@@ -1,4 +1,4 @@
-"""What the pages take from the code instead of repeating it: tables of settings, options of commands, the Python API.
+"""Generates what the pages take from the code: tables of settings, options of commands, the Python API.
 
 {settings} package.module:Dataclass      name, default and description of each field; `:only: a b` and `:without: a b` choose
 {options} package.module:function        commands of the argparse parser that the function makes; `:command:` options of one

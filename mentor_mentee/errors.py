@@ -1,3 +1,5 @@
+"""A user's mistake, and the nearest known name to a misspelt one."""
+
 from collections.abc import Iterable
 from difflib import get_close_matches
 

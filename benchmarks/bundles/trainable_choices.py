@@ -31,7 +31,7 @@ HALF = 4  # owner's samples of a batch, and replayed ones
 
 
 def measure(bundle: Path, steps: int) -> dict[str, float]:
-    """In the device process."""
+    """Measures one bundle, in the device process."""
     import numpy as np
     from mentee_device import Bundle, Learner
 

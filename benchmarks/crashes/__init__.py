@@ -1,1 +1,1 @@
-"""What is left of an owner's folder when the process is killed or the power goes?"""
+"""Crashes: an owner's folder after the process was killed or the power went."""

@@ -15,7 +15,7 @@ VICTIM = Path(__file__).with_name("victim.py")
 
 @dataclass
 class Acknowledged:
-    """What a child has said so far, of all children."""
+    """All that the children have acknowledged so far."""
 
     samples: set[int] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
@@ -129,7 +129,7 @@ class Lines:
 
 @dataclass
 class Count:
-    """What came of all kills, or cuts."""
+    """The findings after all kills, or cuts."""
 
     tries: int = 0
     lost: list[str] = field(default_factory=list)

@@ -55,7 +55,7 @@ class Unlink:
 
 @dataclass(frozen=True)
 class Sync:
-    """Of a file; of the folder where `name` is empty; of the folder it is in where it is `OUTSIDE`."""
+    """A sync of a file; of the folder where `name` is empty; of the folder it is in where it is `OUTSIDE`."""
 
     name: str
 
@@ -89,7 +89,7 @@ def record(command: list[str], environment: dict[str, str], folder: Path, scratc
 
 
 def parse(lines: Iterator[str], folder: Path) -> Iterator[Event]:
-    """Of strace's lines (-f -y -xx). Raises ValueError at a call on a file of the folder that it does not know."""
+    """Reads strace's lines (-f -y -xx). Raises ValueError at a call on a file of the folder that it does not know."""
     begun: dict[str, str] = {}
     places: dict[int, int] = {}  # where the next write() of a file descriptor goes
     said = b""

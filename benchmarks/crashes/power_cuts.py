@@ -17,7 +17,7 @@ LOG_PAGES = (30, 1000)  # written back to the database after so many pages: ofte
 
 @dataclass
 class File:
-    """What the drive surely holds, and what it was given since the last sync."""
+    """A file on the drive: the synced part, and the writes since the last sync."""
 
     synced: bytearray = field(default_factory=bytearray)
     pending: list[Write | Resize] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Disk:
         self._pending_names.append(dict(self.names))
 
     def kind(self) -> str:
-        """What a cut now may lose."""
+        """Content that a cut now may lose."""
         log = self.names.get("state.sqlite-wal", File()).pending
         begun = any(isinstance(one, Resize) or one.at == 0 for one in log)
         found = {
@@ -157,7 +157,7 @@ def cut(
 
 
 def recorded(bundle: Path, folder: Path, pages: int, turns: int, scratch: Path) -> list[Event]:
-    """What a child that ended by itself asked of the disk; checked: played without a cut it gives the folder, byte for byte."""
+    """Events on the disk of a child that ended by itself; checked: played without a cut it gives the folder, byte for byte."""
     command, environment = child(bundle, folder, "--turns", str(turns), "--log-pages", str(pages))
     disk = Disk(files(folder) if folder.exists() else None)
     events = record(command, environment, folder, scratch)

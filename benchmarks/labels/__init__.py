@@ -1,1 +1,1 @@
-"""What does supervision gain over the lone mentee, and with how many labels?"""
+"""Labels: the gain of supervision over the lone mentee, by number of labels."""

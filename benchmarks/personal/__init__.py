@@ -1,1 +1,1 @@
-"""What does a new owner gain by learning on the device, and what do the others lose?"""
+"""Personalisation: the gain of a new owner by learning on the device, and the loss of everybody else."""

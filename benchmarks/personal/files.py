@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Base:
-    """What the owner's device starts from."""
+    """Files that the owner's device starts from."""
 
     owner: str
     folder: Path

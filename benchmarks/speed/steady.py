@@ -21,7 +21,7 @@ from benchmarks.device_process import memory_mib, told
 
 
 def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
-    """To the first answer of an owner's current version, and of the bundle alone where there is no folder."""
+    """Seconds to the first answer of an owner's current version, and of the bundle alone where there is no folder."""
     from mentee_device import Bundle, Learner, Owner
 
     with Bundle.open(bundle) as opened:
@@ -33,8 +33,8 @@ def cold(bundle: Path, folder: Path, started: float) -> dict[str, float]:
 
 
 def long(bundle: Path, folder: Path, steps: int) -> dict[str, list[float]]:
-    """Of each tenth of the run: median milliseconds a step, mean with saving (of the clock, of the processor), and resident
-    MB at its end."""
+    """A row for each tenth of the run: median milliseconds a step, mean with saving (of the clock, of the processor), and
+    resident MB at its end."""
     from mentee_device import Budget, Bundle, Owner, Plan, Progress
 
     tenth = steps // 10
@@ -66,7 +66,7 @@ def per_step(began: float, ends: list[float], steps: int) -> list[float]:
 
 
 def slope(values: list[float]) -> float:
-    """Of the least-squares line over the whole run: what the last value has above the first."""
+    """Rise of the least-squares line from the first to the last value of the run."""
     n = len(values)
     middle, mean = (n - 1) / 2, statistics.mean(values)
     rise = sum((at - middle) * (value - mean) for at, value in enumerate(values))

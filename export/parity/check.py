@@ -8,7 +8,7 @@ The reference is torch in float64 with the very same module. What is compared:
   why); its distance to float64 and that of torch's own float32 stand beside it, and twice the last is allowed where it is
   more than the bound;
 * with nothing to learn from, that loss and gradients are exactly 0;
-* 20 steps of the optimizer, teacher-forced (steps.py); two free runs are recorded beside it, and judge nothing.
+* 20 steps of the optimizer, teacher-forced (optimizer_steps.py); two free runs are recorded beside it, and judge nothing.
 """
 
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ def own_default(each: Any) -> Any:
 
 
 def written(value: Any) -> str:
-    """As on a command line: `null`, `true`, `[0.9,0.999]`; a recipe by its target."""
+    """The value as on a command line: `null`, `true`, `[0.9,0.999]`; a recipe by its target."""
     if value is None:
         return "null"
     if isinstance(value, bool):

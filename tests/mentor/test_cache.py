@@ -1,3 +1,5 @@
+"""Cached answers are the mentor's own on that view, and only they are taken."""
+
 from pathlib import Path
 
 import pytest

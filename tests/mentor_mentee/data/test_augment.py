@@ -1,3 +1,5 @@
+"""Augmentation against an affine map written out; a view depends on seed, position and number alone."""
+
 import math
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Batches are functions of seed and epoch; shares, coverage and balance are counted."""
+
 from collections import Counter
 from itertools import chain, islice
 

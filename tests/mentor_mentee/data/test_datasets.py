@@ -1,3 +1,5 @@
+"""Shipped data sets are what their files hold; a missing or damaged file is named."""
+
 import gzip
 import hashlib
 import pickle

@@ -1,3 +1,5 @@
+"""Folders of images as splits, cropped and scaled; what is wrong in a folder is named."""
+
 from collections import Counter
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Splits, their fingerprints, carving and label budgets."""
+
 import hashlib
 from collections import Counter
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Views against a tent filter written out, and against Pillow."""
+
 import json
 from dataclasses import asdict
 

@@ -1,3 +1,5 @@
+"""Names of losses: each has its function, and a wrong one is one line."""
+
 from typing import Any, NamedTuple
 
 import pytest

@@ -1,4 +1,4 @@
-"""Who made a bundle: its Ed25519 signature (RFC 8032), 64 bytes over those of manifest.json, which has all files' sha256."""
+"""Checks who made a bundle by its Ed25519 signature (RFC 8032), 64 bytes over manifest.json, which has all files' sha256."""
 
 import stat
 from pathlib import Path

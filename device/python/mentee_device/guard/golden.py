@@ -19,7 +19,7 @@ class Verdict:
     reasons: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """For a version's row and the log; the candidate is called "update" there."""
+        """The verdict for a version's row and the log; the candidate is named "update" there."""
         return {"base": self.base.as_json(), "update": self.candidate.as_json(), "reasons": self.reasons}
 
 

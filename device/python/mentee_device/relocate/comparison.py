@@ -154,7 +154,7 @@ def _was_judged(version: Version) -> bool:
 
 
 def _plan(lineage: Sequence[Version], samples: Sequence[int], budget: Budget | None) -> ResolvedPlan:
-    """As the newest run of `lineage` was, over all samples, for the steps of all its runs."""
+    """The plan of the newest run of `lineage`, over all samples, for the steps of all its runs."""
     budget = budget or Budget(steps=_steps(lineage))
     last = next((version.plan for version in lineage if version.plan), None)
     if last is None:

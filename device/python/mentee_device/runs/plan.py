@@ -106,7 +106,7 @@ class ResolvedPlan(Plan):
     unlabelled: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """For a version's row; learning rate and random state are in its snapshot."""
+        """The plan for a version's row; learning rate and random state are in its snapshot."""
         whole = {**asdict(self), "budget": self.budget.as_json()}
         del whole["learning_rate"], whole["seed"]
         return whole
