@@ -41,10 +41,10 @@ def main() -> None:
     pairs = {"early": ["stages.0", "features.0"], "middle": ["stages.1", "features.1"]}
 
     def module(schedule: Schedule, probed: bool, mentored: bool, cached: bool = False) -> Distillation:
-        network, teacher = PlainCNN(1, 10), ResidualNet(1, 10, blocks=2)
+        network, large = PlainCNN(1, 10), ResidualNet(1, 10, blocks=2)
         example = view(batch.image_BCHW[:2])
-        probes = find_probes(pairs if probed else {}, teacher, example, network, example)
-        mentor = Mentor(teacher, view, probes) if mentored else None
+        probes = find_probes(pairs if probed else {}, large, example, network, example)
+        mentor = Mentor(large, view, probes) if mentored else None
         made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
         if cached and mentor is not None:
             made.caches = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation

@@ -1,4 +1,4 @@
-"""What the demo says of its own figures."""
+"""The table of the demo, and what it says of its own figures."""
 
 from pathlib import Path
 

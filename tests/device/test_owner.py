@@ -1,4 +1,4 @@
-"""An owner's life: what learning, the guard, going back and forgetting leave, against learners driven by hand."""
+"""An owner's life: what learning, the guard, going back and unlearning leave, against learners driven by hand."""
 
 import os
 import tempfile
@@ -93,8 +93,8 @@ def test_the_guard_drops_what_falls_too_far_and_says_why(bundle: Bundle, me: Own
     with pytest.raises(StateError, match="no checkpoint any more"):
         me.roll_back(dropped.number)
     me.set(golden_drop=1.0, agreement_least=None)
-    kept = me.learn(Plan(budget=Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01))
-    assert (kept.status, me.versions.current) == ("accepted", kept.number)
+    accepted = me.learn(Plan(budget=Budget(steps=60), batch=32, replay_batch=0, learning_rate=0.01))
+    assert (accepted.status, me.versions.current) == ("accepted", accepted.number)
 
 
 def test_paused_and_resumed_anywhere_equals_uninterrupted(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:

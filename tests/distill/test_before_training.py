@@ -1,4 +1,4 @@
-"""What a run finds out before it trains a mentor, which may take hours."""
+"""Mistakes that a run finds before it trains a mentor, which may take hours."""
 
 import io
 from collections.abc import Callable
@@ -50,17 +50,17 @@ def test_a_mistake_is_found_before_the_mentor_is_trained(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_mentee_is_the_same_whether_its_mentor_was_trained_just_now_or_kept(
+def test_a_mentee_is_the_same_whether_its_mentor_was_trained_just_now_or_cached(
     make_config: MakeConfig, machine: Machine, tmp_path: Path
 ) -> None:
     taught = {"mentor": "stages.1", "mentee": "features.1", "adapter": "regressor"}  # whose weights begin at random
     config = replace(make_config(tmp_path / "now", probes={"late": taught}), cache_dir=str(tmp_path / "cache"))
     now = distill(config, machine)
-    kept = distill(replace(config, run_dir=str(tmp_path / "kept")), machine)
-    assert (now.mentor_origin, kept.mentor_origin) == (
+    cached = distill(replace(config, run_dir=str(tmp_path / "cached")), machine)
+    assert (now.mentor_origin, cached.mentor_origin) == (
         "mentor trained now and cached",
         "mentor cached by an earlier run",
     )
-    one, other = load_file(now.checkpoint_path), load_file(kept.checkpoint_path)
+    one, other = load_file(now.checkpoint_path), load_file(cached.checkpoint_path)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)

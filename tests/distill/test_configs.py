@@ -23,7 +23,7 @@ OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIG
 
 
 def composed(*overrides: str) -> DistillConfig:
-    """What a user must give (`???`) is given."""
+    """Overrides for what a user must give (`???`)."""
     ConfigStore.instance().store(name="distill_schema", node=DistillConfig)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         run_dir = "run_dir=runs/here"  # the default names Hydra's own choices, known only to a command

@@ -125,7 +125,7 @@ def test_the_summary_is_of_the_first_the_middle_and_the_last_step() -> None:
 
 
 def test_the_steps_of_each_stage_are_counted() -> None:
-    """Of 11 steps at 0, .1, … 1, those before .4 are the first stage's: four."""
+    """Among 11 steps at 0, .1, … 1, those before .4 are the first stage's: four."""
     schedule = gullible(0.4, 1.0, 1.0)
     assert [schedule.at(step / 10).alpha for step in range(11)] == 4 * [0] + 7 * [1]
 

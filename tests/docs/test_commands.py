@@ -36,7 +36,7 @@ def _a_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def composed(name: str, schema: type, check: Callable[..., None], words: Sequence[str]) -> None:
-    """Of a sweep the first of each list of values."""
+    """The first of each list of values of a sweep."""
     parser, overrides = OverridesParser.create(), []
     for word in (word.replace("=…", "=given") for word in words if word not in ("…", "-m", "--help")):
         override = parser.parse_override(word)

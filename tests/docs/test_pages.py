@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def anchors(text: str) -> set[str]:
-    """As GitHub and MyST make them of headings."""
+    """Anchors, as GitHub and MyST make them of headings."""
     titles = re.findall(r"^#+ (.*)$", prose(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

@@ -105,7 +105,7 @@ def test_only_the_mentees_weights_are_in_the_file(made: MenteeCheckpoint, tmp_pa
 
 
 def adapted(made: MenteeCheckpoint) -> MenteeCheckpoint:
-    """With tensors of every kind that an adapter may bring, and a probe that shares its name with the mentee's own layer."""
+    """A checkpoint with every kind of tensor of an adapter, and a probe that shares its name with the mentee's own layer."""
     random = torch.Generator().manual_seed(0)
     tensors = {
         "learned": {"weight": (4, 2, 1, 1), "bias": (4,), "mean": (4,), "std": (4,)},
@@ -155,7 +155,7 @@ def test_an_adapter_that_lost_a_tensor_is_an_error_that_names_it(
 
 
 def test_a_checkpoint_of_the_older_format_is_still_read(made: MenteeCheckpoint, tmp_path: Path) -> None:
-    """As version 1 wrote it: three shapes to an adapter, which was always a slice."""
+    """Metadata as version 1 wrote it: three shapes to an adapter, which was always a slice."""
     path = tmp_path / "m.safetensors"
     made.save(path)
     with safe_open(path, framework="pt") as file:

@@ -107,14 +107,14 @@ def test_without_a_limit_nothing_is_searched() -> None:
 
 
 class Failing(PlainCNN):
-    """As torchvision's ResNet: seems to take any option, and fails on a width."""
+    """A network as torchvision's ResNet: seems to take any option, and fails on a width."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(in_channels=2, width=1, **options)
 
 
 class Deaf(PlainCNN):
-    """As torchvision's MobileNetV3: takes any option, and makes nothing of a width."""
+    """A network as torchvision's MobileNetV3: takes any option, and makes nothing of a width."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(2, options["num_classes"], options["widths"])

@@ -54,7 +54,7 @@ FAMILIES = {
 
 
 def made(family: Family, batch_norm: bool) -> nn.Module:
-    """With BatchNorm statistics and weights that are nobody's default; half of the scales are negative, where max pooling and
+    """A network with BatchNorm statistics and weights of its own; half of the scales are negative, where max pooling and
     scaling do not commute."""
     recipe = {"_target_": f"mentee.networks.{family.target}", "in_channels": family.shape[0], "num_classes": CLASSES}
     with seeded(0):

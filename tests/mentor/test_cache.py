@@ -46,7 +46,7 @@ def close(found: Answers, expected: Answers) -> None:
         torch.testing.assert_close(found.activations[name], value)
 
 
-def test_kept_answers_are_the_mentors_on_that_view() -> None:
+def test_cached_answers_are_the_mentors_on_that_view() -> None:
     mentor, network, split = make()
     cache = AnswerCache(mentor, split, HOW)
     rows = torch.tensor([7, 250, 7, 3])
@@ -61,7 +61,7 @@ def test_kept_answers_are_the_mentors_on_that_view() -> None:
     assert torch.equal(again.logits, found.logits)
 
 
-def test_what_is_kept_does_not_depend_on_who_asked_first(tmp_path: Path) -> None:
+def test_what_is_cached_does_not_depend_on_who_asked_first(tmp_path: Path) -> None:
     mentor, _, split = make()
     first, second = AnswerCache(mentor, split, HOW), AnswerCache(mentor, split, HOW)
     some, others = torch.tensor([10, 4]), torch.tensor([500, 4, 598])

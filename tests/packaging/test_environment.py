@@ -71,7 +71,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def built(checkout: Checkout) -> Checkout:
-    """With a `.venv` of the only interpreter, 3.12."""
+    """A folder with a `.venv` of the only interpreter, 3.12."""
     checkout.add_python("python3", "3.12")
     done = checkout.make()
     assert done.returncode == 0, done.stderr

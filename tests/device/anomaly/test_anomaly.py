@@ -1,4 +1,4 @@
-"""What is normal, against scikit-learn's neighbours, counting, and the share of false alarms on new normal data."""
+"""Anomalies, against scikit-learn's neighbours, counting, and the share of false alarms on new normal data."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_distance_and_threshold_equal_scikit_learns(neighbours: int) -> None:
 
 @pytest.mark.parametrize(("percentile", "capacity"), [(95, 400), (95, 200), (80, 200)])
 def test_the_percentile_holds_on_new_normal_data(percentile: float, capacity: int) -> None:
-    """Of one watch the share scatters by √(p(1 − p)/M), 1.1 to 2.8 points here; 16 of them tell a wrong rank from chance."""
+    """The share of one watch scatters by √(p(1 − p)/M), 1.1 to 2.8 points here; 16 of them tell a wrong rank from chance."""
     shares = []
     for seed in range(16):
         one = Normal(Watch(samples=400, percentile=percentile, capacity=capacity, seed=seed), D)
@@ -41,16 +41,16 @@ def test_the_percentile_holds_on_new_normal_data(percentile: float, capacity: in
     assert one.judge(far).anomalous.all()
 
 
-def test_what_is_kept_is_a_fair_sample_of_bounded_size() -> None:
-    kept = np.zeros(40)
+def test_what_is_stored_is_a_fair_sample_of_bounded_size() -> None:
+    stored = np.zeros(40)
     for seed in range(300):
         one = Normal(Watch(samples=40, capacity=10, seed=seed), 1)
         one.observe(np.arange(40.0)[:, None])
         assert len(one) == 10
-        kept[one._stored_MD[:, 0].astype(int)] += 1
-    assert kept.sum() == 3000
+        stored[one._stored_MD[:, 0].astype(int)] += 1
+    assert stored.sum() == 3000
     # each 300 · 1/4 = 75 times, with a standard deviation of 7.5
-    assert np.abs(kept - 75).max() < 4 * 7.5
+    assert np.abs(stored - 75).max() < 4 * 7.5
 
 
 def test_it_observes_so_many_samples_then_no_more() -> None:

@@ -1,4 +1,4 @@
-"""What the device learns is what torch would have learned, and a refused step changes nothing."""
+"""The device learns what torch would have learned, and a refused step changes nothing."""
 
 import copy
 from collections.abc import Callable

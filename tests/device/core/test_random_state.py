@@ -1,4 +1,4 @@
-"""What batches are drawn with: a state that an earlier program wrote goes on number for number, a spoilt one is refused."""
+"""Random state of the batches: one that an earlier program wrote goes on number for number, a spoilt one is refused."""
 
 import json
 from collections.abc import Callable

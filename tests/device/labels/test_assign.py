@@ -107,21 +107,21 @@ def test_a_dissenting_frame_of_a_stream_is_corrected(opened: Owner, images: Arra
 
 
 def test_a_stream_ends_where_samples_are_missing_or_a_pause_is_long() -> None:
-    def kept(number: int, time: str) -> About:
+    def stored(number: int, time: str) -> About:
         return About(number, f"2026-01-01T00:00:{time}Z", "none", -1, 1.0, 1)
 
-    about = [kept(1, "00"), kept(2, "01"), kept(3, "05"), kept(5, "05"), kept(6, "04"), kept(7, "04")]
+    about = [stored(1, "00"), stored(2, "01"), stored(3, "05"), stored(5, "05"), stored(6, "04"), stored(7, "04")]
     assert [part.tolist() for part in streams(about, 2.0)] == [[0, 1], [2], [3], [4, 5]]
     assert [part.tolist() for part in streams(about, 4.0)] == [[0, 1, 2], [3], [4, 5]]
     assert streams([], 1.0) == []
 
 
 def test_undoing_takes_back_what_guesses_taught(bundle: Bundle, tmp_path: Path, images: Array) -> None:
-    """Against a twin that never guessed: same parameters where nothing else was learnt since."""
+    """Compared with an owner who never guessed: same parameters where nothing else was learnt since."""
     owner_says = Samples(images[:6], np.arange(6))
     budget = Budget(steps=3)
-    with Owner(bundle, tmp_path / "me") as owner, Owner(bundle, tmp_path / "twin") as twin:
-        for one in (owner, twin):
+    with Owner(bundle, tmp_path / "me") as owner, Owner(bundle, tmp_path / "unguessed") as unguessed:
+        for one in (owner, unguessed):
             one.set(golden_drop=1.0)
             one.add(owner_says)
             assert one.learn(Plan(budget=budget, seed=1)).status == "accepted"
@@ -136,7 +136,7 @@ def test_undoing_takes_back_what_guesses_taught(bundle: Bundle, tmp_path: Path, 
         assert owner.guesses() == []
         assert {about.source for about in owner.samples.all()} == {"owner", "none"}
         assert len(owner.samples.all()) == 30  # the samples stay
-        for name, value in twin.learner.parameters().items():
+        for name, value in unguessed.learner.parameters().items():
             np.testing.assert_array_equal(owner.learner.parameters()[name], value)
         assert owner.undo_guesses().samples == []
         with pytest.raises(SampleError, match="no guessed label"):

@@ -123,15 +123,15 @@ def test_a_quarter_of_each_class_is_held_out_first_what_was_never_learnt_from() 
     def about(number: int, label: int, source: str = "owner") -> About:
         return About(number, "", source, label, 1.0, 1)
 
-    kept = [about(n, 0) for n in range(1, 9)] + [
+    stored = [about(n, 0) for n in range(1, 9)] + [
         about(9, 1),
         about(10, 2),
         about(11, 2),
         about(12, 3, "pseudo"),
         about(13, 3),
     ]
-    assert hold_out(kept, set(range(1, 14))) == {8, 7, 11}
-    assert hold_out(kept, set(range(1, 14)) - {2, 10}) == {2, 8, 10}
+    assert hold_out(stored, set(range(1, 14))) == {8, 7, 11}
+    assert hold_out(stored, set(range(1, 14)) - {2, 10}) == {2, 8, 10}
     assert hold_out([about(1, 0)], ()) == set()
 
 

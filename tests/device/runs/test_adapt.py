@@ -133,7 +133,7 @@ def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
 
 
 def test_where_beta_weighs_its_layers_the_mentor_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
-    """In those steps alone: of four, beta is 0 in the first two."""
+    """β acts in those steps alone: of four, beta is 0 in the first two."""
     with owner_of(bundle, tmp_path / "me", samples) as me, Learner(bundle) as learner:
         rows, packs = np.arange(10), (frozen(bundle), bundle.supervision())
         learner.seed(5)
@@ -210,15 +210,15 @@ def test_own_answers_are_the_bases_whatever_was_learnt_since(bundle: Bundle, sam
     with owner_of(bundle, tmp_path / "me", samples) as me:
         me.learn(Plan(**SHORT))
         name = f"{REPLAY_LOGITS.name} {bundle.manifest.id[:16]}"
-        kept = np.frombuffer(me.store.get(name) or b"", np.float16)
-        np.testing.assert_array_equal(kept, frozen(bundle).mentor_logits.ravel())
+        cached = np.frombuffer(me.store.get(name) or b"", np.float16)
+        np.testing.assert_array_equal(cached, frozen(bundle).mentor_logits.ravel())
         assert (
-            me.learner.predict(me.learner.supervision.samples.input).logits.astype(np.float16).ravel() != kept
+            me.learner.predict(me.learner.supervision.samples.input).logits.astype(np.float16).ravel() != cached
         ).any()
         me.store.delete(name)
         before = me.learner.snapshot()
         me.learn(Plan(budget=Budget(steps=2)))  # asked again, of the base and not of the mentee
-        assert me.store.get(name) == kept.tobytes()
+        assert me.store.get(name) == cached.tobytes()
         assert me.learner.snapshot() != before
 
 

@@ -181,7 +181,7 @@ def test_dropout_drops_its_share_while_learning_alone_and_a_resumed_session_draw
     """With one sample the gradient of the head's weights is (p − y) ⊗ dropped embedding: its columns show the mask."""
     _, bundle = exported("dropout", small)
     golden = bundle.golden()
-    kept = seen = 0
+    passed = seen = 0
     with Learner(bundle) as learner:
         session = learner._session
         predicted = learner.predict(golden.input)
@@ -199,9 +199,9 @@ def test_dropout_drops_its_share_while_learning_alone_and_a_resumed_session_draw
             alive = full > 1e-3
             mask = dropped[alive] / full[alive]
             np.testing.assert_allclose(mask, np.where(mask > 1, 2.0, 0.0), atol=1e-3)  # 1 / (1 − p), or nothing
-            kept, seen = kept + int((mask > 1).sum()), seen + len(mask)
+            passed, seen = passed + int((mask > 1).sum()), seen + len(mask)
         np.testing.assert_array_equal(learner.predict(golden.input).logits, predicted.logits)  # none while predicting
-    assert abs(kept / seen - 0.5) < 5 * 0.5 / np.sqrt(seen)
+    assert abs(passed / seen - 0.5) < 5 * 0.5 / np.sqrt(seen)
     session = onnxruntime.InferenceSession(bundle.path("inference.onnx"))
     (shipped,) = session.run(["logits"], {"input": preprocess(golden.input, bundle.manifest)})
     np.testing.assert_allclose(shipped, predicted.logits, atol=1e-5)

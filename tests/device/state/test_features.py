@@ -1,4 +1,4 @@
-"""What a part of the program keeps in the store follows the samples and the base, or nothing changes."""
+"""Rows of a part of the program follow the samples and the base, or nothing changes."""
 
 from collections.abc import Collection
 from dataclasses import replace

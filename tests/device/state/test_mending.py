@@ -1,4 +1,4 @@
-"""What a killed process, a full disk, or an owner in the middle of a run leaves behind is found again, and nothing is lost."""
+"""Leftovers of a killed process, a full disk or an owner in the middle of a run are found again, and nothing is lost."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def me(bundle: Bundle, tmp_path: Path) -> Any:
 
 
 def kill(me: Owner) -> None:
-    """As a killed process leaves it: nothing is renewed or tidied on the way out."""
+    """Leaves a state as a killed process does: nothing is renewed or tidied on the way out."""
     me.store._connection.close()
     me.store._lock.release()
     me.store.closed = True
@@ -50,7 +50,7 @@ def test_a_full_disk_while_unlearning_leaves_no_unlearned_mentee_answering(
     monkeypatch.setattr(database, "copy", full)
     me.unlearn(numbers)
     np.testing.assert_array_equal(me.predict(mine.input).logits, base)
-    assert not (me.store.folder / BACKUP).exists()  # the old one held what was forgotten
+    assert not (me.store.folder / BACKUP).exists()  # the old one held what was unlearned
     monkeypatch.undo()
     me.add(part(mine, 0, 4))
     assert me.learn(Plan(budget=Budget(steps=2))).status == "accepted"

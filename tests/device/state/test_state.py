@@ -40,7 +40,7 @@ def lenient(bundle: Bundle, folder: Path, key: bytes | None = None) -> Owner:
 
 @pytest.fixture
 def state(bundle: Bundle, owner: Samples, tmp_path: Path) -> Path:
-    """Two kept versions, of two steps and of three."""
+    """Two accepted versions, of two steps and of three."""
     with lenient(bundle, tmp_path / "me") as me:
         me.add(owner)
         me.learn(Plan(budget=Budget(steps=2)))
@@ -212,7 +212,7 @@ def test_a_damaged_database_is_set_aside_for_its_backup(bundle: Bundle, state: P
 
 
 def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle, state: Path, tmp_path: Path) -> None:
-    """As a kill between two renames of a recovery leaves it."""
+    """Leaves a folder as a kill between two renames of a recovery does."""
     left = tmp_path / "left"
     with Owner(bundle, state) as me:
         good = me.learner.snapshot()

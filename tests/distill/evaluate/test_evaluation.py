@@ -1,4 +1,4 @@
-"""What is found of a mentee and its mentor on a split. Axes: N samples, K classes."""
+"""Evaluation of a mentee and its mentor on a split. Axes: N samples, K classes."""
 
 import json
 from dataclasses import asdict, replace

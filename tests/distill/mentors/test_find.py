@@ -1,4 +1,4 @@
-"""Where a mentor comes from: given weights, or trained once and kept by the hash of what went into it."""
+"""Sources of a mentor: given weights, or trained once and cached by the hash of what went into it."""
 
 import os
 from collections.abc import Callable
@@ -32,8 +32,8 @@ def config(make_config: MakeConfig) -> MentorConfig:
 
 
 def same(a: Path, b: dict[str, torch.Tensor]) -> bool:
-    kept = load_file(a)
-    return kept.keys() == b.keys() and all(torch.equal(kept[key], b[key]) for key in kept)
+    cached = load_file(a)
+    return cached.keys() == b.keys() and all(torch.equal(cached[key], b[key]) for key in cached)
 
 
 def test_a_mentor_is_trained_once_and_then_read(
@@ -67,14 +67,14 @@ def test_training_another_mentor_of_the_same_recipe_gives_the_same_bits(
 def test_a_damaged_file_in_the_cache_is_trained_again(
     mentor: FoundMentor, config: MentorConfig, splits: Splits, tmp_path: Path, machine: Machine, damage: bytes | None
 ) -> None:
-    kept = tmp_path / "mentors" / mentor.weights.name
-    kept.parent.mkdir()
+    cached = tmp_path / "mentors" / mentor.weights.name
+    cached.parent.mkdir()
     whole = mentor.weights.read_bytes()
-    kept.write_bytes(whole[:-7] if damage is None else damage)
+    cached.write_bytes(whole[:-7] if damage is None else damage)
     found = find_mentor(config, splits, tmp_path, machine)
     assert found.origin == "mentor trained now and cached"
-    assert kept.read_bytes() == whole
-    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+    assert cached.read_bytes() == whole
+    assert [path.name for path in cached.parent.iterdir()] == [cached.name]
 
 
 def test_every_ingredient_is_in_the_hash(config: MentorConfig, splits: Splits) -> None:

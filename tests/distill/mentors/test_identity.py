@@ -1,4 +1,4 @@
-"""What is kept, resumed or read again is of the very networks, settings and samples that it is taken for."""
+"""Networks, settings and samples of what is cached, resumed or read again are the very ones it is taken for."""
 
 import sys
 from dataclasses import replace
@@ -199,7 +199,7 @@ def test_another_file_in_the_mentors_place_is_told(
         restore_mentor(checkpoint.mentor, ())
 
 
-def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
+def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_cached(
     splits: Splits, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from distill.mentors.find import cache_weights, find_mentor
@@ -213,8 +213,8 @@ def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_kept(
     with torch.no_grad():
         network.head.bias[0] = torch.inf
     with pytest.raises(UserError, match=r"the mentor's head\.bias is not finite: lower mentor\.fit\.learning_rate"):
-        cache_weights(network, tmp_path / "kept.safetensors")
-    assert not (tmp_path / "kept.safetensors").exists()
+        cache_weights(network, tmp_path / "cached.safetensors")
+    assert not (tmp_path / "cached.safetensors").exists()
 
 
 @pytest.mark.parametrize(

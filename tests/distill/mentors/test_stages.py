@@ -80,7 +80,7 @@ def test_the_first_stage_sees_no_label_and_the_second_does(name: str, mentor: Fo
 
 
 class Counting(Watched):
-    """How many of each step's samples had a label."""
+    """Counts how many of each step's samples had a label."""
 
     def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
         self.labelled = [*getattr(self, "labelled", []), int((batch.label_B >= 0).sum())]

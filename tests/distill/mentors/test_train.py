@@ -1,4 +1,4 @@
-"""Weights of other classes than the data's: a new head is trained under them, and the whole is kept and restored."""
+"""Weights of other classes than the data's: a new head is trained under them, and the whole is cached and restored."""
 
 import io
 import math
@@ -92,7 +92,7 @@ def test_all_layers_learn_once_the_head_has(
     assert not any(module.training for module in found.network.modules())
 
 
-def test_a_transferred_mentor_is_kept_by_what_went_into_it(
+def test_a_transferred_mentor_is_cached_by_what_went_into_it(
     config: MentorConfig, pairs: Splits, tmp_path: Path, machine: Machine
 ) -> None:
     found = find_mentor(config, pairs, tmp_path / "cache", machine)
@@ -223,7 +223,7 @@ def test_published_weights_bring_their_view_and_get_a_new_head(
     assert (found.view.mean, found.view.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     before, after = fetched.state_dict(), load_file(found.weights)
     assert {key for key in before if not torch.equal(before[key], after[key])} == {"fc.weight", "fc.bias"}
-    shutil.rmtree(tmp_path / "torch")  # what was kept is enough
+    shutil.rmtree(tmp_path / "torch")  # what was cached is enough
     about = {"network": found.recipe, "weights": str(found.weights), "view": vars(found.view)}
     expected_BK = found.network(found.view(splits.test.images))
     torch.testing.assert_close(restore_mentor(about, []).answer(splits.test.images).logits, expected_BK)

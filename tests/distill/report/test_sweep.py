@@ -21,7 +21,7 @@ Accuracies = dict[tuple[str, int], float]
 
 
 def leave(folder: Path, overrides: list[str], accuracy: float | None, failure: str = "", **changes: Any) -> None:
-    """As a run does: what it was given, and what it reached or why it ended."""
+    """Writes what a run writes: what it was given, and what it reached or why it ended."""
     (folder / "hydra").mkdir(parents=True)
     (folder / "hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
     if failure:

@@ -1,4 +1,4 @@
-"""Augmented runs, kept answers, samples nobody answers for."""
+"""Augmented runs, cached answers, samples nobody answers for."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,11 +35,11 @@ def test_cached_answers_train_as_asked_ones(
     how: Augmentation, make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     fit = FitConfig(epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
-    asked, kept, again = (
+    asked, cached, again = (
         distill(make_config(tmp_path / name, trainer=fit, cache_answers=keep), machine, mentor=mentor)
-        for name, keep in (("asked", False), ("kept", True), ("again", None))
+        for name, keep in (("asked", False), ("cached", True), ("again", None))
     )
-    for a, b, c in zip(asked.history, kept.history, again.history, strict=True):
+    for a, b, c in zip(asked.history, cached.history, again.history, strict=True):
         for name in a:
             if name != "ms_per_step":
                 assert a[name] == pytest.approx(b[name], rel=2e-3, abs=2e-4), name
@@ -51,14 +51,14 @@ def test_cached_answers_train_as_asked_ones(
 def test_mentor_and_mentee_see_the_same_view(
     keep: bool, make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
-    """What a training step is told is what the mentor says of the very images that the mentee is given."""
+    """A training step is told what the mentor says of the very images that the mentee is given."""
     config = make_config(tmp_path, cache_answers=keep, trainer=FitConfig(augment=HOW))
-    teacher = Mentor(mentor.network, mentor.view)
+    answering = Mentor(mentor.network, mentor.view)
     network = ResidualNet(1, 10, (8, 8))
     module = Distillation(
-        ProbedMentee(network, [], "head"), mentor.view, constant(1, 1, 1, 4), config.trainer, 1, teacher
+        ProbedMentee(network, [], "head"), mentor.view, constant(1, 1, 1, 4), config.trainer, 1, answering
     )
-    module.caches = answer_caches(config, teacher, digits_splits, machine)
+    module.caches = answer_caches(config, answering, digits_splits, machine)
     batch = Draws(digits_splits.train, HOW, seed=1).__getitems__([5, 7, 900 + 5, 900 * 3 + 800])
     assert not torch.equal(batch.image_BCHW[0], batch.image_BCHW[2])  # another view of one sample
     told = module.ask(batch)
@@ -78,7 +78,7 @@ def test_mentor_and_mentee_see_the_same_view(
         ({"cache_answers": True}, {"train", "val"}),
     ],
 )
-def test_what_is_kept(
+def test_what_is_cached(
     changes: dict[str, Any],
     parts: set[str],
     make_config: MakeConfig,
@@ -99,19 +99,19 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
     data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
     how = Augmentation(shift=0.1, views=8)
     config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
-    splits, teacher = load_data(data), Mentor(mentor.network, mentor.view)
-    assert set(answer_caches(config, teacher, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
+    splits, answering = load_data(data), Mentor(mentor.network, mentor.view)
+    assert set(answer_caches(config, answering, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
     config.cache_answers = True
-    kept = answer_caches(config, teacher, splits, machine)["train"]
+    cached = answer_caches(config, answering, splits, machine)["train"]
     batches = epoch_batches(splits.train, config.trainer, config.seed)
     seen: set[int] = set()
     for epoch in range(2):
         batches.set_epoch(epoch)
         for draws in batches:
             batch = Draws(splits.train, how, config.seed).__getitems__(draws)
-            kept.answer(batch.index_B, batch.view_B)
+            cached.answer(batch.index_B, batch.view_B)
             seen |= set(batch.view_B.tolist())
-    assert seen == set(kept.tables) == set(range(8))
+    assert seen == set(cached.tables) == set(range(8))
 
 
 def test_the_network_is_left_in_the_layout_of_one_that_is_read(
@@ -131,15 +131,15 @@ def test_the_network_is_left_in_the_layout_of_one_that_is_read(
         assert value.stride() == read.network.state_dict()[name].stride(), name
 
 
-def test_answers_that_cannot_be_kept(
+def test_answers_that_cannot_be_cached(
     make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
-    teacher = Mentor(mentor.network, mentor.view)
+    answering = Mentor(mentor.network, mentor.view)
     endless = make_config(tmp_path, cache_answers=True, trainer=FitConfig(augment=Augmentation(flip=True)))
     with pytest.raises(UserError, match=r"set trainer\.augment\.views=8"):
-        answer_caches(endless, teacher, digits_splits, machine)
+        answer_caches(endless, answering, digits_splits, machine)
     with pytest.raises(UserError, match=r"needs 0 MB for the val split .* of answer_cache_mb=0"):
-        answer_caches(make_config(tmp_path, cache_answers=True, answer_cache_mb=0), teacher, digits_splits, machine)
+        answer_caches(make_config(tmp_path, cache_answers=True, answer_cache_mb=0), answering, digits_splits, machine)
 
 
 def test_without_a_mentor_unlabelled_samples_take_no_place(

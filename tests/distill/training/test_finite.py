@@ -1,4 +1,4 @@
-"""A mentee that an update made NaN is neither kept nor handed over."""
+"""A mentee that an update made NaN is neither stored nor handed over."""
 
 from dataclasses import replace
 from pathlib import Path

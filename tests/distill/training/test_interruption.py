@@ -160,11 +160,11 @@ def test_a_finished_run_that_is_resumed_is_handed_over_again(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     first = distill(make_config(tmp_path), machine, mentor=mentor)
-    kept = load_file(first.checkpoint_path)
+    written = load_file(first.checkpoint_path)
     first.checkpoint_path.unlink()  # killed after the last epoch, before the handing over
     again = distill(make_config(tmp_path, resume=True), machine, mentor=mentor)
     found = load_file(again.checkpoint_path)
-    assert all(torch.equal(found[key], kept[key]) for key in kept)
+    assert all(torch.equal(found[key], written[key]) for key in written)
     assert again.history == first.history
     assert again.checkpoint.accuracy == first.checkpoint.accuracy
 

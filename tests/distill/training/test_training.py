@@ -187,8 +187,8 @@ def test_no_weight_of_the_mentor_is_in_what_a_run_leaves(result: RunResult, ment
     for name in ("last.ckpt", "mentee.safetensors"):
         content = result.checkpoint_path.with_name(name).read_bytes()
         assert not any(needle in content for needle in needles), name
-    kept = mentor.weights.read_bytes()
-    assert all(needle in kept for needle in needles)  # so they would have been found
+    cached = mentor.weights.read_bytes()
+    assert all(needle in cached for needle in needles)  # so they would have been found
 
 
 def test_one_seed_gives_the_same_bits_and_another_others(

@@ -162,10 +162,10 @@ def test_verify_fails_on_any_result_that_is_not_torchs(
     bundle_folder: Path, tmp_path: Path, prefix: str, failed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     altered = Path(shutil.copytree(bundle_folder, tmp_path / "altered"))
-    kept = load_file(altered / "reference.safetensors")
-    name = next(name for name in sorted(kept) if name.startswith(prefix))
-    kept[name] = kept[name] * (1 + 1e-3)
-    save_file(kept, altered / "reference.safetensors")
+    recorded = load_file(altered / "reference.safetensors")
+    name = next(name for name in sorted(recorded) if name.startswith(prefix))
+    recorded[name] = recorded[name] * (1 + 1e-3)
+    save_file(recorded, altered / "reference.safetensors")
     reseal(altered)
     code, out, _ = command("verify", f"bundle={altered}", capsys=capsys)
     assert code == 1

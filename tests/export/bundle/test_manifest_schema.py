@@ -24,12 +24,12 @@ def shared(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def manifest(shared: Path, bundle_folder: Path) -> dict[str, Any]:
-    """Of `shared`, whose manifest.json each test writes anew."""
+    """A bundle in `shared`, whose manifest.json each test writes anew."""
     return json.loads((bundle_folder / "manifest.json").read_bytes())  # type: ignore[no-any-return]
 
 
 def refused(folder: Path) -> tuple[str, str]:
-    """What the two readers say, one line each."""
+    """Messages of the two readers, one line each."""
     with pytest.raises(UserError) as server, opened(folder):
         pass
     with pytest.raises(BundleError) as device:
@@ -113,15 +113,15 @@ def test_both_readers_see_a_file_that_is_altered_gone_or_too_much(
     shared: Path, manifest: dict[str, Any], bundle_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(bundle_folder, tmp_path / "mine"))
-    kept = (folder / "parity.json").read_bytes()
-    (folder / "parity.json").write_bytes(kept[:-1] + b" ")
+    whole = (folder / "parity.json").read_bytes()
+    (folder / "parity.json").write_bytes(whole[:-1] + b" ")
     assert all("altered" in said for said in refused(folder))
     (folder / "parity.json").unlink()
     assert all("missing" in said for said in refused(folder))
     (folder / "parity.json").symlink_to(bundle_folder / "parity.json")
     assert all("a link" in said for said in refused(folder))
     (folder / "parity.json").unlink()
-    (folder / "parity.json").write_bytes(kept)
+    (folder / "parity.json").write_bytes(whole)
     (folder / "more").write_bytes(b"")
     assert all("does not list it" in said for said in refused(folder))
     manifest["files"] = {name: entry for name, entry in file_table(folder).items() if name != "manifest.json"}

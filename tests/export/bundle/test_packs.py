@@ -1,4 +1,4 @@
-"""Which samples are replayed, by brute force; how many fit a budget, by the size of the file."""
+"""Choice of the replayed samples, by brute force; how many fit a budget, by the size of the file."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What travels with a mentee: balanced, within the label budget, with the mentor's very answers."""
+"""Packs that travel with a mentee: balanced, within the label budget, with the mentor's very answers."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -87,7 +87,7 @@ def every(parameters: dict[str, torch.Tensor]) -> list[torch.Tensor]:
 
 
 def grouped(parameters: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
-    """What GROUPS says, written out: biases do not decay at a tenth of the rate, the head learns three times as fast."""
+    """GROUPS, written out: biases do not decay at a tenth of the rate, the head learns three times as fast."""
     biases = [value for name, value in parameters.items() if "bias" in name]
     rest = [value for name, value in parameters.items() if "bias" not in name and "head" not in name]
     return [

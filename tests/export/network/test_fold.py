@@ -59,7 +59,7 @@ class Twice(nn.Module):
 
 
 class Branching(nn.Module):
-    """What fx cannot trace."""
+    """A network that fx cannot trace."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,10 +137,10 @@ def test_a_tapped_layer_keeps_its_own_output_and_the_logits_stay() -> None:
     example = torch.randn(4, *IMAGE)
     with torch.no_grad():
         own, logits = network[0](example), network(example)  # type: ignore[operator]
-        kept, folded = freeze_batch_norm(network, {"0"}), freeze_batch_norm(network)
-        assert torch.equal(kept.get_submodule("0")(example), own)
-        assert isinstance(kept.get_submodule("1"), ChannelAffine)
-        torch.testing.assert_close(kept(example), logits, rtol=1e-5, atol=1e-5)
+        partly, folded = freeze_batch_norm(network, {"0"}), freeze_batch_norm(network)
+        assert torch.equal(partly.get_submodule("0")(example), own)
+        assert isinstance(partly.get_submodule("1"), ChannelAffine)
+        torch.testing.assert_close(partly(example), logits, rtol=1e-5, atol=1e-5)
         assert not torch.allclose(folded.get_submodule("0")(example), own)  # so the tap does make a difference
 
 

@@ -1,4 +1,4 @@
-"""What trains is what was named, and what is frozen costs the training graph nothing."""
+"""Choice of what trains: it is what was named, and what is frozen costs the training graph nothing."""
 
 from collections import Counter
 from pathlib import Path
@@ -85,8 +85,8 @@ def test_all_is_everything_but_what_the_network_holds_itself() -> None:
     assert set(chosen("all", "batch")) == {name for name, _ in Net().named_parameters()}
     network = Net()
     network.one.requires_grad_(False)
-    kept = choose_trainable(with_batch_norm(network, "affine_only"), "all", "head", EXAMPLE)
-    assert not any(name.startswith("one") for name in kept)
+    trained = choose_trainable(with_batch_norm(network, "affine_only"), "all", "head", EXAMPLE)
+    assert not any(name.startswith("one") for name in trained)
 
 
 def test_layers_are_counted_as_they_run_with_their_norms() -> None:

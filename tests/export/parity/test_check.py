@@ -1,4 +1,4 @@
-"""What is shipped trains as torch does, and what does not is caught."""
+"""Shipped graphs train as torch does, and those that do not are caught."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a sweep does with a run that ends badly, and which arguments are read as others; the commands themselves are tested
+"""Sweeps with a run that ends badly, and arguments that are read as others; the commands themselves are tested
 as processes (tests/cli)."""
 
 import math

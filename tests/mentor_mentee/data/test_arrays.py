@@ -19,10 +19,10 @@ from mentor_mentee.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 PARTS = ("train", "val", "test")
-Kept = dict[str, Any]
+Columns = dict[str, Any]
 
 
-def kept(tmp_path: Path, name: str = "file.npz", **columns: Any) -> Path:
+def saved(tmp_path: Path, name: str = "file.npz", **columns: Any) -> Path:
     path = tmp_path / name
     if path.suffix == ".npz":
         np.savez(path, **columns)
@@ -62,7 +62,7 @@ def test_every_layout_lands_on_its_axes(
     tmp_path: Path, name: str, layout: str, shape: tuple[int, ...], axes: tuple[int | None, ...], said: bool
 ) -> None:
     given = rising(*shape)
-    path = kept(tmp_path, name, inputs=given, labels=classes_of(30))
+    path = saved(tmp_path, name, inputs=given, labels=classes_of(30))
     splits = arrays(path, layout=layout if said else None)
     assert splits.dtype == "float32"
     assert splits.classes == ("0", "1", "2")
@@ -85,7 +85,7 @@ def test_every_layout_lands_on_its_axes(
 
 def test_bytes_of_three_axes_are_gray_images_and_stay_bytes(tmp_path: Path) -> None:
     pixels = RANDOM.integers(0, 256, (30, 5, 4), np.uint8)
-    splits = arrays(kept(tmp_path, inputs=pixels, labels=classes_of(30)))
+    splits = arrays(saved(tmp_path, inputs=pixels, labels=classes_of(30)))
     assert splits.shape == (1, 5, 4)
     assert splits.train.images.dtype == torch.uint8
     assert np.array_equal(splits.train.images[:, 0].numpy(), pixels[splits.train.positions.numpy()])
@@ -112,7 +112,7 @@ def test_bytes_of_three_axes_are_gray_images_and_stay_bytes(tmp_path: Path) -> N
 def test_a_layout_that_is_open_or_wrong(
     tmp_path: Path, shape: tuple[int, ...], layout: str | None, message: str
 ) -> None:
-    path = kept(tmp_path, inputs=rising(*shape), labels=classes_of(30))
+    path = saved(tmp_path, inputs=rising(*shape), labels=classes_of(30))
     with pytest.raises(UserError, match=message):
         arrays(path, layout=layout)
 
@@ -120,7 +120,7 @@ def test_a_layout_that_is_open_or_wrong(
 @pytest.mark.parametrize("dtype", [np.int16, np.int64, np.uint16, np.float16, np.float64, np.bool_, ">f4"])
 def test_other_numbers_become_float32_of_the_same_value(tmp_path: Path, dtype: Any) -> None:
     given = RANDOM.integers(0, 2, (30, 4)).astype(dtype)
-    splits = arrays(kept(tmp_path, inputs=given, labels=classes_of(30)))
+    splits = arrays(saved(tmp_path, inputs=given, labels=classes_of(30)))
     assert splits.dtype == "float32"
     assert np.array_equal(splits.train.images[:, 0, 0].numpy(), given[splits.train.positions.numpy()].astype(float))
 
@@ -151,7 +151,7 @@ def with_value(value: Any, dtype: Any = np.float32) -> np.ndarray[Any, Any]:
     ],
 )
 def test_numbers_that_cannot_be_trained_on(tmp_path: Path, inputs: np.ndarray[Any, Any], message: str) -> None:
-    path = kept(tmp_path, inputs=inputs, labels=classes_of(30))
+    path = saved(tmp_path, inputs=inputs, labels=classes_of(30))
     with pytest.raises(UserError, match=message):
         arrays(path, layout="NCL")
 
@@ -159,7 +159,7 @@ def test_numbers_that_cannot_be_trained_on(tmp_path: Path, inputs: np.ndarray[An
 def test_strings_become_sorted_classes_and_the_empty_one_is_no_label(tmp_path: Path) -> None:
     words = np.array(["rot", "blau", "", "grün"] * 10)
     for labels in (words, np.char.encode(words, "utf-8")):
-        splits = arrays(kept(tmp_path, inputs=rising(40, 6), labels=labels))
+        splits = arrays(saved(tmp_path, inputs=rising(40, 6), labels=labels))
         assert splits.classes == ("blau", "grün", "rot")
         for split in (splits.train, splits.val, splits.test):
             names = ["" if label < 0 else splits.classes[label] for label in split.labels.tolist()]
@@ -170,13 +170,13 @@ def test_strings_become_sorted_classes_and_the_empty_one_is_no_label(tmp_path: P
 
 def test_class_names_from_the_file_or_by_hand(tmp_path: Path) -> None:
     names = ["walk", "run", "sit"]
-    path = kept(tmp_path, inputs=rising(30, 6), labels=classes_of(30), activity=np.array(names))
+    path = saved(tmp_path, inputs=rising(30, 6), labels=classes_of(30), activity=np.array(names))
     for classes in ("activity", names):
         splits = arrays(path, classes=classes)
         assert splits.classes == ("walk", "run", "sit")
         assert torch.equal(splits.train.labels, splits.train.positions % 3)
     assert arrays(path, classes=[*names, "never seen"]).classes[3] == "never seen"
-    words = kept(tmp_path, inputs=rising(30, 6), labels=np.array(names)[classes_of(30)])
+    words = saved(tmp_path, inputs=rising(30, 6), labels=np.array(names)[classes_of(30)])
     assert torch.equal(arrays(words, classes=names).train.labels, arrays(words, classes=names).train.positions % 3)
 
 
@@ -201,7 +201,7 @@ def test_class_names_from_the_file_or_by_hand(tmp_path: Path) -> None:
 def test_labels_that_make_no_classes(
     tmp_path: Path, labels: np.ndarray[Any, Any], classes: list[str] | None, message: str
 ) -> None:
-    path = kept(tmp_path, inputs=rising(30, 6), labels=labels)
+    path = saved(tmp_path, inputs=rising(30, 6), labels=labels)
     with pytest.raises(UserError, match=message):
         # the only sample of the rare class is in train for most seeds, so several are tried
         [arrays(path, classes=classes, seed=seed) for seed in range(30)]
@@ -210,7 +210,7 @@ def test_labels_that_make_no_classes(
 def test_fractions_are_those_of_the_labelled_and_the_others_train(tmp_path: Path) -> None:
     labels = classes_of(120)
     labels[:20] = -1
-    path = kept(tmp_path, inputs=rising(120, 6), labels=labels)
+    path = saved(tmp_path, inputs=rising(120, 6), labels=labels)
     splits = arrays(path, val_fraction=0.15, test_fraction=0.25)
     assert (len(splits.train), len(splits.val), len(splits.test)) == (80, 15, 25)
     assert set(range(20)) <= set(rows(splits)["train"])
@@ -222,13 +222,13 @@ def test_fractions_are_those_of_the_labelled_and_the_others_train(tmp_path: Path
 @pytest.mark.parametrize("name", ["more.npz", "more.safetensors", "pool"])
 def test_more_inputs_without_labels(tmp_path: Path, name: str) -> None:
     more = -rising(7, 6)
-    columns: Kept = {"inputs": rising(30, 6), "labels": classes_of(30)}
-    plain = arrays(kept(tmp_path, **columns))
+    columns: Columns = {"inputs": rising(30, 6), "labels": classes_of(30)}
+    plain = arrays(saved(tmp_path, **columns))
     if name == "pool":
         columns["pool"] = more
     else:
-        name = str(kept(tmp_path, name, inputs=more))
-    splits = arrays(kept(tmp_path, **columns), unlabelled=name)
+        name = str(saved(tmp_path, name, inputs=more))
+    splits = arrays(saved(tmp_path, **columns), unlabelled=name)
     assert splits.val.fingerprint() == plain.val.fingerprint()
     assert splits.test.fingerprint() == plain.test.fingerprint()
     assert splits.train.positions.tolist() == [*plain.train.positions.tolist(), *range(30, 37)]
@@ -245,8 +245,8 @@ def test_more_inputs_without_labels(tmp_path: Path, name: str) -> None:
         ({"pool": np.full((7, 6), np.nan)}, "pool", r"'pool' in .* is nan at sample 0"),
     ],
 )
-def test_more_inputs_that_do_not_fit(tmp_path: Path, more: Kept, unlabelled: str, message: str) -> None:
-    path = kept(tmp_path, inputs=rising(30, 6), labels=classes_of(30), **more)
+def test_more_inputs_that_do_not_fit(tmp_path: Path, more: Columns, unlabelled: str, message: str) -> None:
+    path = saved(tmp_path, inputs=rising(30, 6), labels=classes_of(30), **more)
     with pytest.raises(UserError, match=message):
         arrays(path, unlabelled=unlabelled)
 
@@ -254,7 +254,7 @@ def test_more_inputs_that_do_not_fit(tmp_path: Path, more: Kept, unlabelled: str
 def test_the_label_budget_works_on_it_and_leaves_the_unlabelled_as_they_are(tmp_path: Path) -> None:
     labels = classes_of(60)
     labels[:10] = -1
-    path = kept(tmp_path, inputs=rising(60, 6), labels=labels, pool=rising(5, 6), who=classes_of(60, 7))
+    path = saved(tmp_path, inputs=rising(60, 6), labels=labels, pool=rising(5, 6), who=classes_of(60, 7))
     recipe = {"_target_": "mentor_mentee.data.arrays.arrays", "path": str(path), "owners": "who", "labels_per_class": 4}
     dropped = load_data(recipe).train
     assert Counter(dropped.labels.tolist()) == {0: 4, 1: 4, 2: 4}
@@ -270,7 +270,7 @@ def test_the_label_budget_works_on_it_and_leaves_the_unlabelled_as_they_are(tmp_
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> Kept:
+def people(tmp_path: Path) -> Columns:
     """200 samples of 11 owners of different diligence, numbered and named; every sixth has no label; owner 10 has none at all."""
     random = np.random.default_rng(3)
     who = np.r_[random.choice(10, 190, p=np.arange(1, 11) / 55), np.full(10, 10)]
@@ -279,9 +279,9 @@ def people(tmp_path: Path) -> Kept:
     labels[who == 10] = -1
     order = random.permutation(200)
     names = np.array([f"p{i:02}" for i in range(11)])
-    columns: Kept = {"inputs": rising(200, 6), "labels": labels[order], "who": who[order], "names": names}
+    columns: Columns = {"inputs": rising(200, 6), "labels": labels[order], "who": who[order], "names": names}
     columns["called"] = names[columns["who"]]
-    return columns | {"path": kept(tmp_path, **columns)}
+    return columns | {"path": saved(tmp_path, **columns)}
 
 
 @pytest.mark.parametrize(
@@ -295,9 +295,9 @@ def people(tmp_path: Path) -> Kept:
     ],
 )
 @pytest.mark.parametrize("named", ["no", "column", "names"])
-def test_no_owner_is_in_two_splits_and_nobody_is_lost(people: Kept, asked: Kept, named: str) -> None:
+def test_no_owner_is_in_two_splits_and_nobody_is_lost(people: Columns, asked: Columns, named: str) -> None:
     """By brute force over every sample."""
-    call: Kept = {"owners": "called" if named == "column" else "who", "by_owner": True}
+    call: Columns = {"owners": "called" if named == "column" else "who", "by_owner": True}
     if named == "names":
         call["owner_names"] = "names"
     for part in ("val_owners", "test_owners"):
@@ -338,12 +338,12 @@ def test_no_owner_is_in_two_splits_and_nobody_is_lost(people: Kept, asked: Kept,
     assert len(seen) == 1 if named_both else len(seen) > 5
 
 
-def test_naming_owners_is_asking_for_the_split_by_owner(people: Kept) -> None:
+def test_naming_owners_is_asking_for_the_split_by_owner(people: Columns) -> None:
     said = arrays(people["path"], owners="who", by_owner=True, test_owners=[6])
     assert rows(arrays(people["path"], owners="who", test_owners=[6])) == rows(said)
 
 
-def test_without_asking_owners_are_known_but_do_not_decide(people: Kept) -> None:
+def test_without_asking_owners_are_known_but_do_not_decide(people: Columns) -> None:
     plain, known = arrays(people["path"]), arrays(people["path"], owners="called")
     assert rows(plain) == rows(known)
     assert plain.train.owners is None
@@ -351,8 +351,10 @@ def test_without_asking_owners_are_known_but_do_not_decide(people: Kept) -> None
     assert plain.train.fingerprint() != known.train.fingerprint()
 
 
-def test_owners_of_more_inputs_keep_those_of_test_out(tmp_path: Path, people: Kept) -> None:
-    more = kept(tmp_path, "more.npz", inputs=-rising(6, 6), called=np.array(["p03", "p04", "new", "p03", "p05", "new"]))
+def test_owners_of_more_inputs_keep_those_of_test_out(tmp_path: Path, people: Columns) -> None:
+    more = saved(
+        tmp_path, "more.npz", inputs=-rising(6, 6), called=np.array(["p03", "p04", "new", "p03", "p05", "new"])
+    )
     splits = arrays(people["path"], owners="called", unlabelled=str(more), test_owners=["p03"], val_owners=["p05"])
     assert splits.train.owners is not None
     added = splits.train.positions >= 200
@@ -389,7 +391,7 @@ def test_owners_of_more_inputs_keep_those_of_test_out(tmp_path: Path, people: Ke
         ({"seed": -1}, r"data\.seed=-1; expected 0 or more"),
     ],
 )
-def test_a_split_that_cannot_be_made(people: Kept, call: Kept, message: str) -> None:
+def test_a_split_that_cannot_be_made(people: Columns, call: Columns, message: str) -> None:
     with pytest.raises(UserError, match=message):
         arrays(people["path"], **call)
 
@@ -411,7 +413,7 @@ def test_a_file_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["file.npz", "file.safetensors"])
 def test_names_that_are_not_in_the_file(tmp_path: Path, name: str) -> None:
-    path = kept(tmp_path, name, inputs=rising(30, 6), label=classes_of(30))
+    path = saved(tmp_path, name, inputs=rising(30, 6), label=classes_of(30))
     with pytest.raises(
         UserError, match=r"no array 'labels' in .* for data\.labels; did you mean 'label'\? \(it has inputs, label\)"
     ):
@@ -427,7 +429,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (ran,))
 
-    path = kept(tmp_path, inputs=rising(30, 6), labels=np.array([Trap()] * 30, dtype=object))
+    path = saved(tmp_path, inputs=rising(30, 6), labels=np.array([Trap()] * 30, dtype=object))
     with pytest.raises(UserError, match=r"'labels' in '.*' holds Python objects"):
         arrays(path)
     assert not ran.exists()
@@ -435,7 +437,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["file.npz", "file.safetensors"])
 def test_a_damaged_file_is_an_error_or_reads_as_what_it_is(tmp_path: Path, name: str) -> None:
-    path = kept(tmp_path, name, inputs=rising(30, 6), labels=classes_of(30))
+    path = saved(tmp_path, name, inputs=rising(30, 6), labels=classes_of(30))
     whole = path.read_bytes()
     for size in [*range(0, len(whole), max(1, len(whole) // 60)), len(whole) - 1]:
         path.write_bytes(whole[:size])

@@ -26,8 +26,8 @@ def test_a_budget_keeps_so_many_labels_of_each_class_and_touches_train_alone() -
     assert found.val.fingerprint() == source.val.fingerprint()
     assert found.test.fingerprint() == source.test.fingerprint()
     truth = dict(zip(source.train.positions.tolist(), source.train.labels.tolist(), strict=True))
-    kept = zip(found.train.positions.tolist(), found.train.labels.tolist(), strict=True)
-    assert all(truth[position] == label for position, label in kept)
+    labelled = zip(found.train.positions.tolist(), found.train.labels.tolist(), strict=True)
+    assert all(truth[position] == label for position, label in labelled)
 
 
 def test_the_others_can_stay_as_unlabelled() -> None:

@@ -230,13 +230,13 @@ def test_a_label_budget_counts_and_nests() -> None:
 def test_a_label_budget_may_keep_the_others_without_a_label() -> None:
     split = made(40)
     dropped = labels_per_class(split, 5, seed=0, keep_unlabelled=False)
-    kept = labels_per_class(split, 5, seed=0, keep_unlabelled=True)
-    labelled = kept.labels >= 0
-    assert kept.positions[labelled].tolist() == dropped.positions.tolist()
-    assert torch.equal(kept.labels[labelled], dropped.labels)
-    assert torch.equal(kept.images, split.images)
+    partly = labels_per_class(split, 5, seed=0, keep_unlabelled=True)
+    labelled = partly.labels >= 0
+    assert partly.positions[labelled].tolist() == dropped.positions.tolist()
+    assert torch.equal(partly.labels[labelled], dropped.labels)
+    assert torch.equal(partly.images, split.images)
     assert int((~labelled).sum()) == 40 - 15
-    again = labels_per_class(kept, 5, seed=1, keep_unlabelled=False)
+    again = labels_per_class(partly, 5, seed=1, keep_unlabelled=False)
     assert again.positions.tolist() == dropped.positions.tolist()
 
 

@@ -44,7 +44,7 @@ CASES = {  # mentee, mentor, compared
 
 
 def window(i: int, whole: int, part: int) -> range:
-    """Where output cell i of adaptive pooling looks: from ⌊i·whole/part⌋ to ⌈(i+1)·whole/part⌉."""
+    """Input range of output cell i of adaptive pooling: from ⌊i·whole/part⌋ to ⌈(i+1)·whole/part⌉."""
     return range(i * whole // part, -(-(i + 1) * whole // part))
 
 
@@ -239,14 +239,14 @@ def test_a_mentee_with_the_mentors_channels_selects_none_of_them(mentee: int) ->
 def test_a_pca_and_a_selection_keep_more_of_the_mentor_than_a_slice() -> None:
     """The share of variance a linear map back from the target explains."""
     mixed = (normal(300, 2, seed=2) @ normal(2, 8, seed=3) + 0.1 * normal(300, 8, seed=4)).float()
-    kept = {}
+    explained = {}
     for kind in ("slice", "select", "pca"):
         target = fitted(Adapter.between("p", (2,), (8,), kind), mixed).from_mentor(mixed).numpy()
         centred, wanted = target - target.mean(0), (mixed - mixed.mean(0)).numpy()
         back, *_ = np.linalg.lstsq(centred, wanted, rcond=None)
-        kept[kind] = 1 - ((wanted - centred @ back) ** 2).sum() / (wanted**2).sum()
-    assert kept["pca"] > 0.95
-    assert kept["pca"] > kept["select"] > kept["slice"]
+        explained[kind] = 1 - ((wanted - centred @ back) ** 2).sum() / (wanted**2).sum()
+    assert explained["pca"] > 0.95
+    assert explained["pca"] > explained["select"] > explained["slice"]
 
 
 @pytest.mark.parametrize(("mentee", "mentor"), [((3, 8, 8), (5, 4, 4)), ((3,), (5,)), ((17, 3), (5, 4, 4))])

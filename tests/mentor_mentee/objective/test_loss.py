@@ -265,7 +265,7 @@ SPECS = [
 
 
 def maps(given: dict[str, Any]) -> dict[str, Any]:
-    """With both probes comparing maps, as attention asks for."""
+    """A loss with both probes comparing maps, as attention asks for."""
     return given | {
         kind: {"early": given[kind]["early"], "late": given[kind]["late"].reshape(B, 3, 2)}
         for kind in ("activations", "mentor_activations")

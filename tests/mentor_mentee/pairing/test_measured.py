@@ -97,9 +97,9 @@ def test_pairs_of_families_are_in_order_one_a_resolution_and_every_pair_gets_an_
         "vit": (VisionTransformer(32, 8, 2, 2, 8, 16, num_classes=4), PlainCNN(3, 4)),
         "resnet": (ResidualNet(3, 4, widths=(4, 6, 8)), PlainCNN(3, 4)),
     }
-    teacher, student = nets[mentor]
+    large, small = nets[mentor]
     x = batches(16, 8)
-    matches = measure_stages(teacher, x, student, x)
+    matches = measure_stages(large, x, small, x)
     assert 2 <= len(matches) <= 4
     assert [match.name for match in matches] == [f"stage{i}" for i in range(1, len(matches) + 1)]
     for side in ("mentor", "mentee"):
@@ -107,7 +107,7 @@ def test_pairs_of_families_are_in_order_one_a_resolution_and_every_pair_gets_an_
         assert depths == sorted(set(depths))
     assert len({match.mentee.shrunk for match in matches}) == len(matches)
     pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
-    assert len(find_probes(pairs, teacher, x[0], student, x[0])) == len(matches)
+    assert len(find_probes(pairs, large, x[0], small, x[0])) == len(matches)
 
 
 def test_candidates_are_bounded_and_no_convolutions_own_output_is_among_them() -> None:
