@@ -72,7 +72,7 @@ def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCh
         head=run.mentee.head,
         view=run.mentee.view,
         classes=run.splits.classes,
-        probes=tuple(run.student.learned_probes()),
+        probes=tuple(run.probed.learned_probes()),
         mentor={
             "network": run.found.recipe,
             "weights": str(run.found.weights.absolute()),

@@ -33,7 +33,7 @@ class Prepared:
     loss: LossSpec
     splits: Splits
     mentee: NewMentee
-    student: ProbedMentee  # the mentee's network, and what its probes learn
+    probed: ProbedMentee  # the mentee's network, and what its probes learn
     found: FoundMentor
     mentor: Mentor  # the found one, as one that answers at the probes
     probes: list[ChosenProbe]
@@ -59,9 +59,20 @@ def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor:
         chosen = choose_probes(config.probes, found, mentee.network, mentee.view, splits.train, machine, loss)
     probes = [one.probe for one in chosen]
     answering = found.mentor(probes)
-    student = ProbedMentee(mentee.network, probes, mentee.head)
+    probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches = answer_caches(config, answering, splits, machine) if schedule.supervised() else {}
-    return Prepared(config, schedule, loss, splits, mentee, student, found, answering, chosen, caches)
+    return Prepared(
+        config=config,
+        schedule=schedule,
+        loss=loss,
+        splits=splits,
+        mentee=mentee,
+        probed=probed,
+        found=found,
+        mentor=answering,
+        probes=chosen,
+        caches=caches,
+    )
 
 
 def find_for(

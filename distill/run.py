@@ -48,7 +48,14 @@ def train(run: Prepared, machine: Machine, title: str) -> History:
 
     config, run_dir = run.config, Path(run.config.run_dir)
     module = Distillation(
-        run.student, run.mentee.view, run.schedule, config.trainer, config.seed, run.mentor, run.loss, run.caches
+        run.probed,
+        run.mentee.view,
+        run.schedule,
+        fit=config.trainer,
+        seed=config.seed,
+        mentor=run.mentor,
+        loss=run.loss,
+        caches=run.caches,
     )
     module.recipe = f"{run.mentee.recipe}, of source {recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
     if not config.resume:

@@ -69,10 +69,10 @@ def judge(network: nn.Module, shape: Sequence[int], head: str | None = None, bat
     start = time.perf_counter()
     classes = require_exportable(network, x[:2]).shape[1]
     network = freeze_batch_norm(network)
-    student = ProbedMentee(network, (), head or find_head(network, x[:2])).eval()
-    graph = TrainingGraph(student)
+    probed = ProbedMentee(network, (), head or find_head(network, x[:2])).eval()
+    graph = TrainingGraph(probed)
     with torch.no_grad():
-        ports = input_ports(shape, classes, ()), output_ports(classes, student(x[:2]).embedding.shape[1], ())
+        ports = input_ports(shape, classes, ()), output_ports(classes, probed(x[:2]).embedding.shape[1], ())
     with silenced():
         model = traced(graph, *ports)
     names = [name for name, parameter in network.named_parameters() if parameter.requires_grad]

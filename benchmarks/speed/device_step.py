@@ -48,10 +48,10 @@ def batch_of(learner: "Learner", size: int) -> "tuple[Samples, Supervision | Non
 class TorchMentee:
     """The mentee as export froze it, and one training step of it."""
 
-    def __init__(self, student: "ProbedMentee", loss: "LossSpec") -> None:
+    def __init__(self, probed: "ProbedMentee", loss: "LossSpec") -> None:
         import torch
 
-        self.student, self.loss = student, loss
+        self.probed, self.loss = probed, loss
         self.optimizer: torch.optim.AdamW
 
     @classmethod
@@ -72,7 +72,7 @@ class TorchMentee:
         import torch
 
         self.optimizer = torch.optim.AdamW(
-            self.student.parameters(),
+            self.probed.parameters(),
             lr=optimizer["learning_rate"],
             betas=(optimizer["betas"][0], optimizer["betas"][1]),
             eps=optimizer["epsilon"],
@@ -84,12 +84,12 @@ class TorchMentee:
         import torch
 
         with torch.inference_mode():
-            self.student(feeds["input"])
+            self.probed(feeds["input"])
 
     def step(self, feeds: "dict[str, Tensor]") -> float:
         from mentor_mentee.objective.loss import mentee_loss
 
-        outputs = self.student(feeds["input"])
+        outputs = self.probed(feeds["input"])
         terms = mentee_loss(
             outputs.logits,
             outputs.activations,

@@ -69,12 +69,12 @@ class Exported:
         self.network = freeze_batch_norm(make())
         self.samples = Samples(torch.randn(64, *self.shape), torch.randn(64, CLASSES), {})
         self.head = find_head(self.network, self.samples.input[:2])
-        student = self.student()
+        probed = self.probed()
         with torch.no_grad():
-            width = student(self.samples.input[:2]).embedding.shape[1]
+            width = probed(self.samples.input[:2]).embedding.shape[1]
         self.inputs: list[Port] = input_ports(self.shape, CLASSES, ())
         with artifacts.silenced():
-            forward = export_graph(TrainingGraph(student), self.inputs, output_ports(CLASSES, width, ()))
+            forward = export_graph(TrainingGraph(probed), self.inputs, output_ports(CLASSES, width, ()))
         names = [key for key, _ in self.network.named_parameters()]
         self.shipped, self.before = folder / "shipped", folder / "before"
         for target in (self.shipped, self.before):
@@ -83,7 +83,7 @@ class Exported:
         with patch.object(artifacts, "branchless_relu_gradients"):
             artifacts.write_artifacts(forward, names, OPTIMIZER, self.before)
 
-    def student(self) -> ProbedMentee:
+    def probed(self) -> ProbedMentee:
         import copy
 
         return ProbedMentee(copy.deepcopy(self.network), (), self.head).eval()
@@ -123,7 +123,7 @@ class RuntimeStep:
 
 
 def torch_step(exported: Exported, feeds: list[Feed], layout: torch.memory_format) -> Step:
-    mentee = TorchMentee(exported.student().to(memory_format=layout), DEFAULT)
+    mentee = TorchMentee(exported.probed().to(memory_format=layout), DEFAULT)
     mentee.prepare(
         {
             "learning_rate": OPTIMIZER.learning_rate,

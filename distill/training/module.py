@@ -38,7 +38,7 @@ class Distillation(pl.LightningModule):
     ) -> None:
         """`caches`, by "train" and "val": splits whose answers are cached instead of asked for at each step."""
         super().__init__()
-        self.student = student
+        self.student = student  # checkpoints name its tensors so
         self.view = view
         self.schedule = schedule
         self.fit_config = fit

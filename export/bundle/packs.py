@@ -56,6 +56,7 @@ def class_balanced(
     per_class: int,
     classes: int,
     where: str,
+    *,
     seed: int = 0,
     untaught: Collection[int] = (),
     rule: str = "random",

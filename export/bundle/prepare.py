@@ -58,13 +58,13 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     if plan is not None:
         names, untaught, classes = plan.after, plan.untaught, len(plan.after)
         budget, whole, val, test = plan.split(budget), plan.unheld(whole, budget), plan.split(val), plan.split(test)
-    student = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
-    embed = partial(embeddings, student, checkpoint.view)
+    probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
+    embed = partial(embeddings, probed, checkpoint.view)
     per_class = replayed_per_class(checkpoint, settings, classes, len(untaught))
     replayed = replay_samples(budget, whole, per_class, classes, untaught, settings.replay_rule, embed)
     pack = supervision_pack(replayed, mentor, checkpoint.view)
     with torch.no_grad():
-        embedded = student(checkpoint.view(splits.train.images[:2])).embedding
+        embedded = probed(checkpoint.view(splits.train.images[:2])).embedding
     if embedded.dim() != 2:
         raise UserError(
             f"the head '{checkpoint.head}' is given {list(embedded.shape[1:])} a sample; an embedding is a vector: name "
@@ -76,7 +76,7 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
         classes=names,
         plan=plan,
         network=network,
-        graph=TrainingGraph(student, checkpoint.loss),
+        graph=TrainingGraph(probed, checkpoint.loss),
         inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
         outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
         trainable=trainable,
@@ -86,10 +86,10 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     )
 
 
-def embeddings(student: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
+def embeddings(probed: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         parts = (images[start : start + 256] for start in range(0, len(images), 256))
-        return torch.cat([student(view(part)).embedding for part in parts])
+        return torch.cat([probed(view(part)).embedding for part in parts])
 
 
 def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:

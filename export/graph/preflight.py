@@ -76,15 +76,15 @@ def preflight(
     logits = require_exportable(network, example)
     head = find_head(network, example) if head is None else head
     names = choose_trainable(network, trainable, head, example)
-    student = ProbedMentee(network, probes, head).eval()
+    probed = ProbedMentee(network, probes, head).eval()
     with torch.no_grad():
-        embedding = student(example).embedding
+        embedding = probed(example).embedding
     if embedding.dim() != 2:
         raise UserError(
             f"the head '{head}' is given {list(embedding.shape[1:])} a sample; an embedding is a vector: name the layer that is "
             "given one, head=<module path>"
         )
-    graph = TrainingGraph(student)
+    graph = TrainingGraph(probed)
     classes = logits.shape[1]
     with silenced():
         model = traced(

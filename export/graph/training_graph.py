@@ -31,7 +31,7 @@ class TrainingGraph(nn.Module):
 
     def __init__(self, student: ProbedMentee, loss: LossSpec = DEFAULT) -> None:
         super().__init__()
-        self.student = student
+        self.student = student  # bundles name its tensors so
         self.loss = loss
         loss.check_probes({probe.name: probe.adapter for probe in student.probes})
 

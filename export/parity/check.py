@@ -130,11 +130,11 @@ def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) ->
     import onnxruntime
 
     session = onnxruntime.InferenceSession(inference, session_options(), providers=["CPUExecutionProvider"])
-    student = Reference(graph).graph.eval().student
+    probed = Reference(graph).graph.eval().student
     worst = {"logits": 0.0, "embedding": 0.0}
     for batch in (samples[:1], samples[:BATCH]):
         with torch.no_grad():
-            expected = student(batch.double())
+            expected = probed(batch.double())
         logits, embedding = session.run(["logits", "embedding"], {"input": batch.numpy()})
         worst["logits"] = worse(worst["logits"], relative(logits, expected.logits))
         worst["embedding"] = worse(worst["embedding"], relative(embedding, expected.embedding))

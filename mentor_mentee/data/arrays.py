@@ -25,6 +25,7 @@ def arrays(
     path: str | Path,
     inputs: str = "inputs",
     labels: str = "labels",
+    *,
     layout: str | None = None,
     classes: str | Sequence[str] | None = None,
     unlabelled: str | None = None,

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
-from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, MenteeSide, Moments, with_moments
+from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, MenteeSide
+from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import parse_probes
 from mentor_mentee.objective.taps import Taps, evaluating, layer_shapes
 

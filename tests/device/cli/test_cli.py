@@ -73,7 +73,7 @@ def learned(
 def test_learns_where_there_is_neither_torch_nor_onnx_nor_the_project(
     bundle_folder: Path, data_file: Path, tmp_path: Path
 ) -> None:
-    """An environment of its own, as `make env` makes it of device/requirements.txt and device/."""
+    """An environment of its own, as `make env` makes it of device/python."""
     if not DEVICE_PYTHON.is_file():
         pytest.fail(f"no device environment at {DEVICE_PYTHON}: run `make env`")
     # PYTHONPATH: this checkout's program, where what `make env` installed has become older than it

@@ -59,8 +59,8 @@ def test_terms_of_a_mixed_batch_equal_torchs(bundle: Bundle, owner: Samples, ref
     weight = 4.0
 
     # the reference takes its means by hand, over the samples that count, from torch's own functions
-    student = reference(learner).double().student
-    out = student(preprocessed(bundle, np.concatenate([owner.input, replay.samples.input])))
+    probed = reference(learner).double().student
+    out = probed(preprocessed(bundle, np.concatenate([owner.input, replay.samples.input])))
     labels = torch.from_numpy(np.concatenate([owner.labels, replay.samples.labels]))
     counts = labels >= 0
     each = torch.nn.functional.cross_entropy(out.logits[counts], labels[counts], reduction="none")

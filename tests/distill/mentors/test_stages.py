@@ -52,8 +52,8 @@ def module_of(schedule: Schedule, splits: Splits, mentor: FoundMentor, kind: typ
     torch.manual_seed(0)
     net, view, example = PlainCNN(1, 10, (4, 6)), mentor.view, splits.train.images[:2]
     probes = find_probes({"late": ["stages.1", "features.1"]}, mentor.network, view(example), net, view(example))
-    student = ProbedMentee(net, probes, "head")
-    return kind(student, view, schedule, RUN, 1, Mentor(mentor.network, view, probes))
+    probed = ProbedMentee(net, probes, "head")
+    return kind(probed, view, schedule, RUN, 1, Mentor(mentor.network, view, probes))
 
 
 def epochs_of(schedule: Schedule, splits: Splits, mentor: FoundMentor, machine: Machine) -> list[dict[str, Tensor]]:

@@ -40,7 +40,7 @@ def test_class_balanced_takes_so_many_of_each_class_in_the_order_of_the_split() 
     assert picked.positions.tolist() == places
     every = class_balanced(split_of(labels), 99, 3, "x")
     assert every.images.flatten().tolist() == [place for place, label in enumerate(labels) if label >= 0]
-    others = {tuple(class_balanced(split_of(labels * 5), 2, 3, "x", seed).positions.tolist()) for seed in range(5)}
+    others = {tuple(class_balanced(split_of(labels * 5), 2, 3, "x", seed=seed).positions.tolist()) for seed in range(5)}
     assert len(others) > 1  # at random, not the first ones
 
 

@@ -168,6 +168,6 @@ def test_the_bundle_of_another_loss_names_its_terms_and_learns(checkpoint: Mente
 
 
 def test_attention_at_a_vector_is_refused_before_it_is_exported() -> None:
-    student = ProbedMentee(Tiny(), [Probe("p", "any", "head", Adapter((4,), (4,), (4,)))], "head")
+    probed = ProbedMentee(Tiny(), [Probe("p", "any", "head", Adapter((4,), (4,), (4,)))], "head")
     with pytest.raises(UserError, match=r"probe 'p' compares \[4\], which has one position"):
-        TrainingGraph(student, LossSpec("attention"))
+        TrainingGraph(probed, LossSpec("attention"))

@@ -198,14 +198,14 @@ class Flattening(nn.Module):
 
 def test_a_net_that_asks_for_the_batch_size_leaves_an_inference_graph_that_stands_alone() -> None:
     adapter = Adapter((4, 6, 6), (4, 6, 6), (4, 6, 6))
-    student = ProbedMentee(Flattening(), [Probe("early", "unused", "body.1", adapter)], "head").eval()
-    inputs = input_ports((1, 8, 8), 10, student.probes)
-    outputs = output_ports(10, 4, student.probes)
-    inference = cut_inference(export_graph(TrainingGraph(student), inputs, outputs))
+    probed = ProbedMentee(Flattening(), [Probe("early", "unused", "body.1", adapter)], "head").eval()
+    inputs = input_ports((1, 8, 8), 10, probed.probes)
+    outputs = output_ports(10, 4, probed.probes)
+    inference = cut_inference(export_graph(TrainingGraph(probed), inputs, outputs))
     session = onnxruntime.InferenceSession(inference.SerializeToString(), providers=["CPUExecutionProvider"])
     for batch in (1, 5):
         x = torch.randn(batch, 1, 8, 8)
         logits, embedding = session.run(["logits", "embedding"], {"input": x.numpy()})
-        expected = student(x)
+        expected = probed(x)
         torch.testing.assert_close(torch.from_numpy(logits), expected.logits.detach())
         torch.testing.assert_close(torch.from_numpy(embedding), expected.embedding.detach())

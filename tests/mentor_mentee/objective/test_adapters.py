@@ -15,7 +15,8 @@ from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective import probe_metrics
-from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, Moments, with_moments
+from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide
+from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
 
@@ -367,8 +368,8 @@ def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not
         name: dict(zip(("mentor", "mentee"), pair, strict=True)) | how for name, pair in pairs.items()
     }
     probes = measure_probes(find_probes(pairs_, mentor.eval(), x[:2], mentee, x[:2]), mentor, [x])
-    student = ProbedMentee(mentee, probes, "head").train()
-    optimizer = torch.optim.AdamW(student.parameters(), lr=0.01)
+    probed = ProbedMentee(mentee, probes, "head").train()
+    optimizer = torch.optim.AdamW(probed.parameters(), lr=0.01)
 
     def targets() -> dict[str, Tensor]:
         with torch.no_grad():
@@ -379,7 +380,7 @@ def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not
     before = targets()
     losses = []
     for _ in range(40):
-        seen = student(x).activations
+        seen = probed(x).activations
         loss = sum((((seen[name] - before[name]) ** 2).mean() + 1e-12).sqrt() for name in before)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[union-attr]
@@ -395,7 +396,7 @@ def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not
     assert not any(
         parameter.requires_grad for probe in probes for parameter in probe.adapter.constants.tensors.values()
     )
-    trained = {name for name, _ in student.named_parameters() if name.startswith("adapters.")}
+    trained = {name for name, _ in probed.named_parameters() if name.startswith("adapters.")}
     learned = {f"adapters.{name}.{part}" for name in pairs for part in ("weight", "bias")}
     assert trained == (learned if how["adapter"] == "regressor" else set())
 
@@ -404,12 +405,12 @@ def test_learned_regressors_come_back_fixed_and_answer_alike() -> None:
     torch.manual_seed(0)
     mentee = PlainCNN(1, 3, widths=(4,)).eval()
     probe = Probe("p", "layer", "features.0", Adapter.between("p", (4, 8, 8), (7, 4, 4), "regressor"))
-    student = ProbedMentee(mentee, [probe], "head")
-    assert student.probes == [probe]
-    (learned,) = student.learned_probes()
+    probed = ProbedMentee(mentee, [probe], "head")
+    assert probed.probes == [probe]
+    (learned,) = probed.learned_probes()
     again = ProbedMentee(mentee, [learned], "head")
     x = torch.randn(2, 1, 8, 8)
-    assert torch.equal(student(x).activations["p"], again(x).activations["p"])
+    assert torch.equal(probed(x).activations["p"], again(x).activations["p"])
     assert not any(p.requires_grad for name, p in again.named_parameters() if name.startswith("adapters."))
     assert again.learned_probes() == [learned]
     assert learned != probe

@@ -196,7 +196,18 @@ class Runs:
         base = verdict.base.accuracy if verdict else None
         stood = base if before == BASE else self.state.versions.get(before).golden_accuracy
         after = verdict.candidate.accuracy if verdict else None
-        return RunResult(number, status, why, run.done.steps, base, stood, after, run.first, run.last, run.milliseconds)
+        return RunResult(
+            number=number,
+            status=status,
+            why=why,
+            steps=run.done.steps,
+            golden_base=base,
+            golden_before=stood,
+            golden_after=after,
+            first=run.first,
+            last=run.last,
+            milliseconds=run.milliseconds,
+        )
 
     def drop(self, number: int, why: str) -> None:
         """Settles a version that will not be current."""

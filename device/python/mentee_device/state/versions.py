@@ -186,9 +186,19 @@ def _guesses(number: int) -> str:
 def _version(row: tuple[Any, ...]) -> Version:
     learned, plan, progress, verdict = (json.loads(text) for text in row[7:11])
     number, name, parent, stored, when, bundle, step = row[:7]
-    status = STATUS.get(stored, stored)
     return Version(
-        number, name, parent, status, when, bundle, step, tuple(learned), plan, progress, verdict, why=row[11]
+        number=number,
+        name=name,
+        parent=parent,
+        status=STATUS.get(stored, stored),
+        time=when,
+        bundle=bundle,
+        step=step,
+        learned=tuple(learned),
+        plan=plan,
+        progress=progress,
+        verdict=verdict,
+        why=row[11],
     )
 
 
