@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 STRACE = shutil.which("strace")
 TRUNCATING, CREATING = "O_TRUNC", "O_CREAT"
@@ -90,9 +91,39 @@ def record(command: list[str], environment: dict[str, str], folder: Path, scratc
 
 def parse(lines: Iterator[str], folder: Path) -> Iterator[Event]:
     """Reads strace's lines (-f -y -xx). Raises ValueError at a call on a file of the folder that it does not know."""
-    begun: dict[str, str] = {}
     places: dict[int, int] = {}  # where the next write() of a file descriptor goes
     said = b""
+    for call in _calls(lines):
+        if call.name == "openat":
+            places[call.result] = 0
+            yield from _opened(call, folder)
+        elif call.name in ("rename", "unlink", "mkdir"):
+            yield from _named(call, folder)
+        elif file := _FILE.match(call.arguments):
+            number, rest = int(file[1]), file[3] or ""
+            if call.name == "write" and number == 1:
+                *whole, said = (said + _bytes(rest)[: call.result]).split(b"\n")
+                yield from (Said(one.decode()) for one in whole)
+            elif "(deleted)" not in call.arguments[: file.end(2) + 11]:
+                yield from _changed(call, _decoded(file[2]), rest, places.get(number, 0), folder)
+                if call.name == "write":
+                    places[number] = places.get(number, 0) + call.result
+        elif any(_inside(_decoded(one), folder) is not None for one in _TEXT.findall(call.arguments)):
+            raise ValueError(f"{call.name} in {folder}: not understood")
+
+
+class _Call(NamedTuple):
+    """A call that did not fail. `opened` is the path that `openat` returned, still in hexadecimal."""
+
+    name: str
+    arguments: str
+    result: int
+    opened: str
+
+
+def _calls(lines: Iterator[str]) -> Iterator[_Call]:
+    """Joins the two parts of an interrupted call; leaves out failed ones."""
+    begun: dict[str, str] = {}
     for line in lines:
         found = _LINE.match(line)
         if found is None:
@@ -104,55 +135,48 @@ def parse(lines: Iterator[str], folder: Path) -> Iterator[Event]:
         if resumed := _RESUMED.match(text):
             text = begun.pop(process) + resumed[1]
         call = _CALL.match(text)
-        if call is None or int(call[3]) < 0:
-            continue
-        name, arguments, result = call[1], call[2], int(call[3])
-        if name == "openat":
-            places[result] = 0
-            path = _decoded(call[4] or "")
-            if (inside := _inside(path, folder)) is None:
-                continue
-            if CREATING in arguments:
-                yield Create(inside)
-            if TRUNCATING in arguments:
-                yield Resize(inside, 0)
-        elif name in ("rename", "unlink", "mkdir"):
-            paths = [_inside(_decoded(one), folder) for one in _TEXT.findall(arguments)]
-            if name == "unlink" and paths[0] is not None:
-                yield Unlink(paths[0])
-            elif name == "mkdir" and paths[0] is not None:
-                yield Create(paths[0])
-            elif name == "rename" and paths != [None, None]:
-                source, target = paths
-                if source is None or target is None:
-                    raise ValueError(f"a file was moved into or out of {folder}")
-                yield Rename(source, target)
-        elif file := _FILE.match(arguments):
-            number, rest = int(file[1]), file[3] or ""
-            if name == "write" and number == 1:
-                *whole, said = (said + _bytes(rest)[:result]).split(b"\n")
-                yield from (Said(one.decode()) for one in whole)
-                continue
-            if "(deleted)" in arguments[: file.end(2) + 11]:
-                continue
-            path = _decoded(file[2])
-            if name in ("fsync", "fdatasync") and path == str(folder.parent):
-                yield Sync(OUTSIDE)
-            if (inside := _inside(path, folder)) is None:
-                continue
-            if name in ("fsync", "fdatasync"):
-                yield Sync(inside)
-            elif name == "ftruncate":
-                yield Resize(inside, int(rest))
-            elif name == "pwrite64":
-                yield Write(inside, int(rest.rsplit(", ", 1)[1]), _bytes(rest)[:result])
-            elif name == "write":
-                yield Write(inside, places[number], _bytes(rest)[:result])
-                places[number] += result
-            else:
-                raise ValueError(f"{name} of {inside}: not understood")
-        elif any(_inside(_decoded(one), folder) is not None for one in _TEXT.findall(arguments)):
-            raise ValueError(f"{name} in {folder}: not understood")
+        if call is not None and int(call[3]) >= 0:
+            yield _Call(call[1], call[2], int(call[3]), call[4] or "")
+
+
+def _opened(call: _Call, folder: Path) -> Iterator[Event]:
+    inside = _inside(_decoded(call.opened), folder)
+    if inside is not None and CREATING in call.arguments:
+        yield Create(inside)
+    if inside is not None and TRUNCATING in call.arguments:
+        yield Resize(inside, 0)
+
+
+def _named(call: _Call, folder: Path) -> Iterator[Event]:
+    paths = [_inside(_decoded(one), folder) for one in _TEXT.findall(call.arguments)]
+    if call.name == "unlink" and paths[0] is not None:
+        yield Unlink(paths[0])
+    elif call.name == "mkdir" and paths[0] is not None:
+        yield Create(paths[0])
+    elif call.name == "rename" and paths != [None, None]:
+        source, target = paths
+        if source is None or target is None:
+            raise ValueError(f"a file was moved into or out of {folder}")
+        yield Rename(source, target)
+
+
+def _changed(call: _Call, path: str, rest: str, place: int, folder: Path) -> Iterator[Event]:
+    """Changes by an open file at `path`. `place`: where a `write` of it goes."""
+    syncs = call.name in ("fsync", "fdatasync")
+    if syncs and path == str(folder.parent):
+        yield Sync(OUTSIDE)
+    if (inside := _inside(path, folder)) is None:
+        return
+    if syncs:
+        yield Sync(inside)
+    elif call.name == "ftruncate":
+        yield Resize(inside, int(rest))
+    elif call.name == "pwrite64":
+        yield Write(inside, int(rest.rsplit(", ", 1)[1]), _bytes(rest)[: call.result])
+    elif call.name == "write":
+        yield Write(inside, place, _bytes(rest)[: call.result])
+    else:
+        raise ValueError(f"{call.name} of {inside}: not understood")
 
 
 def _inside(path: str, folder: Path) -> str | None:
