@@ -6,18 +6,15 @@ the current version. Axes: N samples, K classes, D embedding.
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.anomaly.monitor import Monitor
 from mentee_device.anomaly.normal import Judged, Watch
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Samples, preprocess
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.folder import FEATURES, migrate_store
 from mentee_device.guard.answers import Answers, answer
 from mentee_device.labels import assign
@@ -29,6 +26,7 @@ from mentee_device.relocate import merge as merging
 from mentee_device.relocate import state_file
 from mentee_device.relocate.merge import Merged
 from mentee_device.relocate.migrate import Migrated
+from mentee_device.runs import intake
 from mentee_device.runs import unlearn as unlearning
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.plan import Plan
@@ -40,7 +38,7 @@ from mentee_device.state import base
 from mentee_device.state.about import About
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.store import Entry, Store
-from mentee_device.state.versions import BASE, Version, unlabelled_in
+from mentee_device.state.versions import BASE, Version
 
 
 class Owner:
@@ -101,31 +99,18 @@ class Owner:
     # samples
 
     def add(
-        self,
-        samples: Samples,
-        source: str = "owner",
-        weight: float = 1.0,
-        mentor_logits_NK: NDArray[Any] | None = None,
+        self, samples: Samples, source: str = "owner", weight: float = 1.0, mentor_logits_NK: NDArray[Any] | None = None
     ) -> list[int]:
         """Stores samples, all or none; their numbers. Raises SampleError for any that does not fit.
 
         `source` of the labels: owner, mentor, near_miss, stream, cluster or pseudo; an unlabelled one's is none. The same sample
         twice is one. Where a bound of the settings is reached others go (state/about.py), which the log says.
         """
-        checked = self.samples.checked(samples, source, weight, mentor_logits_NK)
-        with self.store.transaction():
-            numbers = self.samples.add(checked, source, weight, mentor_logits_NK)
-            gone = self.samples.make_room(self.settings.most_samples, self.settings.most_sample_bytes)
-            evicted = f"; {len(gone)} others had to go" if gone else ""
-            self.store.record(
-                "samples", f"{len(numbers)} samples came, labels by {source}{evicted}", came=numbers, went=gone
-            )
-        return numbers
+        return intake.add(self.state, self.settings, samples, source, weight, mentor_logits_NK)
 
     def waiting(self) -> list[int]:
         """Numbers of the labelled samples that no run has drawn from yet, oldest first."""
-        seen = {number for version in self.versions.all() for number in set(version.learned) - unlabelled_in(version)}
-        return [one.number for one in self.samples.all() if one.label >= 0 and one.number not in seen]
+        return intake.waiting(self.state)
 
     # learning
 
@@ -170,21 +155,14 @@ class Owner:
     ) -> list[RunResult]:
         """One pass: stores `samples` as they come, and runs `plan` each time `every` labelled ones are waiting, each of them in
         one step only. Its samples, budget and `once` are set here. What is left over waits for the next call."""
-        if every < 1:
-            raise LearningError(f"every is {every}, expected at least 1")
-        results = []
-        for start in range(0, len(samples), every):
-            self.add(samples.take(np.arange(start, min(start + every, len(samples)))), source)
-            waiting = self.waiting()
-            while len(waiting) >= every:
-                part = replace(plan or Plan(), samples=waiting[:every], budget=Budget(samples=every), once=True)
-                results.append(self.learn(part, on_progress=on_progress))
-                if results[-1].status == "paused":
-                    if start + every < len(samples):
-                        self.add(samples.take(np.arange(start + every, len(samples))), source)
-                    return results
-                waiting = waiting[every:]
-        return results
+        return intake.stream(
+            self.state,
+            samples,
+            every,
+            plan or Plan(),
+            take=lambda some: self.add(some, source),
+            learn=lambda part: self.learn(part, on_progress=on_progress),
+        )
 
     # going back
 
@@ -309,17 +287,14 @@ class Owner:
 
     def close(self) -> None:
         """Frees the runtime's memory and lets another process in; a second time it does nothing."""
-        if self.store.closed:
-            return
-        self.store.close()
-        self.runs.golden.close()
-        self.learner.close()
-        self.monitor.close()
+        if not self.store.closed:
+            self.store.close()
+            self.runs.golden.close()
+            self.learner.close()
+            self.monitor.close()
 
     def __enter__(self) -> "Owner":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()

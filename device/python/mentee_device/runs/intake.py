@@ -1,0 +1,68 @@
+"""The owner's samples on their way in: stored, waiting for a run, or learnt from in one pass as they come."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.samples import Samples
+from mentee_device.core.learner import LearningError
+from mentee_device.runs.budget import Budget
+from mentee_device.runs.plan import Plan
+from mentee_device.runs.runs import RunResult
+from mentee_device.runs.settings import Settings
+from mentee_device.state.device_state import DeviceState
+from mentee_device.state.versions import unlabelled_in
+
+
+def add(
+    state: DeviceState,
+    settings: Settings,
+    samples: Samples,
+    source: str,
+    weight: float = 1.0,
+    mentor_logits_NK: NDArray[Any] | None = None,
+) -> list[int]:
+    """Stores samples, all or none, and makes room for them; their numbers. Raises SampleError for any that does not fit."""
+    checked = state.samples.checked(samples, source, weight, mentor_logits_NK)
+    with state.store.transaction():
+        numbers = state.samples.add(checked, source, weight, mentor_logits_NK)
+        gone = state.samples.make_room(settings.most_samples, settings.most_sample_bytes)
+        evicted = f"; {len(gone)} others had to go" if gone else ""
+        line = f"{len(numbers)} samples came, labels by {source}{evicted}"
+        state.store.record("samples", line, came=numbers, went=gone)
+    return numbers
+
+
+def waiting(state: DeviceState) -> list[int]:
+    """Numbers of the labelled samples that no run has drawn from yet, oldest first."""
+    seen = {number for version in state.versions.all() for number in set(version.learned) - unlabelled_in(version)}
+    return [one.number for one in state.samples.all() if one.label >= 0 and one.number not in seen]
+
+
+def stream(
+    state: DeviceState,
+    samples: Samples,
+    every: int,
+    plan: Plan,
+    take: Callable[[Samples], object],
+    learn: Callable[[Plan], RunResult],
+) -> list[RunResult]:
+    """Hands `samples` to `take` as they come, and a run of `plan` to `learn` each time `every` labelled ones are waiting. After a
+    run that was paused the rest is taken and waits."""
+    if every < 1:
+        raise LearningError(f"every is {every}, expected at least 1")
+    results = []
+    for start in range(0, len(samples), every):
+        take(samples.take(np.arange(start, min(start + every, len(samples)))))
+        numbers = waiting(state)
+        while len(numbers) >= every:
+            results.append(learn(replace(plan, samples=numbers[:every], budget=Budget(samples=every), once=True)))
+            if results[-1].status == "paused":
+                if start + every < len(samples):
+                    take(samples.take(np.arange(start + every, len(samples))))
+                return results
+            numbers = numbers[every:]
+    return results
