@@ -9,7 +9,7 @@ from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples
 
 
 def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) -> None:
-    """Without end, or for so many turns; the log is written back to the database after so many pages."""
+    """Learns without end, or for so many turns; the log is written back to the database after so many pages."""
 
     def say(*words: object) -> None:
         print(*words, flush=True)

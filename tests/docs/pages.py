@@ -21,7 +21,7 @@ def name_of(path: Path) -> str:
 
 
 def prose(text: str) -> str:
-    """Without fenced blocks."""
+    """The text without fenced blocks."""
     return FENCE.sub("", text)
 
 

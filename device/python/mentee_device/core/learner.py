@@ -134,8 +134,8 @@ class Learner:
         gamma: float | None = None,
         temperature: float | None = None,
     ) -> dict[str, float]:
-        """One AdamW step on the owner's `samples` and `replay` together; loss and its terms before it, by default
-        ce, rmse_<probe> and kl.
+        """One step of the bundle's optimizer on the owner's `samples` and `replay` together; loss and its terms before it, by
+        default ce, rmse_<probe> and kl.
 
         The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
         replayed one, times its `weights` [B] where given; the mentor's terms are means over `replay`. A knob left out is

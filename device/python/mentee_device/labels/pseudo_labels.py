@@ -44,7 +44,8 @@ class Guesses:
         return np.isin(self.source, GUESSED)
 
     def undo(self, sources: Collection[str] = GUESSED) -> "Guesses":
-        """Without the guesses of these sources: such samples are unlabelled again, also where another guess stood before.
+        """The evidence without the guesses of these sources: such samples are unlabelled again, also where another guess stood
+        before.
 
         A frame that a neighbour overruled was doubtful. Raises SampleError for the owner's labels and unknown names.
         """

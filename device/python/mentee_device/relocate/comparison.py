@@ -149,7 +149,7 @@ class Comparison:
 
 
 def _was_judged(version: Version) -> bool:
-    """Not so an unfinished run, a damaged version, or one of an earlier base: nobody spoke against their samples."""
+    """False for an unfinished run, a damaged version, or one of an earlier base: nobody spoke against their samples."""
     return version.status in ("accepted", "pruned", "dropped") or bool(version.verdict.get("reasons"))
 
 

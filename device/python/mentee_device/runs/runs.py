@@ -117,7 +117,8 @@ class Runs:
         return Run(self.learner, plan, samples, weights, done, replay, known)
 
     def _left(self, plan: ResolvedPlan, done: Done) -> tuple[ResolvedPlan, Done]:
-        """Without samples that are gone. A `once` run takes them in order: of what it has drawn, those are no more there."""
+        """The plan and its progress without samples that are gone. Of a `once` run, which takes them in order, the gone ones
+        that it had drawn no longer count."""
         stored = {one.number for one in self.state.samples.all()}
         left = replace(plan, samples=tuple(number for number in plan.samples if number in stored))
         if not plan.once:
