@@ -1,1 +1,1 @@
-"""Bundles: which networks train on the device, the cost of each choice, the size of a bundle."""
+"""What trains on the device, what does each choice cost, and how large is a bundle?"""

@@ -1,1 +1,1 @@
-"""Crashes: an owner's folder after the process was killed or the power went."""
+"""What is left of an owner's folder when the process is killed or the power goes?"""

@@ -1,1 +1,1 @@
-"""Labels: the gain of supervision over the lone mentee, by number of labels."""
+"""What does supervision gain over the lone mentee, and with how many labels?"""

@@ -1,1 +1,1 @@
-"""Personalisation: the gain of a new owner by learning on the device, and the loss of everybody else."""
+"""What does a new owner gain by learning on the device, and what do the others lose?"""
