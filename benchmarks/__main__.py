@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DEMO = Path("runs/demo")
-BUNDLE, CHECKPOINT = str(DEMO / "seed1" / "bundle"), str(DEMO / "seed1" / "supervised" / "mentee.safetensors")
+BUNDLE, CHECKPOINT = str(DEMO / "seed1" / "bundle"), str(DEMO / "seed1" / "layers_unlabelled" / "mentee.safetensors")
 RUNS: dict[str, list[list[str]]] = {
     "speed": [["startup"], ["server_step"], ["device_step", BUNDLE, CHECKPOINT], ["step_time"], ["steady", BUNDLE]],
     "bundles": [["trainable_models"], ["trainable_choices", CHECKPOINT], ["size"]],

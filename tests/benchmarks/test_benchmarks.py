@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import HERE, RUNS, first_line, listing
+from benchmarks.__main__ import CHECKPOINT, HERE, RUNS, first_line, listing
 from benchmarks.device_process import told
+from demo import mentees
 from tests.paths import ROOT
 
 
@@ -21,6 +22,10 @@ def test_each_question_is_listed_with_its_answers_and_none_is_left_out() -> None
     commands = [line.split()[2] for line in listing().splitlines() if line.startswith("  python -m")]
     assert len(commands) == len(set(commands)) > 10
     assert all(find_spec(command) for command in commands)
+
+
+def test_what_is_measured_is_what_the_demo_sends_to_the_device() -> None:
+    assert Path(CHECKPOINT).parts[-2:] == (mentees.EXPORTED, mentees.CHECKPOINT)
 
 
 def test_a_question_that_is_not_there_is_one_line() -> None:
