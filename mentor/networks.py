@@ -9,6 +9,9 @@ from torch.nn import functional as F
 class ResidualNet(nn.Module):
     """A residual network for small images (after He et al., arXiv 1512.03385, section 4.2): one stage per width, each
     but the first halving the resolution, then global average pooling and a linear head.
+
+    - `widths`: channels of each stage
+    - `blocks`: residual blocks in each stage
     """
 
     def __init__(self, in_channels: int, num_classes: int, widths: Sequence[int] = (32, 64), blocks: int = 1) -> None:

@@ -9,6 +9,9 @@ class PlainNet(nn.Module):
     """A stem, then two 3×3 convolutions a width, the first of each pair with a 2×2 max pool before its BatchNorm, then the
     maximum over space and a linear head (after VGG, Simonyan and Zisserman, arXiv 1409.1556, configuration B without its
     hidden linear layers).
+
+    - `widths`: channels of each resolution, two convolutions each
+    - `stem`: channels of the first convolution
     """
 
     def __init__(
