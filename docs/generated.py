@@ -1,6 +1,7 @@
 """Generates what the pages take from the code: tables of settings, options of commands, the Python API.
 
-{settings} package.module:Dataclass      name, default and description of each field; `:only: a b` and `:without: a b` choose
+{settings} package.module:Dataclass      name, default and description of each field; `:only: a b` and `:without: a b` choose;
+                                         `:config: distill:trainer` shows the defaults of the YAML files
 {options} package.module:function        commands of the argparse parser that the function makes; `:command:` options of one
 {api} package                            all public names of a package or module, with their docstrings
 """
@@ -34,6 +35,7 @@ class SettingsTable(SphinxDirective):
         "only": directives.unchanged,
         "without": directives.unchanged,
         "prefix": directives.unchanged,
+        "config": directives.unchanged,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -46,12 +48,28 @@ class SettingsTable(SphinxDirective):
             raise self.error(f"{self.arguments[0]}: {error}") from error
         rows = [
             row
-            for row in described(schema, path=self.options.get("prefix", ""))
+            for row in described(schema, composed_values(self.options.get("config")), self.options.get("prefix", ""))
             if (not only or under(row.name, only)) and not under(row.name, without)
         ]
         if missing := [row.name for row in rows if not row.about]:
             raise self.error(f"{self.arguments[0]}: no description of {', '.join(missing)}")
         return self.parse_text_to_nodes(as_markdown(rows))
+
+
+def composed_values(place: str | None) -> Any:
+    """`distill:trainer` -> the part of that configuration as its YAML files fill it in; None for the schema's own defaults."""
+    if place is None:
+        return None
+    from omegaconf import OmegaConf
+
+    from distill.schema import DistillConfig
+    from mentor_mentee.config.command_line import composed
+
+    name, _, path = place.partition(":")
+    values: Any = OmegaConf.to_container(composed(name, DistillConfig, []), resolve=False)
+    for part in path.split(".") if path else []:
+        values = values[part]
+    return values
 
 
 def under(name: str, chosen: list[str]) -> bool:
@@ -105,10 +123,18 @@ class Api(SphinxDirective):
             raise self.error(f"{package} has nothing public")
         lines = [f".. automodule:: {package}", ""]
         for name in names:
-            what = kind(getattr(module, name))
-            lines += [f".. auto{what}:: {package}.{name}", *(["   :members:"] if what == "class" else []), ""]
+            value = getattr(module, name)
+            lines += [f".. auto{kind(value)}:: {package}.{name}", *members(value), ""]
         text = "\n".join(lines)
         return self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
+
+
+def members(value: Any) -> list[str]:
+    """Options of autodoc: methods and properties of a class, not the fields of a NamedTuple, which have no docstrings."""
+    if not inspect.isclass(value) or issubclass(value, BaseException):
+        return []
+    fields = getattr(value, "_fields", ())
+    return ["   :members:", *([f"   :exclude-members: {', '.join(fields)}"] if fields else [])]
 
 
 def own_names(module: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""A plain network to be a mentor of small images: deeper and wider than a phone's mentee."""
+"""A plain network to be a mentor of small images: deeper and wider than what a phone would carry."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class PlainNet(nn.Module):
     maximum over space and a linear head (after VGG, Simonyan and Zisserman, arXiv 1409.1556, configuration B without its
     hidden linear layers).
 
-    - `widths`: channels of each pair of convolutions
+    - `widths`: channels of each resolution, two convolutions each
     - `stem`: channels of the first convolution
     """
 

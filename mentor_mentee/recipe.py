@@ -8,6 +8,7 @@ import ast
 import hashlib
 import inspect
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -91,10 +92,10 @@ def sources_of(node: Any, where: str) -> list[str]:
 
 
 def source_of(target: Any) -> str:
-    """The source of the module that it comes from; where that has none, as a notebook, of its own functions."""
+    """The code of the module that the target comes from; where that has none, as a notebook, of its own functions."""
     module = inspect.getmodule(target)
     try:
-        return inspect.getsource(module) if module is not None else ""
+        return code_of(inspect.getsource(module)) if module is not None else ""
     except (OSError, TypeError):
         functions = (
             [target] if inspect.isfunction(target) else [f for f in vars(target).values() if inspect.isfunction(f)]
@@ -104,10 +105,25 @@ def source_of(target: Any) -> str:
 
 def source_of_function(function: Any) -> str:
     try:
-        return inspect.getsource(function)
+        return code_of(inspect.getsource(function))
     except (OSError, TypeError):
         code = function.__code__
         return repr((code.co_name, code.co_names, code.co_code))
+
+
+def code_of(source: str) -> str:
+    """The source without comments, layout and docstrings: words may change without a mentor being trained again."""
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def split_target(recipe: Recipe, where: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ def test_every_page_is_there(site: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "name", "default"),
     [
-        ("distil", "trainer.learning_rate", "0.002"),
+        ("distil", "trainer.learning_rate", "0.003"),
         ("export", "optimizer.schedule.factor", "0.1"),
         ("device", "golden_drop", "0.02"),
     ],

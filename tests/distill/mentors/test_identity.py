@@ -44,8 +44,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     name = f"own_{tmp_path.name}".replace("-", "_")
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(sign: int) -> dict[str, Any]:
-        (tmp_path / f"{name}.py").write_text(OWN.replace("SIGN", f"{sign:+d}"))
+    def write(sign: int, source: str = OWN) -> dict[str, Any]:
+        (tmp_path / f"{name}.py").write_text(source.replace("SIGN", f"{sign:+d}"))
         sys.modules.pop(name, None)
         import importlib
         import linecache
@@ -66,6 +66,17 @@ def test_an_identity_is_of_options_of_sources_and_of_what_stands_inside(own: Any
     own(-1)
     assert recipe_identity(own(-1), "here") != one
     assert recipe_identity(members, "here") != inside
+
+
+def test_words_and_layout_of_a_source_are_no_part_of_its_identity(own: Any) -> None:
+    one = recipe_identity(own(1), "here")
+    worded = OWN.replace(
+        "        super().__init__()", '        """Small."""  # as small as can be\n\n        super().__init__()'
+    )
+    worded = worded.replace("class Own(nn.Module):", 'class Own(nn.Module):\n    """A network."""\n')
+    assert worded.count('"""') == 4
+    assert recipe_identity(own(1, worded), "here") == one
+    assert recipe_identity(own(-1, worded), "here") != one
 
 
 def test_answers_of_a_mentor_whose_forward_was_edited_are_not_taken(own: Any) -> None:
