@@ -21,7 +21,7 @@ from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
 
-OnProgress = Callable[[int, int, dict[str, float]], None]
+OnStep = Callable[[int, int, dict[str, float]], None]
 
 
 class LearningError(RuntimeError):
@@ -181,7 +181,7 @@ class Learner:
         batch: int = 8,
         replay_batch: int = 16,
         seed: int | None = None,
-        on_progress: OnProgress | None = None,
+        on_progress: OnStep | None = None,
         *,
         owner_weight: float = 4.0,
         **knobs: Any,
