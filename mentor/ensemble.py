@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mentor.weights import MEMBERS, read_state
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
+from mentor_mentee.output import quiet_when_unread
 from mentor_mentee.recipe import Recipe, build, completed
 
 
@@ -61,6 +62,11 @@ def merge(files: Sequence[Path], out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    with quiet_when_unread():
+        return answer(arguments)
+
+
+def answer(arguments: Sequence[str]) -> int:
     parser = ArgumentParser("python -m mentor.ensemble", description="Puts several networks' weights into one file.")
     parser.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to make, for mentor.weights")
     parser.add_argument("first", metavar="FIRST", type=Path, help="weights: a safetensors file or a torch state dict")
