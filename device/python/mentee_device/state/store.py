@@ -28,6 +28,12 @@ from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
 BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
+RENAMED = {
+    "kept": "accepted",
+    "forget": "unlearn",
+    "update": "migrate",
+    "migration": "upgrade",
+}  # events of programs before
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Store:
         """Oldest first, all or only the `last` ones."""
         rows = self.rows("SELECT * FROM log ORDER BY number DESC LIMIT ?", -1 if last is None else index(last))
         return [
-            Entry(number, when, event, line, json.loads(details))
+            Entry(number, when, RENAMED.get(event, event), line, json.loads(details))
             for number, when, event, line, details in reversed(rows)
         ]
 
