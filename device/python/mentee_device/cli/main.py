@@ -39,7 +39,8 @@ def answer(arguments: Sequence[str]) -> int:
     """Runs one command line and prints its report or its mistake; the exit code."""
     words = [*arguments]
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
-    given = make_parser().parse_args(words)
+    given, unknown = make_parser().parse_known_args(words)
+    given.command.refuse_unknown(unknown)
     given.say = lambda note: print(f"note: {note}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()
