@@ -78,6 +78,9 @@ def answer(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     print(f"{out}: {len(files)} members; next: mentor=ensemble mentor.weights={out} 'mentor.network.members=[…]'")
     return 0
 
