@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.output import quiet_when_unread
 
 
 def main(overrides: Sequence[str] = ()) -> int:
@@ -17,9 +18,10 @@ def main(overrides: Sequence[str] = ()) -> int:
     parser.add_argument("--out", default="runs/demo", help="where the runs and the report go (%(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 1 (%(default)s)")
     parser.add_argument("--device-python", help="python of the device environment (default: the one `make env` made)")
-    given = parser.parse_args()
     try:
-        return run(given, overrides)
+        with quiet_when_unread():
+            given = parser.parse_args()
+            return run(given, overrides)
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -45,6 +45,7 @@ def train(run: Prepared, machine: Machine, title: str) -> History:
     """Trains the prepared mentee in place, to the last step."""
     from distill.training.fit import fit  # Lightning takes seconds to import
     from distill.training.module import Distillation
+    from distill.training.resume import SOURCE
 
     config, run_dir = run.config, Path(run.config.run_dir)
     module = Distillation(
@@ -57,7 +58,7 @@ def train(run: Prepared, machine: Machine, title: str) -> History:
         loss=run.loss,
         caches=run.caches,
     )
-    module.recipe = f"{run.mentee.recipe}, of source {recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
+    module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
     if not config.resume:
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from mentor_mentee.output import quiet_when_unread
+
 VERBS = {  # name -> module of export.cli; the function there has the verb's name
     "make": "make",
     "preflight": "preflight",
@@ -25,7 +27,11 @@ mentee-export VERB --help                     prints the verb's settings
 
 
 def main() -> None:
-    words = [word.removeprefix("export.") for word in sys.argv[1:]]  # export.trainable=head is trainable=head
+    with quiet_when_unread():
+        answer([word.removeprefix("export.") for word in sys.argv[1:]])  # export.trainable=head is trainable=head
+
+
+def answer(words: Sequence[str]) -> None:
     verb = words[0] if words else "--help"
     if verb in VERBS:
         sys.exit(function(verb)(words[1:]))

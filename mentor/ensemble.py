@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mentor.weights import MEMBERS, read_state
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
+from mentor_mentee.output import quiet_when_unread
 from mentor_mentee.recipe import Recipe, build, completed
 
 
@@ -61,6 +62,11 @@ def merge(files: Sequence[Path], out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    with quiet_when_unread():
+        return answer(arguments)
+
+
+def answer(arguments: Sequence[str]) -> int:
     parser = ArgumentParser("python -m mentor.ensemble", description="Puts several networks' weights into one file.")
     parser.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to make, for mentor.weights")
     parser.add_argument("first", metavar="FIRST", type=Path, help="weights: a safetensors file or a torch state dict")
@@ -72,6 +78,9 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     print(f"{out}: {len(files)} members; next: mentor=ensemble mentor.weights={out} 'mentor.network.members=[…]'")
     return 0
 

@@ -24,6 +24,7 @@ from mentor_mentee.config.command_line import FAILED
 from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_json
+from mentor_mentee.output import quiet_when_unread
 
 COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
 MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "cache_answers", "answer_cache_mb")  # do not reach a lone mentee
@@ -240,6 +241,11 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    with quiet_when_unread():
+        return answer(arguments)
+
+
+def answer(arguments: Sequence[str]) -> int:
     parser = ArgumentParser("python -m distill.report.sweep", description="Compares all finished runs under a folder.")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="of a sweep, or of single runs side by side")
     folder: Path = parser.parse_args(arguments).folder
@@ -251,6 +257,9 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -9,6 +9,8 @@ from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 
+SOURCE = ", of source "  # between a network's recipe and the identity of its code
+
 
 def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
     """All that the steps depend on besides the weights; a run that is resumed under another would mix two runs.
@@ -47,8 +49,15 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
             f"expected at least {done} to resume it"
         )
     for name, value in module.run.items():
-        if was.get(name) != value:
+        if (before := str(was.get(name))) == value:
+            continue
+        (recipe, old), (same, new) = (text.partition(SOURCE)[::2] for text in (before, value))
+        if recipe == same:
             raise UserError(
-                f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
-                "settings it began with, or start again without resume=true"
+                f"'{checkpoint}' is of a run with {name} = {recipe}, this one has the same, but its source code was changed "
+                f"since ({old}, now {new}); start again without resume=true, or resume it with the code it began with"
             )
+        raise UserError(
+            f"'{checkpoint}' is of a run with {name} = {before}, this one has {value}; resume it with the "
+            "settings it began with, or start again without resume=true"
+        )

@@ -23,6 +23,8 @@ def run(schema: type[Settings], words: Sequence[str], usage: str, act: Callable[
         return 0
     try:
         return act(parsed(schema, words))
+    except BrokenPipeError:
+        raise  # to quiet_when_unread
     except (UserError, OSError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

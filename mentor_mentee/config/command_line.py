@@ -27,7 +27,9 @@ from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import RENAMED, with_new_name
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
+from mentor_mentee.config.words import HELP, read_words
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.output import quiet_when_unread
 
 Options = Mapping[str, Mapping[str, tuple[Any, str]]]
 INTERRUPTED = 130
@@ -62,10 +64,12 @@ def run_cli(
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
     arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
-    if asked := {"-h", "--help"}.intersection(sys.argv):
-        with mistakes_in_one_line(schema):
-            print_help(config_name, schema, usage, options, [word for word in sys.argv[1:] if word not in asked])
-        return
+    with quiet_when_unread(), mistakes_in_one_line(schema):
+        words = read_words(sys.argv[1:])
+        if HELP.intersection(words.options):
+            print_help(config_name, schema, usage, options, words.with_config_dir())
+            return
+    sys.argv[1:] = [*words.overrides, *words.options]
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
@@ -87,7 +91,7 @@ def run_cli(
                 return or_note_why_not(lambda: job(given), schema, folder, failures)
             return job(given)
 
-    with mistakes_in_one_line(schema):
+    with quiet_when_unread(), mistakes_in_one_line(schema):
         main()
     if failures:
         sys.exit(2)
@@ -122,6 +126,8 @@ def option_rows(values: Any, node: str, more: Mapping[str, tuple[Any, str]]) -> 
 def mistakes_in_one_line(schema: type) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:
+        raise  # to quiet_when_unread
     except MISTAKES as error:
         print(f"error: {in_one_line(error, schema)}", file=sys.stderr)
         sys.exit(2)
@@ -138,6 +144,8 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
     note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
     try:
         return job()
+    except BrokenPipeError:
+        raise
     except MISTAKES as error:
         failures.append(in_one_line(error, schema))
         print(f"error: {failures[-1]}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """A mistake is answered at once, in one line, with the name that was meant; also inside a YAML file."""
 
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,9 @@ TYPOS = [
     (["data=image_folder"], "data.root is not set; give it as data.root=…"),
     (["data=image_folder", "data.root=nowhere"], "no folder"),
     (["threads=0"], "threads=0; expected 1 or more"),
+    (["--epochs", "3"], "no option --epochs; a setting is given as SETTING=VALUE, without dashes (see --help)"),
+    (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from "),
+    (["--help", "--config-dir", "nowhere"], "no folder "),
 ]
 
 
@@ -37,6 +41,26 @@ TYPOS = [
 def test_on_the_command_line(given: list[str], message: str, tmp_path: Path) -> None:
     found = mistake("distill", given, tmp_path)
     assert message in found if message == "no folder" else found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--help", "--config-dir", ".", "experiment=mine"],
+        ["experiment=mine", "-cd=.", "-h"],
+        ["--help", "--config-dir=.", "experiment=mine", "--cfg", "job"],
+        ["--cfg", "job", "experiment=mine", "--config-dir", "."],
+        ["experiment=mine", "--cfg", "job", "--config-dir", ".", "seed=3"],  # Hydra takes no override after an option
+    ],
+    ids=" ".join,
+)
+def test_help_and_cfg_know_a_folder_of_the_users_own(given: list[str], tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer: {epochs: 77}\n")
+    done = run("distill", *given, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"\bepochs:? +77\b", done.stdout)
+    assert "seed=3" not in given or "seed: 3" in done.stdout
 
 
 IN_A_FILE = [

@@ -147,6 +147,57 @@ def test_within_a_run_nothing_else_starts(owner: Samples, me: Owner) -> None:
     assert me.learn(Plan(budget=Budget(steps=1)), on_progress=on_progress).status == "accepted"
 
 
+@pytest.mark.parametrize("given", [{"budget": Budget(steps=2)}, 3, Budget(steps=2)])
+def test_what_is_no_plan_is_refused_and_no_run_begins(given: Any, owner: Samples, me: Owner) -> None:
+    me.add(owner)
+    with pytest.raises(LearningError, match=r"the plan is .*, expected a Plan: Plan\(budget="):
+        me.learn(given)
+    assert (me.paused, me.versions.all()) == (None, [])
+
+
+def test_samples_are_named_by_numbers_of_numpy_too(owner: Samples, me: Owner) -> None:
+    numbers = np.array(me.add(owner))
+    plan = Plan(samples=numbers[:5], batch=np.int64(4), budget=Budget(steps=np.int64(2)))
+    assert me.learn(plan).status == "accepted"
+    assert me.versions.get(1).learned == tuple(numbers[:5].tolist())
+    assert me.unlearn(numbers[:2]).samples == numbers[:2].tolist()
+    for wrong in ("12", ["a"], [1.5], 3):
+        with pytest.raises(SampleError, match="expected their numbers"):
+            me.unlearn(wrong)  # type: ignore[arg-type]
+    for unknown in (-1, 99, 10**30):
+        with pytest.raises(StateError, match=f"no sample {unknown} in the sample store"):
+            me.learn(Plan(samples=[unknown]))
+    me.set(rounds=np.int64(2), alpha=np.float32(0.5))
+    assert (me.settings.rounds, me.settings.alpha) == (2, 0.5)
+
+
+def test_a_closed_owner_says_so(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
+    with Owner(bundle, tmp_path / "me") as closed:
+        numbers = closed.add(owner)
+    for use in (
+        lambda: closed.predict(owner.input),
+        lambda: closed.evaluate(owner.input[:1], owner.labels[:1]),
+        closed.evaluate_golden,
+        lambda: closed.recognise(owner.input),
+        lambda: closed.export_state(tmp_path / "file"),
+        lambda: closed.unlearn(numbers),
+        closed.learn,
+    ):
+        with pytest.raises(StateError, match="is closed: open it again"):
+            use()
+
+
+def test_what_is_no_array_is_refused(owner: Samples, me: Owner) -> None:
+    for wrong in (owner.input.tolist(), None, "file.npz"):
+        with pytest.raises(SampleError, match=r"input: \w+, expected an array of numpy"):
+            me.predict(wrong)
+    with pytest.raises(SampleError, match="input: list, expected an array"):
+        me.add(Samples(owner.input.tolist(), owner.labels))  # type: ignore[arg-type]
+    with pytest.raises(SampleError, match="labels: list, expected an array"):
+        me.add(Samples(owner.input, owner.labels.tolist()))  # type: ignore[arg-type]
+    assert me.samples.all() == []
+
+
 def test_rolling_back_and_resetting(owner: Samples, me: Owner) -> None:
     me.add(owner)
     snapshots = [me.learner.snapshot()]

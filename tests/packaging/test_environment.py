@@ -16,7 +16,7 @@ case "$1 $2" in
 "-m venv")
     echo "{version} venv $3" >> {log}
     mkdir -p "$3/bin"
-    ln -sf {itself} "$3/bin/python"
+    ln -sf "{itself}" "$3/bin/python"
     echo "#!$(cd "$3" && pwd -P)/bin/python" > "$3/bin/pip" ;;
 "-m pip") echo "{version} pip" >> {log} ;;
 esac
@@ -110,6 +110,17 @@ def test_an_interpreter_that_does_not_exist_or_cannot_run(checkout: Checkout, na
     (checkout.path / "python3.12").write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
     (checkout.path / "python3.12").chmod(0o755)
     assert "cannot be run" in checkout.refuses("PYTHON=python3.12")
+
+
+def test_an_interpreter_whose_path_has_a_space(checkout: Checkout) -> None:
+    (checkout.path / "my pythons").mkdir()
+    path = checkout.add_python("my pythons/python3.12", "3.12")
+    assert "cannot be run" in checkout.refuses(f"PYTHON={path}")
+    escaped = str(path).replace(" ", "\\ ")
+    for given in (f'"{path}"', escaped):
+        done = checkout.make(f"PYTHON={given}")
+        assert done.returncode == 0, done.stderr
+        shutil.rmtree(checkout.root / ".venv")
 
 
 def test_a_built_environment_needs_no_other_python(built: Checkout) -> None:

@@ -208,6 +208,27 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("lern",), "did you mean 'learn'? (see mentee-device --help)"),
+        (("export_state",), "did you mean 'export-state'? (see mentee-device --help)"),
+        (
+            ("learn", "--bundle", "b", "--state", "s", "--stps", "3"),
+            "--stps 3; did you mean '--steps'? (see mentee-device learn --help)",
+        ),
+        (
+            ("guess", "--bundle", "b", "--state", "s", "--rule", "cluster"),
+            "did you mean 'clusters'? (see mentee-device guess --help)",
+        ),
+    ],
+)
+def test_a_name_that_is_close_to_a_known_one(given: tuple[str, ...], message: str) -> None:
+    finished = run(*given)
+    assert (finished.returncode, finished.stderr.count("\n")) == (2, 1)
+    assert finished.stderr.endswith(f"{message}\n")
+
+
 def test_a_step_that_blows_up_drops_the_run(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
     every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
     finished = run("learn", *every, "--data", data_file, "--alpha", 1e38)

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
-from mentee_device import Budget, LearningError, Plan, Settings
+from mentee_device import Budget, LearningError, Plan, SampleError, Settings
 from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.state.about import About
 
@@ -77,6 +78,17 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
         ({"guess_weight": float("nan")}, "guess_weight is nan"),
         ({"learning_rate": -1.0}, "learning rate -1.0"),
         ({"seed": -1}, "seed is -1"),
+        ({"batch": "3"}, "batch is '3', expected a whole number"),
+        ({"batch": 1.5}, "batch is 1.5, expected a whole number"),
+        ({"batch": None}, "batch is None, expected a whole number"),
+        ({"batch": True}, "batch is True, expected a whole number"),
+        ({"rounds": float("nan")}, "rounds is nan, expected a whole number"),
+        ({"owner_weight": "x"}, "owner_weight is 'x', expected a number"),
+        ({"owner_weight": 1e300}, "owner_weight is 1e\\+300, expected a finite number above 0"),
+        ({"guess_weight": None}, "guess_weight is None, expected a number"),
+        ({"once": "yes"}, "once is 'yes', expected True or False"),
+        ({"knobs": [("alpha", 1)]}, "knobs are .*, expected names with numbers or curves"),
+        ({"budget": 3}, "budget is 3, expected a Budget"),
         ({"replay": "nobody"}, "replay is 'nobody', expected own, mentor or auto"),
         ({"knobs": {"delta": 1.0}}, "no knob 'delta'"),
         ({"knobs": {"alpha": "much"}}, "alpha is 'much'"),
@@ -93,3 +105,35 @@ def test_settings_have_their_say() -> None:
         Plan(replay="own").resolved(Settings(beta=0.1), ())
     with pytest.raises(TypeError):
         Plan(Budget(steps=1))  # type: ignore[misc]  # by keyword only: nothing hangs on an order of twelve
+
+
+def test_numbers_of_numpy_become_plain_ones_and_nothing_given_is_shared() -> None:
+    samples, knobs = np.array([1, 2]), {"alpha": np.float32(0.5), "beta": [[0, np.float64(1)], [1, 0.5]]}
+    plan = Plan(
+        samples=samples, batch=np.int64(3), owner_weight=np.float32(2), budget=Budget(steps=np.int64(4)), knobs=knobs
+    )
+    samples[0] = 99
+    knobs["alpha"] = float("nan")
+    knobs["beta"].append([9, 9])
+    raw = json.loads(json.dumps(plan.resolved(Settings(), stored(4, 4)).as_json()))
+    assert (raw["samples"], raw["batch"], raw["owner_weight"], raw["budget"]) == ([1, 2], 3, 2.0, {"steps": 4})
+    assert raw["knobs"] == {"alpha": 0.5, "beta": [[0, 1.0], [1, 0.5]]}
+    assert Plan(samples={2, 1}).samples == (1, 2)
+
+
+@pytest.mark.parametrize("given", [3, "12", [1.5], ["a"], [None]])
+def test_samples_that_are_no_numbers(given: Any) -> None:
+    with pytest.raises(SampleError, match=r"samples are .*, expected their numbers, as `add` gave them"):
+        Plan(samples=given)
+
+
+@pytest.mark.parametrize("given", [{"steps": "3"}, {"seconds": [1]}, {"samples": True}])
+def test_a_budget_of_what_is_no_number(given: Any) -> None:
+    (name,) = given
+    with pytest.raises(LearningError, match=f"{name} is .*, expected a number"):
+        Budget(**given)
+
+
+def test_a_run_that_a_program_before_stored_with_any_true_value_for_once_goes_on() -> None:
+    raw = Plan(samples=[1], once=True).resolved(Settings(), stored(4)).as_json()
+    assert ResolvedPlan.from_json({**raw, "once": 1}).once is True

@@ -337,6 +337,14 @@ def test_a_state_of_format_1_becomes_a_folder(bundle: Bundle, state: Path, tmp_p
     assert broken.is_file()
 
 
+def test_events_that_a_program_before_logged_have_the_names_of_now(bundle: Bundle, state: Path) -> None:
+    before, now = ["kept", "forget", "update", "migration", "run"], ["accepted", "unlearn", "migrate", "upgrade", "run"]
+    with Owner(bundle, state) as me:
+        for event in before:
+            me.store.record(event, "a line")
+        assert [entry.event for entry in me.log(len(before))] == now
+
+
 def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> None:
     with Owner(bundle, state) as me:
         with contextlib.suppress(RuntimeError), me.store.transaction():

@@ -63,6 +63,7 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     Refused: any other dtype, another shape than the manifest's, NaN or Inf, before or after, and float32 for a bundle of
     uint8 that no pixel 0 … 255 could have become.
     """
+    require_array("input", input)
     rules = manifest.preprocessing
     expected = f"[N, {', '.join(map(str, rules.shape))}]"
     if input.ndim != 1 + len(rules.shape) or input.shape[1:] != rules.shape:
@@ -98,6 +99,12 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     return np.ascontiguousarray(input)
 
 
+def require_array(name: str, given: Any) -> None:
+    """Raises SampleError for what is no array."""
+    if not isinstance(given, np.ndarray):
+        raise SampleError(f"{name}: {type(given).__name__}, expected an array of numpy")
+
+
 def _require_finite(values: NDArray[Any], what: str) -> None:
     finite = np.isfinite(values)
     if not finite.all():
@@ -107,6 +114,7 @@ def _require_finite(values: NDArray[Any], what: str) -> None:
 
 def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabelled: bool) -> NDArray[np.int64]:
     """[N] of any integer dtype -> int64, each 0 … K−1, or −1 too where `unlabelled`. Raises SampleError."""
+    require_array("labels", labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise SampleError(
             f"labels have dtype {labels.dtype}, expected integers: the index of a class in the bundle's list"

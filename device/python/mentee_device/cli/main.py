@@ -1,6 +1,7 @@
 """`mentee-device info|add|learn|predict|evaluate|…`: runs one command and prints its report.
 
-Exit codes: 0 done, 2 a mistake that one `error:` line explains, 130 interrupted (the state is as last saved).
+Exit codes: 0 done, 2 a mistake that one `error:` line explains, 130 interrupted (the state is as last saved), 141
+nobody reads the output any more.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
+from mentee_device.cli.output import quiet_when_unread
 from mentee_device.cli.parser import ALIASES, make_parser
 from mentee_device.core.learner import LearningError
 from mentee_device.core.runtime import RuntimeMissing
@@ -29,9 +31,16 @@ MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, R
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, `sys.argv` by default; the exit code, see the top of the file."""
-    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    with quiet_when_unread():
+        return answer(sys.argv[1:] if arguments is None else arguments)
+
+
+def answer(arguments: Sequence[str]) -> int:
+    """Runs one command line and prints its report or its mistake; the exit code."""
+    words = [*arguments]
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
-    given = make_parser().parse_args(words)
+    given, unknown = make_parser().parse_known_args(words)
+    given.command.refuse_unknown(unknown)
     given.say = lambda note: print(f"note: {note}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()

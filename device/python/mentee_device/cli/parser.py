@@ -1,7 +1,8 @@
 """The grammar of `mentee-device`: its commands and their options."""
 
 import argparse
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from mentee_device.anomaly.normal import Watch
@@ -44,7 +45,23 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Ends the process with 2."""
-        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        near = did_you_mean(wrong[1], re.findall(r"'(.*?)'", wrong[2])) if wrong else ""
+        self.exit(2, f"error: {message}{near} (see {self.prog} --help)\n")
+
+    def refuse_unknown(self, words: Sequence[str]) -> None:
+        """Ends the process with 2 where `words` are left over."""
+        if words:
+            near = did_you_mean(words[0], re.findall(r"--[\w-]+", self.format_usage()))
+            self.error(f"unrecognized arguments: {' '.join(words)}{near}")
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'learn'?"` where a known name is close to the given one, else the empty string."""
+    from difflib import get_close_matches  # only for who made a mistake
+
+    close = get_close_matches(given, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -69,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--state", required=state, metavar="FOLDER", help="the owner's folder")
         if data is not NO_DATA:
             command.add_argument("--data", required=data, metavar="NPZ", help="arrays `input` and `labels`")
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, command=command)
         made[run.__name__] = command
     _options(made)
     return parser

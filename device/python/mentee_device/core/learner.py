@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess, require_array
 from mentee_device.core.batch import mixed, unanswered
 from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.session import TrainingSession, resume
@@ -103,6 +103,7 @@ class Learner:
 
     def predict(self, input: NDArray[Any]) -> Prediction:
         """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
+        require_array("input", input)
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))

@@ -36,7 +36,7 @@ from mentee_device.runs.described import described
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import Runs
 from mentee_device.runs.unlearn import Unlearned, unlearn_labels
-from mentee_device.state.about import About
+from mentee_device.state.about import About, sample_numbers
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.store import CLOCK
 
@@ -136,9 +136,10 @@ def undo(
         raise SampleError(f"no guesses by {unknown}; they are by {', '.join(GUESSED)}")
     standing = {one.number for one in guesses(runs.state) if one.source in sources}
     if samples is not None:
-        for number in set(samples) - standing:
+        named = set(sample_numbers(samples))
+        for number in named - standing:
             raise SampleError(f"sample {number} has no guessed label to undo: nothing was changed")
-        standing &= set(samples)
+        standing &= named
     if not standing:
         return Unlearned([], [], runs.state.versions.current, None)
     return unlearn_labels(runs, standing, on_progress)

@@ -7,6 +7,7 @@ from typing import Any
 
 from mentee_device.core.learner import LearningError
 from mentee_device.runs.described import described
+from mentee_device.runs.given import plain_number
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in self.as_json().items():
+            value = plain_number(name, value, float)
+            object.__setattr__(self, name, value)  # of numpy no more: a version stores it as JSON
             if not 0 < value < float("inf"):
                 raise LearningError(f"{name} is {value}, expected a finite number above 0")
         if (self.joules is None) != (self.watts is None):

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from mentee_device.bundle.inputs import KNOBS
 from mentee_device.core.learner import LearningError, check_learning_rate
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.curves import Curve, check_curve, highest
 from mentee_device.runs.described import described
+from mentee_device.runs.given import plain, plain_number
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.runs.settings import Settings
-from mentee_device.state.about import About
+from mentee_device.state.about import About, sample_numbers
 
+FLOAT32_END = 3.4e38  # what a graph takes
 STEPS = 240  # by default: 40 on the labels, then in each of 5 rounds as many on labels and guesses
 
 
@@ -26,7 +28,8 @@ class Plan:
     run goes on the labels alone, then before each round the clusters that the mentee sees now (clusters.py) label them anew,
     and a step draws `guessed_batch` of them as well. Where there is no label the rounds are all.
 
-    Raises LearningError for what makes no sense; the settings and the sample store have their say in `resolved`.
+    Everything is copied, and numpy's numbers become Python's. Raises LearningError for what makes no sense, SampleError for
+    samples that are no numbers; the settings and the sample store have their say in `resolved`.
     """
 
     samples: Sequence[int] | None = described(None, "numbers of the samples to draw (none: all)")
@@ -47,11 +50,12 @@ class Plan:
     seed: int | None = described(None, "restarts the random state (none: goes on with it)", least=0)
 
     def __post_init__(self) -> None:
+        self._make_plain()
         for one in fields(Plan):
             value, least, above = getattr(self, one.name), one.metadata.get("least"), one.metadata.get("above")
             if value is not None and least is not None and value < least:
                 raise LearningError(f"{one.name} is {value}, expected at least {least}")
-            if above is not None and not above < value < float("inf"):
+            if above is not None and not above < value < FLOAT32_END:
                 raise LearningError(f"{one.name} is {value}, expected a finite number above {above}")
         if self.learning_rate is not None:
             check_learning_rate(self.learning_rate)
@@ -69,6 +73,27 @@ class Plan:
                 "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to "
                 f"{AUTO!r} or {MENTOR!r}"
             )
+
+    def _make_plain(self) -> None:
+        """Copies what was given; the graphs, and the JSON of a version, take no other kind. Raises LearningError, SampleError."""
+        given: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(Plan)}
+        for one in fields(Plan):
+            if {int, float}.intersection({one.type, *get_args(one.type)}):
+                given[one.name] = plain_number(one.name, given[one.name], one.type)
+        if not isinstance(given["knobs"], Mapping):
+            raise LearningError(
+                f"knobs are {given['knobs']!r}, expected names with numbers or curves: {{'alpha': 0.5}}"
+            )
+        if not isinstance(given["once"], bool):
+            raise LearningError(f"once is {given['once']!r}, expected True or False")
+        if given["budget"] is not None and not isinstance(given["budget"], Budget):
+            raise LearningError(f"budget is {given['budget']!r}, expected a Budget: Budget(steps=100)")
+        if given["samples"] is not None:
+            given["samples"] = sample_numbers(given["samples"])
+        for name, value in given.items():
+            object.__setattr__(
+                self, name, value if name == "budget" else plain(value)
+            )  # it is frozen for everybody else
 
     def resolved(self, settings: Settings, stored: Sequence[About]) -> "ResolvedPlan":
         """Decides what is None by the settings and the defaults; `stored`: the whole sample store. Raises LearningError."""
@@ -95,6 +120,12 @@ class Plan:
         return ResolvedPlan(**given | decided, unlabelled=unlabelled)
 
 
+def require_plan(given: Any) -> None:
+    """Raises LearningError for what is no plan."""
+    if not isinstance(given, Plan):
+        raise LearningError(f"the plan is {given!r}, expected a Plan: Plan(budget=Budget(steps=100))")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPlan(Plan):
     """A plan with nothing left open. `unlabelled`: which of `samples` had no label when the run began."""
@@ -116,4 +147,5 @@ class ResolvedPlan(Plan):
         """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
         before = {"replay": MENTOR, "rounds": 0}
         numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
-        return cls(**{**before, **raw, **numbers, "budget": Budget(**raw["budget"])})
+        once = bool(raw.get("once", False))  # such a program took any value for it
+        return cls(**{**before, **raw, **numbers, "once": once, "budget": Budget(**raw["budget"])})

@@ -12,7 +12,7 @@ from mentee_device.core.learner import Learner, LearningError
 from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.current import go_to_current
 from mentee_device.runs.interpolation import judged
-from mentee_device.runs.plan import Plan, ResolvedPlan
+from mentee_device.runs.plan import Plan, ResolvedPlan, require_plan
 from mentee_device.runs.replay import remembered_answers
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
 from mentee_device.runs.settings import Settings
@@ -54,6 +54,7 @@ class Runs:
         """Runs `plan` to its verdict or a pause; for what it raises see `Owner.learn`."""
         if self.paused is not None:
             raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
+        require_plan(plan)
         whole = plan.resolved(self.settings(), self.state.samples.all())
         self.golden.require()
         self._stop.clear()
@@ -217,7 +218,8 @@ class Runs:
             self.state.store.record("dropped", f"v{number} was dropped: {why}", version=number)
 
     def require_rest(self) -> None:
-        """Raises LearningError while a run goes on."""
+        """Raises LearningError while a run goes on, StateError where the folder is closed."""
+        self.state.store.require_open()
         if self._running:
             raise LearningError("a run is going on: pause it first")
 

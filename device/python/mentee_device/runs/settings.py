@@ -9,6 +9,7 @@ from mentee_device.bundle.manifest import Manifest
 from mentee_device.guard.measures import Limits
 from mentee_device.runs.curves import check_curve, highest
 from mentee_device.runs.described import described
+from mentee_device.runs.given import plain
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.store import Store
@@ -63,7 +64,7 @@ def read_settings(store: Store) -> Settings:
 
 def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings:
     """Changes some and stores them, with a line in the log. Raises SettingError."""
-    known = {field.name for field in fields(Settings)}
+    changes, known = plain(changes), {field.name for field in fields(Settings)}
     for name in changes.keys() - known:
         raise SettingError(f"no setting {name!r}; there are {', '.join(sorted(known))}")
     if isinstance(changes.get("blocked"), str | list | tuple):

@@ -14,7 +14,7 @@ from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs
 from mentee_device.state import aside
-from mentee_device.state.about import About
+from mentee_device.state.about import About, sample_numbers
 from mentee_device.state.database import StateError
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature
@@ -36,13 +36,15 @@ class Unlearned:
 def chosen(
     state: DeviceState, samples: Collection[int] | None, matching: Callable[[About], bool] | None
 ) -> frozenset[int]:
-    """Numbers of the samples that are named or match, those set aside among them. Raises StateError for one that never was."""
+    """Numbers of the samples that are named or match, those set aside among them. Raises StateError for one that never was,
+    SampleError for what is no number."""
     stored = state.samples.all() + aside.abouts(state.store)
     known = {one.number for one in stored} | {number for version in state.versions.all() for number in version.learned}
-    unknown = sorted(set(samples or ()) - known)
+    named = frozenset(() if samples is None else sample_numbers(samples))
+    unknown = sorted(named - known)
     if unknown:
         raise StateError(f"no sample {unknown[0]}: it was never stored or learnt from, nothing was unlearned")
-    return frozenset(samples or ()) | {one.number for one in stored if matching is not None and matching(one)}
+    return named | {one.number for one in stored if matching is not None and matching(one)}
 
 
 def unlearn_samples(

@@ -3,6 +3,10 @@
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
+from typing import Any
+
+from mentee_device.bundle.samples import SampleError
 
 SOURCES = ("owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none")  # of a label, the most trusted first
 
@@ -17,6 +21,14 @@ class About:
     label: int
     weight: float
     bytes: int
+
+
+def sample_numbers(given: Any) -> tuple[int, ...]:
+    """Numbers that a caller names samples by, numpy's among them, as plain ones. Raises SampleError for what is none."""
+    try:
+        return tuple(index(number) for number in given)
+    except TypeError:
+        raise SampleError(f"samples are {given!r}, expected their numbers, as `add` gave them") from None
 
 
 def too_many(stored: Sequence[About], most: int, most_bytes: int) -> list[int]:

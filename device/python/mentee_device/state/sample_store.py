@@ -127,7 +127,8 @@ class SampleStore:
         and left out. Raises StateError for a number that is not there."""
         inputs, labels, weights, broken = [], [], [], []
         for number in numbers:
-            rows = self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
+            fits = abs(number) < 2**63  # SQLite has no larger ones
+            rows = fits and self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
             if not rows:
                 raise StateError(f"no sample {number} in the sample store")
             about, content, digest = rows[0]

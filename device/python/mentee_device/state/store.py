@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import index
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,6 +28,12 @@ from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
 BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
+RENAMED = {
+    "kept": "accepted",
+    "forget": "unlearn",
+    "update": "migrate",
+    "migration": "upgrade",
+}  # events of programs before
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ class Store:
         if self._depth:
             yield self._connection
             return
-        self._require_open()
+        self.require_open()
         self._depth = 1
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -118,13 +125,14 @@ class Store:
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a SELECT. Raises StateError."""
-        self._require_open()
+        self.require_open()
         try:
             return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self.folder / DATABASE) from error
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raises StateError once it is closed."""
         if self.closed:
             raise StateError(f"{self.folder} is closed: open it again")
 
@@ -147,9 +155,9 @@ class Store:
 
     def log(self, last: int | None = None) -> list[Entry]:
         """Oldest first, all or only the `last` ones."""
-        rows = self.rows("SELECT * FROM log ORDER BY number DESC LIMIT ?", -1 if last is None else last)
+        rows = self.rows("SELECT * FROM log ORDER BY number DESC LIMIT ?", -1 if last is None else index(last))
         return [
-            Entry(number, when, event, line, json.loads(details))
+            Entry(number, when, RENAMED.get(event, event), line, json.loads(details))
             for number, when, event, line, details in reversed(rows)
         ]
 

@@ -1,0 +1,47 @@
+"""The words of a command line: Hydra's own options, and the overrides among them."""
+
+import io
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra._internal.utils import get_args_parser
+
+from mentor_mentee.errors import UserError
+
+HELP = {"-h", "--help"}
+
+
+class Words(NamedTuple):
+    """`options` are Hydra's, with their values; `config_dir` is one of them."""
+
+    overrides: list[str]
+    options: list[str]
+    config_dir: str | None
+
+    def with_config_dir(self) -> list[str]:
+        """The overrides, and the folder of `--config-dir` as one of them. Raises `UserError` where there is no such folder."""
+        if self.config_dir is None:
+            return self.overrides
+        folder = Path(self.config_dir).absolute()
+        if not folder.is_dir():
+            raise UserError(f"no folder {folder}; expected one of YAML files in --config-dir")
+        return [*self.overrides, f"hydra.searchpath=[{folder}]"]
+
+
+def read_words(given: Sequence[str]) -> Words:
+    """In whichever order they came, which Hydra does not allow. Raises `UserError` for an option that Hydra lacks, or whose value
+    is none: Hydra would print its usage."""
+    with redirect_stderr(io.StringIO()) as said:
+        try:
+            found, rest = get_args_parser().parse_known_args(given)
+        except SystemExit as end:
+            if not end.code:
+                raise  # --version
+            message = said.getvalue().strip().rpartition("error: ")[2]
+            raise UserError(f"{message}; a setting is given as SETTING=VALUE (see --help)") from None
+    if unknown := [word for word in rest if word.startswith("-")]:
+        raise UserError(f"no option {unknown[0]}; a setting is given as SETTING=VALUE, without dashes (see --help)")
+    overrides = [*found.overrides, *rest]
+    return Words(overrides, [word for word in given if word not in overrides], found.config_dir)
