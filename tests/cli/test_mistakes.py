@@ -30,6 +30,7 @@ TYPOS = [
     (["data=image_folder"], "data.root is not set; give it as data.root=…"),
     (["data=image_folder", "data.root=nowhere"], "no folder"),
     (["threads=0"], "threads=0; expected 1 or more"),
+    (["seed", "3"], "'seed' cannot be read; expected SETTING=VALUE"),
 ]
 
 
@@ -145,5 +146,8 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
     )
     print(f"{given}: {time.perf_counter() - started:.1f} s")
     assert done.stderr.splitlines()[-1] == f"{code} []"
-    assert given != "--help" or "schedule: adamant, alone, constant, gullible, independent, obedient" in done.stdout
+    assert (
+        given != "--help"
+        or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
+    )
     assert given != "--help" or list(tmp_path.iterdir()) == []
