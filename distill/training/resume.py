@@ -1,7 +1,9 @@
 """Checks that a Lightning checkpoint may go on under today's settings."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -49,6 +51,11 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
     for name, value in module.run.items():
         if was.get(name) != value:
             raise UserError(
-                f"'{checkpoint}' is of a run with {name} = {was.get(name)}, this one has {value}; resume it with the "
-                "settings it began with, or start again without resume=true"
+                f"'{checkpoint}' is of a run with {name} = {shown(was.get(name))}, this one has {shown(value)}; resume it with "
+                "the settings it began with, or start again without resume=true"
             )
+
+
+def shown(value: Any) -> str:
+    """As in a message: of a fingerprint, 64 hex digits, the first twelve."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"fingerprint \1…", str(value))
