@@ -12,6 +12,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 
+smartquotes = False  # `--data` in a table stays two hyphens, and quotes can be copied into a shell
 html_theme = "furo"
 html_title = "mentor-mentee"
 html_show_copyright = False
@@ -23,6 +24,7 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as the source has them, not `<factory>`
 autodoc_inherit_docstrings = False  # Lightning's are written for another builder
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

@@ -82,15 +82,17 @@ class OptionsTable(SphinxDirective):
     option_spec: ClassVar[dict[str, Callable[[str], Any]]] = {"command": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
+        from mentor_mentee.config.settings_help import literal
+
         parser: argparse.ArgumentParser = load(self.arguments[0])()
         commands = subcommands(parser)
         command = self.options.get("command")
         if command is None:
-            rows = [(f"`{name}`", about) for name, (_, about) in commands.items()]
+            rows = [(f"`{name}`", literal(about)) for name, (_, about) in commands.items()]
             return self.parse_text_to_nodes(markdown(("command", "what it does"), rows))
         shared = set.intersection(*({action.dest for action in one._actions} for one, _ in commands.values()))
         rows = [
-            (f"`{', '.join(action.option_strings) or action.metavar or action.dest}`", action.help or "")
+            (f"`{', '.join(action.option_strings) or action.metavar or action.dest}`", literal(action.help or ""))
             for action in commands[command][0]._actions
             if action.dest not in shared
         ]
@@ -157,6 +159,16 @@ def as_restructured_text(app: Sphinx, what: str, name: str, thing: Any, options:
     lines[:] = list(escaped(lines))
 
 
+def as_written(
+    app: Sphinx, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
+) -> Any:
+    """Signatures that Sphinx could not parse: `~package.Name` becomes `Name`, a default made by a function is an ellipsis."""
+    if signature is None:
+        return None
+    short = re.sub(r"~[\w.]*?(\w+)(?![\w.])", r"\1", signature)
+    return re.sub(r"\s*=\s*<factory>", " = ...", short), returns
+
+
 def escaped(lines: list[str]) -> Iterator[str]:
     for block in re.split(r"\n\s*\n", "\n".join(lines)):  # paragraphs: a span of code may run over two lines
         if block.startswith("    "):  # a formula or a table in columns
@@ -179,4 +191,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("options", OptionsTable)
     app.add_directive("api", Api)
     app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-signature", as_written)
     return {"parallel_read_safe": True}

@@ -215,7 +215,7 @@ def imported(module: str, name: str, where: str) -> Any:
         home = import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it on PYTHONPATH?"
+            f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it in this folder, or on PYTHONPATH?"
         ) from None
     if not callable(getattr(home, name, None)):
         raise UserError(f"{where}._target_: no '{name}' in '{module}'{did_you_mean(name, vars(home))}")

@@ -1,5 +1,6 @@
 """Checks that a Lightning checkpoint may go on under today's settings."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
                 f"since ({old}, now {new}); start again without resume=true, or resume it with the code it began with"
             )
         raise UserError(
-            f"'{checkpoint}' is of a run with {name} = {before}, this one has {value}; resume it with the "
-            "settings it began with, or start again without resume=true"
+            f"'{checkpoint}' is of a run with {name} = {shown(before)}, this one has {shown(value)}; resume it with "
+            "the settings it began with, or start again without resume=true"
         )
+
+
+def shown(value: str) -> str:
+    """The value with fingerprints, 64 hex digits, cut to the first twelve."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"fingerprint \1…", value)

@@ -17,7 +17,7 @@ from typing import Any, get_origin
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
@@ -133,7 +133,11 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
         sys.exit(2)
     except KeyboardInterrupt:
         resumes = "resume" in field_names(schema, "")
-        more = "; what was finished is kept (resume=true run_dir=… goes on from the last epoch)" if resumes else ""
+        more = (
+            "; the finished epochs are saved (the same settings with run_dir=… resume=true go on from the last)"
+            if resumes
+            else ""
+        )
         print(f"stopped{more}", file=sys.stderr)
         sys.exit(INTERRUPTED)
 
@@ -214,6 +218,8 @@ def explain(error: Exception, schema: type) -> str:
     """One line from Hydra's or OmegaConf's many, with the name that was probably meant."""
     if isinstance(error, MissingConfigException):
         return explain_missing_option(error)
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}' cannot be read; expected SETTING=VALUE, in quotes where it holds brackets, blanks or commas"
     cause: BaseException = error
     while isinstance(cause, ConfigCompositionException) and (inner := cause.__cause__ or cause.__context__) is not None:
         cause = inner  # a mistake in a YAML file is the context of what Hydra raises, one on the command line its cause

@@ -3,12 +3,14 @@
 The descriptions stand in the schemas, one a field: see `mentor_mentee.settings.setting`.
 """
 
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
+from types import UnionType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from mentor_mentee.config.folder import CONFIGS
@@ -43,9 +45,10 @@ def described(schema: type, values: Any = None, path: str = "") -> list[Describe
             rows += described(kind, value, f"{name}.")
             continue
         rows.append(Described(name, written(value), about))
+        inside = "" if isinstance(kind, UnionType) else "[]"  # `Budget | None` is one of them, `list[Group]` many
         for item in get_args(kind):
             if isinstance(item, type) and is_dataclass(item):
-                rows += described(item, None, f"{name}[].")
+                rows += described(item, None, f"{name}{inside}.")
     return rows
 
 
@@ -108,4 +111,12 @@ def markdown_lines(rows: Sequence[Described]) -> Iterator[str]:
     yield "| setting | default | what it does |"
     yield "|---|---|---|"
     for name, default, about in rows:
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", f"`{default}`", about)) + " |"
+        yield (
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in (f"`{name}`", f"`{default}`", literal(about))) + " |"
+        )
+
+
+def literal(text: str) -> str:
+    """Plain text in which only `code` is Markdown: `last:<n>` or `_target_` outside of it mean themselves."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else re.sub(r"[\\*_<>\[\]]", r"\\\g<0>", part) for part in parts)

@@ -34,6 +34,7 @@ TYPOS = [
     (["--epochs", "3"], "no option --epochs; a setting is given as SETTING=VALUE, without dashes (see --help)"),
     (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from "),
     (["--help", "--config-dir", "nowhere"], "no folder "),
+    (["seed", "3"], "'seed' cannot be read; expected SETTING=VALUE"),
 ]
 
 
@@ -169,5 +170,8 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
     )
     print(f"{given}: {time.perf_counter() - started:.1f} s")
     assert done.stderr.splitlines()[-1] == f"{code} []"
-    assert given != "--help" or "schedule: adamant, alone, constant, gullible, independent, obedient" in done.stdout
+    assert (
+        given != "--help"
+        or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
+    )
     assert given != "--help" or list(tmp_path.iterdir()) == []

@@ -147,7 +147,7 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: P
     assert out == ""
     assert "Traceback" not in err
     assert err.splitlines()[-1] == (
-        "stopped; what was finished is kept (resume=true run_dir=… goes on from the last epoch)"
+        "stopped; the finished epochs are saved (the same settings with run_dir=… resume=true go on from the last)"
     )
     assert not (tmp_path / "here" / "mentee.safetensors").exists()
     done_before = int(torch.load(last, weights_only=True)["epoch"]) + 1

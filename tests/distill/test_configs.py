@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from distill.check import check_distill
+from distill.run import ALONE
 from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
 from export.schema import ExportSettings, check_export
 from mentor_mentee.config.compose import compose as compose_typed
@@ -172,3 +173,15 @@ def test_mentor_and_mentee_are_checked_like_the_rest() -> None:
             check_distill(replace(config, **{part: replace(own, network=own.network | {"widhts": [3]})}))
         with pytest.raises(UserError, match=rf"{part}\.network\._target_ is None"):
             check_distill(replace(config, **{part: replace(own, network={})}))
+
+
+@pytest.mark.parametrize(
+    ("given", "attribute", "expected"),
+    [("schedule=alone", "schedule", ALONE), ("probes=none", "probes", {})],
+)
+def test_a_group_beside_the_demos_experiment_takes_the_place_of_its_own(
+    given: str, attribute: str, expected: dict[str, object]
+) -> None:
+    """Numbers in an experiment file would stay: the lone mentee would have been a supervised one."""
+    config = composed("experiment=mnist5k_demo", given)
+    assert getattr(config, attribute) == expected

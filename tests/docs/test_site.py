@@ -41,6 +41,31 @@ def test_tables_of_settings_come_from_the_code(site: Path, page: str, name: str,
     assert any(f">{name}<" in row and f">{default}<" in row for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("export", "last:&lt;n&gt;, bias, norm"),
+        ("distil", "recipe: _target_ and"),
+        ("device", "every sample of --data"),
+    ],
+)
+def test_descriptions_mean_themselves_and_are_no_markdown(site: Path, page: str, words: str) -> None:
+    assert words in (site / f"{page}.html").read_text()
+
+
+def test_settings_inside_one_that_may_be_left_out_are_no_list_items(site: Path) -> None:
+    page = (site / "device.html").read_text()
+    assert ">budget.steps<" in page
+    assert "budget[]" not in page
+    assert ">optimizer.groups[].match<" in (site / "export.html").read_text()
+
+
+def test_signatures_are_readable(site: Path) -> None:
+    page = (site / "api.html").read_text()
+    assert "&lt;factory&gt;" not in page
+    assert "~" not in re.sub(r"<[^>]+>", "", page.split("<article")[1])
+
+
 def test_the_public_api_is_there_with_its_docstrings(site: Path) -> None:
     page = (site / "api.html").read_text()
     for name in ("mentor_mentee.objective.loss.mentee_loss", "mentee_device.Owner.learn", "mentee_device.Bundle"):

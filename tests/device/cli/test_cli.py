@@ -229,6 +229,19 @@ def test_a_name_that_is_close_to_a_known_one(given: tuple[str, ...], message: st
     assert finished.stderr.endswith(f"{message}\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no data", "no file '"),
+        ("no labels", "lacks ['labels'], expected an .npz with ['input', 'labels']; a label of -1"),
+    ],
+)
+def test_a_mistake_in_the_data_says_what_to_write(
+    name: str, words: str, mistakes: dict[str, tuple[object, ...]]
+) -> None:
+    assert words in run(*mistakes[name]).stderr
+
+
 def test_a_step_that_blows_up_drops_the_run(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:
     every = ("--bundle", bundle_folder, "--state", tmp_path / "me", "--json")
     finished = run("learn", *every, "--data", data_file, "--alpha", 1e38)

@@ -117,7 +117,7 @@ def test_a_state_of_another_bundle_is_refused(altered: Path, bundle: Bundle, sta
     (altered / "parity.json").write_text('{"other": true}')
     reseal(altered)
     before = (state / "state.sqlite").read_bytes()
-    with pytest.raises(StateError, match=f"belongs to bundle {bundle.manifest.id[:12]}"):
+    with pytest.raises(StateError, match=f"belongs to bundle {bundle.manifest.id[:12]}.*migrate"):
         Owner(Bundle.open(altered), state)
     assert (state / "state.sqlite").read_bytes() == before
     Owner(bundle, state).close()

@@ -55,8 +55,11 @@ def read_arrays(path: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [name for name in names if name not in archive]
             if missing:
-                raise SampleError(f"{path} lacks {missing}, expected an .npz with {list(names)}")
+                unlabelled = "; a label of -1 means unlabelled" if missing == ["labels"] else ""
+                raise SampleError(f"{path} lacks {missing}, expected an .npz with {list(names)}{unlabelled}")
             return [archive[name] for name in names]
+    except FileNotFoundError:
+        raise SampleError(f"no file '{path}', expected an .npz with {list(names)}") from None
     except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         if isinstance(error, SampleError):
             raise

@@ -92,7 +92,7 @@ def _require_ours(connection: sqlite3.Connection, folder: Path, seal: Seal, want
     if wanted is not None and bundle != wanted:
         raise StateError(
             f"{folder} belongs to bundle {bundle[:12]}…, this one is {wanted[:12]}…: "
-            "use the bundle it was learned on, or start a new state"
+            "use the bundle it was learned on, migrate the state to this one, or start a new state"
         )
 
 
