@@ -112,8 +112,14 @@ def source_of_function(function: Any) -> str:
 
 
 def code_of(source: str) -> str:
-    """The source without comments, layout and docstrings: words may change without a mentor being trained again."""
-    tree = ast.parse(textwrap.dedent(source))
+    """The source without comments, layout and docstrings: words may change without a mentor being trained again.
+
+    As it is where it cannot be parsed: a lambda's source are its lines, which need not be a whole statement.
+    """
+    try:
+        tree = ast.parse(textwrap.dedent(source))
+    except SyntaxError:
+        return source
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

@@ -1,5 +1,6 @@
 """Networks, settings and samples of what is cached, resumed or read again are the very ones it is taken for."""
 
+import linecache
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (tmp_path / f"{name}.py").write_text(source.replace("SIGN", f"{sign:+d}"))
         sys.modules.pop(name, None)
         import importlib
-        import linecache
 
         importlib.invalidate_caches()
         linecache.clearcache()
@@ -77,6 +77,16 @@ def test_words_and_layout_of_a_source_are_no_part_of_its_identity(own: Any) -> N
     assert worded.count('"""') == 4
     assert recipe_identity(own(1, worded), "here") == one
     assert recipe_identity(own(-1, worded), "here") != one
+
+
+def test_a_lambda_over_several_lines_of_a_notebooks_cell_has_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lines alone, as `inspect` gives them, are no statement: the last one closes what none of them opened."""
+    cell = "keep = lambda f: f\nclass Net:\n    act = keep(\n        lambda self, x: (x +\n            1))\n"
+    notebook = ModuleType("notebook_with_a_lambda")
+    monkeypatch.setitem(linecache.cache, "<lambda-cell>", (len(cell), None, cell.splitlines(True), "<lambda-cell>"))
+    exec(compile(cell, "<lambda-cell>", "exec"), notebook.__dict__)
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+    assert len(recipe_identity({"_target_": "notebook_with_a_lambda.Net"}, "here")) == 64
 
 
 def test_answers_of_a_mentor_whose_forward_was_edited_are_not_taken(own: Any) -> None:
