@@ -70,7 +70,7 @@ def class_lines(changes: dict[str, list[str]] | None) -> list[str]:
     """A misspelt class is a new one: it must be seen."""
     if changes is None:
         return []
-    said = [f"{len(changes['kept'])} kept"] + [
+    said = [f"{len(changes['kept'])} known"] + [
         f"{kind}: {', '.join(changes[kind])}" for kind in ("new", "dropped") if changes[kind]
     ]
     return [f"classes     {'; '.join(said)}"]

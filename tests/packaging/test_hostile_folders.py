@@ -87,7 +87,7 @@ def test_each_door_opens(installed: Installed, hostile: Path, words: tuple[str, 
 
 
 def known() -> str:
-    return "(known: adamant, alone, constant, gullible, independent, obedient, piecewise, two_stage)\n"
+    return "(known: adamant, alone, constant, gullible, independent, mnist5k, obedient, piecewise, two_stage)\n"
 
 
 def test_a_script_imports_the_projects_packages_and_the_users_own(installed: Installed, hostile: Path) -> None:
