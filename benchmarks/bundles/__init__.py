@@ -1,1 +1,1 @@
-"""What trains on the device, what does each choice cost, and how large is a bundle?"""
+"""Which networks train on the device, how much does each choice cost, and how large is a bundle?"""

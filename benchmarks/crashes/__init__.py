@@ -1,1 +1,1 @@
-"""What is left of an owner's folder when the process is killed or the power goes?"""
+"""Does an owner's folder survive when the process is killed or the power goes?"""

@@ -1,1 +1,1 @@
-"""What does supervision gain over the lone mentee, and with how many labels?"""
+"""How much does supervision gain over the lone mentee, and with how many labels?"""

@@ -1,1 +1,1 @@
-"""What does a new owner gain by learning on the device, and what do the others lose?"""
+"""How much does a new owner gain by learning on the device, and how much do the others lose?"""
