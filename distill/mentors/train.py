@@ -1,6 +1,5 @@
 """Trains a mentor: all of it on the data's labels, or a new head under weights of other classes."""
 
-import warnings
 from dataclasses import replace
 
 import torch
@@ -31,22 +30,28 @@ def transfer_mentor(
     Until then the body is in eval mode, so that its BatchNorm neither uses nor keeps the new data's statistics.
     """
     stages = config.transfer
-    network.requires_grad_(False).eval()
-    find_layer(network, head).requires_grad_(True).train()
+    network.requires_grad_(False)
+    find_layer(network, head).requires_grad_(True)
     alone = replace(config.fit, epochs=stages.epochs, learning_rate=stages.learning_rate)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        learn_labels(network, view, alone, config.seed, splits, "mentor's new head", machine)
+    learn_labels(network, view, alone, config.seed, splits, "mentor's new head", machine, only=head)
     if stages.all_epochs:
-        network.requires_grad_(True).train()
+        network.requires_grad_(True)
         whole = replace(config.fit, epochs=stages.all_epochs, learning_rate=stages.all_learning_rate)
         learn_labels(network, view, whole, config.seed, splits, "mentor under its new head", machine)
     network.eval()
 
 
 def learn_labels(
-    network: nn.Module, view: View, config: FitConfig, seed: int, splits: Splits, title: str, machine: Machine
+    network: nn.Module,
+    view: View,
+    config: FitConfig,
+    seed: int,
+    splits: Splits,
+    title: str,
+    machine: Machine,
+    only: str | None = None,
 ) -> None:
+    """Trains `network` in place; `only`: the one layer that is in training mode."""
     labelled = splits.train.labels >= 0
     if not bool(labelled.any()):
         raise UserError(
@@ -57,6 +62,7 @@ def learn_labels(
     embedding_of = head_or_last_layer(network, view(splits.train.images[:2]))
     module = Distillation(ProbedMentee(network, [], embedding_of), view, constant(1, 0, 0, 1), config, seed)
     module.settings = "mentor.fit"
+    module.only = None if only is None else find_layer(network, only)
     fit(module, splits, title, machine)
 
 

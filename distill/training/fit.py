@@ -16,6 +16,7 @@ from distill.schedules import Schedule
 from distill.schema import FitConfig
 from distill.training.callbacks import History, LastCheckpoint, ProgressLine
 from distill.training.loaders import epoch_batches, in_order
+from distill.training.modes import modes
 from distill.training.module import Distillation
 from distill.training.resume import check_resumable, describe_run
 from mentor_mentee.data.batches import Drawn, Draws
@@ -28,6 +29,7 @@ QUIET = (
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
+    r".*Found \d+ module.s. in eval mode.*",  # `modes` says which, and why
 )
 
 
@@ -79,6 +81,8 @@ def fit(
     resumed = checkpoint if resume else None
     if resumed is not None:
         check_resumable(resumed, module)
+    for line in modes(module):
+        machine.console.print(line, highlight=False, markup=False, soft_wrap=True)
     batches = Batches(splits, module.fit_config, module.seed, module.schedule)
     with quiet(), interruptible():
         trainer = new_trainer(module.fit_config.epochs, machine, callbacks)
