@@ -15,7 +15,8 @@ from torch import Tensor
 from mentor_mentee.data.array_columns import Codes, as_codes, as_images, as_labels, as_text
 from mentor_mentee.data.array_file import array_names, read_arrays
 from mentor_mentee.data.owners import split_by_owner
-from mentor_mentee.data.splits import Split, Splits, stratified
+from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.stratify import stratified
 from mentor_mentee.errors import UserError, did_you_mean
 
 Owners = str | int | Sequence[str | int]
@@ -127,7 +128,8 @@ def _rows(
         owner_N, names = whole.owners.numpy(), whole.owner_names
         return split_by_owner(owner_N, label_N, names, held_out["val"], held_out["test"], seed)
     shares = (fractions["val"], fractions["test"], 1.0 - sum(fractions.values()))
-    val, test, train = (labelled[part] for part in stratified(whole.labels[labelled], shares, seed))
+    parts = stratified(label_N[labelled], shares, seed, ("val", "test", "train"))
+    val, test, train = (labelled[part] for part in parts)
     return np.sort(np.concatenate([train, np.flatnonzero(label_N < 0)])), val, test
 
 
