@@ -40,6 +40,11 @@ def remark(line: str) -> None:
         listener(line)
 
 
+def listening() -> bool:
+    """Whether somebody would hear it: not worth finding out otherwise, where that takes time."""
+    return _listener.get() is not None
+
+
 class Progress:
     """`at(done)` says how far `title` is: at most every ten seconds, first after ten. `say` instead of the listener's."""
 

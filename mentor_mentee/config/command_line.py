@@ -27,6 +27,7 @@ from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import RENAMED, with_new_name
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
+from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.output import quiet_when_unread
@@ -62,7 +63,8 @@ def run_cli(
     """
     if "" not in sys.path:
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
-    arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
+    given = [as_typed(argument, text_settings(schema)) for argument in sys.argv[1:]]
+    arguments = with_sweep_folder(given) if "run_dir" in field_names(schema, "") else given
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     with quiet_when_unread(), mistakes_in_one_line(schema):
         words = read_words(sys.argv[1:])
@@ -169,7 +171,7 @@ def composed(config_name: str, schema: type, overrides: Sequence[str], return_hy
     """The configuration without a job of Hydra's around it. Hydra's and OmegaConf's errors pass."""
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        given = [opened(override, open_nodes(schema)) for override in overrides]
+        given = [as_typed(opened(override, open_nodes(schema)), text_settings(schema)) for override in overrides]
         return hydra.compose(config_name, given, return_hydra_config=return_hydra_config)
 
 
