@@ -27,6 +27,27 @@ RENAMED = {
     )
 }  # targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change
 
+OWN = (
+    "mentor_mentee",
+    "mentor",
+    "mentee",
+    "distill",
+)  # whose annotations are checked; a user's may be looser than they say
+KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str, Path),
+    "Path": (str, Path),
+    "bool": (bool,),
+}
+NAMED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text (in quotes, where YAML reads something else)",
+    "None": "null",
+}
+
 
 def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
     """Raises `UserError` unless the target exists, takes every given option and misses none.
@@ -36,7 +57,7 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     """
     module, name = split_target(recipe, where)
     signature = signature_in_source(module, name) or signature_imported(module, name, where)
-    known, required, open_ended, switches = signature
+    known, required, open_ended, switches, kinds = signature
     given = {key for key in recipe if key != "_target_"}
     for key in sorted(given - known):
         if not open_ended:
@@ -46,6 +67,8 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
             )
     for key in sorted(given & switches):
         require_switch(recipe[key], f"{where}.{key}")
+    for key in sorted(given & kinds.keys()) if module.partition(".")[0] in OWN else ():
+        require_kind(recipe[key], kinds[key], f"{where}.{key}")
     if missing := sorted(required - given - filled_in):
         raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
 
@@ -54,6 +77,15 @@ def require_switch(value: Any, where: str) -> None:
     """YAML's `no` and `off` come here as words, which Python takes for true."""
     if isinstance(value, str):
         raise UserError(f"{where}={value}; expected true or false")
+
+
+def require_kind(value: Any, kinds: frozenset[str], where: str) -> None:
+    """`kinds`: names of `KINDS`, or None. Raises `UserError` for a list or a word where one number is wanted, and the reverse."""
+    taken = tuple(kind for name in kinds for kind in KINDS.get(name, ()))
+    fits = isinstance(value, taken) and (not isinstance(value, bool) or "bool" in kinds)
+    if not fits and not (value is None and "None" in kinds):
+        expected = " or ".join(NAMED[name] for name in NAMED if name in kinds)
+        raise UserError(f"{where}={value!r}; expected {expected}")
 
 
 def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
@@ -147,6 +179,7 @@ class Signature(NamedTuple):
     required: set[str]  # those without a default
     open_ended: bool  # whether it takes any other
     switches: set[str]  # those that are true or false by default
+    kinds: dict[str, frozenset[str]]  # of those whose annotation is a name of `KINDS`, or several, or None
 
 
 class Definition(NamedTuple):
@@ -204,7 +237,14 @@ def parameters(node: ast.FunctionDef, skip: int) -> Signature:
         arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
     }
     known = {arg.arg for arg in args + node.args.kwonlyargs}
-    return Signature(known, required, node.args.kwarg is not None, switches)
+    annotated = {arg.arg: annotation(arg.annotation) for arg in args + node.args.kwonlyargs}
+    kinds = {name: kind for name, kind in annotated.items() if kind and kind <= {*KINDS, "None"}}
+    return Signature(known, required, node.args.kwarg is not None, switches, kinds)
+
+
+def annotation(node: ast.expr | None) -> frozenset[str]:
+    """`int | None` -> {"int", "None"}; empty where there is none."""
+    return frozenset(part.strip() for part in ast.unparse(node).split("|")) if node is not None else frozenset()
 
 
 def signature_imported(module: str, name: str, where: str) -> Signature:
@@ -213,7 +253,7 @@ def signature_imported(module: str, name: str, where: str) -> Signature:
     required = {p.name for p in named if p.default is p.empty}
     switches = {p.name for p in named if isinstance(p.default, bool)}
     open_ended = any(p.kind == p.VAR_KEYWORD for p in every)
-    return Signature({p.name for p in named}, required, open_ended, switches)
+    return Signature({p.name for p in named}, required, open_ended, switches, {})
 
 
 def imported(module: str, name: str, where: str) -> Any:
