@@ -8,6 +8,7 @@ from torch import nn
 
 from distill.machine import Machine
 from distill.schema import MenteeConfig, ViewConfig
+from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation
@@ -86,10 +87,11 @@ def build_and_try(recipe: Recipe, where: str, splits: Splits, view: View) -> tup
         raise UserError(
             f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
         )
+    require_no_ids(network, view(splits.train.images[:2]), where)
     with evaluating(network), torch.no_grad():
         try:
             return network, network(view(splits.train.images[:2]))
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "

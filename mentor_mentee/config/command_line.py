@@ -27,6 +27,7 @@ from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import with_new_name
+from mentor_mentee.config.settings_files import note_settings
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
 from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
@@ -79,6 +80,8 @@ def run_cli(
     failures: list[str] = []
 
     def job(given: DictConfig) -> object:
+        if "run_dir" in field_names(schema, ""):
+            note_settings(given, resume=bool(given.get("resume")))
         config: Any = OmegaConf.to_object(given)
         require_known(config, schema)
         if hasattr(config, "run_dir"):
@@ -155,12 +158,27 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
         raise
     except MISTAKES as error:
         failures.append(in_one_line(error, schema))
-        print(f"error: {failures[-1]}", file=sys.stderr)
+        print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
     except Exception as error:
         failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
         traceback.print_exc()
     note.write_text(f"{failures[-1]}\n")
     return float("nan")
+
+
+def run_name() -> str:
+    """`run 3 (seed=2 schedule=alone)`: one of a sweep, by what it does not share with the others; else the empty string."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return ""
+    own = [word.lstrip("+") for word in HydraConfig.get().overrides.task if word not in sys.argv]
+    differing = f" ({' '.join(own)})" if own else ""
+    return f"run {HydraConfig.get().job.num}{differing}"
+
+
+def in_sweep() -> str:
+    name = run_name()
+    return f"{name}: " if name else ""
 
 
 def composed(config_name: str, schema: type, overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:

@@ -24,7 +24,10 @@ def touch(root: Path, counts: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ({"a": 1, "b": 1}, r"the images in .* \(a: 1, b: 1\): parts \[0.1, 0.2, 0.7\] of 2 samples leave 0 samples for val"),
+        (
+            {"a": 1, "b": 1},
+            r"the images in .* \(a: 1, b: 1\): parts \[0.1, 0.2, 0.7\] of 2 samples leave 0 samples for val",
+        ),
         ({"a": 30, "b": 0}, r"no image in .*b; expected"),
         ({"a": 30}, r"1 class folders in .*; expected two or more"),
         ({"train/a": 9, "valid/a": 1}, r"folder 'valid' beside train in .* did you mean 'val'"),
