@@ -1,6 +1,7 @@
 """Both sides of the proof: torch's module and optimizer are the reference, ONNX Runtime on the shipped artifacts the backend."""
 
 import copy
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import learning_mode, running_statistics
 from export.network.dropout import LearningDropout, drop_nothing, drop_nothing_in
 from export.parity.feeds import Feed, as_double
+
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
 
 
 class Reference:
