@@ -60,7 +60,7 @@ def summary(exported: "Exported") -> str:
             f"{parity['steps']['largest_difference']:.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
             *(f"{'proof':12}{in_words(parity['inconclusive'])}" for _ in range(bool(parity["inconclusive"]))),
-            *(f"{'weights':12}{note}" for note in exported.notes),
+            *(f"{'network':12}{note}" for note in exported.notes),
             *class_lines(manifest.get("class_changes")),
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
             f"packs       {manifest['supervision']['samples']} supervised samples of "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from export.network.auxiliary import drop_auxiliary
 from export.network.batch_norm import with_batch_norm
 from export.network.checks import in_eval_mode, require_exportable
 from export.network.classes import ClassPlan
@@ -61,6 +62,7 @@ def held(
     notes = bake_in(network)
     if notes:
         require_near(logits, network, example, f"baking in its parametrisation ({notes[0]})", "remove it by hand first")
+    notes += drop_auxiliary(network, example)
     frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in probes})
     advice = "has a running variance collapsed to 0? Distill with batch_norm=false, or for longer"
     require_near(logits, frozen, example, "folding BatchNorm", advice)

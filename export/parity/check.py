@@ -31,6 +31,7 @@ from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import smallest_map
 from export.parity.awake import wake
 from export.parity.backends import Backend, Reference, one_thread, session_options, without_chance
+from export.parity.double import in_double
 from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, worse
 from export.parity.optimizer_steps import forced_steps, free_run
@@ -166,7 +167,7 @@ def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) ->
     probed = Reference(graph).graph.eval().student
     worst = {"logits": 0.0, "embedding": 0.0}
     for batch in (samples[:1], samples[:BATCH]):
-        with torch.no_grad():
+        with torch.no_grad(), in_double():
             expected = probed(batch.double())
         logits, embedding = session.run(["logits", "embedding"], {"input": batch.numpy()})
         worst["logits"] = worse(worst["logits"], relative(logits, expected.logits))

@@ -53,6 +53,11 @@ def search(
     if place is None:
         return None
     found = origin_of(forward.graph.node[path[place]].name, origins)
+    inside = [
+        node for node in list(forward.graph.node)[: path[0]] if any(part.HasField("g") for part in node.attribute)
+    ]
+    if place == 0 and inside:  # what a graph inside it reads is not among its inputs
+        return origin_of(inside[-1].name, origins)
     front = [node for node in list(forward.graph.node)[: path[0]] if node.op_type not in ("Constant", "Identity")]
     return f"before or in {found}" if place == 0 and front and found else found
 
