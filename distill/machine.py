@@ -10,3 +10,7 @@ class Machine:
     accelerator: str = "auto"  # Lightning's: cpu, gpu, auto, …
     threads: int | None = None  # CPU threads; None leaves torch's choice
     console: Console = field(default_factory=lambda: Console(stderr=True))
+
+    def say(self, line: str) -> None:
+        """Prints a line as it is: no colours, no markup, not wrapped."""
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)

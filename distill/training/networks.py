@@ -1,5 +1,6 @@
 """Builds a network for a data set from its recipe, and the view it has of the source images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,10 @@ from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.classifier import Say, build_classifier, described, logits_of, raw_output, silent
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer
-from mentor_mentee.recipe import Recipe, build, completed
+from mentor_mentee.recipe import Recipe, completed
+from mentor_mentee.targets import signature_imported, signature_in_source, split_target
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMen
         searched = "width" in recipe and "width" not in config.network
         taken = f"width {recipe['width']:g}" if searched else "the network as it is"
         machine.console.print(f"mentee.budget: {taken}, {cost}", highlight=False, soft_wrap=True)
-    network = build_network(recipe, where, splits, view)
+    network = build_network(recipe, where, splits, view, machine.say)
     head = config.head or find_head(network, view(splits.train.images[:2]))
     find_layer(network, head)
     return NewMentee(network, recipe, view, head)
@@ -64,34 +67,89 @@ def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str
     return completed(recipe, where, num_classes=len(splits.classes), in_channels=view.shape[0])
 
 
-def build_network(recipe: Recipe, where: str, splits: Splits, view: View) -> nn.Module:
+def build_network(
+    recipe: Recipe, where: str, splits: Splits, view: View, say: Say = silent, learns: bool = True
+) -> nn.Module:
     """`recipe` as `complete` returns it. Raises `UserError` unless it makes a module that maps the view to one logit a class."""
-    network, logits = build_and_try(recipe, where, splits, view)
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(splits.classes)):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    network, logits = build_and_try(recipe, where, splits, view, say, learns)
+    if logits.shape != (2, len(splits.classes)):
         new_head = (
             ", or mentor.transfer.epochs=10 for a new head under its weights" if where == "mentor.network" else ""
         )
         raise UserError(
-            f"{where}: {recipe['_target_']} puts out {shape} for two images; expected [2, {len(splits.classes)}], one logit for "
-            f"each class of {splits.name}: set its number of classes{new_head}"
+            f"{where}: {recipe['_target_']} puts out {list(logits.shape)} for two images; expected [2, {len(splits.classes)}], "
+            f"one logit for each class of {splits.name}: {count_advice(recipe, where, len(splits.classes))}{new_head}"
         )
     return network
 
 
-def build_and_try(recipe: Recipe, where: str, splits: Splits, view: View) -> tuple[nn.Module, object]:
-    """The network, and what it makes of two images. Raises `UserError` where it is no module or cannot take them."""
-    network = build(recipe, where)
-    if not isinstance(network, nn.Module):
+def count_advice(recipe: Recipe, where: str, classes: int) -> str:
+    """Where a network of another number of classes takes it from: an option, one of an object among its options, its code."""
+    for place, part in ((where, recipe), *((f"{where}.{name}", value) for name, value in recipe.items())):
+        if isinstance(part, Mapping) and "_target_" in part:
+            module, name = split_target(part, place)
+            known = (signature_in_source(module, name) or signature_imported(module, name, place)).known
+            named = [option for option in ("num_classes", "num_labels", "n_classes", "classes") if option in known]
+            if named or module.startswith("transformers."):  # which take num_labels whatever their signature says
+                return f"set {place}.{(named or ['num_labels'])[0]}={classes}"
+    return "it has no option for that, so write the number into its code"
+
+
+def build_and_try(
+    recipe: Recipe, where: str, splits: Splits, view: View, say: Say = silent, learns: bool = True
+) -> tuple[nn.Module, torch.Tensor]:
+    """The network, and the logits that it makes of two images. `say` is told what of its outputs is used; one that `learns` is
+    tried in training mode as well. It is left as it was built: its modes, its statistics, torch's random state.
+
+    Raises `UserError` where it is no module or cannot take the images."""
+    network = build_classifier(recipe, where, lambda line: say(f"{where}: {line}"))
+    example = view(splits.train.images[:2])
+    try:
+        with evaluating(network), torch.no_grad():
+            put_out = raw_output(network, example)
+        if not isinstance(put_out, torch.Tensor):
+            say(f"{where}: {recipe['_target_']} puts out {described(put_out)}; its logits are taken")
+        trained = output_in_training(network, example) if learns else put_out
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except Exception as error:  # whatever a stranger's forward raises
         raise UserError(
-            f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
+            f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "
+            f"({where.partition('.')[0]}.view sets it): {first_line(error)}"
+        ) from error
+    if isinstance(put_out, torch.Tensor) and not isinstance(trained, torch.Tensor):
+        dropped = " (aux_logits=False builds it without them)" if takes_aux_logits(recipe, where) else ""
+        say(
+            f"{where}: {recipe['_target_']} puts out {described(trained)} while it trains: it learns through its logits, its "
+            f"auxiliary heads take no part{dropped}"
         )
-    with evaluating(network), torch.no_grad():
+    logits = logits_of(put_out)
+    assert logits is not None  # or the hook that takes them had raised
+    return network, logits
+
+
+def output_in_training(network: nn.Module, example: torch.Tensor) -> object:
+    """What it returns in training mode; its modes, its statistics and torch's random state are afterwards as before."""
+    kept = {name: value.clone() for name, value in network.named_buffers()}
+    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        network.train()
         try:
-            return network, network(view(splits.train.images[:2]))
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "
-                f"({where.partition('.')[0]}.view sets it): {reason}"
-            ) from None
+            return raw_output(network, example)
+        finally:
+            for name, value in network.named_buffers():
+                if name in kept:
+                    value.copy_(kept[name])
+
+
+def takes_aux_logits(recipe: Recipe, where: str) -> bool:
+    target = split_target(recipe, where)
+    signature = signature_in_source(*target) or signature_imported(*target, where)
+    return "aux_logits" in signature.known or signature.open_ended
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, with the error's kind where its text alone says little, as KeyError's."""
+    text = str(error).strip().partition("\n")[0]
+    return (
+        text if isinstance(error, RuntimeError | ValueError | TypeError) and text else f"{type(error).__name__}: {text}"
+    )
