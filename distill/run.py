@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
+from distill.mentors.doubts import outdone
 from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
@@ -38,7 +39,13 @@ def distill(
     machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
     if on_start is not None:
         on_start(schedule)
-    return hand_over(run, train(run, machine, title))
+    result = hand_over(run, train(run, machine, title))
+    accuracy = result.checkpoint.accuracy["val"]
+    if schedule.supervised() and (
+        doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"]))
+    ):
+        machine.say(doubt)
+    return result
 
 
 def train(run: Prepared, machine: Machine, title: str) -> History:
