@@ -11,6 +11,7 @@ from mentor.weights_content import read_content, states
 from mentor.weights_fit import Fit, fits
 from mentor_mentee.errors import UserError, did_you_mean
 
+TOP = "."  # the file's own dict, as a place
 MEMBERS = "members."  # of an ensemble: each has a file, and maybe wrappers, of its own
 
 
@@ -50,10 +51,11 @@ def chosen_fit(
     every = fits(network, content, without)
     if not every:
         raise UserError(
-            f"{called} hold a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
+            f"{called} hold a {type(content).__name__}{keys_of(content)}, not a state dict; save it with "
+            "torch.save(net.state_dict(), …)"
         )
     if at is not None:
-        if not (named := [one for one in every if one.place == at]):
+        if not (named := [one for one in every if one.place == at.strip(".")]):
             raise UserError(
                 f"{called} have nothing of {type(network).__name__} at '{at}'{did_you_mean(at, [one.place for one in every])}; "
                 f"they hold {contents(content)}"
@@ -69,10 +71,10 @@ def chosen_fit(
     if len(complete) > 1 and len(averaged) != 1:
         raise UserError(
             f"{called} hold {len(complete)} networks that fit {type(network).__name__}; choose one of them: "
-            f"{' or '.join(f'mentor.weights_at={one.place}' for one in complete)}"
+            f"{' or '.join(f'mentor.weights_at={one.place or TOP}' for one in complete)}"
         )
     chosen = averaged[0] if len(complete) > 1 else complete[0]
-    return network, chosen, [one.place for one in complete if one is not chosen]
+    return network, chosen, [one.place or TOP for one in complete if one is not chosen]
 
 
 def distinct(found: Sequence[Fit]) -> list[Fit]:
@@ -157,6 +159,11 @@ def contents(content: Any) -> str:
         parts.append(f"{place + ' ' if place else ''}({len(state)} tensors: {some}{more})")
     rest = f" and {len(parts) - 3} more dicts" if len(parts) > 3 else ""
     return ", ".join(parts[:3]) + rest if parts else f"a {type(content).__name__} without tensors"
+
+
+def keys_of(content: Any) -> str:
+    keys = [str(key) for key in content] if isinstance(content, Mapping) else []
+    return f" of {listed(keys)}" if keys else ""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ No code in the file runs.
 """
 
 import pickle
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def read_content(path: Path) -> Any:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError) as error:
-            if not any(sign in str(error) for sign in ("Unsupported", "TorchScript")):
+            if not (zipfile.is_zipfile(path) and any(sign in str(error) for sign in ("Unsupported", "TorchScript"))):
                 raise
             return read_inert(path)  # it holds objects beside its tensors
     except Exception as error:  # an altered pickle raises whatever it happens to run into

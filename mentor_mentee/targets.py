@@ -100,8 +100,9 @@ def parameters(node: ast.FunctionDef, skip: int) -> Signature:
 
 
 def signature_imported(module: str, name: str, where: str) -> Signature:
+    target = imported(module, name, where)
     try:
-        every = inspect.signature(imported(module, name, where)).parameters.values()
+        every = inspect.signature(target).parameters.values()
     except (ValueError, TypeError):  # as of some builtins
         raise UserError(
             f"{where}._target_: '{module}.{name}' does not say which options it takes; write a function of your own around it"
@@ -109,14 +110,25 @@ def signature_imported(module: str, name: str, where: str) -> Signature:
     named = [p for p in every if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     required = {p.name for p in named if p.default is p.empty}
     switches = {p.name for p in named if isinstance(p.default, bool)}
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in every)
+    open_ended = any(p.kind == p.VAR_KEYWORD for p in every) or (inspect.isclass(target) and wraps_any(target.__init__))
     return Signature({p.name for p in named}, required, open_ended, switches)
+
+
+def wraps_any(initialiser: Any) -> bool:
+    """Whether it is a wrapper that takes more than the signature it shows, as the configurations of transformers do."""
+    shown = getattr(initialiser, "__wrapped__", None)
+    code = getattr(initialiser, "__code__", None)
+    return shown is not None and code is not None and bool(code.co_flags & inspect.CO_VARKEYWORDS)
 
 
 def imported(module: str, name: str, where: str) -> Any:
     try:
         home = import_module(module)
     except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):
+            raise UserError(
+                f"{where}._target_: '{module}' cannot be imported, for it needs the module '{error.name}'; install that"
+            ) from None
         raise UserError(
             f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it in this folder, or on PYTHONPATH?"
         ) from None

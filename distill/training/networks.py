@@ -13,10 +13,12 @@ from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation
 from mentor_mentee.errors import UserError
-from mentor_mentee.objective.classifier import Say, build_classifier, described, logits_of, raw_output, silent
+from mentor_mentee.objective.classifier import Say, build_classifier, described, raw_output, silent
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer
 from mentor_mentee.recipe import Recipe, completed
 from mentor_mentee.targets import signature_imported, signature_in_source, split_target
+
+COUNTS = ("num_classes", "num_labels", "n_classes", "classes")  # names that the number of classes goes by
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,18 @@ def build_network(
 
 
 def count_advice(recipe: Recipe, where: str, classes: int) -> str:
-    """Where a network of another number of classes takes it from: an option, one of an object among its options, its code."""
-    for place, part in ((where, recipe), *((f"{where}.{name}", value) for name, value in recipe.items())):
-        if isinstance(part, Mapping) and "_target_" in part:
-            module, name = split_target(part, place)
-            known = (signature_in_source(module, name) or signature_imported(module, name, place)).known
-            named = [option for option in ("num_classes", "num_labels", "n_classes", "classes") if option in known]
-            if named or module.startswith("transformers."):  # which take num_labels whatever their signature says
-                return f"set {place}.{(named or ['num_labels'])[0]}={classes}"
+    """Where a network of another number of classes takes it from: an object among its options, an option, its code."""
+    inner = [(f"{where}.{name}", value) for name, value in recipe.items() if isinstance(value, Mapping)]
+    for place, part in (*inner, (where, recipe)):
+        if "_target_" not in part:
+            continue
+        module, name = split_target(part, place)
+        signature = signature_in_source(module, name) or signature_imported(module, name, place)
+        named = [option for option in COUNTS if option in signature.known or option in part]
+        if not named and part is recipe and signature.open_ended:
+            named = ["num_classes"]
+        if named or (part is not recipe and module.startswith("transformers")):  # where no signature shows it
+            return f"set {place}.{(named or ['num_labels'])[0]}={classes}"
     return "it has no option for that, so write the number into its code"
 
 
@@ -102,30 +108,42 @@ def build_and_try(
     tried in training mode as well. It is left as it was built: its modes, its statistics, torch's random state.
 
     Raises `UserError` where it is no module or cannot take the images."""
+    target = str(recipe["_target_"])
     network = build_classifier(recipe, where, lambda line: say(f"{where}: {line}"))
     example = view(splits.train.images[:2])
+    mode = ""
     try:
-        with evaluating(network), torch.no_grad():
-            put_out = raw_output(network, example)
-        if not isinstance(put_out, torch.Tensor):
-            say(f"{where}: {recipe['_target_']} puts out {described(put_out)}; its logits are taken")
+        put_out, logits = output_in_evaluation(network, example, target)
+        mode = " in training mode"
         trained = output_in_training(network, example) if learns else put_out
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     except Exception as error:  # whatever a stranger's forward raises
         raise UserError(
-            f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "
+            f"{where}: {target} fails{mode} on an input of {list(view.shape)} "
             f"({where.partition('.')[0]}.view sets it): {first_line(error)}"
         ) from error
-    if isinstance(put_out, torch.Tensor) and not isinstance(trained, torch.Tensor):
+    if not isinstance(put_out, torch.Tensor):
+        say(f"{where}: {target} puts out {described(put_out)}; its logits are taken")
+    elif not isinstance(trained, torch.Tensor):
         dropped = " (aux_logits=False builds it without them)" if takes_aux_logits(recipe, where) else ""
         say(
-            f"{where}: {recipe['_target_']} puts out {described(trained)} while it trains: it learns through its logits, its "
-            f"auxiliary heads take no part{dropped}"
+            f"{where}: {target} puts out {described(trained)} while it trains: it learns through its logits, its auxiliary "
+            f"heads take no part{dropped}"
         )
-    logits = logits_of(put_out)
-    assert logits is not None  # or the hook that takes them had raised
     return network, logits
+
+
+def output_in_evaluation(network: nn.Module, example: torch.Tensor, target: str) -> tuple[object, torch.Tensor]:
+    """What it returns in eval mode, and the logits in that. Raises `UserError` where a batch of one has another shape."""
+    with evaluating(network), torch.no_grad():
+        put_out, logits, one = raw_output(network, example), network(example), network(example[:1])
+    if one.shape != (1, *logits.shape[1:]):
+        raise UserError(
+            f"{target} puts out {list(one.shape)} for a batch of one image, {list(logits.shape)} for two: does a squeeze() "
+            "in its forward drop the batch? Write flatten(1), or squeeze the axes that are meant"
+        )
+    return put_out, logits
 
 
 def output_in_training(network: nn.Module, example: torch.Tensor) -> object:

@@ -79,15 +79,15 @@ def raw_output(network: nn.Module, x: Tensor) -> object:
 
 
 def described(output: object) -> str:
-    """`a dict {'out': [2, 10], 'aux': [2, 10]}`, for a message."""
+    """`dict {'out': [2, 10], 'aux': [2, 10]}`, for a message."""
     if isinstance(output, Tensor):
         return str(list(output.shape))
     if isinstance(output, Mapping):
         parts = ", ".join(f"{key!r}: {brief(value)}" for key, value in [*output.items()][:6])
-        return f"a {type(output).__name__} {{{parts}}}"
+        return f"{type(output).__name__} {{{parts}}}"
     if isinstance(output, tuple | list):
-        return f"a {type(output).__name__} ({', '.join(map(brief, output[:6]))})"
-    return f"a {type(output).__name__}"
+        return f"{type(output).__name__} ({', '.join(map(brief, output[:6]))})"
+    return f"{type(output).__name__}"
 
 
 def brief(value: object) -> str:

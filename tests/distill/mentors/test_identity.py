@@ -172,7 +172,7 @@ def test_a_mentor_learns_from_labelled_samples_alone(
     assert torch.equal(seen[0].train.labels, labels[:100])
     none = replace(splits, train=Split(train.images, torch.full_like(labels, -1), train.positions))
     with pytest.raises(UserError, match=r"no mentor can be trained here: give mentor\.weights"):
-        learn_labels(network, view, config.fit, 0, none, "mentor", machine)
+        learn_labels(network, view, config.fit, 0, none, "mentor", machine, tmp_path / "mentor.ckpt")
 
 
 @pytest.mark.parametrize(
