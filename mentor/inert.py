@@ -16,6 +16,18 @@ import torch
 from torch import Tensor
 
 DEPTH = 64  # modules inside modules
+DTYPES = {  # by the names of the storages that hold them
+    "Double": torch.float64,
+    "Float": torch.float32,
+    "Half": torch.float16,
+    "BFloat16": torch.bfloat16,
+    "Long": torch.int64,
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+}
 INERT: dict[str, type] = {}
 
 
@@ -31,6 +43,9 @@ class Inert:
     def __setstate__(self, state: Any) -> None:
         own = state[0] if isinstance(state, tuple) and state else state  # the second is of __slots__
         self.content = own if isinstance(own, dict) else {}
+
+    def __call__(self, *_args: Any, **_named: Any) -> "Inert":
+        return Inert()
 
     def __setitem__(self, _key: Any, _value: Any) -> None: ...
 
@@ -52,7 +67,7 @@ class Reader(pickle.Unpickler):
         if (module, name) in REBUILT:
             return REBUILT[module, name]
         if module == "torch" and name.endswith("Storage"):
-            return getattr(getattr(torch, name, None), "dtype", None)
+            return DTYPES.get(name.removesuffix("Storage"))
         return INERT.setdefault(f"{module}.{name}", type(name, (Inert,), {}))
 
     def persistent_load(self, pid: Any) -> Any:

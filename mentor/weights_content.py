@@ -27,10 +27,12 @@ def read_content(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return read_safetensors(path)
+        if scripted(path):
+            return read_inert(path)
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            if not (zipfile.is_zipfile(path) and any(sign in str(error) for sign in ("Unsupported", "TorchScript"))):
+        except pickle.UnpicklingError as error:
+            if not (zipfile.is_zipfile(path) and "Unsupported" in str(error)):
                 raise
             return read_inert(path)  # it holds objects beside its tensors
     except Exception as error:  # an altered pickle raises whatever it happens to run into
@@ -40,6 +42,14 @@ def read_content(path: Path) -> Any:
         raise UserError(
             f"'{path}' is not a readable state dict ({reason}); save it with torch.save(net.state_dict(), …)"
         ) from None
+
+
+def scripted(path: Path) -> bool:
+    """Whether it is a TorchScript archive."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def is_standard(module: str) -> bool:
     if spec is None or spec.origin is None or not Path(spec.origin).is_absolute():  # "built-in", "frozen"
         return True
     home = Path(spec.origin)
-    return home.is_relative_to(sysconfig.get_path("stdlib")) and not INSTALLED & set(home.parts)
+    return home.is_relative_to(sysconfig.get_path("stdlib")) or bool(INSTALLED & set(home.parts))
 
 
 def require_foreign(module: str, where: str, called: str) -> None:
