@@ -14,12 +14,26 @@ from typing import Any
 
 from mentor_mentee.callables import public, require_allowed
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.targets import KINDS, imported
 from mentor_mentee.targets import Recipe as Recipe
 from mentor_mentee.targets import definition as definition
-from mentor_mentee.targets import imported
 from mentor_mentee.targets import signature_imported as signature_imported
 from mentor_mentee.targets import signature_in_source as signature_in_source
 from mentor_mentee.targets import split_target as split_target
+
+OWN = (
+    "mentor_mentee",
+    "mentor",
+    "mentee",
+    "distill",
+)  # whose annotations are checked; a user's may be looser than they say
+NAMED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text (in quotes, where YAML reads something else)",
+    "None": "null",
+}
 
 
 def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
@@ -30,7 +44,7 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     """
     module, name = split_target(recipe, where)
     signature = signature_in_source(module, name) or signature_imported(module, name, where)
-    known, required, open_ended, switches = signature
+    known, required, open_ended, switches, kinds = signature
     given = {key for key in recipe if key != "_target_"}
     for key in sorted(given - known):
         if not open_ended:
@@ -40,6 +54,8 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
             )
     for key in sorted(given & switches):
         require_switch(recipe[key], f"{where}.{key}")
+    for key in sorted(given & kinds.keys()) if module.partition(".")[0] in OWN else ():
+        require_kind(recipe[key], kinds[key], f"{where}.{key}")
     if missing := sorted(required - given - filled_in):
         raise UserError(
             f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…"
@@ -62,6 +78,15 @@ def require_switch(value: Any, where: str) -> None:
     """YAML's `no` and `off` come here as words, which Python takes for true."""
     if isinstance(value, str):
         raise UserError(f"{where}={value}; expected true or false")
+
+
+def require_kind(value: Any, kinds: frozenset[str], where: str) -> None:
+    """`kinds`: names of `KINDS`, or None. Raises `UserError` for a list or a word where one number is wanted, and the reverse."""
+    taken = tuple(kind for name in kinds for kind in KINDS.get(name, ()))
+    fits = isinstance(value, taken) and (not isinstance(value, bool) or "bool" in kinds)
+    if not fits and not (value is None and "None" in kinds):
+        expected = " or ".join(NAMED[name] for name in NAMED if name in kinds)
+        raise UserError(f"{where}={value!r}; expected {expected}")
 
 
 def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:

@@ -12,6 +12,13 @@ from mentor_mentee.callables import require_foreign
 from mentor_mentee.errors import UserError, did_you_mean
 
 Recipe = Mapping[str, Any]
+KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str, Path),
+    "Path": (str, Path),
+    "bool": (bool,),
+}
 RENAMED = {
     f"data.{name}": f"mentor_mentee.data.{name}"
     for name in (
@@ -39,6 +46,7 @@ class Signature(NamedTuple):
     required: set[str]  # those without a default
     open_ended: bool  # whether it takes any other
     switches: set[str]  # those that are true or false by default
+    kinds: dict[str, frozenset[str]]  # of those whose annotation is a name of `KINDS`, or several, or None
 
 
 class Definition(NamedTuple):
@@ -96,7 +104,14 @@ def parameters(node: ast.FunctionDef, skip: int) -> Signature:
         arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
     }
     known = {arg.arg for arg in args + node.args.kwonlyargs}
-    return Signature(known, required, node.args.kwarg is not None, switches)
+    annotated = {arg.arg: annotation(arg.annotation) for arg in args + node.args.kwonlyargs}
+    kinds = {name: kind for name, kind in annotated.items() if kind and kind <= {*KINDS, "None"}}
+    return Signature(known, required, node.args.kwarg is not None, switches, kinds)
+
+
+def annotation(node: ast.expr | None) -> frozenset[str]:
+    """`int | None` -> {"int", "None"}; empty where there is none."""
+    return frozenset(part.strip() for part in ast.unparse(node).split("|")) if node is not None else frozenset()
 
 
 def signature_imported(module: str, name: str, where: str) -> Signature:
@@ -111,7 +126,7 @@ def signature_imported(module: str, name: str, where: str) -> Signature:
     required = {p.name for p in named if p.default is p.empty}
     switches = {p.name for p in named if isinstance(p.default, bool)}
     open_ended = any(p.kind == p.VAR_KEYWORD for p in every) or (inspect.isclass(target) and wraps_any(target.__init__))
-    return Signature({p.name for p in named}, required, open_ended, switches)
+    return Signature({p.name for p in named}, required, open_ended, switches, {})
 
 
 def wraps_any(initialiser: Any) -> bool:

@@ -5,7 +5,6 @@ under the key of the mentor that it is to become.
 """
 
 import math
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,6 @@ from mentor_mentee.objective.taps import find_layer
 def train_mentor(
     network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine, checkpoint: Path
 ) -> None:
-    network.train()  # once, on the root: a network that keeps parts of it in eval mode has them so
     learn_labels(network, view, config.fit, config.seed, splits, "mentor", machine, checkpoint)
     network.eval()
 
@@ -42,17 +40,14 @@ def transfer_mentor(
     Until then the body is in eval mode, so that its BatchNorm neither uses nor keeps the new data's statistics.
     """
     stages, learning = config.transfer, [value for value in network.parameters() if value.requires_grad]
-    network.requires_grad_(False).eval()
-    find_layer(network, head).requires_grad_(True).train()
+    network.requires_grad_(False)
+    find_layer(network, head).requires_grad_(True)
     alone = replace(config.fit, epochs=stages.epochs, learning_rate=stages.learning_rate)
     title, checkpoint = "mentor's new head", cached.with_suffix(".head.ckpt")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        learn_labels(network, view, alone, config.seed, splits, title, machine, checkpoint, stages.least_steps)
+    learn_labels(network, view, alone, config.seed, splits, title, machine, checkpoint, stages.least_steps, only=head)
     if stages.all_epochs:
         for value in learning:
             value.requires_grad_(True)
-        network.train()
         whole = replace(config.fit, epochs=stages.all_epochs, learning_rate=stages.all_learning_rate)
         title, checkpoint = "mentor under its new head", cached.with_suffix(".all.ckpt")
         learn_labels(network, view, whole, config.seed, splits, title, machine, checkpoint, stages.least_steps)
@@ -69,7 +64,9 @@ def learn_labels(
     machine: Machine,
     checkpoint: Path,
     least_steps: int = 0,
+    only: str | None = None,
 ) -> None:
+    """Trains `network` in place; `only`: the one layer that is in training mode."""
     labelled = splits.train.labels >= 0
     if not bool(labelled.any()):
         raise UserError(
@@ -84,6 +81,7 @@ def learn_labels(
         config = replace(config, epochs=epochs)
     module = Distillation(ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed)
     module.settings = "mentor.fit"
+    module.only = None if only is None else find_layer(network, only)
     fit(module, splits, title, machine, checkpoint, goes_on(module, splits, checkpoint, title, machine))
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from distill.machine import Machine
 from distill.schema import MenteeConfig, ViewConfig
+from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation
@@ -111,6 +112,7 @@ def build_and_try(
     target = str(recipe["_target_"])
     network = build_classifier(recipe, where, lambda line: say(f"{where}: {line}"))
     example = view(splits.train.images[:2])
+    require_no_ids(network, example, where)
     mode = ""
     try:
         put_out, logits = output_in_evaluation(network, example, target)

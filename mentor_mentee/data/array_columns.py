@@ -13,6 +13,7 @@ from torch import Tensor
 from mentor_mentee.errors import UserError, did_you_mean
 
 LAYOUTS = ("NCHW", "NHWC", "NHW", "NCL", "NLC", "NL")
+UNKNOWN = ("-1", "nan", "none", "null", "<na>", "nat")  # as a missing value is written where a column becomes strings
 EXACT = 1 << 24  # every whole number up to here is a float32
 
 
@@ -86,6 +87,8 @@ def as_codes(array: NDArray[Any], names: tuple[str, ...] | None, where: str) -> 
         raise UserError(
             f"{where} is {array.dtype} of shape {list(array.shape)}; expected [N] whole numbers or strings, one a sample"
         )
+    if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+        raise UserError(f"{where} runs to {array.max()}; expected numbers below 2^63")
     if array.dtype.kind in "US":
         return _numbered(as_text(array, where), names, where)
     code_N = array.astype(np.int64)
@@ -126,6 +129,11 @@ def as_text(array: NDArray[Any], where: str) -> NDArray[np.str_]:
 def _numbered(text_N: NDArray[np.str_], names: tuple[str, ...] | None, where: str) -> Codes:
     present, inverse_N = np.unique(text_N, return_inverse=True)
     known = tuple(name for name in present.tolist() if name) if names is None else names
+    if names is None and (missing := [name for name in known if name.strip().casefold() in UNKNOWN]):
+        raise UserError(
+            f'{where} has {missing[0]!r} among its strings; expected "" where it is not known: write that, or name all of them, '
+            "this one too, with data.classes=[...] or data.owner_names=[...]"
+        )
     place = {name: i for i, name in enumerate(known)} | {"": -1}
     for name in present.tolist():
         if name not in place:

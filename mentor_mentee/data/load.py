@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.progress import listening, remark
 from mentor_mentee.recipe import build, check_recipe, require_switch
 
 if TYPE_CHECKING:
@@ -49,12 +50,17 @@ def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     """Builds the source. Where `labels_per_class` is set, that many of the training samples of each class keep their label
     and the others, those that had none too, are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves
-    the budget out.
+    the budget out. Says what nobody can have meant (`oddities`), where somebody listens.
     """
+    from mentor_mentee.data.oddities import oddities, require_taught
     from mentor_mentee.data.splits import Splits, labels_per_class
 
     check_data(recipe)
     splits: Splits = build(source_of(recipe), "data", Splits)
+    require_taught(splits)
+    if listening():
+        for line in oddities(splits):
+            remark(line)
     budget = BUDGET | {key: recipe[key] for key in BUDGET if key in recipe}
     if whole or budget["labels_per_class"] is None:
         return splits

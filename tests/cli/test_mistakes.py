@@ -35,6 +35,32 @@ TYPOS = [
     (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from "),
     (["--help", "--config-dir", "nowhere"], "no folder "),
     (["seed", "3"], "'seed' cannot be read; expected SETTING=VALUE"),
+    (["seed", "=3"], "'=3' names no setting; expected SETTING=VALUE, without blanks around the ="),
+    (["=3"], "'=3' names no setting"),
+    (["-run_dir=x"], "no option -run_dir; a setting is given without dashes: run_dir=x"),
+    (["--trainer.epochs=3"], "no option --trainer.epochs; a setting is given without dashes: trainer.epochs=3"),
+    (["-seed", "3"], "no option -seed; a setting is given without dashes: seed=…"),
+    (["-s"], "-s installs the shell's completion; write -sc install=bash"),
+    (["stray"], "'stray' cannot be read; expected SETTING=VALUE"),
+    (
+        ["+experiment=mnist5k_demo"],
+        "+experiment=mnist5k_demo adds to a setting that has a value already; write experiment=",
+    ),
+    (
+        ["+mentor=mnist_plain"],
+        "+mentor=mnist_plain adds to a setting that has a value already; write mentor=mnist_plain,",
+    ),
+    (["seed=1,2"], "seed=1,2 has several values; -m seed=1,2 is a sweep over them, 'seed=[1,2]' a list"),
+    (
+        ["-m", "hydra/launcher=joblib", "seed=1,2"],
+        "no 'joblib' for hydra/launcher here: its plugin is a package of its own; pip install hydra-joblib-launcher",
+    ),
+    (
+        ["-m", "hydra/sweeper=ax"],
+        "no 'ax' for hydra/sweeper here: its plugin is a package of its own; pip install hydra-ax",
+    ),
+    (["-m", "hydra/launcher=jobli"], "no 'jobli' for hydra/launcher"),
+    (["data=image_folder", "data.root=.", "data.size=[12,16]"], "data.size=[12, 16]; expected a whole number"),
 ]
 
 
