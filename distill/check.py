@@ -18,8 +18,18 @@ FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
 def check_distill(config: DistillConfig) -> None:
     """Raises `UserError` for a name, a count or a rate that cannot be meant."""
+    check_settings(config)
+    check_networks(config)
+
+
+def check_networks(config: DistillConfig) -> None:
+    """Last of all checks: a network whose signature its source does not show is imported, and torch with it."""
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
+
+
+def check_settings(config: DistillConfig) -> None:
+    """All but the networks; imports nothing heavy."""
     config.mentee.budget.check("mentee.budget")
     check_recipe(config.schedule, "schedule")
     LossSpec(**asdict(config.loss))
