@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples, StateError
 from mentee_device.anomaly.normal import Watch
+from mentee_device.prototypes.enrolled import enrolled_in
+from mentee_device.runs.settings import read_settings
+from mentee_device.state.device_state import DeviceState
+from mentee_device.state.store import Store
 
 KEY = bytes(range(32))
 ENDS = ("closed", "killed after it was asked", "killed in a run", "closed, sealed", "killed, sealed")
@@ -102,22 +106,24 @@ def some(bundle: Bundle, generator: np.random.Generator, count: int) -> Samples:
     return Samples(golden.input[rows] ^ noise, golden.labels[rows])
 
 
-def held(owner: Owner) -> dict[str, Any]:
+def held(bundle: Bundle, store: Store) -> dict[str, Any]:
     """All that an owner would miss, by name."""
-    found: dict[str, Any] = {"answers from": owner.versions.current, "settings": vars(owner.settings)}
-    for one in owner.samples.all():
-        content = owner.samples.content(one.number)
+    state = DeviceState.on(bundle, store, 1)
+    found: dict[str, Any] = {"answers from": state.versions.current, "settings": vars(read_settings(store))}
+    for one in state.samples.all():
+        content = state.samples.content(one.number)
         what = None if content is None else sha256(content[0].tobytes()).hexdigest()
         found[f"sample {one.number}"] = (one.label, one.source, one.weight, one.time, what)
-    for version in owner.versions.all():
+    for version in state.versions.all():
         digest = None
         if version.status in ("accepted", "candidate"):
             with contextlib.suppress(StateError):
-                digest = owner.versions.snapshot(version.number).digest()
+                digest = state.versions.snapshot(version.number).digest()
         found[f"version {version.number}"] = (*vars(version).values(), digest)
-    found |= {f"line {entry.number}": (entry.time, entry.event, entry.line, entry.details) for entry in owner.log()}
-    found["enrolled"] = [(number, name) for number, name in owner.enrolled.samples()[1].items()]
-    found["observed"] = owner.monitor.normal().seen
+    found |= {f"line {entry.number}": (entry.time, entry.event, entry.line, entry.details) for entry in store.log()}
+    found["enrolled"] = [(name, row.tobytes().hex()) for name, row in enrolled_in(store)]
+    observed = store.get(f"normal {bundle.manifest.id[:16]}")
+    found["observed"] = [] if observed is None else [sha256(observed).hexdigest()]
     return found
 
 

@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from mentee_device import Bundle, Owner, StateError
 from mentee_device.cli.main import answer
+from mentee_device.state.store import Store
 
 from benchmarks.crashes import mutants
 from benchmarks.crashes.lives import Life, held, lives, missing, some
@@ -104,13 +105,14 @@ class Trial:
         if code:
             return self._refused(said, untouched)
         gone = missing(before, self._held())
-        for words in (
+        looks = (
             ["versions"],
             ["log"],
             ["predict", "--data", self._data],
-            ["learn", "--resume"],
-            ["learn", "--steps", 2],
-        ):
+            ["guess"],
+            ["recognise", "--data", self._data],
+        )
+        for words in (looks[len(gone or before) % 5], ["learn", "--resume"], ["learn", "--steps", 2]):
             self._say(*words)
         self._say("add", "--data", self._data)
         exported = self._folder.with_name("exported")
@@ -141,9 +143,9 @@ class Trial:
         self._notes += [line for line in said.splitlines() if line.startswith("note: ")]
 
     def _held(self) -> dict[str, Any]:
-        with Owner(self._bundle, self._folder, self._life.key) as owner:
-            self._notes += [note for note in owner.notes if f"note: {note}" not in self._notes]
-            return held(owner)
+        with Store(self._folder, self._bundle.manifest.id, self._life.key) as store:
+            self._notes += [note for note in store.notes if f"note: {note}" not in self._notes]
+            return held(self._bundle, store)
 
     def _refused(self, said: str, untouched: set[str]) -> Verdict:
         if said.count("\n") != said.count("note: ") + 1 or "error: " not in said:
@@ -163,8 +165,8 @@ def contents(folder: Path) -> set[str]:
                     shutil.copy(f"{path}{side}", f"{scratch}/copy{side}")
             try:
                 with contextlib.closing(sqlite3.connect(f"{scratch}/copy")) as connection:
-                    connection.text_factory = bytes
-                    found.add(sha256("\n".join(map(repr, connection.iterdump())).encode()).hexdigest())
+                    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+                    found.add(sha256(repr([*connection.iterdump()]).encode()).hexdigest())
             except (sqlite3.Error, TypeError, UnicodeError):
                 found.add(sha256(path.read_bytes()).hexdigest())
     return found
@@ -221,7 +223,7 @@ def archive(
         code, _, said = command(verb, *common, "--state", target, file)
         if code == 0 or verb == "merge":
             with Owner(bundle, target, life.key) as owner:
-                gone = [name for name in missing(before, held(owner)) if name.startswith("sample")]
+                gone = [name for name in missing(before, held(bundle, owner.store)) if name.startswith("sample")]
                 said += "".join(owner.notes) + "".join(entry.line for entry in owner.log() if entry.event == "recovery")
             if gone and (verb == "merge" or not said):
                 return "silent", f"{gone} {said}"
@@ -305,10 +307,10 @@ def _before(bundle: Bundle, life: Life, scratch: Path) -> dict[str, Any]:
 
     def look() -> dict[str, Any]:
         shutil.copytree(life.folder, scratch / "look")
-        with Owner(bundle, scratch / "look", life.key) as owner:
-            if owner.notes:
-                raise StateError(str(owner.notes))
-            return {name: repr(value) for name, value in held(owner).items()}
+        with Store(scratch / "look", bundle.manifest.id, life.key) as store:
+            if store.notes:
+                raise StateError(str(store.notes))
+            return {name: repr(value) for name, value in held(bundle, store).items()}
 
     found = apart(look)
     shutil.rmtree(scratch / "look")

@@ -243,10 +243,15 @@ def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle,
     ],
 )
 def test_another_format_is_refused(bundle: Bundle, state: Path, damage: Callable[[Path], None], match: str) -> None:
+    good = current(state, bundle)
     damage(state / "state.sqlite")
+    assert current(state, bundle) == good  # the backup has all there was, so this one was damaged
+    for name in ("state.sqlite", "backup.sqlite"):
+        damage(state / name)
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
     with pytest.raises(StateError, match=match):
         Owner(bundle, state)
-    assert not list(state.glob("damaged*"))
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
 
 
 def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state: Path) -> None:

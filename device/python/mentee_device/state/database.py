@@ -25,6 +25,10 @@ class Damaged(StateError):
     """A file whose content is not what was written; it has not been changed."""
 
 
+class Foreign(StateError):
+    """A file that says it is another program's, or of another format."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A checked connection to an existing file, to write with, in autocommit. Raises Damaged, StateError."""
     connection = checked(path)
@@ -72,7 +76,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
         raise Damaged(f"{path} is damaged ({' '.join(verdict.split())}): restore a copy of it or delete it")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION:
-        raise StateError(f"{path} is an SQLite file of another program: give another path for the state")
+        raise Foreign(f"{path} is an SQLite file of another program: give another path for the state")
 
 
 def settle(connection: sqlite3.Connection) -> None:

@@ -25,6 +25,8 @@ class Found:
     restored: dict[str, list[Any]] = field(default_factory=dict)
     mended: dict[str, list[Any]] = field(default_factory=dict)
     removed: dict[str, list[Any]] = field(default_factory=dict)
+    strange: dict[str, list[Any]] = field(default_factory=dict)
+    backup_damaged: bool = False
 
     def lines(self) -> list[str]:
         """One for each kind, for a person."""
@@ -32,6 +34,7 @@ class Found:
             (self.restored, "came back from the backup: they were damaged"),
             (self.mended, "were damaged, and are mended as far as they can be; no whole copy of them is left"),
             (self.removed, "were damaged and are removed; no whole copy of them is left"),
+            (self.strange, "are none that this program wrote, and are removed"),
         )
         return [f"{_named(what)} {line}" for what, line in told if what]
 
@@ -96,34 +99,55 @@ def mend(main: sqlite3.Connection, backup: sqlite3.Connection | None, alike: boo
 
     `alike`: both are at the same transaction, so what only one of them has is damage. `backup` is not changed.
     """
-    found, wrong = Found(), 0
     here, there = Copy(main, seal), None if backup is None else Copy(backup, seal)
-    alike = alike and there is not None
-    same = alike and not here.legacy and there is not None and not there.legacy
+    legacy = here.legacy or (there is not None and there.legacy)
     main.execute(sums.SUMS)
+    work = _Mending(here, there, alike and there is not None, seal)
     for table in TABLES:
-        said = here.said(table)
+        work.do(table)
+    if backup is not None and work.alike:
+        work.wrong += _mend_sequences(main, backup)
+    if here.legacy or work.wrong:
+        sums.fill(main)
+    work.found.backup_damaged = work.alike and not legacy and not work.wrong and not work.same
+    return work.found, work.alike and work.same and not legacy and not work.wrong
+
+
+class _Mending:
+    def __init__(self, here: Copy, there: Copy | None, alike: bool, seal: Seal) -> None:
+        self._here, self._there, self.alike, self._seal = here, there, alike, seal
+        self.found, self.wrong, self.same = Found(), 0, True
+
+    def do(self, table: Table) -> None:
+        """One table."""
+        here, there = self._here, self._there
+        said, said_there = here.said(table), {} if there is None else there.said(table)
         broken = here.broken(table, said)
-        said_there = {} if there is None else there.said(table)
-        if there is not None and alike:
+        if there is not None and self.alike:
             known = {one.key for one in broken} | here.keys(table)
             broken += [Broken(key) for key in there.keys(table) if key not in known]
-            same = same and not there.broken(table, said_there) and said == said_there
-        wrong += len(broken)
+            self.same = self.same and not there.broken(table, said_there) and said == said_there
+        self.wrong += len(broken)
         for one in broken:
-            held = None if there is None else there.get(table, one.key)
-            if alike and held == one.row and (held is None or _plausible(table, held, seal)):
-                continue  # both say the same: a program that keeps no digests wrote it, or the digest is what is damaged
-            whole = held is not None and there is not None and there.sound(table, held, said_there.get(one.key))
-            if whole and (alike or (held is not None and table.sum_of(held) == said.get(one.key))):
-                _restore(main, table, one, held or {}, found)
-            else:
-                _make_do(main, table, one, found, seal)
-    if there is not None and alike:
-        wrong += _mend_sequences(main, there.connection)
-    if here.legacy or wrong:
-        sums.fill(main)
-    return found, same and not wrong
+            self._row(table, one, said.get(one.key), said_there.get(one.key))
+
+    def _row(self, table: Table, one: Broken, said: bytes | None, said_there: bytes | None) -> None:
+        main, there = self._here.connection, self._there
+        held = None if there is None else there.get(table, one.key)
+        if self.alike and held == one.row and (held is None or _plausible(table, held, self._seal)):
+            return  # both say the same: a program that keeps no digests wrote it, or the digest is what is damaged
+        if self.alike and held is None and said is None:
+            main.execute(f"DELETE FROM {table.name} WHERE rowid = ?", (one.place,))
+            self.found.strange.setdefault(table.name, []).append(one.key)
+        elif (
+            held is not None
+            and there is not None
+            and there.sound(table, held, said_there)
+            and (self.alike or table.sum_of(held) == said)
+        ):
+            _restore(main, table, one, held, self.found)
+        else:
+            _make_do(main, table, one, self.found, self._seal)
 
 
 def _mend_sequences(main: sqlite3.Connection, backup: sqlite3.Connection) -> int:

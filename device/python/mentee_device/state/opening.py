@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mentee_device.files import is_unfinished, sweep_unfinished
 from mentee_device.state import database, sums
-from mentee_device.state.database import Damaged, StateError, translated
+from mentee_device.state.database import Damaged, Foreign, StateError, translated
 from mentee_device.state.encryption import Seal
 from mentee_device.state.mending import mend, settle_references
 from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, MERGING, SCHEMA, require_format
@@ -54,16 +54,16 @@ class Found:
             self.connection = None
 
 
-def open_database(folder: Path, seal: Seal, wanted: str | None, notes: list[str]) -> Twin:
+def open_database(folder: Path, seal: Seal, wanted: str | None, newest: int, notes: list[str]) -> Twin:
     """The database in `folder` with its backup, made where there is none, else whole and for bundle `wanted` (None: any); `notes`
-    says what was mended. Raises Damaged, StateError."""
+    says what was mended. `newest`: number of the last transaction, where that is known. Raises Damaged, StateError."""
     path, backup = folder / DATABASE, folder / BACKUP
     if not path.exists() and not backup.exists():
         database.create(path, SCHEMA, FORMAT, lambda connection: _fill(connection, seal, wanted))
     main = _found(path, seal, wanted)
     spare = _found(backup, seal, wanted) if backup.exists() else None
     try:
-        if main.trouble is not None and not isinstance(main.trouble, Damaged):
+        if main.trouble is not None and not _is_damage(main.trouble, spare, newest):
             raise main.trouble
         if spare is not None and spare.connection is not None and _goes_back(main, spare):
             return _back(main, spare, folder, seal, wanted, notes)
@@ -93,6 +93,14 @@ def sweep(folder: Path) -> None:
     shutil.rmtree(folder / MERGING, ignore_errors=True)
 
 
+def _is_damage(trouble: StateError, spare: Found | None, newest: int) -> bool:
+    """Whether the file itself is at fault. One of another program or format is only where the backup, which is written alike, is
+    of ours and has all there was."""
+    if isinstance(trouble, Foreign):
+        return spare is not None and spare.sure and 0 < newest <= spare.revision
+    return isinstance(trouble, Damaged)
+
+
 def _goes_back(main: Found, spare: Found) -> bool:
     """Whether the backup is to take the state's place: that is damaged, or lacks what the backup has."""
     if main.connection is None:
@@ -115,6 +123,9 @@ def _same_history(main: Found, spare: Found) -> bool:
         return False
     question = "SELECT number, time, event, line FROM log WHERE number > ? AND number <= ?"
     bounds = (older.last - SHARED, older.last)
+    names = [sums.name_of(one) for one in (older.connection, newer.connection)]
+    if None not in names and names[0] != names[1]:
+        return False
     return not older.last or bool(
         {*older.connection.execute(question, bounds)} & {*newer.connection.execute(question, bounds)}
     )
@@ -165,8 +176,6 @@ def _attached(main: Found, spare: Found | None, seal: Seal, wanted: str | None, 
             notes.append(
                 f"{spare.path.name} could not be used ({why}): it is made anew; what was there is now {aside.name}"
             )
-        elif alike and not mended:
-            notes.append(f"{spare.path.name} was damaged: it is made anew from {main.path.name}")
     with contextlib.suppress(StateError):  # a full disk: the next transactions try again
         twin.renew()
     return twin
@@ -199,6 +208,8 @@ def _mended(
         found, same = mend(connection, other, alike, seal)
         require_fit()
         lines = found.lines() + settle_references(connection)
+        if found.backup_damaged:
+            lines.append(f"{BACKUP} was damaged: it is made anew from {DATABASE}")
         if lines or not same:
             connection.execute("COMMIT")
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mentee_device.files import is_unfinished, sync_folder
 from mentee_device.state import database
-from mentee_device.state.database import Damaged, StateError, translated
+from mentee_device.state.database import Damaged, Foreign, StateError, translated
 from mentee_device.state.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version
@@ -47,7 +47,7 @@ def require_format(connection: sqlite3.Connection, path: Path) -> None:
     """Raises StateError for an opened state of another format than FORMAT."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
-        raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
+        raise Foreign(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
 
 
 def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | None:

@@ -76,11 +76,17 @@ class Store:
         except OSError as error:
             raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
-            self._connection = open_database(self.folder, self.seal, bundle, self.notes)
+            self._connection = open_database(self.folder, self.seal, bundle, self._lock.remembered(), self.notes)
             self.closed = False
             try:
                 self.bundle = str(self.rows("SELECT bundle FROM state")[0][0])
                 sweep(self.folder)
+                lost = self._lock.remembered() - self.revision
+                if lost > 0:
+                    self.notes.append(
+                        f"the last {lost} changes are gone: more than one file of {self.folder} was damaged, or an older copy of "
+                        "both was put there"
+                    )
                 for line in (upgraded, *self.notes):
                     if line:
                         self.record("recovery" if line is not upgraded else "upgrade", line)
@@ -121,6 +127,7 @@ class Store:
             raise
         finally:
             self._depth = 0
+        self._lock.remember(self.revision)
         if self._connection.behind and self.revision % BACKUP_EVERY == 0:
             self.try_back_up()
 

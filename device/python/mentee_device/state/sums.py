@@ -5,6 +5,7 @@ They lie in the table `sums`, which programs before did not have; its rows are m
 that has a digest of its own (`versions.checkpoint`, `samples.content`, `blobs.value`) is covered through that.
 """
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -72,9 +73,26 @@ def has_sums(connection: sqlite3.Connection) -> bool:
 def fill(connection: sqlite3.Connection) -> None:
     """Makes all sums anew, of the rows as they are; inside the caller's transaction."""
     connection.execute(SUMS)
+    name = name_of(connection) or _signed(os.urandom(8))
     connection.execute("DELETE FROM sums")
+    connection.execute("INSERT INTO sums VALUES ('name', 0, ?)", (name,))
     for table in TABLES:
         connection.execute(f"INSERT INTO sums SELECT '{table.name}', {table.key}, {table.digest('')} FROM {table.name}")
+
+
+def name_of(connection: sqlite3.Connection) -> bytes | None:
+    """What tells this state and its copies from any other; None where it is damaged, or a program that gave none wrote it."""
+    rows = (
+        connection.execute("SELECT digest FROM sums WHERE of = 'name' AND key = 0").fetchall()
+        if has_sums(connection)
+        else []
+    )
+    name = rows[0][0] if rows else None
+    return name if isinstance(name, bytes) and name == _signed(name[:8]) else None
+
+
+def _signed(name: bytes) -> bytes:
+    return name + sha256(name).digest()[:8]
 
 
 def watch(connection: sqlite3.Connection) -> None:
