@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from distill.check import check_distill, require_files
+from distill.check import check_networks, check_settings, require_files
 from distill.machine import Machine, NamedConsole
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
@@ -33,8 +33,9 @@ def main() -> None:
 
 def check(config: Any) -> None:
     config = resumable(config)
-    check_distill(config)
+    check_settings(config)
     require_files(config)
+    check_networks(config)
 
 
 def act(config: Any) -> float:

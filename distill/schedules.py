@@ -103,7 +103,7 @@ def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
 
     Raises `UserError` where α = β = γ = 0 for a part of the run.
     """
-    schedule: Schedule = build(recipe, "schedule")
+    schedule: Schedule = build(recipe, "schedule", Schedule)
     if not layers:
         schedule = replace(schedule, beta=((0.0, 0.0),))
     if (span := schedule.idle_span()) is not None:
@@ -236,12 +236,18 @@ def temperatures(given: Temperature) -> tuple[Point, ...]:
 
 def curve(name: str, points: Sequence[Sequence[float]]) -> tuple[Point, ...]:
     try:
-        read = tuple((float(x), float(y)) for x, y in points)
+        read = tuple((number(x), number(y)) for x, y in points)
     except (TypeError, ValueError):
-        number = "a number or " if name == "temperature" else ""
-        raise UserError(f"schedule.{name} = {points}: expected {number}a list of pairs [fraction, value]") from None
+        alone = "a number or " if name == "temperature" else ""
+        raise UserError(f"schedule.{name} = {points}: expected {alone}a list of pairs [fraction, value]") from None
     require_used(name, read)
     return read
+
+
+def number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise TypeError
+    return float(value)
 
 
 def require_used(name: str, points: Sequence[Point]) -> None:

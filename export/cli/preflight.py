@@ -47,10 +47,10 @@ def print_findings(settings: Any) -> bool:
 def of_network(settings: PreflightSettings) -> "Preflight":
     """Looks at a bare network with fresh weights."""
     from export.preflight import look  # torch takes seconds to import: only now
-    from mentor_mentee.recipe import build
+    from mentor_mentee.objective.classifier import build_classifier
 
     assert settings.shape is not None
-    network = build(settings.network, "network")
+    network = build_classifier(settings.network, "network")
     return look(
         network,
         settings.shape,
