@@ -11,6 +11,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
+from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.prepare import Prepared, prepare
@@ -71,6 +72,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
             "test": accuracy_of(inference, prepared.test, view),
             "golden": accuracy_of(inference, prepared.golden, view),
         }
+        manifest["expected"] = expected_terms(prepared, settings.loss)
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         weights = store_once(forward, prepared, settings, inference, training)

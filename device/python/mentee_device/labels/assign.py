@@ -170,7 +170,7 @@ def _asked(
             samples, _ = state.samples.read(chunk)
             if len(samples) < len(chunk):
                 break
-            found = learner.predict(samples.input)
+            found = learner.predict(samples.input, checked=True)
             probability.append(probabilities(found.logits, len(chunk)))
             embedding.append(found.embedding)
             answers.append(_mentor_logits(state, chunk, K))

@@ -62,7 +62,7 @@ class Enrolled:
         numbers = [*range(max(classes, default=0) + 1, max(classes, default=0) + 1 + len(ready))]
         enrolment = self.enrolment()
         if len(ready):
-            enrolment.add(name, self._learner.predict(ready).embedding, numbers)
+            enrolment.add(name, self._learner.predict(ready, checked=True).embedding, numbers)
         else:
             raise SampleError(f"no sample to enrol as {name!r}: expected at least one")
         everything = np.concatenate([input_M, ready])
@@ -118,10 +118,10 @@ class Enrolled:
             if made_by == self._maker():
                 return Enrolment.from_bytes(content)
         pack = learner.supervision.samples
-        enrolment = Enrolment(state.manifest.classes, learner.predict(pack.input).embedding, pack.labels)
+        enrolment = Enrolment(state.manifest.classes, learner.predict(pack.input, checked=True).embedding, pack.labels)
         input_M, classes = self.samples()
         if classes:
-            embedding_MD = learner.predict(input_M).embedding
+            embedding_MD = learner.predict(input_M, checked=True).embedding
             for row, (number, name) in enumerate(classes.items()):
                 enrolment.add(name, embedding_MD[row : row + 1], [number])
         state.store.put(EMBEDDED, self._maker() + b"\n" + enrolment.to_bytes())

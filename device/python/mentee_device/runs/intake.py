@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.samples import Samples
+from mentee_device.bundle.samples import SampleError, Samples
+from mentee_device.bundle.scale import clear
 from mentee_device.core.learner import LearningError
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.plan import Plan
@@ -26,7 +27,7 @@ def add(
     mentor_logits_NK: NDArray[Any] | None = None,
 ) -> list[int]:
     """Stores samples, all or none, and makes room for them; their numbers. Raises SampleError for any that does not fit."""
-    checked = state.samples.checked(samples, source, weight, mentor_logits_NK)
+    checked = state.samples.checked(cleared(state, samples), source, weight, mentor_logits_NK)
     with state.store.transaction():
         numbers = state.samples.add(checked, source, weight, mentor_logits_NK)
         gone = state.samples.make_room(settings.most_samples, settings.most_sample_bytes)
@@ -34,6 +35,13 @@ def add(
         line = f"{len(numbers)} samples came, labels by {source}{evicted}"
         state.store.record("samples", line, came=numbers, went=gone)
     return numbers
+
+
+def cleared(state: DeviceState, samples: Samples) -> Samples:
+    """`samples`, asked as a whole what scale they are on. Raises SampleError."""
+    if not isinstance(samples, Samples):
+        raise SampleError(f"samples are a {type(samples).__name__}, expected Samples(input, labels)")
+    return Samples(clear(samples.input, state.manifest), samples.labels)
 
 
 def waiting(state: DeviceState) -> list[int]:
