@@ -11,13 +11,15 @@ from export.graph.ports import KNOBS, GraphInputs
 from export.parity.backends import Reference
 from export.schema import Loss
 
-SAMPLES = 8  # spread over the pack
+SAMPLES = 8  # spread over the pack's labelled samples, or over all where none is
 
 
 def expected_terms(prepared: Prepared, loss: Loss) -> dict[str, float]:
     """The eval graph's outputs that are one number, under the bundle's knobs: as docs/bundle.md describes `expected`."""
     pack, checkpoint = prepared.pack, prepared.checkpoint
-    rows = torch.arange(0, len(pack.labels_N), -(-len(pack.labels_N) // SAMPLES))
+    labelled = torch.nonzero(pack.labels_N >= 0).flatten()
+    rows = labelled if len(labelled) else torch.arange(len(pack.labels_N))
+    rows = rows[:: -(-len(rows) // SAMPLES)]
     labels = pack.labels_N[rows]
     feed = GraphInputs(
         input=checkpoint.view(pack.pixels[rows]),

@@ -3,13 +3,14 @@
 Axes: N samples, B of them in one batch, C H W of one sample, K classes.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from mentee_device.bundle.errors import BundleError
@@ -19,7 +20,10 @@ from mentee_device.bundle.scale import SampleError as SampleError
 from mentee_device.bundle.scale import require_array as require_array
 
 UNLABELLED = -1
-NOT_TENSORS = (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError)
+NOT_TENSORS = (
+    *(SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 MARGIN = 0.01  # of the range of pixels: what resampling a preprocessed image may overshoot
 
 
@@ -146,7 +150,7 @@ def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabel
 
 def read_golden(path: Path, manifest: Manifest) -> Samples:
     """`input` [N, C, H, W], raw, and `labels` [N] of golden.safetensors. Raises BundleError."""
-    tensors = _read(path, ("input", "labels"))
+    tensors = _read(path, ("input", "labels"), manifest)
     return _samples(path, tensors, manifest, unlabelled=False)
 
 
@@ -154,7 +158,7 @@ def read_supervision(path: Path, manifest: Manifest) -> Supervision:
     """supervision.safetensors, every shape checked against the manifest's. Raises BundleError."""
     probes = {f"mentor_{name}": shape for name, shape in manifest.probes.items()}
     answers = {"mentor_logits": (len(manifest.classes),), **probes}
-    tensors = _read(path, ("input", "labels", *answers))
+    tensors = _read(path, ("input", "labels", *answers), manifest)
     samples = _samples(path, tensors, manifest, unlabelled=True)
     for name, shape in answers.items():
         given = tensors[name]
@@ -185,13 +189,22 @@ def _samples(path: Path, tensors: dict[str, NDArray[Any]], manifest: Manifest, u
         raise BundleError(f"{path.name}: {error}") from error
 
 
-def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _read(path: Path, names: tuple[str, ...], manifest: Manifest) -> dict[str, NDArray[Any]]:
     try:
         tensors: dict[str, NDArray[Any]] = load_file(path)
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+        classes = (
+            json.loads(metadata["classes"]) if "classes" in metadata else list(manifest.classes)
+        )  # older packs: none
     except NOT_TENSORS as error:
         raise BundleError(
             f"{path.name} is not a safetensors file that numpy reads ({type(error).__name__}: {error}): make the bundle again"
         ) from error
+    if classes != list(manifest.classes):
+        raise BundleError(
+            f"{path.name} has labels of other classes than manifest.json, or in another order: make the bundle again"
+        )
     missing = [name for name in names if name not in tensors]
     if missing:
         raise BundleError(f"{path.name} lacks {missing}, it has {sorted(tensors)}: make the bundle again")

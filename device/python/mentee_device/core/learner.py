@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.inputs import Batch
+from mentee_device.bundle.parts import RATE_RANGE
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.bundle.scale import clear
 from mentee_device.core.batch import mixed, unanswered
@@ -35,9 +37,10 @@ class LearningError(RuntimeError):
 
 
 def check_learning_rate(value: float) -> None:
-    """Raises LearningError for one that AdamW cannot take."""
-    if not 0 < value < 1e6:
-        raise LearningError(f"learning rate {value} is not above 0 and finite")
+    """Raises LearningError for one that float32 or an optimizer cannot take."""
+    least, most = RATE_RANGE
+    if not fits_float32(value) or not least <= value <= most:
+        raise LearningError(f"learning rate {repr(value)[:70]} is no number from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)

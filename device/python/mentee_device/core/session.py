@@ -173,6 +173,7 @@ class TrainingSession:
             if value.shape != np.shape(known[name].data):
                 raise ValueError(f"{name} has shape {list(np.shape(known[name].data))}, not {list(value.shape)}")
             known[name].data = np.ascontiguousarray(value, np.float32)
+        self.not_finite()  # what it measures decides whether the next step looks ahead
 
     def export_inference(self, path: Path) -> None:
         """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
