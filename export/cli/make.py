@@ -46,6 +46,7 @@ def write_bundle(settings: Any) -> None:
 def summary(exported: "Exported") -> str:
     from export.bundle.inspect import variant_line
     from export.network.costs import Costs
+    from export.parity.verdict import in_words
 
     manifest, parity = exported.manifest, exported.parity
     size = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -58,6 +59,8 @@ def summary(exported: "Exported") -> str:
             f"{parity['steps']['steps']} optimizer steps "
             f"{parity['steps']['largest_difference']:.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
+            *(f"{'proof':12}{in_words(parity['inconclusive'])}" for _ in range(bool(parity["inconclusive"]))),
+            *(f"{'network':12}{note}" for note in exported.notes),
             *class_lines(manifest.get("class_changes")),
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
             f"packs       {manifest['supervision']['samples']} supervised samples of "
