@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mentee_device import Bundle, Learner
 from safetensors.numpy import load_file, save_file
 
 from export.bundle.files import file_table
@@ -25,11 +26,14 @@ def reseal(folder: Path) -> None:
     edit_manifest(folder, lambda content: content.update(files=files))
 
 
-def with_a_right_mentor(folder: Path) -> Path:
-    """Its answers are those of the labels, on every replay sample that has one."""
+def with_a_wrong_mentor(folder: Path) -> Path:
+    """The labels of the replay samples that have one are what the base answers, and never what the mentor does."""
+    with Bundle.open(folder) as bundle, Learner(bundle) as base:
+        answers_N = base.predict(bundle.supervision().samples.input).logits.argmax(axis=1)
     pack = load_file(folder / "supervision.safetensors")
     labelled = np.flatnonzero(pack["labels"] >= 0)
-    pack["mentor_logits"][labelled, pack["labels"][labelled]] = 20
+    pack["labels"][labelled] = answers_N[labelled]
+    pack["mentor_logits"][labelled, answers_N[labelled]] = -20
     save_file(pack, folder / "supervision.safetensors")
     reseal(folder)
     return folder

@@ -65,7 +65,7 @@ def learned(
     assert result["steps"] == result["step"] == 5
     assert 0 < result["ms_per_step"] < 1000
     assert 20 < result["peak_rss_mb"] < 100
-    for name in ("accuracy_before", "accuracy_after", "golden_before", "golden_after"):
+    for name in ("training_accuracy_before", "training_accuracy_after", "golden_before", "golden_after"):
         assert 0 <= result[name] <= 1
     return result
 
