@@ -141,11 +141,11 @@ KINDS = {
         "slow": Kind(stretched(1.3, 3)),
     },
     "writing": {
-        **{name: Kind(slanted(0.35), kind.missing, kind.uneven, kind.mixed) for name, kind in SHARED.items()},
-        "slanted back": Kind(slanted(-0.45)),
+        **{name: Kind(slanted(0.25), kind.missing, kind.uneven, kind.mixed) for name, kind in SHARED.items()},
+        "slanted back": Kind(slanted(-0.35)),
         "thick": Kind(thick),
-        "noise": Kind(noisy(0.35)),
-        "narrow": Kind(stretched(0.65, 3)),
+        "noise": Kind(noisy(0.3)),
+        "narrow": Kind(stretched(0.7, 3)),
     },
     "motion": {
         **SHARED,

@@ -87,10 +87,11 @@ def learn(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | N
 
 
 def _hits(owner: Owner, samples: Samples | None) -> NDArray[np.bool_]:
-    """[N]: whether the highest logit of the mentee that answers now is the sample's label."""
-    if samples is None or not len(samples):
-        return np.zeros(0, bool)
-    hits_N: NDArray[np.bool_] = owner.predict(samples.input).logits.argmax(axis=1) == samples.labels
+    """[N]: whether the mentee that answers now is right on the sample; false without a label."""
+    labels_N = np.zeros(0, np.int64) if samples is None else samples.labels
+    hits_N, known = np.zeros(len(labels_N), bool), np.flatnonzero(labels_N >= 0)
+    if samples is not None and len(known):
+        hits_N[known] = owner.predict(samples.input[known]).logits.argmax(axis=1) == labels_N[known]
     return hits_N
 
 
