@@ -49,8 +49,10 @@ class Golden:
     def judge(self, learner: Learner, limits: Limits, gained: bool = False) -> Verdict:
         """`learner`'s present parameters against the base; `gained`: see `measures.judge`."""
         golden = self.require()
-        base_NK = GOLDEN_LOGITS.get(self._state, len(golden), lambda base: base.predict(golden.input).logits)
+        base_NK = GOLDEN_LOGITS.get(
+            self._state, len(golden), lambda base: base.predict(golden.input, checked=True).logits
+        )
         watched = limits.ece_rise is not None
         base = measure(base_NK, golden.labels, base_NK, watched)
-        candidate = measure(learner.predict(golden.input).logits, golden.labels, base_NK, watched)
+        candidate = measure(learner.predict(golden.input, checked=True).logits, golden.labels, base_NK, watched)
         return Verdict(base, candidate, judge(candidate, base, limits, self._state.manifest.classes, gained))

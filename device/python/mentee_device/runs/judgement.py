@@ -58,7 +58,7 @@ class Before:
         rows = np.flatnonzero(learnt.labels < 0)
         class_N = steady_N = np.full(len(rows), UNLABELLED)
         if len(rows):
-            found = learner.predict(learnt.input)
+            found = learner.predict(learnt.input, checked=True)
             class_N = found.logits[rows].argmax(axis=1)
             groups_N = steady_classes(learner, found.embedding, learnt.labels)
             steady_N = steady_N if groups_N is None else groups_N[rows]
@@ -69,7 +69,7 @@ def right(learner: Learner, samples: Samples) -> NDArray[np.bool_]:
     """[N]: whether its highest logit is the label's."""
     if not len(samples):
         return np.zeros(0, bool)
-    hits_N: NDArray[np.bool_] = learner.predict(samples.input).logits.argmax(axis=1) == samples.labels
+    hits_N: NDArray[np.bool_] = learner.predict(samples.input, checked=True).logits.argmax(axis=1) == samples.labels
     return hits_N
 
 
@@ -102,7 +102,7 @@ def guessed_of(before: Before, learner: Learner) -> Guessed:
     """What `learner` makes of the samples without a label."""
     if not len(before.rows):
         return Guessed(0, 0, 0, 0)
-    now_N = learner.predict(before.learnt.input).logits[before.rows].argmax(axis=1)
+    now_N = learner.predict(before.learnt.input, checked=True).logits[before.rows].argmax(axis=1)
     changed_N = now_N != before.class_N
     return Guessed(
         len(now_N),

@@ -133,7 +133,7 @@ class Run:
 
     def _guess(self) -> None:
         """Labels the open samples anew, by the learner as it is now; one whose class hangs on the draw gets none."""
-        embedding_ND = self._learner.predict(self.samples.input).embedding
+        embedding_ND = self._learner.predict(self.samples.input, checked=True).embedding
         class_N = steady_classes(self._learner, embedding_ND, self.samples.labels)
         if class_N is not None:
             self.guesses[self._open] = class_N[self._open]
