@@ -17,6 +17,7 @@ from export.graph.tracing import untraceable
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import constant_value
 from export.rewrites.rewrite import PREFIX, require_differentiable, rewrite
+from export.rewrites.translations import translations
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, mentee_loss
 from mentor_mentee.objective.probes import ProbedMentee
@@ -88,6 +89,7 @@ def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]
                 input_names=[PORT + port.name for port in inputs],  # torch gives a Softplus a value named beta
                 output_names=[PORT + port.name for port in outputs],
                 dynamic_shapes=(axes,),
+                custom_translation_table=translations(),
             )
         except torch.onnx.errors.OnnxExporterError as error:
             raise UserError(untraceable(graph.student.mentee, error)) from None
