@@ -24,6 +24,7 @@ from export.parity.feeds import Samples
 from export.parity.verdict import in_words, require_parity
 from export.trial.run import require_trains
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.classifier import as_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe
 
@@ -44,7 +45,7 @@ def look(
 
     Changes `network`. Raises `UserError` for a network that no graph can be made of; `setting` is what names another head.
     """
-    made, notes = held(network, shape, batch_norm, probes, head)
+    made, notes = held(as_classifier(network), shape, batch_norm, probes, head)
     found = preflight(made, shape, head, probes, rewriting, trainable, loss, setting)
     found = replace(found, notes=tuple(notes))
     if found.traced.forward is None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.cli.interrupt import heeded
 from export.schema import ExportSettings, check_export
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
@@ -34,8 +35,9 @@ def check_make(settings: ExportSettings) -> None:
 def write_bundle(settings: Any) -> None:
     from rich.console import Console
 
-    from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
-    from mentee.checkpoint import MenteeCheckpoint
+    with heeded():
+        from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
+        from mentee.checkpoint import MenteeCheckpoint
 
     console = Console(highlight=False)
     with Console(stderr=True).status("exporting and comparing with torch …"):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.cli.interrupt import heeded
 from export.schema import PreflightSettings, check_preflight
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
@@ -46,8 +47,9 @@ def print_findings(settings: Any) -> bool:
 
 def of_network(settings: PreflightSettings) -> "Preflight":
     """Looks at a bare network with fresh weights."""
-    from export.preflight import look  # torch takes seconds to import: only now
-    from mentor_mentee.objective.classifier import build_classifier
+    with heeded():
+        from export.preflight import look  # torch takes seconds to import: only now
+        from mentor_mentee.objective.classifier import build_classifier
 
     assert settings.shape is not None
     network = build_classifier(settings.network, "network")
@@ -62,8 +64,9 @@ def of_network(settings: PreflightSettings) -> "Preflight":
 
 
 def of_checkpoint(settings: PreflightSettings) -> "Preflight":
-    from export.preflight import look
-    from mentee.checkpoint import MenteeCheckpoint
+    with heeded():
+        from export.preflight import look
+        from mentee.checkpoint import MenteeCheckpoint
 
     checkpoint = MenteeCheckpoint.load(Path(str(settings.checkpoint)))
     return look(
