@@ -74,7 +74,9 @@ def require_weights(config: MentorConfig) -> None:
 
 def check_transfer(config: MentorConfig) -> None:
     transfer = config.transfer
-    for name in ("epochs", "all_epochs"):
+    if config.weights_at is not None and config.weights is None:
+        raise UserError(f"mentor.weights_at={config.weights_at} without mentor.weights; name the file of the weights")
+    for name in ("epochs", "all_epochs", "least_steps"):
         if getattr(transfer, name) < 0:
             raise UserError(f"mentor.transfer.{name}={getattr(transfer, name)}; expected 0 or more")
     for name in ("learning_rate", "all_learning_rate"):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
+from distill.mentors.doubts import outdone
 from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
@@ -38,7 +39,13 @@ def distill(
     with reporting(machine.say):
         run = prepare(config, schedule, machine, mentor)
         machine.say(f"{title}: {schedule.summary()}")
-        return hand_over(run, train(run, machine, title, on_start))
+        result = hand_over(run, train(run, machine, title, on_start))
+    accuracy = result.checkpoint.accuracy["val"]
+    if schedule.supervised() and (
+        doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"]))
+    ):
+        machine.say(doubt)
+    return result
 
 
 def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Schedule], None] | None = None) -> History:

@@ -103,7 +103,7 @@ def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
 
     Raises `UserError` where α = β = γ = 0 for a part of the run.
     """
-    schedule: Schedule = build(recipe, "schedule")
+    schedule: Schedule = build(recipe, "schedule", Schedule)
     if not layers:
         schedule = replace(schedule, beta=((0.0, 0.0),))
     if (span := schedule.idle_span()) is not None:

@@ -99,7 +99,7 @@ class Disk:
         found = {
             "the log begun anew" if begun else "the log": bool(log),
             "the database": bool(self.names.get("state.sqlite", File()).pending),
-            "a new file": any(file.pending for name, file in self.names.items() if ".new" in name),
+            "a new file": any(file.pending for name, file in self.names.items() if ".unfinished-" in name),
             "names": bool(self._pending_names) or not self._sure,
         }
         return " and ".join(what for what, so in found.items() if so) or "nothing pending"

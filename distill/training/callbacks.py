@@ -115,9 +115,10 @@ class LastCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        epoch = int(trainer.current_epoch)
+        epoch, settings = int(trainer.current_epoch), pl_module.settings
         kept = "; the checkpoint of the epoch before is kept" if epoch else ""
-        require_finite_weights(pl_module.student, "the mentee", "trainer", f" after epoch {epoch}{kept}")
+        whose = "the mentee" if settings == "trainer" else "the mentor"
+        require_finite_weights(pl_module.student, whose, settings, f" after epoch {epoch}{kept}")
         with replacing(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 

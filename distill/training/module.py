@@ -158,7 +158,10 @@ def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
         and layer.in_channels < 8
         and any(stride > kernel for stride, kernel in zip(layer.stride, layer.kernel_size, strict=True))
     )
-    if next(strided, None) is not None:
+    scripted = any(
+        isinstance(layer, torch.jit.ScriptModule) for layer in network.modules()
+    )  # its layers cannot be looked at
+    if scripted or next(strided, None) is not None:
         return torch.contiguous_format
     return torch.channels_last
 

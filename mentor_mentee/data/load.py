@@ -56,11 +56,7 @@ def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     from mentor_mentee.data.splits import Splits, labels_per_class
 
     check_data(recipe)
-    splits = build(source_of(recipe), "data")
-    if not isinstance(splits, Splits):
-        raise UserError(
-            f"data._target_ {recipe['_target_']} returned a {type(splits).__name__}; expected mentor_mentee.data.splits.Splits"
-        )
+    splits: Splits = build(source_of(recipe), "data", Splits)
     require_taught(splits)
     if listening():
         for line in oddities(splits):
