@@ -32,8 +32,12 @@ class Lock:
     def remember(self, number: int) -> None:
         """Writes the number of a transaction that is on disk; without a sync, since losing it loses nothing."""
         with contextlib.suppress(OSError, OverflowError):
-            self._file.seek(PLACE)
-            self._file.write(_checked(number.to_bytes(8, "big")))
+            data = _checked(number.to_bytes(8, "big"))
+            if hasattr(os, "pwrite"):
+                os.pwrite(self._file.fileno(), data, PLACE)
+            else:
+                self._file.seek(PLACE)
+                self._file.write(data)
 
     def remembered(self) -> int:
         """The number that was remembered last, 0 where there is none that is whole."""
