@@ -22,7 +22,8 @@ class Lock:
     """Holds `path` until `release`. Raises StateLocked, and OSError where the file cannot be made."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._file: IO[bytes] = os.fdopen(handle, "r+b", buffering=0)
         try:
             _take(self._file)
         except OSError as error:
