@@ -7,11 +7,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from distill.check import check_distill, require_files
+from distill.check import check_networks, check_settings, require_files
+from distill.machine import Machine, NamedConsole
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
+from distill.schedules import Schedule
 from distill.schema import DistillConfig
-from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.config.command_line import run_cli, run_name
+from mentor_mentee.config.settings_files import write_settings
 from mentor_mentee.data.load import BUDGET_OPTIONS
 
 USAGE = """\
@@ -30,8 +33,9 @@ def main() -> None:
 
 def check(config: Any) -> None:
     config = resumable(config)
-    check_distill(config)
+    check_settings(config)
     require_files(config)
+    check_networks(config)
 
 
 def act(config: Any) -> float:
@@ -44,12 +48,15 @@ def run(config: DistillConfig) -> float:
     from distill.report.figures import draw_knobs
     from distill.run import distill
 
-    report = Path(config.run_dir) / "report"
-    result = distill(
-        config,
-        on_start=lambda schedule: draw_knobs(schedule, config.trainer.epochs, report / "knobs.png"),
-    )
-    present(result, report)
+    report, name = Path(config.run_dir) / "report", run_name()
+
+    def on_start(schedule: Schedule) -> None:
+        write_settings()
+        draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
+
+    machine = Machine(config.accelerator, config.threads, NamedConsole(name))
+    result = distill(config, machine, on_start=on_start)
+    present(result, report, name)
     return result.checkpoint.accuracy["val"]["accuracy"]
 
 

@@ -18,8 +18,18 @@ FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
 def check_distill(config: DistillConfig) -> None:
     """Raises `UserError` for a name, a count or a rate that cannot be meant."""
+    check_settings(config)
+    check_networks(config)
+
+
+def check_networks(config: DistillConfig) -> None:
+    """Last of all checks: a network whose signature its source does not show is imported, and torch with it."""
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
+
+
+def check_settings(config: DistillConfig) -> None:
+    """All but the networks; imports nothing heavy."""
     config.mentee.budget.check("mentee.budget")
     check_recipe(config.schedule, "schedule")
     LossSpec(**asdict(config.loss))
@@ -56,7 +66,9 @@ def require_weights(config: MentorConfig) -> None:
 
 def check_transfer(config: MentorConfig) -> None:
     transfer = config.transfer
-    for name in ("epochs", "all_epochs"):
+    if config.weights_at is not None and config.weights is None:
+        raise UserError(f"mentor.weights_at={config.weights_at} without mentor.weights; name the file of the weights")
+    for name in ("epochs", "all_epochs", "least_steps"):
         if getattr(transfer, name) < 0:
             raise UserError(f"mentor.transfer.{name}={getattr(transfer, name)}; expected 0 or more")
     for name in ("learning_rate", "all_learning_rate"):

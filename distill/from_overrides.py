@@ -7,8 +7,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from distill.check import check_distill
 from distill.schema import DistillConfig
-from mentor_mentee.config.command_line import in_one_line
 from mentor_mentee.config.compose import compose as compose_config
+from mentor_mentee.config.explain import in_one_line
 from mentor_mentee.errors import UserError
 
 RUN_DIR = f"run_dir={DistillConfig.run_dir}"  # the command line's default names Hydra's own job

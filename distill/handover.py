@@ -77,6 +77,7 @@ def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCh
             "network": run.found.recipe,
             "weights": str(run.found.weights.absolute()),
             "sha256": file_digest(run.found.weights),
+            "weights_at": run.found.weights_at,
             "view": asdict(run.found.view),
             "val_accuracy": run.found.val_accuracy,
         },

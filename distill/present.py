@@ -9,9 +9,9 @@ from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, d
 from distill.report.page import Picture, Table, shown, write_report
 
 
-def present(result: RunResult, folder: Path) -> None:
-    """Prints the results, and leaves report.html and its figures in `folder`."""
-    table = results_table(result)
+def present(result: RunResult, folder: Path, name: str = "") -> None:
+    """Prints the results, and leaves report.html and its figures in `folder`. `name`: of a sweep's run."""
+    table = results_table(result, name)
     table.print(Console())
     pictures = draw_run(result, folder)
     write_report(folder / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
@@ -22,7 +22,7 @@ def present(result: RunResult, folder: Path) -> None:
     )
 
 
-def results_table(result: RunResult) -> Table:
+def results_table(result: RunResult, name: str = "") -> Table:
     agreement = float((result.mentee.predictions_N == result.mentor.predictions_N).float().mean())
     rows = [
         ["mentor", f"{result.mentor.accuracy:.2%}", f"{result.mentor_parameters:,}", ""],
@@ -32,7 +32,12 @@ def results_table(result: RunResult) -> Table:
         f"{result.splits.name}: {len(result.splits.train)} training samples, {result.mentee.samples} test samples; "
         f"{int(result.history[-1]['step'])} steps, the last one's weights; {result.mentor_origin}."
     ]
-    return Table("Test accuracy", ["network", "accuracy", "parameters", "agrees with the mentor"], rows, notes)
+    return Table(
+        f"Test accuracy{f', {name}' if name else ''}",
+        ["network", "accuracy", "parameters", "agrees with the mentor"],
+        rows,
+        notes,
+    )
 
 
 def draw_run(result: RunResult, folder: Path) -> list[Picture]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
+from distill.mentors.doubts import outdone
 from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
@@ -13,6 +14,7 @@ from distill.run_folder import CHECKPOINT, PROBES, RECORD
 from distill.schedules import Schedule, read_schedule
 from distill.schema import DistillConfig
 from mentor_mentee.files import write_json
+from mentor_mentee.progress import reporting
 from mentor_mentee.recipe import recipe_identity
 
 ALONE = {"_target_": "distill.schedules.constant", "alpha": 1.0, "beta": 0.0, "gamma": 0.0, "temperature": 1.0}
@@ -29,19 +31,24 @@ def distill(
     run folder.
 
     `machine`: by default what the configuration names. `mentor` saves finding it again where several runs share one;
-    `on_start` is called once nothing but the steps can fail any more. Raises `UserError` before the first step for all
-    that can be known by then, and for a loss that is not finite.
+    `on_start` is called once nothing but the steps can fail any more, a resumed run's settings
+    included. Raises `UserError` before the first step for all that can be known by then, and for a loss that is not finite.
     """
     machine = machine or Machine(config.accelerator, config.threads)
     schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
-    run = prepare(config, schedule, machine, mentor)
-    machine.console.print(f"{title}: {schedule.summary()}", highlight=False, soft_wrap=True)
-    if on_start is not None:
-        on_start(schedule)
-    return hand_over(run, train(run, machine, title))
+    with reporting(machine.say):
+        run = prepare(config, schedule, machine, mentor)
+        machine.say(f"{title}: {schedule.summary()}")
+        result = hand_over(run, train(run, machine, title, on_start))
+    accuracy = result.checkpoint.accuracy["val"]
+    if schedule.supervised() and (
+        doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"]))
+    ):
+        machine.say(doubt)
+    return result
 
 
-def train(run: Prepared, machine: Machine, title: str) -> History:
+def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Schedule], None] | None = None) -> History:
     """Trains the prepared mentee in place, to the last step."""
     from distill.training.fit import fit  # Lightning takes seconds to import
     from distill.training.module import Distillation
@@ -59,11 +66,17 @@ def train(run: Prepared, machine: Machine, title: str) -> History:
         caches=run.caches,
     )
     module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
-    if not config.resume:
+
+    def begin() -> None:
+        if on_start is not None:
+            on_start(run.schedule)
+        if config.resume:
+            return
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
-    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume)
+
+    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, begin)
 
 
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:

@@ -103,7 +103,7 @@ def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
 
     Raises `UserError` where α = β = γ = 0 for a part of the run.
     """
-    schedule: Schedule = build(recipe, "schedule")
+    schedule: Schedule = build(recipe, "schedule", Schedule)
     if not layers:
         schedule = replace(schedule, beta=((0.0, 0.0),))
     if (span := schedule.idle_span()) is not None:
@@ -236,10 +236,31 @@ def temperatures(given: Temperature) -> tuple[Point, ...]:
 
 def curve(name: str, points: Sequence[Sequence[float]]) -> tuple[Point, ...]:
     try:
-        return tuple((float(x), float(y)) for x, y in points)
+        read = tuple((number(x), number(y)) for x, y in points)
     except (TypeError, ValueError):
-        number = "a number or " if name == "temperature" else ""
-        raise UserError(f"schedule.{name} = {points}: expected {number}a list of pairs [fraction, value]") from None
+        alone = "a number or " if name == "temperature" else ""
+        raise UserError(f"schedule.{name} = {points}: expected {alone}a list of pairs [fraction, value]") from None
+    require_used(name, read)
+    return read
+
+
+def number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise TypeError
+    return float(value)
+
+
+def require_used(name: str, points: Sequence[Point]) -> None:
+    """Raises `UserError` for a point that takes no part in the curve: of two at one position the run jumps from the first to
+    the second; before the run's first step, after its last and between two others there is nothing to jump from."""
+    at = [position for position, _ in points]
+    for i, (position, value) in enumerate(points):
+        same = at.count(position)
+        if same > 2 or (same == 2 and (position in (0, 1) or points.count((position, value)) == 2)):
+            raise UserError(
+                f"schedule.{name} = {[list(point) for point in points]} has {same} points at {position:g} (number {i + 1} and "
+                f"after it); expected one, or two of different values for a jump between 0 and 1: leave the others out"
+            )
 
 
 def border(name: str, position: float) -> float:

@@ -60,6 +60,10 @@ class TransferConfig:
     learning_rate: float = setting(3e-3, "of the new head alone")
     all_epochs: int = setting(0, "epochs of all layers, after those of the head")
     all_learning_rate: float = setting(1e-4, "of all layers")
+    least_steps: int = setting(
+        400,
+        "steps of each of the two at least: few samples make short epochs, and get more of them; 0: the epochs alone",
+    )
 
 
 @dataclass
@@ -67,6 +71,9 @@ class MentorConfig:
     network: dict[str, Any] = setting({}, "the network's recipe: _target_ and its options")
     weights: str | None = setting(
         None, "file of a state dict, or torchvision's name of one; null: trained on the data once, cached"
+    )
+    weights_at: str | None = setting(
+        None, "place of the weights in their file, as state_dict_ema or model.student; null: the one that fits"
     )
     view: ViewConfig = setting(ViewConfig, "how the mentor sees an image")
     fit: FitConfig = setting(FitConfig, "how a mentor is trained here")

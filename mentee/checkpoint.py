@@ -16,9 +16,10 @@ from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
 from mentor_mentee.objective.adapters import Adapter, Constants
+from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe
-from mentor_mentee.recipe import Recipe, build
+from mentor_mentee.recipe import Recipe
 
 FORMAT = "mentee-checkpoint/2"
 OLDER = ("mentee-checkpoint/1",)  # without adapters' tensors; read as well
@@ -42,7 +43,7 @@ class MenteeCheckpoint:
 
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
-        network = build(self.recipe, "the checkpoint's network")
+        network = build_classifier(self.recipe, "the checkpoint's network")
         try:
             network.load_state_dict(self.state)
         except RuntimeError as error:
@@ -50,7 +51,7 @@ class MenteeCheckpoint:
                 f"the checkpoint's weights do not fit its network ({' '.join(str(error).split())[:300]}); "
                 "has the module changed since the run? Distill again, or restore its code"
             ) from None
-        return network.eval()  # type: ignore[no-any-return]
+        return network.eval()
 
     def save(self, path: Path) -> None:
         """Atomic: an older checkpoint at `path` stays whole until the new one is."""

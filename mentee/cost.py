@@ -9,8 +9,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from mentee.budget import Budget, Cost, has_open_knob, require_within, widest
 from mentee.networks import parameter_count
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.taps import evaluating
-from mentor_mentee.recipe import Recipe, build
+from mentor_mentee.recipe import Recipe
 
 
 def measure(network: nn.Module, example: Tensor) -> Cost:
@@ -58,15 +59,13 @@ def widest_within(
     example = torch.zeros(budget.batch, *shape)
 
     def cost(knob: dict[str, float]) -> Cost:
-        network = build({**recipe, **knob}, where)
-        if not isinstance(network, nn.Module):
-            raise UserError(
-                f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
-            )
+        network = build_classifier({**recipe, **knob}, where)
         try:
             return measure(network, example)
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+        except UserError:
+            raise
+        except Exception as error:  # whatever a stranger's forward raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise UserError(f"{where}: {recipe['_target_']} fails on an input of {list(shape)}: {reason}") from None
 
     def cost_at(width: float) -> Cost:

@@ -21,6 +21,7 @@ from mentor_mentee.data.augment import augment
 from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.splits import Split
 from mentor_mentee.files import write_bytes
+from mentor_mentee.progress import Progress
 
 VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
 
@@ -78,6 +79,7 @@ class AnswerCache:
     def _ask(self, number: int) -> Answers:
         which = f", view {number + 1} of {self.how.views}" if self.how.active() else ""
         self.on_progress(f"asking the mentor about {len(self.split):,} samples{which}")
+        progress = Progress(f"asking the mentor{which}", len(self.split))
         parts = []
         device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
         for start in range(0, len(self.split), self.mentor.batch):
@@ -86,6 +88,7 @@ class AnswerCache:
             view_B = torch.full_like(index_B, number)
             answers = self.mentor.answer(augment(image_BCHW, index_B, view_B, self.how, seed=0).to(device))
             parts.append(Answers(answers.logits.cpu(), {k: v.cpu() for k, v in answers.activations.items()}))
+            progress.at(start + len(index_B))
         names = parts[0].activations
         return Answers(
             torch.cat([part.logits for part in parts]),

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from mentor.weights import MEMBERS, read_state
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
+from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.output import quiet_when_unread
-from mentor_mentee.recipe import Recipe, build, completed
+from mentor_mentee.recipe import Recipe, completed
 
 
 class Ensemble(nn.Module):
@@ -39,7 +40,7 @@ class Ensemble(nn.Module):
         for number, recipe in enumerate(members):
             where = f"mentor.network.members[{number}]"
             self.members.append(
-                build(completed(recipe, where, num_classes=num_classes, in_channels=in_channels), where)
+                build_classifier(completed(recipe, where, num_classes=num_classes, in_channels=in_channels), where)
             )
 
     def forward(self, x: Tensor) -> Tensor:

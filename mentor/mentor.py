@@ -27,7 +27,9 @@ class Mentor:
 
     def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = (), identity: str = "") -> None:
         """`identity`: of the recipe that the network was built from (`mentor_mentee.recipe.recipe_identity`)."""
-        self.network = network.requires_grad_(False)
+        self.network = network
+        for value in network.parameters():  # TorchScript has no requires_grad_ of its own
+            value.requires_grad_(False)
         self.view = view
         self.probes = list(probes)
         self.identity = identity

@@ -9,16 +9,18 @@ from mentor.mentor import Mentor
 from mentor.weights import load_weights
 from mentor.weights_file import file_digest
 from mentor_mentee.data.view import View
+from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.probes import Probe
-from mentor_mentee.recipe import build, recipe_identity
+from mentor_mentee.recipe import recipe_identity
 
 
 def restore_mentor(about: Mapping[str, Any], probes: Sequence[Probe]) -> Mentor:
-    """`about`: `{"network": recipe, "weights": path, "sha256": of that file, "view": {"shape", "mean", "std"}}`. Raises
+    """`about`: `{"network": recipe, "weights": path, "sha256": of that file, "weights_at": place in it or None, "view":
+    {"shape", "mean", "std"}}`. Raises
     `UserError` as those do; a file that is not the one of then is a warning."""
-    network = build(about["network"], "the checkpoint's mentor")
+    network = build_classifier(about["network"], "the checkpoint's mentor")
     path = Path(about["weights"])
-    load_weights(network, path)
+    load_weights(network, path, at=about.get("weights_at"))
     if about.get("sha256", digest := file_digest(path)) != digest:
         warnings.warn(
             f"'{path}' is not the file that the mentee's mentor was read from: another mentor answers now", stacklevel=2

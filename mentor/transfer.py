@@ -3,13 +3,14 @@
 from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.taps import find_head, find_layer
-from mentor_mentee.recipe import Recipe, build
+from mentor_mentee.recipe import Recipe
 
 
 def with_head(network: Recipe, head: str, num_classes: int) -> nn.Module:
     """The network of a recipe, its linear layer or 1×1 convolution at `head` replaced by a new one of `num_classes` outputs."""
-    body: nn.Module = build(network, "mentor.network")
+    body = build_classifier(network, "mentor.network")
     old = find_layer(body, head)
     new: nn.Module
     if isinstance(old, nn.Linear):

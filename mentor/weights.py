@@ -1,115 +1,187 @@
-"""Reads a state dict into a network."""
+"""Reads weights into a network: finds them in the file, and says what was taken and what was not."""
 
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mentor.weights_file import require_file
-from mentor_mentee.errors import UserError
+from mentor.weights_content import read_content, states
+from mentor.weights_fit import Fit, fits
+from mentor_mentee.errors import UserError, did_you_mean
 
+TOP = "."  # the file's own dict, as a place
 MEMBERS = "members."  # of an ensemble: each has a file, and maybe wrappers, of its own
-WRAPPERS = ("module.", "_orig_mod.", "model.", "network.")  # DataParallel, torch.compile, trainers
-AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")  # heads of GoogLeNet and Inception v3 that only their training used
-UNCOUNTED = "num_batches_tracked"  # a BatchNorm's count of its batches, which files of before torch 0.4.1 lack
 
 
-def load_weights(network: nn.Module, path: Path, without: str | None = None) -> None:
-    """A `.safetensors` file, or a torch file (read with `weights_only`, so no code in it runs; saved on CUDA is fine).
+def load_weights(network: nn.Module, path: Path, without: str | None = None, at: str | None = None) -> str:
+    """A `.safetensors` file, a torch file or a TorchScript archive; no code in it runs, and saved on CUDA is fine.
 
-    A wrapper's prefix that all keys share is taken off. Raises `UserError` for a file that is missing or unreadable, and as
-    `load_state` does.
+    Returns and raises as `load_content` does; raises `UserError` for a file that is missing or unreadable too.
     """
-    load_state(network, read_state(path), f"weights '{path}'", without)
+    return load_content(network, read_content(path), f"weights '{path}'", without, at)
 
 
-def load_state(network: nn.Module, state: Mapping[str, Tensor], called: str, without: str | None = None) -> None:
-    """`without`: path of a layer whose tensors stay as they are, whatever the state has for it. `called` is for the message.
+def load_content(
+    network: nn.Module, content: Any, called: str, without: str | None = None, at: str | None = None
+) -> str:
+    """Loads the one dict in `content` that has all of the network's tensors, maybe under a prefix. `without`: path of a layer
+    whose tensors stay as they are; `at`: the place to take, of several that fit; `called` is for messages.
 
-    Raises `UserError` where keys or shapes do not fit; the network is then as it was.
+    Returns what there is to say of it: where it was found, what was skipped, what was cast; "" for a state dict that is the
+    network's own. Raises `UserError` where none fits, or several do; the network is then as it was.
     """
-    own, fitting = matched(network, state, without)
-    if details := misfit(own, fitting):
-        raise UserError(f"{called} do not fit {type(network).__name__}: {details}; choose the network they are of")
-    network.load_state_dict(fitting, strict=False)
-
-
-def matched(
-    network: nn.Module, state: Mapping[str, Tensor], without: str | None = None
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's own state and the given one in its names, both less what is not to be loaded."""
-    own = network.state_dict()
-    given = strip_members(strip_wrappers(dict(state), set(own)), set(own))
-    if without is not None:
-        own, given = (
-            {key: value for key, value in part.items() if not key.startswith(f"{without}.")} for part in (own, given)
+    found = [
+        chosen_fit(part, inside, called, without, at, prefix) for part, inside, prefix in members(network, content)
+    ]
+    for part, one, _ in found:
+        part.load_state_dict(
+            {name: value for name, value in one.given.items() if name in part.state_dict()}, strict=False
         )
-    return own, {key: value for key, value in given.items() if key in own or not key.startswith(AUXILIARY)}
+    lines = list(dict.fromkeys(said(part, one, others) for part, one, others in found))
+    lines = [line for line in lines if line]
+    return f"{called}: {'; '.join(lines)}" if lines else ""
 
 
-def misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """The first key of each kind that does not fit, or the empty string."""
-    missing = [key for key in own if key not in given and not key.endswith(UNCOUNTED)]
-    unexpected = [key for key in given if key not in own]
-    misshapen = [key for key in own if key in given and own[key].shape != given[key].shape]
+def chosen_fit(
+    network: nn.Module, content: Any, called: str, without: str | None, at: str | None, prefix: str
+) -> tuple[nn.Module, Fit, list[str]]:
+    """The network, what to load into it, and the names of other places that fit. `prefix` of its keys, for messages."""
+    every = fits(network, content, without)
+    if not every:
+        raise UserError(
+            f"{called} hold a {type(content).__name__}{keys_of(content)}, not a state dict; save it with "
+            "torch.save(net.state_dict(), …)"
+        )
+    if at is not None:
+        if not (named := [one for one in every if one.place == at.strip(".")]):
+            raise UserError(
+                f"{called} have nothing of {type(network).__name__} at '{at}'{did_you_mean(at, [one.place for one in every])}; "
+                f"they hold {contents(content)}"
+            )
+        every = named
+    complete = distinct([one for one in every if one.complete])
+    if not complete:
+        raise UserError(
+            f"{called} do not fit {type(network).__name__}: {misfit(network, every[0], content, prefix)}; choose the network "
+            "they are of"
+        )
+    averaged = [one for one in complete if one.averaged]
+    if len(complete) > 1 and len(averaged) != 1:
+        raise UserError(
+            f"{called} hold {len(complete)} networks that fit {type(network).__name__}; choose one of them: "
+            f"{' or '.join(f'mentor.weights_at={one.place or TOP}' for one in complete)}"
+        )
+    chosen = averaged[0] if len(complete) > 1 else complete[0]
+    return network, chosen, [one.place or TOP for one in complete if one is not chosen]
+
+
+def distinct(found: Sequence[Fit]) -> list[Fit]:
+    """Without those whose tensors are those of one before."""
+    kept: list[Fit] = []
+    for one in found:
+        if not any(same(one.given, other.given) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(a[name].dtype == b[name].dtype and torch.equal(a[name], b[name]) for name in a)
+
+
+def members(network: nn.Module, content: Any) -> Iterator[tuple[nn.Module, Any, str]]:
+    """The network and the content; of an ensemble and the file that `mentor.ensemble` made, each member, its part and the
+    prefix of its keys."""
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and key.startswith(MEMBERS) and key.count(".") > 1
+        for key in (*content, *network.state_dict())
+    ):
+        yield network, content, ""
+        return
+    for number in range(len(network.get_submodule(MEMBERS.rstrip(".")))):  # type: ignore[arg-type]
+        prefix = f"{MEMBERS}{number}."
+        part = {key.removeprefix(prefix): value for key, value in content.items() if key.startswith(prefix)}
+        yield network.get_submodule(prefix.rstrip(".")), part, prefix
+
+
+def said(network: nn.Module, found: Fit, others: Sequence[str]) -> str:
+    own = network.state_dict()
+    parts = [f"'{found.place}' is taken"] if found.place else []
+    if others:
+        parts.append(f"{' and '.join(map(repr, others))} would fit too (mentor.weights_at={others[0]})")
+    if found.skipped:
+        parts.append(f"skipped {listed(found.skipped)}, which {type(network).__name__} lacks")
+    cast = {
+        f"{short(found.given[name].dtype)} as {short(value.dtype)}"
+        for name, value in own.items()
+        if name in found.given and value.is_floating_point() and found.given[name].dtype != value.dtype
+    }
+    return "; ".join([*parts, *sorted(cast)])
+
+
+def misfit(network: nn.Module, best: Fit, content: Any, prefix: str) -> str:
+    """What is wrong with the place that fits best: the first key of each kind, the nearest one of the file's to it, and what
+    the file holds."""
+    own = network.state_dict()
+    kinds = (("missing", best.missing), ("unexpected", best.unexpected), ("of another shape", best.misshapen))
     details = [
-        f"{kind} {keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+        f"{kind} {prefix}{keys[0]}{f' and {len(keys) - 1} more' if len(keys) > 1 else ''}"
+        for kind, keys in kinds
         if keys
     ]
-    if misshapen:
-        key = misshapen[0]
-        details[-1] += f" (file {list(given[key].shape)}, network {list(own[key].shape)})"
-    return "; ".join(details)
+    if best.misshapen:
+        key = best.misshapen[0]
+        kind = best.given[key].dtype, own[key].dtype
+        types = f", {short(kind[0])} for {short(kind[1])}" if best.given[key].shape == own[key].shape else ""
+        details[-1] += f" (file {list(best.given[key].shape)}, network {list(own[key].shape)}{types})"
+    if best.missing and (near := nearest(best.missing[0], own, best)):
+        details[0] += f" (the file has {near})"
+    right = len(own) - len(best.missing) - len(best.misshapen)
+    where = f"at '{best.place}' " if best.place else ""
+    return f"{'; '.join(details)}; {where}{max(0, right)} of its {len(own)} tensors fit; the file holds {contents(content)}"
+
+
+def nearest(missing: str, own: Mapping[str, Tensor], found: Fit) -> str:
+    """A key of the file's that is not used and has the shape and the last name of the missing one."""
+    last, shape = missing.rpartition(".")[2], own[missing].shape
+    unused = {key: value for key, value in found.given.items() if key not in own}
+    alike = [key for key, value in unused.items() if key.rpartition(".")[2] == last and value.shape == shape]
+    return alike[0] if len(alike) == 1 else ""
+
+
+def contents(content: Any) -> str:
+    """`model (122 tensors: conv1.weight [64, 3, 7, 7], …), ema (…)`"""
+    parts = []
+    for place, state in states(content):
+        some = ", ".join(f"{key} {list(value.shape)}" for key, value in [*state.items()][:2])
+        more = ", …" if len(state) > 2 else ""
+        parts.append(f"{place + ' ' if place else ''}({len(state)} tensors: {some}{more})")
+    rest = f" and {len(parts) - 3} more dicts" if len(parts) > 3 else ""
+    return ", ".join(parts[:3]) + rest if parts else f"a {type(content).__name__} without tensors"
+
+
+def keys_of(content: Any) -> str:
+    keys = [str(key) for key in content] if isinstance(content, Mapping) else []
+    return f" of {listed(keys)}" if keys else ""
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    require_file(path)
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an altered pickle raises whatever it happens to run into
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # torch's own advice is to let the file run code
-            reason = "damaged, or it holds more than tensors"
-        raise UserError(
-            f"'{path}' is not a readable state dict ({reason}); save it with torch.save(net.state_dict(), …)"
-        ) from None
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
+    """The state dict in a file, for want of a network the largest one; of several of one size the averaged one.
+
+    Raises `UserError` for a file that is unreadable, or that holds none."""
+    content = read_content(path)
+    found = [*states(content)]
+    if not found:
         raise UserError(
             f"'{path}' holds a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
         )
-    return content
+    return max(found, key=lambda one: (len(one[1]), Fit(one[0], {}, [], [], []).averaged))[1]
 
 
-def strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    for _ in range(3):  # wrappers hold wrappers, in any order: torch.compile(DataParallel(net))
-        for prefix in WRAPPERS:
-            if state and all(key.startswith(prefix) for key in state) and not any(key in own for key in state):
-                state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+def listed(keys: Sequence[str]) -> str:
+    return f"{', '.join(keys[:2])}{f' and {len(keys) - 2} more' if len(keys) > 2 else ''}"
 
 
-def strip_members(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
-    """Wrappers inside the members of an ensemble, each member by itself."""
-    if not all(key.startswith(MEMBERS) and key.count(".") > 1 for key in state):
-        return state
-    parts: dict[str, dict[str, Tensor]] = {}
-    for key, value in state.items():
-        _, number, rest = key.split(".", 2)
-        parts.setdefault(f"{MEMBERS}{number}.", {})[rest] = value
-    return {
-        place + key: value
-        for place, part in parts.items()
-        for key, value in strip_wrappers(
-            part, {one.removeprefix(place) for one in own if one.startswith(place)}
-        ).items()
-    }
+def short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -9,23 +9,31 @@ import hashlib
 import inspect
 import json
 import textwrap
-from collections.abc import Iterable, Mapping
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from mentor_mentee.callables import public, require_allowed
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.targets import KINDS, imported
+from mentor_mentee.targets import Recipe as Recipe
+from mentor_mentee.targets import definition as definition
+from mentor_mentee.targets import signature_imported as signature_imported
+from mentor_mentee.targets import signature_in_source as signature_in_source
+from mentor_mentee.targets import split_target as split_target
 
-Recipe = Mapping[str, Any]
-RENAMED = {
-    f"data.{name}": f"mentor_mentee.data.{name}"
-    for name in (
-        *(f"datasets.{data_set}" for data_set in ("digits", "mnist", "fashion_mnist", "cifar10", "cifar100")),
-        "arrays.arrays",
-        "image_folder.image_folder",
-    )
-}  # targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change
+OWN = (
+    "mentor_mentee",
+    "mentor",
+    "mentee",
+    "distill",
+)  # whose annotations are checked; a user's may be looser than they say
+NAMED = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text (in quotes, where YAML reads something else)",
+    "None": "null",
+}
 
 
 def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozenset(), also: Iterable[str] = ()) -> None:
@@ -36,7 +44,7 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     """
     module, name = split_target(recipe, where)
     signature = signature_in_source(module, name) or signature_imported(module, name, where)
-    known, required, open_ended, switches = signature
+    known, required, open_ended, switches, kinds = signature
     given = {key for key in recipe if key != "_target_"}
     for key in sorted(given - known):
         if not open_ended:
@@ -46,8 +54,24 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
             )
     for key in sorted(given & switches):
         require_switch(recipe[key], f"{where}.{key}")
+    for key in sorted(given & kinds.keys()) if module.partition(".")[0] in OWN else ():
+        require_kind(recipe[key], kinds[key], f"{where}.{key}")
     if missing := sorted(required - given - filled_in):
-        raise UserError(f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…")
+        raise UserError(
+            f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…"
+            f"{as_recipe(module, name, f'{where}.{missing[0]}')}"
+        )
+
+
+def as_recipe(module: str, name: str, where: str) -> str:
+    """How to give an option that is an object, where the imported signature says of which class; else the empty string."""
+    if signature_in_source(module, name) is not None:
+        return ""
+    option = inspect.signature(imported(module, name, where)).parameters[where.rpartition(".")[2]]
+    kind = option.annotation
+    if not inspect.isclass(kind) or kind is option.empty or kind.__module__ == "builtins":
+        return ""
+    return f" ({where}._target_={kind.__module__}.{kind.__qualname__} and its options make one)"
 
 
 def require_switch(value: Any, where: str) -> None:
@@ -56,24 +80,101 @@ def require_switch(value: Any, where: str) -> None:
         raise UserError(f"{where}={value}; expected true or false")
 
 
+def require_kind(value: Any, kinds: frozenset[str], where: str) -> None:
+    """`kinds`: names of `KINDS`, or None. Raises `UserError` for a list or a word where one number is wanted, and the reverse."""
+    taken = tuple(kind for name in kinds for kind in KINDS.get(name, ()))
+    fits = isinstance(value, taken) and (not isinstance(value, bool) or "bool" in kinds)
+    if not fits and not (value is None and "None" in kinds):
+        expected = " or ".join(NAMED[name] for name in NAMED if name in kinds)
+        raise UserError(f"{where}={value!r}; expected {expected}")
+
+
 def completed(recipe: Recipe, where: str, **known: object) -> dict[str, Any]:
     """The recipe, and of `known` what the target's signature names and the recipe leaves out."""
     accepted = inspect.signature(imported(*split_target(recipe, where), where)).parameters
     return {key: value for key, value in known.items() if key in accepted} | dict(recipe)
 
 
-def build(recipe: Recipe, where: str) -> Any:
-    """Calls the target. Raises `UserError` as `check_recipe` does."""
+def build(recipe: Recipe, where: str, product: type | None = None) -> Any:
+    """Calls the target with its options, recipes among them built before it (but for an option that is annotated as a
+    `Recipe`, which gets it as it is).
+
+    Raises `UserError` as `check_recipe` does; for what must not be called (`mentor_mentee.callables.require_allowed`), before
+    any of it is called; and where the target fails or makes no `product`.
+    """
+    require_recipe(recipe, where, product)
+    return made(recipe, where, product)
+
+
+def require_recipe(recipe: Recipe, where: str, product: type | None, beside: Any = None) -> None:
+    """Raises `UserError` unless the recipe and those among its options may be built."""
     check_recipe(recipe, where)
     target = imported(*split_target(recipe, where), where)
-    options = {key: recipe[key] for key in recipe if key != "_target_"}
+    require_allowed(target, where, recipe["_target_"], product, beside)
+    for path, inner in inner_recipes(recipe, target, where):
+        require_recipe(inner, path, product, target)
+
+
+def inner_recipes(recipe: Recipe, target: Any, where: str) -> list[tuple[str, Recipe]]:
+    """The outermost recipes among the options that are to be built, each with its place."""
+
+    def inside(value: Any, path: str) -> list[tuple[str, Recipe]]:
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                return [(path, value)]
+            return [found for key, item in value.items() for found in inside(item, f"{path}.{key}")]
+        if isinstance(value, list | tuple):
+            return [found for i, item in enumerate(value) for found in inside(item, f"{path}[{i}]")]
+        return []
+
+    raw = takes_recipes(target)
+    return [
+        found
+        for key in recipe
+        if key not in raw
+        for found in inside(recipe[key], f"{where}.{key}")
+        if key != "_target_"
+    ]
+
+
+def takes_recipes(target: Any) -> set[str]:
+    """The options that want a recipe, or several, as they are."""
+    every = inspect.signature(target).parameters.values()
+    return {option.name for option in every if option.annotation in (Recipe, Sequence[Recipe])}
+
+
+def made(recipe: Recipe, where: str, product: type | None) -> Any:
+    target = imported(*split_target(recipe, where), where)
+    raw = takes_recipes(target)
+    options = {
+        key: value if key in raw else with_made(value, f"{where}.{key}")
+        for key, value in recipe.items()
+        if key != "_target_"
+    }
     try:
-        return target(**options)
+        found = target(**options)
     except (UserError, OSError, MemoryError):
         raise
     except Exception as error:  # most often an option of the wrong type or size; whatever the target makes of it
+        given = {key: recipe[key] for key in options}
         reason = " ".join(str(error).split())
-        raise UserError(f"{where}: {recipe['_target_']} failed with {options}: {reason}") from error
+        raise UserError(f"{where}: {recipe['_target_']} failed with {given}: {reason}") from error
+    if product is not None and not isinstance(found, product):
+        raise UserError(
+            f"{where}: {recipe['_target_']} returned a {type(found).__name__}; expected a {public(product)}"
+        )
+    return found
+
+
+def with_made(value: Any, where: str) -> Any:
+    """The value with every recipe in it built."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return made(value, where, None)
+        return {key: with_made(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [with_made(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    return value
 
 
 def recipe_identity(recipe: Recipe, where: str) -> str:
@@ -130,99 +231,3 @@ def code_of(source: str) -> str:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
-
-
-def split_target(recipe: Recipe, where: str) -> tuple[str, str]:
-    target = recipe.get("_target_")
-    parts = target.replace(":", ".").split(".") if isinstance(target, str) else []
-    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
-        raise UserError(f"{where}._target_ is {target!r}; expected 'package.module.callable'")
-    if (name := ".".join(parts)) in RENAMED and source_file(".".join(parts[:-1])) is None:
-        parts = RENAMED[name].split(".")  # unless the user's own folder has a module of that name
-    return ".".join(parts[:-1]), parts[-1]
-
-
-class Signature(NamedTuple):
-    known: set[str]
-    required: set[str]  # those without a default
-    open_ended: bool  # whether it takes any other
-    switches: set[str]  # those that are true or false by default
-
-
-class Definition(NamedTuple):
-    """A target as its source shows it."""
-
-    about: str  # its docstring
-    call: ast.FunctionDef | None  # None where a class inherits what it is called with
-    skip: int  # 1 where the first parameter is `self`
-
-
-def signature_in_source(module: str, name: str) -> Signature | None:
-    """The signature as the source shows it, or None."""
-    found = definition(module, name)
-    return None if found is None or found.call is None else parameters(found.call, found.skip)
-
-
-def definition(module: str, name: str) -> Definition | None:
-    source = source_file(module)
-    if source is None:
-        return None
-    try:
-        tree = ast.parse(source.read_bytes())
-    except SyntaxError as error:
-        raise UserError(f"'{source.name}', line {error.lineno}: {error.msg}; {module}.{name} cannot be read") from None
-    for node in reversed(tree.body):  # the last definition of a name is the one that counts
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            methods = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-            return Definition(ast.get_docstring(node) or "", methods[0] if methods else None, skip=1)
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return Definition(ast.get_docstring(node) or "", node, skip=0)
-    return None
-
-
-def source_file(module: str) -> Path | None:
-    """Finds a module without importing its parent package, which `find_spec` of a submodule would do."""
-    top, *rest = module.split(".")
-    spec = find_spec(top) if top != "__main__" else None  # a notebook has no spec, and it is imported already
-    if spec is None:
-        return None
-    if rest:  # a folder without __init__.py is a package too
-        places = [Path(folder).joinpath(*rest) for folder in spec.submodule_search_locations or ()]
-        found = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
-    else:
-        found = [Path(spec.origin)] if spec.origin is not None else []
-    return next((file for file in found if file.suffix == ".py" and file.is_file()), None)
-
-
-def parameters(node: ast.FunctionDef, skip: int) -> Signature:
-    args = (node.args.posonlyargs + node.args.args)[skip:]
-    defaults: list[tuple[ast.arg, ast.expr | None]] = [*zip(args[::-1], node.args.defaults[::-1], strict=False)]
-    defaults += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    switches = {arg.arg for arg, value in defaults if isinstance(value, ast.Constant) and isinstance(value.value, bool)}
-    required = {arg.arg for arg in args[: len(args) - len(node.args.defaults)]}
-    required |= {
-        arg.arg for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if default is None
-    }
-    known = {arg.arg for arg in args + node.args.kwonlyargs}
-    return Signature(known, required, node.args.kwarg is not None, switches)
-
-
-def signature_imported(module: str, name: str, where: str) -> Signature:
-    every = inspect.signature(imported(module, name, where)).parameters.values()
-    named = [p for p in every if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    required = {p.name for p in named if p.default is p.empty}
-    switches = {p.name for p in named if isinstance(p.default, bool)}
-    open_ended = any(p.kind == p.VAR_KEYWORD for p in every)
-    return Signature({p.name for p in named}, required, open_ended, switches)
-
-
-def imported(module: str, name: str, where: str) -> Any:
-    try:
-        home = import_module(module)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{where}._target_: no module '{error.name}' for '{module}.{name}'; is it in this folder, or on PYTHONPATH?"
-        ) from None
-    if not callable(getattr(home, name, None)):
-        raise UserError(f"{where}._target_: no '{name}' in '{module}'{did_you_mean(name, vars(home))}")
-    return getattr(home, name)

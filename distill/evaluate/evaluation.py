@@ -13,6 +13,7 @@ from mentor_mentee.data.view import View
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.objective.taps import Taps, evaluating
 from mentor_mentee.pairing.cka import debiased_cka
+from mentor_mentee.progress import Progress
 
 TOP = 5
 CKA_SAMPLES = 1024
@@ -36,9 +37,11 @@ class Evaluation:
 @torch.inference_mode()
 def evaluate(logits_of: Callable[[Tensor], Tensor], split: Split, classes: int, batch: int = 256) -> Evaluation:
     """`logits_of` maps source images [B, C, H, W] to logits [B, K]; unlabelled samples of the split do not count."""
-    return judged(
-        torch.cat([logits_of(part.image_BCHW).float().cpu() for part in in_order(split, batch)]), split, classes
-    )
+    progress, logits = Progress("evaluating", len(split)), list[Tensor]()
+    for part in in_order(split, batch):
+        logits.append(logits_of(part.image_BCHW).float().cpu())
+        progress.at(batch * len(logits))
+    return judged(torch.cat(logits), split, classes)
 
 
 def judged(logits_NK: Tensor, split: Split, classes: int) -> Evaluation:

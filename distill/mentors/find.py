@@ -15,9 +15,10 @@ from torch import nn
 
 from distill.evaluate.evaluation import evaluate
 from distill.machine import Machine
+from distill.mentors.doubts import too_sure
 from distill.mentors.weights import (
     as_published,
-    given_state,
+    given_content,
     identity,
     load_given,
     require_classes,
@@ -28,7 +29,7 @@ from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
-from mentor.weights import load_state, load_weights
+from mentor.weights import load_content, load_weights
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
@@ -48,6 +49,7 @@ class FoundMentor:
     weights: Path
     val_accuracy: float
     origin: str  # for a person
+    weights_at: str | None = None  # place in the file of weights
 
     def mentor(self, probes: Sequence[Probe] = ()) -> Mentor:
         """Makes it one that answers, at `probes`."""
@@ -78,20 +80,25 @@ def find_mentor(
         recipe = under_new_head(recipe, splits, view)
     elif named is not None:
         require_classes(f"{config.weights} of {config.network['name']}", len(named.meta["categories"]), splits)
-    network = build_network(recipe, "mentor.network", splits, view)
-    if config.weights is not None and named is None and not config.transfer.epochs:
-        weights, origin = Path(config.weights), f"mentor from {config.weights}"
-        load_given(network, weights, view, splits)
+    learns = config.weights is None or config.transfer.epochs > 0
+    network = build_network(recipe, "mentor.network", splits, view, machine.say, learns)
+    given = config.weights is not None and named is None and not config.transfer.epochs
+    if given:
+        weights, origin = Path(config.weights or ""), f"mentor from {config.weights}"
+        if said := load_given(network, config, view, splits):
+            machine.say(said)
     else:
         weights = cache_dir / "mentors" / f"{content_hash(config, splits, named)}.safetensors"
         origin = "mentor cached by an earlier run"
         if not loaded(network, weights):
             if before_training is not None:
                 before_training(network, view)
-            origin = make_mentor(network, recipe, view, config, named, splits, machine)
+            origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
             cache_weights(network, weights)
     accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
-    return FoundMentor(network, recipe, view, weights, accuracy, origin)
+    if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):
+        machine.say(doubt)
+    return FoundMentor(network, recipe, view, weights, accuracy, origin, config.weights_at if given else None)
 
 
 def make_mentor(
@@ -102,29 +109,29 @@ def make_mentor(
     named: "WeightsEnum | None",
     splits: Splits,
     machine: Machine,
+    cached: Path,
 ) -> str:
+    """Trains it, or loads what it starts from and trains its head. Its checkpoints lie beside `cached`."""
     from distill.mentors.train import train_mentor, transfer_mentor  # Lightning takes seconds to import
 
     if config.weights is None:
-        train_mentor(network, view, config, splits, machine)
+        train_mentor(network, view, config, splits, machine, cached.with_suffix(".ckpt"))
         return "mentor trained now and cached"
     head = str(recipe["head"]) if config.transfer.epochs else None
-    load_state(network, given_state(config, named), f"weights '{config.weights}'", without=head)
+    content = given_content(config, named)
+    said = load_content(network, content, f"weights '{config.weights}'", without=head, at=config.weights_at)
+    if said:
+        machine.say(said)
     if head is None:
         return f"mentor {config.network['name']} under torchvision's {config.weights}"
-    transfer_mentor(network, head, view, config, splits, machine)
+    transfer_mentor(network, head, view, config, splits, machine, cached)
     start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
     return f"mentor from {start}, its new head trained now and cached"
 
 
 def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
     found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
-    machine.console.print(
-        f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    machine.say(f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples")
     most_frequent = float(found.confusion_KK.sum(1).max()) / max(1, found.samples)
     least = most_frequent + 0.1 * (1 - most_frequent) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
@@ -175,3 +182,5 @@ def cache_weights(network: nn.Module, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().clone().contiguous() for key, value in network.state_dict().items()}
     write_bytes(path, save(state))
+    for unfinished in path.parent.glob(f"{path.stem}*.ckpt"):  # from which its training would have gone on
+        unfinished.unlink(missing_ok=True)

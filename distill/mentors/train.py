@@ -1,52 +1,72 @@
-"""Trains a mentor: all of it on the data's labels, or a new head under weights of other classes."""
+"""Trains a mentor: all of it on the data's labels, or a new head under weights of other classes.
 
-import warnings
+A training that is killed goes on from its last epoch when the same run is started again: its checkpoint lies in the cache
+under the key of the mentor that it is to become.
+"""
+
+import math
 from dataclasses import replace
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from distill.machine import Machine
 from distill.schedules import constant
 from distill.schema import FitConfig, MentorConfig
 from distill.training.fit import fit
+from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation
+from distill.training.resume import check_resumable, describe_run
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
-from mentor_mentee.objective.taps import Taps, evaluating, find_head, find_layer
+from mentor_mentee.objective.taps import find_layer
 
 
-def train_mentor(network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine) -> None:
-    learn_labels(network, view, config.fit, config.seed, splits, "mentor", machine)
+def train_mentor(
+    network: nn.Module, view: View, config: MentorConfig, splits: Splits, machine: Machine, checkpoint: Path
+) -> None:
+    learn_labels(network, view, config.fit, config.seed, splits, "mentor", machine, checkpoint)
     network.eval()
 
 
 def transfer_mentor(
-    network: nn.Module, head: str, view: View, config: MentorConfig, splits: Splits, machine: Machine
+    network: nn.Module, head: str, view: View, config: MentorConfig, splits: Splits, machine: Machine, cached: Path
 ) -> None:
     """The head alone first: under the gradients of a random one the body would forget what it is kept for.
 
     Until then the body is in eval mode, so that its BatchNorm neither uses nor keeps the new data's statistics.
     """
-    stages = config.transfer
-    network.requires_grad_(False).eval()
-    find_layer(network, head).requires_grad_(True).train()
+    stages, learning = config.transfer, [value for value in network.parameters() if value.requires_grad]
+    network.requires_grad_(False)
+    find_layer(network, head).requires_grad_(True)
     alone = replace(config.fit, epochs=stages.epochs, learning_rate=stages.learning_rate)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode")
-        learn_labels(network, view, alone, config.seed, splits, "mentor's new head", machine)
+    title, checkpoint = "mentor's new head", cached.with_suffix(".head.ckpt")
+    learn_labels(network, view, alone, config.seed, splits, title, machine, checkpoint, stages.least_steps, only=head)
     if stages.all_epochs:
-        network.requires_grad_(True).train()
+        for value in learning:
+            value.requires_grad_(True)
         whole = replace(config.fit, epochs=stages.all_epochs, learning_rate=stages.all_learning_rate)
-        learn_labels(network, view, whole, config.seed, splits, "mentor under its new head", machine)
+        title, checkpoint = "mentor under its new head", cached.with_suffix(".all.ckpt")
+        learn_labels(network, view, whole, config.seed, splits, title, machine, checkpoint, stages.least_steps)
     network.eval()
 
 
 def learn_labels(
-    network: nn.Module, view: View, config: FitConfig, seed: int, splits: Splits, title: str, machine: Machine
+    network: nn.Module,
+    view: View,
+    config: FitConfig,
+    seed: int,
+    splits: Splits,
+    title: str,
+    machine: Machine,
+    checkpoint: Path,
+    least_steps: int = 0,
+    only: str | None = None,
 ) -> None:
+    """Trains `network` in place; `only`: the one layer that is in training mode."""
     labelled = splits.train.labels >= 0
     if not bool(labelled.any()):
         raise UserError(
@@ -54,23 +74,36 @@ def learn_labels(
         )
     if not bool(labelled.all()):  # the others would take their place in the batches, without a loss
         splits = replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
-    embedding_of = head_or_last_layer(network, view(splits.train.images[:2]))
-    module = Distillation(ProbedMentee(network, [], embedding_of), view, constant(1, 0, 0, 1), config, seed)
+    if (epochs := enough_epochs(config, splits, seed, least_steps)) > config.epochs:
+        machine.say(
+            f"{title}: {epochs} epochs instead of {config.epochs}, for {least_steps} steps (mentor.transfer.least_steps)"
+        )
+        config = replace(config, epochs=epochs)
+    module = Distillation(ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed)
     module.settings = "mentor.fit"
-    fit(module, splits, title, machine)
+    module.only = None if only is None else find_layer(network, only)
+    fit(module, splits, title, machine, checkpoint, goes_on(module, splits, checkpoint, title, machine))
 
 
-def head_or_last_layer(network: nn.Module, example: Tensor) -> str:
-    """A mentor's embedding is not used, so one whose logits no linear layer makes (SqueezeNet) can be trained as well."""
+def enough_epochs(config: FitConfig, splits: Splits, seed: int, least_steps: int) -> int:
+    """As many as `least_steps` take, where those of the configuration are fewer; who sets steps_per_epoch has counted."""
+    if config.steps_per_epoch is not None:
+        return config.epochs
+    return max(config.epochs, math.ceil(least_steps / len(epoch_batches(splits.train, config, seed))))
+
+
+def goes_on(module: Distillation, splits: Splits, checkpoint: Path, title: str, machine: Machine) -> bool:
+    """Whether a killed training left a checkpoint to go on from; one that is damaged is removed, and the training begins anew."""
+    if not checkpoint.is_file():
+        return False
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    module.run = describe_run(module, splits)
     try:
-        return find_head(network, example)
-    except UserError:
-        with evaluating(network), torch.no_grad():
-            leaves: list[str] = [path for path, layer in network.named_modules() if path and not any(layer.children())]
-            for path in reversed(leaves):
-                try:
-                    Taps(network, inputs=[path])(example)
-                except UserError:
-                    continue
-                return path
-        raise
+        check_resumable(checkpoint, module)
+    except UserError as error:
+        module.load_state_dict(before)
+        checkpoint.unlink(missing_ok=True)
+        machine.say(f"{title}: begins anew, for {error}")
+        return False
+    machine.say(f"{title}: goes on from the epoch after which an earlier run was stopped")
+    return True

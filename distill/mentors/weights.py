@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from distill.schema import MentorConfig
-from mentor.weights import load_state, matched, misfit, read_state
+from mentor.weights import load_content
+from mentor.weights_content import read_content
 from mentor.weights_file import TORCHVISION, file_digest, require_file
+from mentor.weights_fit import fits
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
@@ -40,9 +42,9 @@ def as_published(config: MentorConfig, weights: "WeightsEnum") -> MentorConfig:
     return replace(config, view=view, network=network | dict(config.network))
 
 
-def given_state(config: MentorConfig, named: "WeightsEnum | None") -> dict[str, Tensor]:
+def given_content(config: MentorConfig, named: "WeightsEnum | None") -> Any:
     if named is None:
-        return read_state(Path(config.weights or ""))
+        return read_content(Path(config.weights or ""))
     from mentor.torchvision_models import published
 
     return published(config.network["name"], named)
@@ -56,27 +58,33 @@ def identity(config: MentorConfig, named: "WeightsEnum | None") -> str:
     return file_digest(Path(config.weights or ""))
 
 
-def load_given(network: nn.Module, weights: Path, view: View, splits: Splits) -> None:
-    """Raises `UserError` for weights that do not fit; where all but the head fits, for the number of its classes."""
-    state = read_state(weights)
-    if misfit(*matched(network, state)):
-        count = class_count(network, state, view(splits.train.images[:2]))
+def load_given(network: nn.Module, config: MentorConfig, view: View, splits: Splits) -> str:
+    """Returns what there is to say of it, as `load_content` does. Raises `UserError` for weights that do not fit; where all but
+    the head fits, for the number of its classes."""
+    weights = Path(config.weights or "")
+    content = read_content(weights)
+    try:
+        return load_content(network, content, f"weights '{weights}'", at=config.weights_at)
+    except UserError:
+        count = class_count(network, content, view(splits.train.images[:2]), config.weights_at)
         if count is not None:
             require_classes(f"'{weights}'", count, splits)
-    load_state(network, state, f"weights '{weights}'")
+        raise
 
 
-def class_count(network: nn.Module, state: dict[str, Tensor], example: Tensor) -> int | None:
-    """Counts the classes that the head in a state dict is for; None where more than the head differs, or no linear layer is the
+def class_count(network: nn.Module, content: Any, example: Tensor, at: str | None = None) -> int | None:
+    """Counts the classes that the head in a file is for; None where more than the head differs, or no linear layer is the
     head."""
     try:
         head = find_head(network, example)
     except UserError:
         return None
-    weight = matched(network, state)[1].get(f"{head}.weight")
-    if weight is None or weight.dim() != 2 or misfit(*matched(network, state, without=head)):
-        return None
-    return len(weight)
+    bodies = {one.place for one in fits(network, content, without=head) if one.complete and at in (None, one.place)}
+    for one in fits(network, content):
+        weight = one.given.get(f"{head}.weight")
+        if one.place in bodies and weight is not None and weight.dim() == 2:
+            return len(weight)
+    return None
 
 
 def require_classes(weights: str, count: int, splits: Splits) -> None:

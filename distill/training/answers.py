@@ -1,5 +1,6 @@
 """Decides whether a run asks its mentor anew at each step or caches the answers."""
 
+import math
 from pathlib import Path
 
 from distill.machine import Machine
@@ -41,10 +42,25 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
                 f"cache_answers=true needs {needed:.0f} MB for the {part} split ({count} views of {len(split)} samples), of "
                 f"answer_cache_mb={config.answer_cache_mb}; raise that, probe smaller layers or take fewer views"
             )
-        if wanted[part] and fits and config.cache_answers is not False:
+        if not wanted[part] or config.cache_answers is False:
+            continue
+        if fits:
             megabytes += needed
             caches[part] = cache(config, mentor, split, machine, part)
+        else:
+            machine.say(not_cached(part, len(split), count, needed, megabytes, config.answer_cache_mb))
     return caches
+
+
+def not_cached(part: str, samples: int, views: int, needed: float, taken: float, limit: int) -> str:
+    """The consequence of a limit that is too small: the same numbers, later."""
+    when = "at each step" if part == "train" else "in each epoch"
+    of_views = f" in {views} views" if views > 1 else ""
+    return (
+        f"the mentor's answers to {samples:,} samples of the {part} split{of_views} take {needed:,.0f} MB and are not cached "
+        f"({limit - taken:,.0f} of answer_cache_mb={limit} are left): the mentor is asked again {when}, which is slower and, but "
+        f"for rounding, gives the same; answer_cache_mb={math.ceil(taken + needed)} caches them"
+    )
 
 
 def require_cacheable(config: DistillConfig) -> None:
@@ -59,4 +75,4 @@ def require_cacheable(config: DistillConfig) -> None:
 def cache(config: DistillConfig, mentor: Mentor, split: Split, machine: Machine, part: str) -> AnswerCache:
     how = config.trainer.augment if part == "train" else Augmentation()
     folder = Path(config.cache_dir) / "answers"
-    return AnswerCache(mentor, split, how, folder, lambda line: machine.console.print(line, highlight=False))
+    return AnswerCache(mentor, split, how, folder, machine.say)

@@ -2,19 +2,22 @@
 
 import statistics
 import time
+from math import nan
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import Tensor
 
 from distill.training.finite import require_finite_weights
 from distill.training.module import Distillation
 from mentor_mentee.files import replacing
 from mentor_mentee.objective.loss import LossSpec, Terms
+from mentor_mentee.progress import Progress
 
 
 class History(pl.Callback):
@@ -112,24 +115,28 @@ class LastCheckpoint(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        epoch = int(trainer.current_epoch)
+        epoch, settings = int(trainer.current_epoch), pl_module.settings
         kept = "; the checkpoint of the epoch before is kept" if epoch else ""
-        require_finite_weights(pl_module.student, "the mentee", "trainer", f" after epoch {epoch}{kept}")
+        whose = "the mentee" if settings == "trainer" else "the mentor"
+        require_finite_weights(pl_module.student, whose, settings, f" after epoch {epoch}{kept}")
         with replacing(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 
 
 class ProgressLine(pl.Callback):
-    """A bar on a terminal; elsewhere a line at every fifth of the run."""
+    """A bar on a terminal; elsewhere a line at every fifth of the run, and one every ten seconds with the time left."""
 
     def __init__(self, title: str, console: Console) -> None:
         self.title = title
         self.console = console
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
+        self._progress: Progress | None = None
         self._history: History | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
+        steps = int(trainer.estimated_stepping_batches)
+        self._progress = Progress(f"{self.title}: step", steps, trainer.global_step, self.print)
         if self.console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
@@ -137,25 +144,30 @@ class ProgressLine(pl.Callback):
                 TextColumn("{task.fields[seen]}"),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar = Bar(*columns, console=self.console, transient=True)
             self._bar.start()
-            steps = int(trainer.estimated_stepping_batches)
             self._bar.add_task(self.title, total=steps, completed=trainer.global_step, seen="")
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=trainer.global_step)
+        elif self._progress is not None:
+            self._progress.at(trainer.global_step, self.seen())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
-        rows = self._history.rows if self._history else []
-        seen = (
-            f"loss {rows[-1]['train_loss']:.3f}, val {rows[-1].get('val_accuracy', float('nan')):.1%}" if rows else ""
-        )
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], seen=seen)
+            self._bar.update(self._bar.task_ids[0], seen=self.seen())
         elif epoch == epochs or epoch % max(1, epochs // 5) == 0:
-            self.console.print(f"{self.title}: epoch {epoch}/{epochs}, {seen}", highlight=False)
+            self.print(f"{self.title}: epoch {epoch}/{epochs}, {self.seen()}")
+
+    def seen(self) -> str:
+        """The last epoch's loss and accuracy."""
+        rows = self._history.rows if self._history else []
+        return f"loss {rows[-1]['train_loss']:.3f}, val {rows[-1].get('val_accuracy', nan):.1%}" if rows else ""
+
+    def print(self, line: str) -> None:
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")  # Lightning does not, and the bar would go on under the error

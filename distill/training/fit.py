@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from distill.schedules import Schedule
 from distill.schema import FitConfig
 from distill.training.callbacks import History, LastCheckpoint, ProgressLine
 from distill.training.loaders import epoch_batches, in_order
+from distill.training.modes import modes
 from distill.training.module import Distillation
 from distill.training.resume import check_resumable, describe_run
 from mentor_mentee.data.batches import Drawn, Draws
@@ -28,6 +29,7 @@ QUIET = (
     ".*The number of training batches.*is smaller than the logging interval.*",
     ".*Trying to infer the `batch_size`.*",
     ".*GPU available but not used.*",
+    r".*Found \d+ module.s. in eval mode.*",  # `modes` says which, and why
 )
 
 
@@ -62,11 +64,13 @@ def fit(
     machine: Machine,
     checkpoint: Path | None = None,
     resume: bool = False,
+    on_start: Callable[[], None] = lambda: None,
 ) -> list[dict[str, float]]:
     """Trains `module` in place to the last step of its configuration and returns its history, a row an epoch.
 
     `checkpoint` is written after each epoch; with `resume` the run goes on from it, to the same weights (on one number
-    of CPU threads) as if it had never stopped. Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
+    of CPU threads) as if it had never stopped. `on_start` is called once that is known to be possible.
+    Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
     """
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
@@ -79,6 +83,9 @@ def fit(
     resumed = checkpoint if resume else None
     if resumed is not None:
         check_resumable(resumed, module)
+    on_start()
+    for line in modes(module):
+        machine.say(line)
     batches = Batches(splits, module.fit_config, module.seed, module.schedule)
     with quiet(), interruptible():
         trainer = new_trainer(module.fit_config.epochs, machine, callbacks)

@@ -50,6 +50,7 @@ class Distillation(pl.LightningModule):
         self.layout = torch.contiguous_format
         self.recipe = ""  # of the student and its source, for what a checkpoint must agree with
         self.settings = "trainer"  # where `fit` is set, for messages
+        self.only: torch.nn.Module | None = None  # the one part of the student that trains; the rest is in eval mode
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -62,7 +63,15 @@ class Distillation(pl.LightningModule):
             self.mentor.to(self.device)
 
     def on_train_epoch_start(self) -> None:
+        self.training_mode()  # Lightning restores each module's own mode after a validation, past the network's train()
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_mode(self) -> None:
+        """Calls `train()` once, on the root: what a network's own `train()` keeps in eval mode stays so, and a network that
+        came in eval mode trains."""
+        self.student.train(self.only is None)
+        if self.only is not None:
+            self.only.train()
 
     def knobs(self) -> Knobs:
         """The knobs of the next step."""
@@ -149,7 +158,10 @@ def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
         and layer.in_channels < 8
         and any(stride > kernel for stride, kernel in zip(layer.stride, layer.kernel_size, strict=True))
     )
-    if next(strided, None) is not None:
+    scripted = any(
+        isinstance(layer, torch.jit.ScriptModule) for layer in network.modules()
+    )  # its layers cannot be looked at
+    if scripted or next(strided, None) is not None:
         return torch.contiguous_format
     return torch.channels_last
 

@@ -1,5 +1,6 @@
 """Builds a network for a data set from its recipe, and the view it has of the source images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,17 @@ from torch import nn
 
 from distill.machine import Machine
 from distill.schema import MenteeConfig, ViewConfig
+from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.view import View, normalisation
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.classifier import Say, build_classifier, described, raw_output, silent
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer
-from mentor_mentee.recipe import Recipe, build, completed
+from mentor_mentee.recipe import Recipe, completed
+from mentor_mentee.targets import signature_imported, signature_in_source, split_target
+
+COUNTS = ("num_classes", "num_labels", "n_classes", "classes")  # names that the number of classes goes by
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMen
         searched = "width" in recipe and "width" not in config.network
         taken = f"width {recipe['width']:g}" if searched else "the network as it is"
         machine.console.print(f"mentee.budget: {taken}, {cost}", highlight=False, soft_wrap=True)
-    network = build_network(recipe, where, splits, view)
+    network = build_network(recipe, where, splits, view, machine.say)
     head = config.head or find_head(network, view(splits.train.images[:2]))
     find_layer(network, head)
     return NewMentee(network, recipe, view, head)
@@ -64,34 +70,106 @@ def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str
     return completed(recipe, where, num_classes=len(splits.classes), in_channels=view.shape[0])
 
 
-def build_network(recipe: Recipe, where: str, splits: Splits, view: View) -> nn.Module:
+def build_network(
+    recipe: Recipe, where: str, splits: Splits, view: View, say: Say = silent, learns: bool = True
+) -> nn.Module:
     """`recipe` as `complete` returns it. Raises `UserError` unless it makes a module that maps the view to one logit a class."""
-    network, logits = build_and_try(recipe, where, splits, view)
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, len(splits.classes)):
-        shape = list(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    network, logits = build_and_try(recipe, where, splits, view, say, learns)
+    if logits.shape != (2, len(splits.classes)):
         new_head = (
             ", or mentor.transfer.epochs=10 for a new head under its weights" if where == "mentor.network" else ""
         )
         raise UserError(
-            f"{where}: {recipe['_target_']} puts out {shape} for two images; expected [2, {len(splits.classes)}], one logit for "
-            f"each class of {splits.name}: set its number of classes{new_head}"
+            f"{where}: {recipe['_target_']} puts out {list(logits.shape)} for two images; expected [2, {len(splits.classes)}], "
+            f"one logit for each class of {splits.name}: {count_advice(recipe, where, len(splits.classes))}{new_head}"
         )
     return network
 
 
-def build_and_try(recipe: Recipe, where: str, splits: Splits, view: View) -> tuple[nn.Module, object]:
-    """The network, and what it makes of two images. Raises `UserError` where it is no module or cannot take them."""
-    network = build(recipe, where)
-    if not isinstance(network, nn.Module):
+def count_advice(recipe: Recipe, where: str, classes: int) -> str:
+    """Where a network of another number of classes takes it from: an object among its options, an option, its code."""
+    inner = [(f"{where}.{name}", value) for name, value in recipe.items() if isinstance(value, Mapping)]
+    for place, part in (*inner, (where, recipe)):
+        if "_target_" not in part:
+            continue
+        module, name = split_target(part, place)
+        signature = signature_in_source(module, name) or signature_imported(module, name, place)
+        named = [option for option in COUNTS if option in signature.known or option in part]
+        if not named and part is recipe and signature.open_ended:
+            named = ["num_classes"]
+        if named or (part is not recipe and module.startswith("transformers")):  # where no signature shows it
+            return f"set {place}.{(named or ['num_labels'])[0]}={classes}"
+    return "it has no option for that, so write the number into its code"
+
+
+def build_and_try(
+    recipe: Recipe, where: str, splits: Splits, view: View, say: Say = silent, learns: bool = True
+) -> tuple[nn.Module, torch.Tensor]:
+    """The network, and the logits that it makes of two images. `say` is told what of its outputs is used; one that `learns` is
+    tried in training mode as well. It is left as it was built: its modes, its statistics, torch's random state.
+
+    Raises `UserError` where it is no module or cannot take the images."""
+    target = str(recipe["_target_"])
+    network = build_classifier(recipe, where, lambda line: say(f"{where}: {line}"))
+    example = view(splits.train.images[:2])
+    require_no_ids(network, example, where)
+    mode = ""
+    try:
+        put_out, logits = output_in_evaluation(network, example, target)
+        mode = " in training mode"
+        trained = output_in_training(network, example) if learns else put_out
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except Exception as error:  # whatever a stranger's forward raises
         raise UserError(
-            f"{where}: {recipe['_target_']} returned a {type(network).__name__}; expected a torch.nn.Module"
+            f"{where}: {target} fails{mode} on an input of {list(view.shape)} "
+            f"({where.partition('.')[0]}.view sets it): {first_line(error)}"
+        ) from error
+    if not isinstance(put_out, torch.Tensor):
+        say(f"{where}: {target} puts out {described(put_out)}; its logits are taken")
+    elif not isinstance(trained, torch.Tensor):
+        dropped = " (aux_logits=False builds it without them)" if takes_aux_logits(recipe, where) else ""
+        say(
+            f"{where}: {target} puts out {described(trained)} while it trains: it learns through its logits, its auxiliary "
+            f"heads take no part{dropped}"
         )
+    return network, logits
+
+
+def output_in_evaluation(network: nn.Module, example: torch.Tensor, target: str) -> tuple[object, torch.Tensor]:
+    """What it returns in eval mode, and the logits in that. Raises `UserError` where a batch of one has another shape."""
     with evaluating(network), torch.no_grad():
+        put_out, logits, one = raw_output(network, example), network(example), network(example[:1])
+    if one.shape != (1, *logits.shape[1:]):
+        raise UserError(
+            f"{target} puts out {list(one.shape)} for a batch of one image, {list(logits.shape)} for two: does a squeeze() "
+            "in its forward drop the batch? Write flatten(1), or squeeze the axes that are meant"
+        )
+    return put_out, logits
+
+
+def output_in_training(network: nn.Module, example: torch.Tensor) -> object:
+    """What it returns in training mode; its modes, its statistics and torch's random state are afterwards as before."""
+    kept = {name: value.clone() for name, value in network.named_buffers()}
+    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        network.train()
         try:
-            return network, network(view(splits.train.images[:2]))
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"{where}: {recipe['_target_']} fails on an input of {list(view.shape)} "
-                f"({where.partition('.')[0]}.view sets it): {reason}"
-            ) from None
+            return raw_output(network, example)
+        finally:
+            for name, value in network.named_buffers():
+                if name in kept:
+                    value.copy_(kept[name])
+
+
+def takes_aux_logits(recipe: Recipe, where: str) -> bool:
+    target = split_target(recipe, where)
+    signature = signature_in_source(*target) or signature_imported(*target, where)
+    return "aux_logits" in signature.known or signature.open_ended
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, with the error's kind where its text alone says little, as KeyError's."""
+    text = str(error).strip().partition("\n")[0]
+    return (
+        text if isinstance(error, RuntimeError | ValueError | TypeError) and text else f"{type(error).__name__}: {text}"
+    )

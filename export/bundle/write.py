@@ -1,6 +1,7 @@
 """Mentee checkpoint -> bundle (docs/bundle.md): graph, artifacts, packs, proof, manifest; all of it or nothing."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor
 
+from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.prepare import Prepared, prepare
@@ -58,8 +60,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         training, inference = staging / "ort-training", staging / "inference.onnx"
         forward = write_graphs(prepared, settings, staging)
         golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
-        write_tensors(staging / "supervision.safetensors", prepared.pack.tensors())
-        write_tensors(staging / "golden.safetensors", golden)
+        write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
+        write_tensors(staging / "golden.safetensors", golden, prepared.classes)
         samples = parity_samples(prepared)
         parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
         require_parity(parity)
@@ -71,6 +73,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
             "test": accuracy_of(inference, prepared.test, view),
             "golden": accuracy_of(inference, prepared.golden, view),
         }
+        manifest["expected"] = expected_terms(prepared, settings.loss)
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         weights = store_once(forward, prepared, settings, inference, training)
@@ -149,8 +152,10 @@ def replaceable(path: Path) -> bool:
     return isinstance(content, dict) and str(content.get("format")).startswith("mentee-bundle/")
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+def write_tensors(path: Path, tensors: dict[str, Tensor], classes: Sequence[str]) -> None:
+    """With the names that its labels are numbers of: in another order in the manifest they would be other classes."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    path.write_bytes(save(whole, {"classes": json.dumps(list(classes))}))
 
 
 def parity_samples(prepared: Prepared, count: int = 32) -> Samples:

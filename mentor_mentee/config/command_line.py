@@ -17,18 +17,21 @@ from typing import Any, get_origin
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.recipe_help import recipe_rows
-from mentor_mentee.config.renamed import RENAMED, with_new_name
+from mentor_mentee.config.renamed import with_new_name
+from mentor_mentee.config.settings_files import note_settings
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
+from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
-from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.errors import UserError
 from mentor_mentee.output import quiet_when_unread
 
 Options = Mapping[str, Mapping[str, tuple[Any, str]]]
@@ -62,10 +65,11 @@ def run_cli(
     """
     if "" not in sys.path:
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
-    arguments = with_sweep_folder(sys.argv[1:]) if "run_dir" in field_names(schema, "") else sys.argv[1:]
+    given = [as_typed(argument, text_settings(schema)) for argument in sys.argv[1:]]
+    arguments = with_sweep_folder(given) if "run_dir" in field_names(schema, "") else given
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     with quiet_when_unread(), mistakes_in_one_line(schema):
-        words = read_words(sys.argv[1:])
+        words = read_words(sys.argv[1:], field_names(schema, ""))
         if HELP.intersection(words.options):
             print_help(config_name, schema, usage, options, words.with_config_dir())
             return
@@ -76,6 +80,8 @@ def run_cli(
     failures: list[str] = []
 
     def job(given: DictConfig) -> object:
+        if "run_dir" in field_names(schema, ""):
+            note_settings(given, resume=bool(given.get("resume")))
         config: Any = OmegaConf.to_object(given)
         require_known(config, schema)
         if hasattr(config, "run_dir"):
@@ -152,24 +158,34 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
         raise
     except MISTAKES as error:
         failures.append(in_one_line(error, schema))
-        print(f"error: {failures[-1]}", file=sys.stderr)
+        print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
     except Exception as error:
         failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
         traceback.print_exc()
     note.write_text(f"{failures[-1]}\n")
     return float("nan")
 
 
-def in_one_line(error: Exception, schema: type) -> str:
-    message = explain(error, schema) if isinstance(error, HydraException | OmegaConfBaseException) else str(error)
-    return " ".join(message.split())
+def run_name() -> str:
+    """`run 3 (seed=2 schedule=alone)`: one of a sweep, by what it does not share with the others; else the empty string."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return ""
+    own = [word.lstrip("+") for word in HydraConfig.get().overrides.task if word not in sys.argv]
+    differing = f" ({' '.join(own)})" if own else ""
+    return f"run {HydraConfig.get().job.num}{differing}"
+
+
+def in_sweep() -> str:
+    name = run_name()
+    return f"{name}: " if name else ""
 
 
 def composed(config_name: str, schema: type, overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:
     """The configuration without a job of Hydra's around it. Hydra's and OmegaConf's errors pass."""
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
     with hydra.initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        given = [opened(override, open_nodes(schema)) for override in overrides]
+        given = [as_typed(opened(override, open_nodes(schema)), text_settings(schema)) for override in overrides]
         return hydra.compose(config_name, given, return_hydra_config=return_hydra_config)
 
 
@@ -214,36 +230,6 @@ def require_no_run_dir(sweep: DictConfig) -> None:
             )
 
 
-def explain(error: Exception, schema: type) -> str:
-    """One line from Hydra's or OmegaConf's many, with the name that was probably meant."""
-    if isinstance(error, MissingConfigException):
-        return explain_missing_option(error)
-    if isinstance(error, OverrideParseException):
-        return f"'{error.override}' cannot be read; expected SETTING=VALUE, in quotes where it holds brackets, blanks or commas"
-    cause: BaseException = error
-    while isinstance(cause, ConfigCompositionException) and (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner  # a mistake in a YAML file is the context of what Hydra raises, one on the command line its cause
-    message = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    unknown = re.search(r"[Kk]ey '(\w+)'", message)
-    if unknown and isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        return no_setting(str(getattr(cause, "full_key", None) or unknown[1]), schema)
-    if group := re.search(r"Could not override '(\w+)'\. No match in the defaults list", message):
-        return no_setting(group[1], schema)
-    place = getattr(cause, "full_key", None)
-    if isinstance(cause, MissingMandatoryValue):
-        missing = place or message.rpartition(" ")[2]
-        return f"{missing} is not set; give it as {missing}=…"
-    return f"{place}: {message}" if place else message
-
-
-def no_setting(at: str, schema: type) -> str:
-    parent, _, key = at.rpartition(".")
-    if at in RENAMED and RENAMED[at] in field_names(schema, ""):
-        return f"no setting '{at}'; it is called {RENAMED[at]} now"
-    known = field_names(schema, parent)
-    return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
-
-
 def require_known(config: Any, schema: type, path: str = "") -> None:
     """Raises `UserError` for a name that the schema lacks: Hydra lets `+trainer.epoch=3` add any, which nothing would read."""
     for name, value in vars(config).items():
@@ -252,23 +238,3 @@ def require_known(config: Any, schema: type, path: str = "") -> None:
             raise UserError(no_setting(at, schema))
         if is_dataclass(value):
             require_known(value, schema, at)
-
-
-def explain_missing_option(error: MissingConfigException) -> str:
-    message = str(error)
-    wanted = re.search(r"Could not find '([^']+)'", message)
-    options = [str(option) for option in error.options or ()]
-    if wanted and options:
-        group, _, option = wanted[1].rpartition("/")
-        return f"no '{option}' for {group}{did_you_mean(option, options)} (known: {', '.join(options)})"
-    if group := re.search(r"No match in the defaults list.|Could not override '([^']+)'", message):
-        return f"no setting '{group[1]}'"
-    return message.splitlines()[0]
-
-
-def field_names(schema: type, path: str) -> list[str]:
-    """Names of the settings under a dotted path of the schema."""
-    here: Any = schema
-    for part in path.split(".") if path else []:
-        here = next((field.type for field in fields(here) if field.name == part), None) if is_dataclass(here) else None
-    return [field.name for field in fields(here)] if is_dataclass(here) else []

@@ -1,7 +1,8 @@
 """The words of a command line: Hydra's own options, and the overrides among them."""
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import NamedTuple
@@ -30,9 +31,11 @@ class Words(NamedTuple):
         return [*self.overrides, f"hydra.searchpath=[{folder}]"]
 
 
-def read_words(given: Sequence[str]) -> Words:
+def read_words(given: Sequence[str], settings: Collection[str] = ()) -> Words:
     """In whichever order they came, which Hydra does not allow. Raises `UserError` for an option that Hydra lacks, or whose value
-    is none: Hydra would print its usage."""
+    is none: Hydra would print its usage. `settings`: names that are no options, for a suggestion."""
+    for word in given:  # before argparse sees them
+        require_setting(word, settings)
     with redirect_stderr(io.StringIO()) as said:
         try:
             found, rest = get_args_parser().parse_known_args(given)
@@ -43,5 +46,21 @@ def read_words(given: Sequence[str]) -> Words:
             raise UserError(f"{message}; a setting is given as SETTING=VALUE (see --help)") from None
     if unknown := [word for word in rest if word.startswith("-")]:
         raise UserError(f"no option {unknown[0]}; a setting is given as SETTING=VALUE, without dashes (see --help)")
+    if found.shell_completion and not any(
+        re.match(r"(install|uninstall|query)=", word) for word in rest + found.overrides
+    ):
+        raise UserError(
+            f"{given[0]} installs the shell's completion; write -sc install=bash, -sc uninstall=bash or neither"
+        )
     overrides = [*found.overrides, *rest]
     return Words(overrides, [word for word in given if word not in overrides], found.config_dir)
+
+
+def require_setting(word: str, settings: Collection[str]) -> None:
+    """Raises `UserError` for `=3`, which names none, and for one behind a dash, which argparse would take apart."""
+    if word.startswith("="):
+        raise UserError(f"'{word}' names no setting; expected SETTING=VALUE, without blanks around the =")
+    dashed = re.match(r"-+((\w+)[\w.]*)(=?)(.*)", word, re.DOTALL)
+    if dashed and dashed[2] in settings:
+        value = dashed[4] if dashed[3] else "…"
+        raise UserError(f"no option {word.partition('=')[0]}; a setting is given without dashes: {dashed[1]}={value}")

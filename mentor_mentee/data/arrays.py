@@ -12,13 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mentor_mentee.data.array_columns import Codes, as_codes, as_images, as_labels, as_text
+from mentor_mentee.data.array_columns import Codes, as_codes, as_images, as_labels
 from mentor_mentee.data.array_file import array_names, read_arrays
+from mentor_mentee.data.names import Owners, listed_names, names_of, require_names_of_arrays
+from mentor_mentee.data.oddities import require_taught
 from mentor_mentee.data.owners import split_by_owner
-from mentor_mentee.data.splits import Split, Splits, stratified
+from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.stratify import stratified
 from mentor_mentee.errors import UserError, did_you_mean
-
-Owners = str | int | Sequence[str | int]
 
 
 def arrays(
@@ -68,12 +69,15 @@ def arrays(
     - `seed`: of the split
     """
     path = Path(path).expanduser()
+    require_names_of_arrays(inputs=inputs, labels=labels, owners=owners, unlabelled=unlabelled)
     if seed < 0:
         raise UserError(f"data.seed={seed}; expected 0 or more")
     columns = {"inputs": inputs, "labels": labels, "owners": owners, "classes": classes, "owner_names": owner_names}
     found = read_arrays(path, {option: name for option, name in columns.items() if isinstance(name, str)})
     image_NCHW = as_images(found["inputs"], layout, f"{inputs!r} in '{path}'")
-    label = as_labels(found["labels"], _names(classes, found.get("classes")), f"{labels!r} in '{path}'")
+    label = as_labels(
+        found["labels"], names_of(classes, found.get("classes"), "data.classes"), f"{labels!r} in '{path}'"
+    )
     owner_columns = [found["owners"]] if owners is not None else []
     for name, column in ((labels, label.code_N), *((str(owners), column) for column in owner_columns)):
         if len(column) != len(image_NCHW):
@@ -87,7 +91,10 @@ def arrays(
         label_N = np.concatenate([label_N, np.full(len(more_NCHW), -1)])
         owner_columns += more_owners
     owner = _owners(
-        owner_columns, _names(owner_names, found.get("owner_names")), f"{owners!r} in '{path}'", len(label_N)
+        owner_columns,
+        names_of(owner_names, found.get("owner_names"), "data.owner_names"),
+        f"{owners!r} in '{path}'",
+        len(label_N),
     )
     whole = Split(
         image_NCHW,
@@ -95,11 +102,15 @@ def arrays(
         owners=None if owner is None else torch.from_numpy(owner.code_N),
         owner_names=() if owner is None else owner.names,
     )
-    held_out = {"val": _listed(val_owners) or val_fraction, "test": _listed(test_owners) or test_fraction}
+    held_out = {
+        "val": listed_names(val_owners, "data.val_owners") or val_fraction,
+        "test": listed_names(test_owners, "data.test_owners") or test_fraction,
+    }
     rows = _rows(whole, held_out, by_owner, seed, path)
     train, val, test = (whole.subset(torch.from_numpy(part)) for part in rows)
-    _require_trained(train, (val, test), label.names, path)
-    return Splits(train, val, test, label.names, path.stem)
+    splits = Splits(train, val, test, label.names, path.stem)
+    require_taught(splits)
+    return splits
 
 
 def _rows(
@@ -127,7 +138,8 @@ def _rows(
         owner_N, names = whole.owners.numpy(), whole.owner_names
         return split_by_owner(owner_N, label_N, names, held_out["val"], held_out["test"], seed)
     shares = (fractions["val"], fractions["test"], 1.0 - sum(fractions.values()))
-    val, test, train = (labelled[part] for part in stratified(whole.labels[labelled], shares, seed))
+    parts = stratified(label_N[labelled], shares, seed, ("val", "test", "train"))
+    val, test, train = (labelled[part] for part in parts)
     return np.sort(np.concatenate([train, np.flatnonzero(label_N < 0)])), val, test
 
 
@@ -169,25 +181,3 @@ def _owners(columns: list[NDArray[Any]], names: tuple[str, ...] | None, where: s
     owner = as_codes(np.concatenate(columns), names, where)
     rest = np.full(samples - len(owner.code_N), -1)
     return Codes(np.concatenate([owner.code_N, rest]), owner.names)
-
-
-def _require_trained(train: Split, held_out: Sequence[Split], classes: tuple[str, ...], path: Path) -> None:
-    known = set(train.labels.tolist())
-    for split in held_out:
-        if unknown := sorted(set(split.labels.tolist()) - known):
-            raise UserError(
-                f"class {classes[unknown[0]]!r} of '{path}' has labelled samples in val or test but none in train; "
-                "use another data.seed, smaller fractions, or other owners"
-            )
-
-
-def _names(given: str | Sequence[str] | None, column: NDArray[Any] | None) -> tuple[str, ...] | None:
-    if column is not None:
-        return tuple(as_text(column, f"the array {given!r} of names").tolist())
-    return None if given is None else tuple(map(str, given))
-
-
-def _listed(owners: Owners | None) -> list[str]:
-    if owners is None:
-        return []
-    return [str(owners)] if isinstance(owners, str | int) else [str(owner) for owner in owners]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.progress import listening, remark
 from mentor_mentee.recipe import build, check_recipe, require_switch
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def check_data(recipe: Mapping[str, Any]) -> None:
     check_recipe(source_of(recipe), "data", also=BUDGET)
     for key, least in (("labels_per_class", 1), ("budget_seed", 0)):
         value = recipe.get(key)
-        if value is not None and (not isinstance(value, int) or value < least):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
     require_switch(recipe.get("keep_unlabelled"), "data.keep_unlabelled")
     budget = recipe.get("labels_per_class") is not None
@@ -49,16 +50,17 @@ def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     """Builds the source. Where `labels_per_class` is set, that many of the training samples of each class keep their label
     and the others, those that had none too, are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves
-    the budget out.
+    the budget out. Says what nobody can have meant (`oddities`), where somebody listens.
     """
+    from mentor_mentee.data.oddities import oddities, require_taught
     from mentor_mentee.data.splits import Splits, labels_per_class
 
     check_data(recipe)
-    splits = build(source_of(recipe), "data")
-    if not isinstance(splits, Splits):
-        raise UserError(
-            f"data._target_ {recipe['_target_']} returned a {type(splits).__name__}; expected mentor_mentee.data.splits.Splits"
-        )
+    splits: Splits = build(source_of(recipe), "data", Splits)
+    require_taught(splits)
+    if listening():
+        for line in oddities(splits):
+            remark(line)
     budget = BUDGET | {key: recipe[key] for key in BUDGET if key in recipe}
     if whole or budget["labels_per_class"] is None:
         return splits

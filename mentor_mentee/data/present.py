@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mentor_mentee.data.image_files import require_images
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import split_target
 
@@ -47,11 +48,6 @@ def require_stored(name: str, root: Path) -> None:
         )
 
 
-def require_folder(root: Path) -> None:
-    if not root.is_dir():
-        raise UserError(f"no folder {root}; set data.root=... to a folder with one subfolder of images per class")
-
-
 def require_array_file(path: Path) -> None:
     if path.suffix not in (NPZ, SAFETENSORS):
         raise UserError(f"'{path}' is neither .npz nor .safetensors; set data.path=... to a file of one of these kinds")
@@ -65,6 +61,6 @@ def _stored(name: str, recipe: Mapping[str, Any]) -> None:
 
 CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     **{f"mentor_mentee.data.datasets.{name}": partial(_stored, name) for name in STORED},
-    "mentor_mentee.data.image_folder.image_folder": lambda recipe: require_folder(Path(recipe["root"]).expanduser()),
+    "mentor_mentee.data.image_folder.image_folder": require_images,
     "mentor_mentee.data.arrays.arrays": lambda recipe: require_array_file(Path(recipe["path"]).expanduser()),
 }

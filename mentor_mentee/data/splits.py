@@ -9,15 +9,14 @@ Everything here is a pure function of its arguments and a seed. None of it reads
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mentor_mentee.data.stratify import generator, stratified
 from mentor_mentee.errors import UserError
 
 DTYPES = (torch.uint8, torch.float32)
@@ -155,28 +154,12 @@ class Splits:
 
 
 def carve(images_NCHW: Tensor, labels_N: Tensor, parts: Sequence[float], seed: int) -> tuple[Split, ...]:
-    """Disjoint splits that cover everything, each with the classes in the proportions of the whole.
+    """Disjoint splits that cover everything, each with the classes in the proportions of the whole: see `stratified`.
 
-    `parts` are counts (all int, adding up to N) or fractions (adding up to 1). Sizes are exact. A class's share in the
-    first part is less than one sample away from proportional; in the k-th part less than k. Samples keep their order.
+    Samples keep their order.
     """
     whole = Split(images_NCHW, labels_N)
-    return tuple(whole.subset(torch.from_numpy(rows)) for rows in stratified(labels_N, parts, seed))
-
-
-def stratified(labels_N: Tensor, parts: Sequence[float], seed: int) -> tuple[NDArray[np.int64], ...]:
-    """The rows that make up each part of `carve`, ascending."""
-    counts = _counts(parts, len(labels_N))
-    shuffled = _generator(seed).permutation(len(labels_N))
-    left = shuffled[np.argsort(labels_N.numpy()[shuffled], kind="stable")]  # by class, at random within a class
-    rows = []
-    for count in counts:
-        # `count` picks spread evenly over the line (as Bresenham draws one): every stretch of it, so every class,
-        # gives its share rounded up or down, and the total is exact.
-        picked = np.diff(np.arange(len(left) + 1) * count // len(left)) > 0
-        rows.append(np.sort(left[picked]))
-        left = left[~picked]
-    return tuple(rows)
+    return tuple(whole.subset(torch.from_numpy(rows)) for rows in stratified(labels_N.numpy(), parts, seed))
 
 
 def labels_per_class(split: Split, p: int, seed: int, keep_unlabelled: bool) -> Split:
@@ -196,30 +179,7 @@ def labels_per_class(split: Split, p: int, seed: int, keep_unlabelled: bool) -> 
                 f"class {label} has {len(members)} labelled samples, fewer than the budget of {p} per class; "
                 f"ask for at most {len(members)}"
             )
-        kept[_generator(seed, int(label)).permutation(members)[:p]] = True
+        kept[generator(seed, int(label)).permutation(members)[:p]] = True
     if not keep_unlabelled:
         return split.subset(torch.from_numpy(np.flatnonzero(kept)))
     return split.relabelled(torch.from_numpy(np.where(kept, labels, -1)))
-
-
-def _generator(*seed: int) -> np.random.Generator:
-    if min(seed) < 0:
-        raise UserError(f"seed {min(seed)} is negative; expected 0 or more")
-    return np.random.default_rng(seed)
-
-
-def _counts(parts: Sequence[float], samples: int) -> list[int]:
-    given = f"parts {list(parts)} of {samples} samples"
-    if all(isinstance(part, int) for part in parts):
-        counts = [int(part) for part in parts]
-        if sum(counts) != samples:
-            raise UserError(f"{given} add up to {sum(counts)}; expected counts that add up to {samples}")
-    else:
-        if abs(sum(parts) - 1) > 1e-6:
-            raise UserError(f"{given} add up to {sum(parts):g}; expected fractions that add up to 1")
-        edges = [round(samples * sum(parts[:i])) for i in range(len(parts) + 1)]
-        counts = [right - left for left, right in pairwise(edges)]
-    for i, count in enumerate(counts):
-        if count < 1:
-            raise UserError(f"{given} leave {count} samples for part {i}; expected at least 1: change its share")
-    return counts

@@ -85,7 +85,9 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
 class MenteeOutputs(NamedTuple):
     logits: Tensor  # [B, K]
     activations: dict[str, Tensor]  # probe name -> [B, *probe shape]
-    embedding: Tensor  # [B, D], what the head was given; its mean over space, where the head is a convolution
+    embedding: (
+        Tensor  # [B, D], what the head was given; its mean over space, where the head is a convolution; or the logits
+    )
 
 
 class ProbedMentee(nn.Module):
@@ -95,18 +97,23 @@ class ProbedMentee(nn.Module):
     each regressor.
     """
 
-    def __init__(self, mentee: nn.Module, probes: Sequence[Probe], head: str) -> None:
+    def __init__(self, mentee: nn.Module, probes: Sequence[Probe], head: str | None) -> None:
+        """`head` None: of a network whose embedding nobody asks for, and which may have no layer to read it at."""
         super().__init__()
         self.mentee = mentee
         self.probes = list(probes)
         self.head = head
         self.adapters = nn.ModuleDict({probe.name: MenteeSide(probe.adapter) for probe in probes})
-        self._taps = Taps(mentee, outputs=list(dict.fromkeys(probe.mentee for probe in probes)), inputs=[head])
+        self._taps = Taps(
+            mentee, outputs=list(dict.fromkeys(probe.mentee for probe in probes)), inputs=[head] if head else []
+        )
 
     def forward(self, x: Tensor) -> MenteeOutputs:
         """x: [B, C, H, W], preprocessed."""
         logits, outputs, inputs = self._taps(x)
         activations = {probe.name: self.adapters[probe.name](outputs[probe.mentee]) for probe in self.probes}
+        if self.head is None:
+            return MenteeOutputs(logits, activations, logits)
         embedding = inputs[self.head]
         if isinstance(self.mentee.get_submodule(self.head), CONVOLUTIONS):
             embedding = embedding.mean(tuple(range(2, embedding.dim())))

@@ -62,11 +62,21 @@ class Taps:
 def find_layer(model: nn.Module, path: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules())
     if path and path in modules:
+        if isinstance(modules[path], torch.jit.ScriptModule):
+            raise unreadable(model)
         return modules[path]
     known = [known for known in modules if known]
     raise UserError(
         f"no layer '{path}' in {type(model).__name__}{did_you_mean(path, known)} "
         f"(it has {', '.join(known[:12])}{', …' if len(known) > 12 else ''})"
+    )
+
+
+def unreadable(model: nn.Module) -> UserError:
+    """The error for layers that run inside TorchScript, where no hook sees them."""
+    return UserError(
+        f"{type(model).__name__} has its layers in TorchScript, where they cannot be read: a mentor answers without them "
+        "under probes=none, a mentee has to be given as the Python module that was scripted"
     )
 
 
@@ -76,6 +86,8 @@ def find_head(model: nn.Module, example: Tensor) -> str:
 
     Raises `UserError` where no single layer makes the logits.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise unreadable(model)
     linears: list[str] = [path for path, layer in model.named_modules() if isinstance(layer, nn.Linear)]
     with evaluating(model), torch.no_grad():
         for path in reversed(linears):

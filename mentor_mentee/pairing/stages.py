@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.adapters import as_map
-from mentor_mentee.objective.taps import evaluating
+from mentor_mentee.objective.taps import evaluating, unreadable
 from mentor_mentee.pairing.alignment import ordered_pairs
 
 
@@ -60,7 +60,13 @@ def layers(model: nn.Module, example: Tensor) -> list[Stage]:
 
         return hook
 
-    named = [(path, module) for path, module in model.named_modules() if path]
+    named = [
+        (path, module)
+        for path, module in model.named_modules()
+        if path and not isinstance(module, torch.jit.ScriptModule)
+    ]
+    if not named and any(True for _ in model.children()):
+        raise unreadable(model)
     hooks = [module.register_forward_hook(note(path, is_open(module))) for path, module in named]
     try:
         with evaluating(model), torch.no_grad():

@@ -35,6 +35,32 @@ TYPOS = [
     (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from "),
     (["--help", "--config-dir", "nowhere"], "no folder "),
     (["seed", "3"], "'seed' cannot be read; expected SETTING=VALUE"),
+    (["seed", "=3"], "'=3' names no setting; expected SETTING=VALUE, without blanks around the ="),
+    (["=3"], "'=3' names no setting"),
+    (["-run_dir=x"], "no option -run_dir; a setting is given without dashes: run_dir=x"),
+    (["--trainer.epochs=3"], "no option --trainer.epochs; a setting is given without dashes: trainer.epochs=3"),
+    (["-seed", "3"], "no option -seed; a setting is given without dashes: seed=…"),
+    (["-s"], "-s installs the shell's completion; write -sc install=bash"),
+    (["stray"], "'stray' cannot be read; expected SETTING=VALUE"),
+    (
+        ["+experiment=mnist5k_demo"],
+        "+experiment=mnist5k_demo adds to a setting that has a value already; write experiment=",
+    ),
+    (
+        ["+mentor=mnist_plain"],
+        "+mentor=mnist_plain adds to a setting that has a value already; write mentor=mnist_plain,",
+    ),
+    (["seed=1,2"], "seed=1,2 has several values; -m seed=1,2 is a sweep over them, 'seed=[1,2]' a list"),
+    (
+        ["-m", "hydra/launcher=joblib", "seed=1,2"],
+        "no 'joblib' for hydra/launcher here: its plugin is a package of its own; pip install hydra-joblib-launcher",
+    ),
+    (
+        ["-m", "hydra/sweeper=ax"],
+        "no 'ax' for hydra/sweeper here: its plugin is a package of its own; pip install hydra-ax",
+    ),
+    (["-m", "hydra/launcher=jobli"], "no 'jobli' for hydra/launcher"),
+    (["data=image_folder", "data.root=.", "data.size=[12,16]"], "data.size=[12, 16]; expected a whole number"),
 ]
 
 
@@ -175,3 +201,14 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
         or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
     )
     assert given != "--help" or list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_of_data_is_told_before_a_network_is_imported(tmp_path: Path) -> None:
+    """Torch comes with most networks of a user's own, and takes seconds, on a cold disk a minute."""
+    (tmp_path / "heavy.py").write_text("from heavier import *\n")
+    (tmp_path / "heavier.py").write_text("raise SystemExit('imported')\n")
+    network = [f"{whose}.network._target_=heavy.Net" for whose in ("mentor", "mentee")]
+    found = mistake(
+        "distill", ["mentor=own", "mentee=own", *network, "data=image_folder", "data.root=nowhere"], tmp_path
+    )
+    assert found.startswith("no folder nowhere; set data.root=")

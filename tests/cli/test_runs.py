@@ -104,7 +104,16 @@ def test_a_sweep_makes_a_run_folder_for_each_job_and_ends_in_one_comparison(fini
     done = run("distill", "-m", *given, "seed=-1,1,2", "schedule=piecewise,alone", cwd=tmp_path)
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("error")]
-    assert said == 2 * ["error: seed=-1; expected 0 or more, below 2^40"]  # and the four others went on
+    wrong = "seed=-1; expected 0 or more, below 2^40"
+    assert said == [
+        f"error: run {i} (seed=-1 schedule={name}): {wrong}" for i, name in enumerate(("piecewise", "alone"))
+    ]
+    # and the four others went on, each line with the name of its run
+    assert "run 3 (seed=1 schedule=alone): mentee: epoch 1/1, " in done.stderr
+    lines = [line for line in done.stderr.splitlines() if "mentee: " in line or "right on" in line]
+    assert len(lines) >= 8
+    assert all(re.match(r"run [2-5] \(seed=[12] schedule=(piecewise|alone)\): ", line) for line in lines)
+    assert "Test accuracy, run 4 (seed=2 schedule=piecewise)" in done.stdout
     assert not any(line.startswith("mentor: epoch") for line in done.stderr.splitlines())  # the run before kept it
     nets = {path.parent.name: load_file(path) for path in (tmp_path / "sweep").rglob("mentee.safetensors")}
     assert set(nets) == {"2", "3", "4", "5"}
@@ -150,10 +159,17 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: P
         "stopped; the finished epochs are saved (the same settings with run_dir=… resume=true go on from the last)"
     )
     assert not (tmp_path / "here" / "mentee.safetensors").exists()
+    settings = {path: path.read_bytes() for path in (tmp_path / "here" / "hydra").iterdir()}
+    assert {path.name for path in settings} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
+    refused = run("distill", *given, "trainer.epochs=5000", "trainer.batch=32", "resume=true", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "is of a run with trainer.batch = 64, this one has 32" in refused.stderr
+    assert settings == {path: path.read_bytes() for path in (tmp_path / "here" / "hydra").iterdir()}
     done_before = int(torch.load(last, weights_only=True)["epoch"]) + 1
     more = [*given, f"trainer.epochs={done_before + 2}", "resume=true"]
     resumed = run("distill", *more, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
+    assert "resume=true" in (tmp_path / "here" / "hydra" / "overrides.yaml").read_text()
     history = json.loads((tmp_path / "here" / "history.json").read_text())
     assert [row["epoch"] for row in history] == list(range(done_before + 2))
     assert MenteeCheckpoint.load(tmp_path / "here" / "mentee.safetensors").network() is not None

@@ -220,3 +220,27 @@ def test_phases_are_fractions_of_the_run_in_order(r: Any, c: float) -> None:
 def test_a_constant_that_makes_no_sense_is_named(bad: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=rf"schedule\.{next(iter(bad))}"):
         constant(**{"alpha": 1.0, "beta": 1.0, "gamma": 1.0, "temperature": 1.0} | bad)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [[0, 1], [0.5, 0.3], [0.5, 0.3]],  # the same point twice
+        [[0, 1], [0.5, 0.3], [0.5, 0.2], [0.5, 0.1]],  # the second of three is nowhere on the curve
+        [[0, 1], [0, 0.5], [1, 0]],  # nothing comes before the first step
+        [[0, 1], [1, 0.5], [1, 0.2]],
+    ],
+)
+@pytest.mark.parametrize("name", ["beta", "temperature"])
+def test_a_point_that_takes_no_part_is_refused(name: str, points: list[list[float]]) -> None:
+    curves: dict[str, Any] = {knob: [[0, 1]] for knob in ("alpha", "beta", "gamma", "temperature")}
+    with pytest.raises(
+        UserError, match=rf"schedule.{name} = .* points at .*; expected one, or two of different values"
+    ):
+        piecewise(**curves | {name: points})
+
+
+def test_two_points_at_one_position_are_a_jump() -> None:
+    schedule = piecewise([[0, 1]], [[0, 2], [0.5, 1], [0.5, 0.25], [1, 0]], [[0, 1]], 4)
+    assert schedule.at(0.5 - 1e-9).beta == pytest.approx(1)
+    assert schedule.at(0.5).beta == 0.25

@@ -100,7 +100,7 @@ def test_keyword_only_options_are_required_unless_they_have_a_default(own: str, 
 
 
 def test_what_the_source_does_not_show_is_imported(own: str) -> None:
-    assert signature_in_source(own, "Plain") == ({"a", "b", "c", "d"}, {"a", "c"}, False, set())
+    assert signature_in_source(own, "Plain") == ({"a", "b", "c", "d"}, {"a", "c"}, False, set(), {})
     for name in ("Inherits", "Data", "conditional", "number"):
         assert signature_in_source(own, name) is None
     assert vars(build({"_target_": f"{own}.Data", "x": 1}, "x")) == {"x": 1, "y": 5}
@@ -242,3 +242,35 @@ def test_a_class_of_the_script_itself_is_a_target() -> None:
         print(build({"_target_": "__main__.Net", "width": 3}, "mentee.network").width)
     """
     assert fresh(code) == "3"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("image_folder.image_folder root=x size=[12,16]", r"data.size=\[12, 16\]; expected a whole number$"),
+        ("image_folder.image_folder root=x size=12.5", "data.size=12.5; expected a whole number$"),
+        ("image_folder.image_folder root=x size=true", "data.size=True; expected a whole number$"),
+        ("image_folder.image_folder root=2024 size=8", "data.root=2024; expected text"),
+        ("image_folder.image_folder root=x size=8 val_fraction=much", "data.val_fraction='much'; expected a number$"),
+        ("image_folder.image_folder root=x size=8 unlabelled=3", "data.unlabelled=3; expected text .* or null$"),
+        ("datasets.mnist root=x val=[1]", r"data.val=\[1\]; expected a whole number$"),
+        ("arrays.arrays path=x seed=a", "data.seed='a'; expected a whole number$"),
+        ("arrays.arrays path=x by_owner=3", "data.by_owner=3; expected true or false$"),
+    ],
+)
+def test_an_option_of_another_kind_is_told_before_anything_is_read(data: str, message: str) -> None:
+    import yaml  # type: ignore[import-untyped]
+
+    target, *options = data.split()
+    given = {name: yaml.safe_load(value) for name, _, value in (option.partition("=") for option in options)}
+    with pytest.raises(UserError, match=message):
+        check_recipe({"_target_": f"mentor_mentee.data.{target}", **given}, "data")
+
+
+def test_every_shipped_recipe_passes_under_its_own_annotations() -> None:
+    """A whole number where a fraction is annotated, null where that is allowed."""
+    check_recipe(
+        {"_target_": "mentor_mentee.data.image_folder.image_folder", "root": "x", "size": 8, "val_fraction": 1}, "d"
+    )
+    check_recipe({"_target_": "mentor_mentee.data.arrays.arrays", "path": "x", "layout": None, "seed": 3}, "d")
+    check_recipe({"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 2, "widths": [4]}, "d")

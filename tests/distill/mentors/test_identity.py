@@ -157,7 +157,7 @@ def test_a_fresh_start_does_not_let_the_run_before_speak_for_it(
 
 
 def test_a_mentor_learns_from_labelled_samples_alone(
-    splits: Splits, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    splits: Splits, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train = splits.train
     labels = train.labels.clone()
@@ -168,11 +168,11 @@ def test_a_mentor_learns_from_labelled_samples_alone(
     config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=FitConfig(epochs=1))
     view = view_for(config.view, splits)
     network = build_network(complete(config.network, "mentor.network", splits, view), "mentor.network", splits, view)
-    train_mentor(network, view, config, part, machine)
+    train_mentor(network, view, config, part, machine, tmp_path / "mentor.ckpt")
     assert torch.equal(seen[0].train.labels, labels[:100])
     none = replace(splits, train=Split(train.images, torch.full_like(labels, -1), train.positions))
     with pytest.raises(UserError, match=r"no mentor can be trained here: give mentor\.weights"):
-        learn_labels(network, view, config.fit, 0, none, "mentor", machine)
+        learn_labels(network, view, config.fit, 0, none, "mentor", machine, tmp_path / "mentor.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError
 
 MakeConfig = Callable[..., DistillConfig]
-HEAD_ONLY = TransferConfig(epochs=8, learning_rate=0.1)
+HEAD_ONLY = TransferConfig(epochs=8, learning_rate=0.1, least_steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_another_class_count_is_an_error_that_names_the_setting(
     fixed = replace(untransferred, network=config.network | {"num_classes": 10})  # as a factory that takes no count
     with pytest.raises(UserError, match=r"puts out \[2, 10\].*expected \[2, 5\].*mentor\.transfer\.epochs=10"):
         find_mentor(fixed, pairs, tmp_path, machine)
-    transferred = replace(fixed, transfer=TransferConfig(epochs=1), least_accuracy=0.0)
+    transferred = replace(fixed, transfer=TransferConfig(epochs=1, least_steps=0), least_accuracy=0.0)
     found = find_mentor(transferred, pairs, tmp_path, machine)
     assert found.network(found.view(pairs.val.images[:3])).shape == (3, 5)
 
@@ -151,7 +151,9 @@ def test_export_restores_a_transferred_mentor_from_the_checkpoint_alone(
     seven = tmp_path / "seven.safetensors"
     save_file(ResidualNet(1, 7, widths=(4, 8)).state_dict(), seven)
     config = make_config(tmp_path / "run", cache_dir=str(tmp_path / "cache"))
-    own = replace(config.mentor, weights=str(seven), transfer=TransferConfig(epochs=1), least_accuracy=0.0)
+    own = replace(
+        config.mentor, weights=str(seven), transfer=TransferConfig(epochs=1, least_steps=0), least_accuracy=0.0
+    )
     result = distill(
         replace(config, mentor=own, trainer=FitConfig(epochs=1, steps_per_epoch=2, batch=16)), machine, "mentee"
     )
@@ -217,7 +219,9 @@ def test_published_weights_bring_their_view_and_get_a_new_head(
         UserError, match=r"IMAGENET1K_V1 of shufflenet_v2_x0_5 are for 1000 classes, digits has 10; men"
     ):
         find_mentor(NAMED, splits, cache, machine)
-    config = replace(NAMED, view=ViewConfig(size=32), transfer=TransferConfig(epochs=1), fit=FitConfig(batch=20))
+    config = replace(
+        NAMED, view=ViewConfig(size=32), transfer=TransferConfig(epochs=1, least_steps=0), fit=FitConfig(batch=20)
+    )
     found = find_mentor(config, splits, cache, machine)
     assert found.view.shape == (3, 32, 32)  # the size is the user's, the rest is the weights'
     assert (found.view.mean, found.view.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

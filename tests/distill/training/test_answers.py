@@ -1,11 +1,14 @@
 """Augmented runs, cached answers, samples nobody answers for."""
 
+import io
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
@@ -89,6 +92,25 @@ def test_what_is_cached(
 ) -> None:
     config = make_config(tmp_path, **changes)
     assert set(answer_caches(config, Mentor(mentor.network, mentor.view), digits_splits, machine)) == parts
+
+
+def test_a_limit_that_is_too_small_is_said_with_the_one_that_suffices(
+    make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, tmp_path: Path
+) -> None:
+    """Nobody notices otherwise why each step asks the mentor."""
+    said = io.StringIO()
+    machine = Machine(console=Console(file=said, width=1000))
+    answering = Mentor(mentor.network, mentor.view)
+    config = make_config(tmp_path, trainer=FitConfig(epochs=64, augment=Augmentation(shift=0.1, views=60)))
+    config.answer_cache_mb = 0
+    for part in ("val", "train"):  # the first one is said to need so much, then the other
+        assert part not in answer_caches(config, answering, digits_splits, machine)
+        line = next(line for line in said.getvalue().splitlines() if f"the {part} split" in line)
+        assert ("asked again at each step" in line) == (part == "train")
+        found = re.search(r"answer_cache_mb=(\d+) caches them", line)
+        assert found is not None
+        config.answer_cache_mb = int(found[1])
+    assert set(answer_caches(config, answering, digits_splits, machine)) == {"val", "train"}
 
 
 def test_views_that_few_labelled_samples_run_through_are_counted(

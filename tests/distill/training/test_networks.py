@@ -13,6 +13,7 @@ from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
+from mentor_mentee.recipe import build
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,7 @@ def test_the_data_fills_in_classes_and_channels(splits: Splits) -> None:
             r"fails on an input of \[1, 8, 8\]",
         ),
         ({"_target_": "torch.nn.Flatten"}, r"puts out \[2, 64\]"),
-        ({"_target_": "torch.nn.MaxPool2d", "kernel_size": 2, "return_indices": True}, "puts out tuple"),
-        ({"_target_": "fractions.Fraction", "numerator": 1}, r"returned a Fraction; expected a torch\.nn\.Module"),
+        ({"_target_": "torch.nn.MaxPool2d", "kernel_size": 2, "return_indices": True}, r"puts out \[2, 1, 4, 4\]"),
         (
             {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [2] * 6},
             r"fails on an input of \[1, 8, 8\]",
@@ -101,3 +101,126 @@ def test_evaluation_counts_labelled_samples_and_fills_the_confusion_matrix(tmp_p
     assert seen.samples == 6
     assert seen.accuracy == pytest.approx(4 / 6)
     assert seen.predictions_N.tolist() == answers.tolist()
+
+
+STRANGE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5)
+        self.head, self.aux = nn.Linear(4, num_classes), nn.Linear(4, num_classes)
+
+    def features(self, x):
+        return self.drop(self.norm(self.conv(x)).mean((2, 3)))
+
+    def forward(self, x):
+        return self.head(self.features(x))
+
+class Auxiliary(Net):
+    def forward(self, x):
+        y = self.features(x)
+        return (self.head(y), self.aux(y)) if self.training else self.head(y)
+
+class NormEval(Net):
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+class Squeezed(Net):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+class Raising(Net):
+    def __init__(self, error, while_training=False):
+        super().__init__()
+        self.error, self.while_training = error, while_training
+
+    def forward(self, x):
+        if self.training or not self.while_training:
+            raise {kind.__name__: kind for kind in (*Exception.__subclasses__(), IndexError, KeyError,
+                NotImplementedError, ZeroDivisionError, RecursionError)}[self.error]("their words")
+        return super().forward(x)
+
+def mixed():
+    net = Net().eval()
+    net.drop.train()
+    net.norm.train()
+    return net
+
+def half():
+    return Net().half()
+"""
+
+
+@pytest.fixture
+def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"strange_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(STRANGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+@pytest.mark.parametrize("while_training", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *("ValueError", "TypeError", "RuntimeError", "IndexError", "KeyError", "AttributeError", "AssertionError"),
+        *("ZeroDivisionError", "NotImplementedError", "OSError", "MemoryError", "ImportError", "StopIteration"),
+        *("RecursionError", "EOFError", "NameError", "LookupError", "ArithmeticError", "BufferError"),
+    ],
+)
+def test_whatever_a_strangers_forward_raises_is_one_line(
+    strange: str, splits: Splits, error: str, while_training: bool
+) -> None:
+    recipe = {"_target_": f"{strange}.Raising", "error": error, "while_training": while_training}
+    mode = " in training mode" if while_training else ""
+    with pytest.raises(UserError, match=rf"Raising fails{mode} on an input of \[1, 8, 8\].*their words") as found:
+        build_network(recipe, "mentee.network", splits, view_for(ViewConfig(), splits))
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("target", ["Net", "NormEval", "mixed", "Auxiliary"])
+def test_a_network_is_left_as_it_was_built(strange: str, splits: Splits, target: str) -> None:
+    """Its modes, its statistics and torch's random numbers: trying it must not be seen."""
+    recipe = {"_target_": f"{strange}.{target}"}
+    torch.manual_seed(1)
+    expected = build(recipe, "here", torch.nn.Module)
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    found = build_network(recipe, "mentee.network", splits, view_for(ViewConfig(), splits))
+    assert torch.equal(torch.rand(3), drawn)
+    assert [module.training for module in found.modules()] == [module.training for module in expected.modules()]
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in found.state_dict().items())
+
+
+def test_what_is_done_about_its_outputs_is_said_before_anything_is_trained(strange: str, splits: Splits) -> None:
+    view, said = view_for(ViewConfig(), splits), []  # type: ignore[var-annotated]
+    build_network({"_target_": f"{strange}.Auxiliary"}, "mentee.network", splits, view, said.append)
+    build_network({"_target_": f"{strange}.half"}, "mentor.network", splits, view, said.append)
+    build_network({"_target_": f"{strange}.Auxiliary"}, "mentor.network", splits, view, said.append, learns=False)
+    assert len(said) == 2
+    assert "puts out tuple ([2, 10], [2, 10]) while it trains: it learns through its logits, its auxiliary" in said[0]
+    assert said[1] == "mentor.network: Net has float16 weights; it answers and learns in float32"
+    with pytest.raises(UserError, match=r"puts out \[10\] for a batch of one image, \[2, 10\] for two.*squeeze"):
+        build_network({"_target_": f"{strange}.Squeezed"}, "mentee.network", splits, view)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "advice"),
+    [
+        (
+            {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 9},
+            r"set mentor\.network\.num_classes=10",
+        ),
+        ({"_target_": "torch.nn.Flatten"}, "no option for that"),
+    ],
+)
+def test_the_option_for_the_number_of_classes_is_named(splits: Splits, recipe: dict[str, Any], advice: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"one logit for each class of digits: .*{advice}.*or mentor\.transfer\.epochs=10"
+    ):
+        build_network(recipe, "mentor.network", splits, view_for(ViewConfig(), splits))

@@ -16,6 +16,7 @@ from mentor_mentee.data.arrays import arrays
 from mentor_mentee.data.load import check_data, load_data
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
+from mentor_mentee.progress import reporting
 
 RANDOM = np.random.default_rng(0)
 PARTS = ("train", "val", "test")
@@ -195,7 +196,11 @@ def test_class_names_from_the_file_or_by_hand(tmp_path: Path) -> None:
         (np.array([b"a", b"\xff"])[classes_of(30, 2)], None, "no UTF-8"),
         (np.full(30, -1), ["a", "b"], r"no sample in '.*' has a label"),
         (classes_of(29), None, r"30 samples in 'inputs' but 29 in 'labels'"),
-        (np.r_[np.zeros(29, int), 1], None, r"class '1' of '.*' has labelled samples in val or test but none in train"),
+        (
+            np.r_[np.zeros(29, int), 1],
+            None,
+            r"1 of 2 classes \(1\) of file have samples in val but no labelled one in train",
+        ),
     ],
 )
 def test_labels_that_make_no_classes(
@@ -460,3 +465,65 @@ def test_compressed_and_with_foreign_members(tmp_path: Path) -> None:
     np.savez_compressed(buffer, inputs=rising(30, 6), labels=classes_of(30), note=np.array("made by hand"))
     (tmp_path / "file.npz").write_bytes(buffer.getvalue())
     assert len(arrays(tmp_path / "file.npz").train) == 21
+
+
+@pytest.mark.parametrize("word", [1e3, True, None])
+@pytest.mark.parametrize("option", ["classes", "owner_names", "val_owners", "test_owners"])
+def test_names_that_yaml_has_changed_are_refused(tmp_path: Path, option: str, word: object) -> None:
+    path = saved(tmp_path, inputs=rising(30, 6), labels=classes_of(30, 2), owners=np.arange(30) % 3)
+    with pytest.raises(
+        UserError, match=rf"data.{option} has {word!r}, as YAML reads it; expected a name: write it in quo"
+    ):
+        arrays(path, owners="owners", **{option: ["a", word]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["inputs", "labels", "owners", "unlabelled"])
+def test_an_array_whose_name_yaml_read_as_a_number_is_asked_for_in_quotes(tmp_path: Path, option: str) -> None:
+    path = saved(tmp_path, inputs=rising(30, 6), labels=classes_of(30, 2))
+    with pytest.raises(UserError, match=rf"data.{option}=7; expected the name of an array: write it in quotes"):
+        arrays(path, **{option: 7})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["-1", "nan", "NaN", "None", "null", "<NA>", "NaT"])
+@pytest.mark.parametrize("column", ["labels", "owners"])
+def test_a_missing_value_that_became_text_is_no_name(tmp_path: Path, missing: str, column: str) -> None:
+    """`df.astype(str)` writes such; a class of that name would be trained."""
+    text = np.array(["walk", "run", missing])[np.arange(60) % 3]
+    columns = {"labels": classes_of(60, 3), "owners": classes_of(60, 3)} | {column: text}
+    path = saved(tmp_path, inputs=rising(60, 6), **columns)
+    with pytest.raises(UserError, match=rf"{column}' in '.*' has '{missing}' among its strings; expected \"\" where"):
+        arrays(path, owners="owners")
+    named = arrays(
+        path, owners="owners", **{"classes" if column == "labels" else "owner_names": ["run", "walk", missing]}
+    )  # type: ignore[arg-type]
+    assert missing in (named.classes if column == "labels" else named.train.owner_names)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "other"), [((30, 8, 9, 3), "NCHW", "NHWC"), ((30, 3, 8, 9), "NHWC", "NCHW")]
+)
+def test_a_layout_that_the_shape_speaks_against_is_said(
+    tmp_path: Path, shape: tuple[int, ...], layout: str, other: str
+) -> None:
+    path = saved(tmp_path, inputs=np.random.default_rng(0).integers(0, 256, shape, np.uint8), labels=classes_of(30, 2))
+    said: list[str] = []
+    with reporting(said.append):
+        assert arrays(path, layout=layout).shape[0] not in (1, 3)
+    (line,) = said
+    assert line.endswith(f"is it {other}?")
+    with reporting(said.append):
+        arrays(path, layout=other)
+    assert len(said) == 1
+
+
+def test_numbers_that_float32_would_make_steps_of_are_refused(tmp_path: Path) -> None:
+    """Seconds since 1970, over an hour: float32 has one value every two minutes there."""
+    inputs = rising(30, 2, 50).astype(np.float64)
+    inputs[:, 1] = 1.7e9 + np.linspace(0, 3600, 30 * 50).reshape(30, 50)
+    path = saved(tmp_path, inputs=inputs, labels=classes_of(30, 2))
+    with pytest.raises(
+        UserError, match=r"channel 1 of .* runs from 1\.7e\+09 to 1\.7000036e\+09; float32 holds it to 64"
+    ):
+        arrays(path, layout="NCL")
+    inputs[:, 1] -= 1.7e9
+    assert len(arrays(saved(tmp_path, inputs=inputs, labels=classes_of(30, 2)), layout="NCL").train)

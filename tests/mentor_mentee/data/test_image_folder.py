@@ -94,7 +94,7 @@ def test_modes_and_orientation(tmp_path: Path) -> None:
     gray = np.arange(64, dtype=np.uint8).reshape(8, 8)
     Image.fromarray(gray).save(folder / "0.png")
     palette = Image.fromarray(gray).convert("P")
-    palette.save(folder / "1.png", transparency=bytes(range(256)))
+    palette.save(folder / "1.png", transparency=bytes([255] * 256))
     turned = Image.Exif()
     turned[0x0112] = 3  # stored upside down
     Image.fromarray(gray).rotate(180).save(folder / "2.png", exif=turned)
@@ -281,7 +281,9 @@ def test_fractions_that_leave_nothing(tmp_path: Path, fractions: tuple[float, fl
 
 def test_a_share_too_small_for_one_image(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 3, "b": 3})
-    with pytest.raises(UserError, match="leave 0 samples for part 0"):
+    with pytest.raises(
+        UserError, match=r"images in .* \(a: 3, b: 3\): .* of 6 samples leave 0 samples for val; expected"
+    ):
         image_folder(tmp_path, 8, val_fraction=0.01)
 
 

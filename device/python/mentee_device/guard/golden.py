@@ -45,7 +45,9 @@ class Golden:
     def judge(self, learner: Learner, limits: Limits) -> Verdict:
         """`learner`'s present parameters against the base."""
         golden = self.require()
-        base_NK = GOLDEN_LOGITS.get(self._state, len(golden), lambda base: base.predict(golden.input).logits)
+        base_NK = GOLDEN_LOGITS.get(
+            self._state, len(golden), lambda base: base.predict(golden.input, checked=True).logits
+        )
         base = measure(base_NK, golden.labels, base_NK)
-        candidate = measure(learner.predict(golden.input).logits, golden.labels, base_NK)
+        candidate = measure(learner.predict(golden.input, checked=True).logits, golden.labels, base_NK)
         return Verdict(base, candidate, judge(candidate, base, limits, self._state.manifest.classes))

@@ -80,7 +80,7 @@ def _means(learner: Learner, embedding_ND: NDArray[np.float32], labels_N: NDArra
     """[K, D], NaN for a class without a sample."""
     replayed = learner.supervision.samples
     everybody = replayed.take(np.flatnonzero(replayed.labels >= 0))
-    seen_ND = learner.predict(everybody.input).embedding if len(everybody) else embedding_ND[:0]
+    seen_ND = learner.predict(everybody.input, checked=True).embedding if len(everybody) else embedding_ND[:0]
     mean_KD = np.full((len(learner.bundle.manifest.classes), embedding_ND.shape[1]), np.nan, np.float32)
     for labels, embedding in ((labels_N, embedding_ND), (everybody.labels, seen_ND)):
         for label in np.unique(labels[labels >= 0]):

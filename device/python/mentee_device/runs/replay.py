@@ -41,7 +41,9 @@ def own_answers(base: Learner) -> Supervision:
     """The pack of `base`, a learner that has learnt nothing, under its logits; float16, as the mentor's are."""
     pack = base.supervision
     return (
-        replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16)) if len(pack) else pack
+        replace(pack, mentor_logits=base.predict(pack.samples.input, checked=True).logits.astype(np.float16))
+        if len(pack)
+        else pack
     )
 
 

@@ -133,7 +133,7 @@ class Run:
 
     def _guess(self) -> None:
         """Labels the open samples anew, by the learner as it is now."""
-        embedding_ND = self._learner.predict(self._samples.input).embedding
+        embedding_ND = self._learner.predict(self._samples.input, checked=True).embedding
         share_NK = shares(self._learner, embedding_ND, self._samples.labels)
         if share_NK is not None:
             self.guesses[self._open] = share_NK[self._open].argmax(axis=1)
