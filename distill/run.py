@@ -70,16 +70,17 @@ def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Sched
     )
     module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
 
-    def begin() -> None:
+    def accepted() -> None:
         if on_start is not None:
             on_start(run.schedule)
-        if config.resume:
-            return
+
+    if not config.resume:
+        accepted()
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
-
-    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, begin)
+    when_resumed = accepted if config.resume else None
+    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, when_resumed)
 
 
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:

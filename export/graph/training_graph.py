@@ -19,6 +19,7 @@ from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import constant_value
 from export.rewrites.rewrite import PREFIX, Finding, origin, place, require_differentiable, rewrite
+from export.rewrites.translations import translations
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, mentee_loss
 from mentor_mentee.objective.probes import ProbedMentee
@@ -120,6 +121,7 @@ def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]
                 input_names=[PORT + port.name for port in inputs],  # torch gives a Softplus a value named beta
                 output_names=[PORT + port.name for port in outputs],
                 dynamic_shapes=(axes,),
+                custom_translation_table=translations(),
             )
         except UserError:
             raise

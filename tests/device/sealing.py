@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mentee_device import Bundle, BundleError
+from mentee_device import Bundle, BundleError, Learner
 from mentee_device.core.batch import unanswered
 from mentee_device.core.opening import require_same_inference
 from mentee_device.core.session import TrainingSession
@@ -58,11 +58,14 @@ def measured(content: dict[str, Any], stated: dict[str, Any]) -> None:
         content["base"]["golden"]["accuracy"] = stated["accuracy"]
 
 
-def with_a_right_mentor(folder: Path) -> Path:
-    """Its answers are those of the labels, on every replay sample that has one."""
+def with_a_wrong_mentor(folder: Path) -> Path:
+    """The labels of the replay samples that have one are what the base answers, and never what the mentor does."""
+    with Bundle.open(folder) as bundle, Learner(bundle) as base:
+        answers_N = base.predict(bundle.supervision().samples.input).logits.argmax(axis=1)
     pack = load_file(folder / "supervision.safetensors")
     labelled = np.flatnonzero(pack["labels"] >= 0)
-    pack["mentor_logits"][labelled, pack["labels"][labelled]] = 20
+    pack["labels"][labelled] = answers_N[labelled]
+    pack["mentor_logits"][labelled, answers_N[labelled]] = -20
     save_file(pack, folder / "supervision.safetensors")
     reseal(folder)
     return folder
