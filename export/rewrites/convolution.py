@@ -1,7 +1,8 @@
 """Convolutions that the runtime differentiates wrongly or not at all, as ones that it does.
 
 A transposed one: zeros between the places of its input, its kernel turned round. One with groups over one axis: over
-two, the first of size 1; over three: one over two for each depth of the kernel, summed. One whose padding is automatic: the same with its padding in numbers.
+two, the first of size 1; over three: one over two for each depth of the kernel, summed. One whose padding is automatic: the
+same with its padding in numbers.
 """
 
 from collections.abc import Sequence
