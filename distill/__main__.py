@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from distill.check import check_distill, require_files
+from distill.check import check_networks, check_settings, require_files
 from distill.machine import Machine, NamedConsole
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
@@ -33,8 +33,9 @@ def main() -> None:
 
 def check(config: Any) -> None:
     config = resumable(config)
-    check_distill(config)
+    check_settings(config)
     require_files(config)
+    check_networks(config)
 
 
 def act(config: Any) -> float:
@@ -43,7 +44,8 @@ def act(config: Any) -> float:
 
 def run(config: DistillConfig) -> float:
     """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
-    from distill.present import present  # torch takes seconds to import: only now
+    from distill.exportable import EarlyWarning  # torch takes seconds to import: only now
+    from distill.present import present
     from distill.report.figures import draw_knobs
     from distill.run import distill
 
@@ -54,7 +56,8 @@ def run(config: DistillConfig) -> float:
         draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
 
     machine = Machine(config.accelerator, config.threads, NamedConsole(name))
-    result = distill(config, machine, on_start=on_start)
+    warning = EarlyWarning(Path(config.cache_dir) / "preflight", machine.say) if config.preflight else None
+    result = distill(config, machine, on_start=on_start, warning=warning)
     present(result, report, name)
     return result.checkpoint.accuracy["val"]["accuracy"]
 

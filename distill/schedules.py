@@ -236,12 +236,18 @@ def temperatures(given: Temperature) -> tuple[Point, ...]:
 
 def curve(name: str, points: Sequence[Sequence[float]]) -> tuple[Point, ...]:
     try:
-        read = tuple((float(x), float(y)) for x, y in points)
+        read = tuple((number(x), number(y)) for x, y in points)
     except (TypeError, ValueError):
-        number = "a number or " if name == "temperature" else ""
-        raise UserError(f"schedule.{name} = {points}: expected {number}a list of pairs [fraction, value]") from None
+        alone = "a number or " if name == "temperature" else ""
+        raise UserError(f"schedule.{name} = {points}: expected {alone}a list of pairs [fraction, value]") from None
     require_used(name, read)
     return read
+
+
+def number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise TypeError
+    return float(value)
 
 
 def require_used(name: str, points: Sequence[Point]) -> None:

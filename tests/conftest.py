@@ -1,7 +1,11 @@
 """One small mentee checkpoint and the bundles that the real exporter makes of it, made once in a test run for all its workers."""
 
+import atexit
+import os
 import resource
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -14,6 +18,7 @@ from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
+from tqdm import tqdm
 
 from export.bundle.signature import make_keys
 from export.bundle.write import export_bundle
@@ -29,6 +34,12 @@ from mentor_mentee.recipe import build
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job starts with it ignored, and children inherit that
+# for its thread the device program would start an interpreter instead of a fork: a second each
+tqdm.monitor_interval = 0
+
+if "MENTEE_DEVICE_CACHE" not in os.environ:  # workers and commands of this run share it; no other run does
+    os.environ["MENTEE_DEVICE_CACHE"] = tempfile.mkdtemp(prefix="mentee-device-tests-")
+    atexit.register(shutil.rmtree, os.environ["MENTEE_DEVICE_CACHE"], True)
 
 DATA = {
     "_target_": "mentor_mentee.data.datasets.digits",

@@ -18,7 +18,7 @@ def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) 
     print("begin", flush=True)
     with Owner(opened, folder) as owner:
         if log_pages is not None:
-            owner.store.rows(f"PRAGMA wal_autocheckpoint = {log_pages}")
+            owner.store._connection.write_back_after(log_pages)
         owner.set(golden_drop=1.0, most_samples=40)
         golden = opened.golden()
         generator = np.random.default_rng()

@@ -25,6 +25,7 @@ from mentor_mentee.objective.loss_spec import LossSpec
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 LARGEST_BUNDLE = 1 << 30
 MOST_FILES = 1000
+FURTHEST = 1e6  # standard deviations of a sample from the mean; the device program has the same bound
 
 
 @cache
@@ -144,6 +145,13 @@ def require_references(manifest: dict[str, Any]) -> None:
         raise UserError(
             f"{MANIFEST}: preprocessing needs one mean and one std for each channel of shape {view['shape']}"
         )
+    for mean, std in zip(view["mean"], view["std"], strict=True):
+        furthest = abs(mean) if view.get("dtype") == "float32" else max(abs(mean), abs(1 - mean))
+        if furthest > FURTHEST * std:
+            raise UserError(
+                f"{MANIFEST}: mean {mean:g} and std {std:g} put a sample {furthest / std:.3g} standard deviations away, "
+                f"expected at most {FURTHEST:g}; make the bundle again"
+            )
     spec = {name: manifest["loss"][name] for name in ("probe", "softmax") if name in manifest["loss"]}
     expected = {"inputs": set(input_names(probes)), "outputs": set(output_names(probes, LossSpec(**spec)))}
     for graph in ("training", "eval"):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.progress import remark
 
 LAYOUTS = ("NCHW", "NHWC", "NHW", "NCL", "NLC", "NL")
 UNKNOWN = ("-1", "nan", "none", "null", "<na>", "nat")  # as a missing value is written where a column becomes strings
@@ -30,9 +31,11 @@ def as_images(array: NDArray[Any], layout: str | None, where: str) -> Tensor:
     layout = _layout(array, layout, where)
     if 0 in array.shape:
         raise UserError(f"{where} has shape {list(array.shape)}; expected at least one sample, none of them empty")
+    _remark_channels(array, layout, where)
     wide = "L" if "L" in layout else "W"
     axes_NCHW = [axis for axis in ("N", "C", "H", wide) if axis in layout]
     array = array.transpose([layout.index(axis) for axis in axes_NCHW])
+    _require_single(array, "C" in layout, where)
     absent = tuple(i for i, axis in enumerate(("N", "C", "H", wide)) if axis not in layout)
     return torch.from_numpy(np.ascontiguousarray(np.expand_dims(_numbers(array, where), absent)))
 
@@ -57,6 +60,32 @@ def _layout(array: NDArray[Any], layout: str | None, where: str) -> str:
     if len(fitting) != 1:
         raise UserError(f"{shape}, which does not say what its axes are; set data.layout to {choice}")
     return fitting[0]
+
+
+def _remark_channels(array: NDArray[Any], layout: str, where: str) -> None:
+    """Says what a layout makes of a shape that looks like the other one."""
+    if layout not in ("NCHW", "NHWC"):
+        return
+    channels, other = array.shape[layout.index("C")], array.shape[1 if layout == "NHWC" else 3]
+    if channels not in (1, 3) and other in (1, 3):
+        remark(
+            f"warning: {where} has shape {list(array.shape)}, which layout={layout} reads as {channels} channels of "
+            f"{array.shape[layout.index('H')]}×{array.shape[layout.index('W')]}; is it {'NHWC' if layout == 'NCHW' else 'NCHW'}?"
+        )
+
+
+def _require_single(array: NDArray[Any], has_channels: bool, where: str) -> None:
+    """Raises `UserError` for float64 channels of which float32 would keep steps only, as times of day in seconds since 1970."""
+    if array.dtype != np.float64:
+        return
+    for c, channel in enumerate(array.swapaxes(0, 1) if has_channels else [array]):
+        with np.errstate(over="ignore", invalid="ignore"):
+            lost, spread = np.abs(channel - channel.astype(np.float32)).max(), channel.std()
+        if np.isfinite(lost) and lost > 1e-3 * spread > 0:
+            raise UserError(
+                f"channel {c} of {where} runs from {channel.min():.9g} to {channel.max():.9g}; float32 holds it to {lost:.2g} "
+                "only, too coarse for how little it varies: subtract its mean before you save it"
+            )
 
 
 def _numbers(array: NDArray[Any], where: str) -> NDArray[Any]:

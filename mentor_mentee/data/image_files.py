@@ -1,5 +1,6 @@
 """Lists the images of a folder by split and class, and refuses what is wrong in it. Imports no torch: said at once."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +64,21 @@ def rows_of(found: ImageFiles, folder: Path, seed: int) -> dict[str, np.ndarray]
         return dict(zip(names, stratified(labels, shares, seed, names), strict=True))
     except UserError as error:
         raise UserError(f"the images in {folder} ({_sizes(found)}): {error}") from None
+
+
+def passed_over(root: Path, found: ImageFiles) -> str | None:
+    """What lies in the folders of classes and is not read, hidden files apart: other suffixes, and images deeper down."""
+    others, deeper = Counter[str](), Counter[str]()
+    folders = {file.parent for labelled in found.labelled.values() for file, _ in labelled}
+    for entry in (entry for folder in sorted(folders) for entry in folder.iterdir() if not entry.name.startswith(".")):
+        if entry.is_dir():
+            deeper[str(entry.relative_to(root))] += sum(map(_is_image, entry.rglob("*")))
+        elif not _is_image(entry):
+            others[entry.suffix.lower() or entry.name] += 1
+    parts = [f"{count:,} {suffix}" for suffix, count in others.most_common(NAMED)]
+    if images := +deeper:
+        parts.append(f"{images.total():,} images in folders inside a class ({', '.join(list(images)[:NAMED])})")
+    return f"warning: passed over in {root}: {', '.join(parts)}" if parts else None
 
 
 def _require_every_class(found: ImageFiles, folder: Path, seed: int) -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from mentor_mentee.data.image_decode import decoded
-from mentor_mentee.data.image_files import GROUNDS, UNLABELLED, ImageFiles, list_images, rows_of
+from mentor_mentee.data.image_files import GROUNDS, UNLABELLED, ImageFiles, list_images, passed_over, rows_of
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.progress import remark
 
 
 def image_folder(
@@ -44,6 +45,8 @@ def image_folder(
     if ground not in GROUNDS:
         raise UserError(f"data.ground={ground}{did_you_mean(ground, GROUNDS)} (there are {', '.join(GROUNDS)})")
     found = list_images(root, val_fraction, test_fraction, seed, unlabelled)
+    if (line := passed_over(root, found)) is not None:
+        remark(line)
     content, more_NCHW = _read(found, size, ground)
     whole = Split(*content["train"])
     rows = rows_of(found, root, seed)

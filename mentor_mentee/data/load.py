@@ -23,7 +23,7 @@ def check_data(recipe: Mapping[str, Any]) -> None:
     check_recipe(source_of(recipe), "data", also=BUDGET)
     for key, least in (("labels_per_class", 1), ("budget_seed", 0)):
         value = recipe.get(key)
-        if value is not None and (not isinstance(value, int) or value < least):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
     require_switch(recipe.get("keep_unlabelled"), "data.keep_unlabelled")
     budget = recipe.get("labels_per_class") is not None

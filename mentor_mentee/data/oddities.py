@@ -30,6 +30,11 @@ def require_taught(splits: Splits) -> None:
 def oddities(splits: Splits) -> Iterator[str]:
     """A line for each."""
     yield from missing_classes(splits)
+    if splits.dtype == "uint8" and int(splits.train.images.max()) <= 1:
+        yield (
+            f"warning: no pixel of {splits.name} is above 1, where uint8 runs from 0 to 255: resizing and augmentation round to "
+            "whole levels; multiply by 255, or save them as float32"
+        )
     yield from repeated(splits)
     yield from alike("classes", splits.classes)
     yield from alike("owners", splits.train.owner_names)

@@ -201,3 +201,14 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
         or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
     )
     assert given != "--help" or list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_of_data_is_told_before_a_network_is_imported(tmp_path: Path) -> None:
+    """Torch comes with most networks of a user's own, and takes seconds, on a cold disk a minute."""
+    (tmp_path / "heavy.py").write_text("from heavier import *\n")
+    (tmp_path / "heavier.py").write_text("raise SystemExit('imported')\n")
+    network = [f"{whose}.network._target_=heavy.Net" for whose in ("mentor", "mentee")]
+    found = mistake(
+        "distill", ["mentor=own", "mentee=own", *network, "data=image_folder", "data.root=nowhere"], tmp_path
+    )
+    assert found.startswith("no folder nowhere; set data.root=")

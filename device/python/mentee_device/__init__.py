@@ -10,6 +10,7 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, Samples, Supervision
+from mentee_device.bundle.scale import Preprocessed, Raw
 from mentee_device.core.learner import Learned, Learner, LearningError, Prediction
 from mentee_device.core.runtime import RuntimeMissing
 from mentee_device.core.snapshot import Snapshot
@@ -44,7 +45,9 @@ __all__ = [
     "Owner",
     "Plan",
     "Prediction",
+    "Preprocessed",
     "Progress",
+    "Raw",
     "RunResult",
     "RuntimeMissing",
     "SampleError",

@@ -14,6 +14,7 @@ from mentee_device.anomaly.monitor import Monitor
 from mentee_device.anomaly.normal import Judged, Watch
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import Samples, preprocess
+from mentee_device.bundle.scale import clear
 from mentee_device.core.learner import Learner
 from mentee_device.folder import FEATURES, migrate_store
 from mentee_device.guard.answers import Answers, answer
@@ -157,7 +158,7 @@ class Owner:
         one step only. Its samples, budget and `once` are set here. What is left over waits for the next call."""
         return intake.stream(
             self.state,
-            samples,
+            intake.cleared(self.state, samples),
             every,
             plan or Plan(),
             take=lambda some: self.add(some, source),
@@ -225,7 +226,7 @@ class Owner:
         """Enrols samples [N, C, H, W] of a class, of the bundle's or a new one, for `recognise`; their numbers, for
         `enrolled.remove`. No step of training. Raises SampleError."""
         self.runs.require_rest()
-        return self.enrolled.add(name, input)
+        return self.enrolled.add(name, clear(input, self.bundle.manifest))
 
     def recognise(self, input: NDArray[Any], neighbours: int = 0, floor: float = -1.0) -> Recognised:
         """Among the bundle's and the enrolled classes, by embedding and the mentee's own answer: `Enrolment.recognise`,
@@ -237,6 +238,7 @@ class Owner:
         """Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by
         default the clock's. `monitor` has freeze, resume and stop. Raises SampleError."""
         self.runs.require_rest()
+        input = clear(input, self.bundle.manifest)
         preprocess(input, self.bundle.manifest)
         if watch is not None:
             self.monitor.start(watch)
@@ -245,7 +247,7 @@ class Owner:
     def anomaly(self, input: NDArray[Any]) -> Judged:
         """Flags samples that deviate from what was observed, by their distance to it. Raises SampleError."""
         self.runs.require_rest()
-        return self.monitor.judge(input)
+        return self.monitor.judge(clear(input, self.bundle.manifest))
 
     # another base, another device
 

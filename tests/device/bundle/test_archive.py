@@ -11,6 +11,7 @@ from typing import Any
 
 import mentee_device.bundle.archive as bundle_module
 import numpy as np
+import onnx
 import pytest
 from mentee_device import Bundle, BundleError, SampleError
 from mentee_device.bundle.samples import check_labels, preprocess
@@ -149,7 +150,10 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
         (lambda content: content["probes"][0].update(shape=[10**12]), r"probes\[0\].shape is .*, expected 1 to"),
         (lambda content: content["loss"].update(alpha="1"), "loss.alpha is '1'"),
         (lambda content: content["loss"].update(gamma=10**400), "loss.gamma is 1000"),
-        (lambda content: content["optimizer"].update(learning_rate=0), "must be above 0"),
+        (
+            lambda content: content["optimizer"].update(learning_rate=0),
+            "learning_rate is 0, expected a number from 1e-12",
+        ),
         (lambda content: content["loss"].update(probe="l1"), "outputs differ.*'l1_early', 'l1_late', 'rmse_early'"),
         (lambda content: content["loss"].update(softmax=["kl"]), "loss.softmax is a list, expected a str"),
     ],
@@ -193,6 +197,11 @@ def test_what_hashes_right_but_is_no_graph_is_a_bundle_error(altered: Path) -> N
     from mentee_device import Learner
 
     (altered / "ort-training" / "eval_model.onnx").write_bytes(b"not a graph")
+    reseal(altered)
+    with pytest.raises(BundleError, match=r"eval_model\.onnx' is not an ONNX graph"):
+        Bundle.open(altered)
+    empty = onnx.ModelProto(ir_version=9, graph=onnx.GraphProto(name="empty"))
+    (altered / "ort-training" / "eval_model.onnx").write_bytes(empty.SerializeToString())
     reseal(altered)
     with pytest.raises(BundleError, match="ONNX Runtime cannot open"):
         Learner(Bundle.open(altered))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, GuessRules, Plan, Settings, Watch
+from mentee_device import Bundle, GuessRules, Owner, Plan, Samples, Settings, Watch
 
 from tests.device.program import ENVIRONMENT, command
 from tests.paths import ROOT
@@ -65,7 +65,7 @@ def learned(
     assert result["steps"] == result["step"] == 5
     assert 0 < result["ms_per_step"] < 1000
     assert 20 < result["peak_rss_mb"] < 100
-    for name in ("accuracy_before", "accuracy_after", "golden_before", "golden_after"):
+    for name in ("training_accuracy_before", "training_accuracy_after", "golden_before", "golden_after"):
         assert 0 <= result[name] <= 1
     return result
 
@@ -84,6 +84,27 @@ def test_learns_where_there_is_neither_torch_nor_onnx_nor_the_project(
     told = subprocess.run(script, env=installed, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert told.returncode == 0, f"{told.stderr} (installed by an older `make env`?)"
     assert json.loads(told.stdout)["bundle"] == Bundle.open(bundle_folder).manifest.id
+
+
+def test_what_is_held_out_is_told_apart_from_what_was_learnt(
+    bundle_folder: Path, mine: Samples, tmp_path: Path
+) -> None:
+    """40 digits, 10 of them held out; both accuracies against the program's own Python."""
+    np.savez(tmp_path / "mine.npz", input=mine.input, labels=mine.labels)
+    every = ("--bundle", bundle_folder, "--state", tmp_path / "me")
+    run("settings", *every, "--set", "golden_drop=1")
+    options = ("--steps", 20, "--rounds", 0, "--learning-rate", 0.01, "--holdout", 0.25, "--json")
+    told = json.loads(run("learn", *every, "--data", tmp_path / "mine.npz", *options).stdout)
+    with Owner(Bundle.open(bundle_folder), tmp_path / "me") as me:
+        rows = np.array(me.versions.get(1).plan["held"]) - 1
+        hits = {"after": me.learner.predict(mine.input).logits.argmax(axis=1) == mine.labels}
+        me.reset()
+        hits["before"] = me.learner.predict(mine.input).logits.argmax(axis=1) == mine.labels
+    assert told["held_out"] == len(rows) == 10
+    for when, hits_N in hits.items():
+        assert told[f"held_out_accuracy_{when}"] == hits_N[rows].mean()
+        assert told[f"training_accuracy_{when}"] == np.delete(hits_N, rows).mean()
+    assert "of 10 held-out labels" in told["evidence"]
 
 
 def test_leaves_torch_alone_where_there_is_one(bundle_folder: Path, data_file: Path, tmp_path: Path) -> None:

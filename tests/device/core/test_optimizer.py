@@ -114,9 +114,9 @@ def test_a_run_is_saved_and_paused_only_where_no_gradient_waits(folder: Path, tm
         ("name", "lion", "optimizer.name is 'lion', this program knows adamw, sgd"),
         ("schedule", {"name": "cyclic"}, "optimizer.schedule is 'cyclic'"),
         ("schedule", "linear", "optimizer.schedule is 'linear'"),
-        ("accumulate", 0, "optimizer.accumulate must be at least 1"),
+        ("accumulate", 0, "optimizer.accumulate is 0, expected 1 to"),
         ("accumulate", "2", "optimizer.accumulate is '2'"),
-        ("rate_scale", 0, "optimizer.rate_scale above 0"),
+        ("rate_scale", 0, "optimizer.rate_scale is 0, expected a number from 1e-09"),
     ],
 )
 def test_an_optimizer_of_a_later_program_is_refused(folder: Path, field: str, value: object, said: str) -> None:

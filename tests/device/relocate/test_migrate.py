@@ -27,7 +27,7 @@ from export.bundle.write import export_bundle
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import SETTINGS
 from tests.device.program import ENVIRONMENT, command
-from tests.device.sealing import edit_manifest, reseal, with_a_right_mentor
+from tests.device.sealing import edit_manifest, reseal, with_a_wrong_mentor
 from tests.waiting import PATIENCE
 
 OTHER_CLASSES = ["9", "8", "new", "6", "5", "4", "3", "2", "newer", "1", "0"]  # without "7", two new, in another order
@@ -163,19 +163,19 @@ def test_an_owner_who_named_nothing_is_guessed_anew(
             assert reference.learn(Plan(budget=Budget(steps=6))).golden_after == found.scores["replay"].golden
 
 
-@pytest.mark.parametrize("surpassed", [False, True])
+@pytest.mark.parametrize("wrong", [False, True])
 def test_whose_answers_are_replayed_is_found_anew_on_the_new_base(
-    bundle: Bundle, bundle_folder: Path, mine: Samples, tmp_path: Path, surpassed: bool
+    bundle: Bundle, bundle_folder: Path, mine: Samples, tmp_path: Path, wrong: bool
 ) -> None:
     folder = reweighted(bundle, Path(shutil.copytree(bundle_folder, tmp_path / "new")), 0.001)
-    new = Bundle.open(with_a_right_mentor(folder) if surpassed else folder)
+    new = Bundle.open(with_a_wrong_mentor(folder) if wrong else folder)
     with Owner(bundle, tmp_path / "me") as me:
         me.set(golden_drop=1.0)
         me.add(mine)
         assert me.learn(Plan(budget=Budget(steps=6), learning_rate=0.01, seed=1)).status == "accepted"
-        assert "under the base's answers" in me.log(1)[0].line
+        assert "under the mentor's answers" in me.log(1)[0].line
         found = me.migrate(new, Budget(steps=6))
-    whose = "mentor" if surpassed else "base"
+    whose = "base" if wrong else "mentor"
     assert f"replay under the {whose}'s answers (of " in found.why
 
 

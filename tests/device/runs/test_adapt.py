@@ -13,14 +13,14 @@ from mentee_device.guard.base_logits import REPLAY_LOGITS
 from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
 from mentee_device.runs.clusters import clusters, shares
 from mentee_device.runs.plan import Plan, ResolvedPlan
-from mentee_device.runs.replay import answered, mentor_knows_more
+from mentee_device.runs.replay import answered, base_knows_more
 from mentee_device.runs.run import Done, Progress, Run
 from mentee_device.runs.settings import SettingError
 from mentee_device.state.about import About
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from tests.device.sealing import with_a_right_mentor
+from tests.device.sealing import with_a_wrong_mentor
 
 Array = NDArray[Any]
 KNOBS = {"alpha": 1.0, "gamma": 1.0, "temperature": 4.0}
@@ -48,6 +48,18 @@ def frozen(bundle: Bundle) -> Supervision:
         return replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16))
 
 
+def steady(embedding: Array, means: Array, labels: Array) -> Array:
+    """The classes that all eight halves agree on, by one call of `clusters` for each."""
+    said, open_rows = np.flatnonzero(labels >= 0), np.flatnonzero(labels < 0)
+    halves = [
+        half for seed in range(4) for half in np.array_split(np.random.default_rng(seed).permutation(open_rows), 2)
+    ]
+    votes = [clusters(embedding, means, labels).argmax(axis=1)] + [
+        clusters(embedding, means, labels, moving=np.r_[said, half]).argmax(axis=1) for half in halves
+    ]
+    return np.where((np.array(votes) == votes[0]).all(axis=0), votes[0], -1)
+
+
 def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int, rounds: int = 5) -> list[Array]:
     """The benchmark's loop, in the order in which `Run` draws; the guesses of each round."""
     labelled, open_rows = np.flatnonzero(samples.labels >= 0), np.flatnonzero(samples.labels < 0)
@@ -58,11 +70,11 @@ def by_hand(learner: Learner, samples: Samples, pack: Supervision, steps: int, r
             shown = learner.predict(everybody.input).embedding
             means = np.stack([shown[everybody.labels == label].mean(axis=0) for label in range(10)])
             embedding = learner.predict(samples.input).embedding
-            guesses.append(clusters(embedding, means, samples.labels)[open_rows].argmax(axis=1))
+            guesses.append(steady(embedding, means, samples.labels)[open_rows])
         rows = learner.draw(labelled, 8) if len(labelled) else labelled
         labels = samples.labels[rows]
         if guesses:
-            more = learner.draw(open_rows, 16)
+            more = learner.draw(open_rows[guesses[-1] >= 0], 16)
             rows, labels = np.r_[rows, more], np.r_[labels, guesses[-1][more - open_rows[0]]]
         replay = pack.take(learner.draw(np.arange(len(pack)), 16))
         learner.learn_batch(Samples(samples.input[rows], labels), replay, owner_weight=4.0, beta=0.0, **KNOBS)
@@ -77,8 +89,9 @@ def test_the_default_run_is_the_benchmarks_arm(bundle: Bundle, samples: Samples,
     with owner_of(bundle, tmp_path / "me", given) as me, Learner(bundle) as learner:
         learner.seed(5)
         learner.learning_rate = 0.01
-        guesses = by_hand(learner, given, frozen(bundle), steps)
+        guesses = by_hand(learner, given, bundle.supervision(), steps)
         assert len(guesses) == 5
+        assert 0 < (guesses[0] < 0).sum() < len(guesses[0])  # some are left out, and not all
         result = me.learn(Plan(**{**SHORT, "budget": Budget(steps=steps)}))
         assert (result.status, result.steps) == ("accepted", steps)
         assert me.learner.snapshot() == learner.snapshot()
@@ -106,36 +119,37 @@ def test_steps_by_default(bundle: Bundle, samples: Samples, tmp_path: Path, monk
 
 
 @pytest.fixture
-def surpassed(bundle_folder: Path, tmp_path: Path) -> Bundle:
-    """A bundle whose mentor is right on every replayed sample."""
-    return Bundle.open(with_a_right_mentor(Path(shutil.copytree(bundle_folder, tmp_path / "surpassed"))))
+def surpassing(bundle_folder: Path, tmp_path: Path) -> Bundle:
+    """A bundle whose base is right on every replayed sample, and whose mentor on none."""
+    return Bundle.open(with_a_wrong_mentor(Path(shutil.copytree(bundle_folder, tmp_path / "surpassing"))))
 
 
-def test_a_base_that_its_mentor_surpasses_learns_under_the_mentor(
-    surpassed: Bundle, samples: Samples, tmp_path: Path
+def test_a_base_that_surpasses_its_mentor_learns_under_its_own_answers(
+    surpassing: Bundle, samples: Samples, tmp_path: Path
 ) -> None:
-    """Under its logits alone: the bundle's beta counts where the run or the settings ask for it."""
-    pack = surpassed.supervision()
+    """The bundle's beta counts where the run or the settings ask for it."""
+    pack = frozen(surpassing)
     labelled = pack.samples.labels >= 0
-    with owner_of(surpassed, tmp_path / "me", samples) as me, Learner(surpassed) as learner:
-        assert surpassed.manifest.knobs.beta > 0
+    with owner_of(surpassing, tmp_path / "me", samples) as me, Learner(surpassing) as learner:
+        assert surpassing.manifest.knobs.beta > 0
         mentor, base = (
             int((logits.argmax(axis=1) == pack.samples.labels)[labelled].sum())
-            for logits in (pack.mentor_logits, frozen(surpassed).mentor_logits)
+            for logits in (surpassing.supervision().mentor_logits, pack.mentor_logits)
         )
+        assert mentor < base
         learner.seed(5)
         learner.learning_rate = 0.01
-        by_hand(learner, samples, pack, 12)
-        me.learn(Plan(**{**SHORT, "budget": Budget(steps=12)}))
+        by_hand(learner, samples, pack, 12, rounds=0)
+        me.learn(Plan(**{**SHORT, "budget": Budget(steps=12)}, rounds=0))
         assert me.learner.snapshot() == learner.snapshot()
         counts = f"of {labelled.sum()} with a label the mentor is right on {mentor}, the base on {base}"
-        assert any(f"replay under the mentor's answers ({counts})" in entry.line for entry in me.log(5))
+        assert any(f"replay under the base's answers ({counts})" in entry.line for entry in me.log(5))
 
 
-def test_where_beta_weighs_its_layers_the_mentor_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:
+def test_where_beta_weighs_its_layers_the_mentor_answers(surpassing: Bundle, samples: Samples, tmp_path: Path) -> None:
     """β acts in those steps alone: of four, beta is 0 in the first two."""
-    with owner_of(bundle, tmp_path / "me", samples) as me, Learner(bundle) as learner:
-        rows, packs = np.arange(10), (frozen(bundle), bundle.supervision())
+    with owner_of(surpassing, tmp_path / "me", samples) as me, Learner(surpassing) as learner:
+        rows, packs = np.arange(10), (frozen(surpassing), surpassing.supervision())
         learner.seed(5)
         learner.learning_rate = 0.01
         for step, beta in enumerate((0.0, 0.0, 0.2, 0.2)):
@@ -173,17 +187,17 @@ def test_a_beta_that_is_set_under_way_is_the_same_after_a_pause(
 
 
 @pytest.mark.parametrize("both", [0, 40])
-@pytest.mark.parametrize("mentors", [*range(8), 12, 21, 36])
-@pytest.mark.parametrize("bases", [0, 1, 2, 4, 20])
-def test_the_mentor_knows_more_where_mcnemars_exact_test_says_so(both: int, mentors: int, bases: int) -> None:
+@pytest.mark.parametrize("bases", [*range(8), 12, 21, 36])
+@pytest.mark.parametrize("mentors", [0, 1, 2, 4, 20])
+def test_the_base_knows_more_where_mcnemars_exact_test_says_so(both: int, mentors: int, bases: int) -> None:
     """`mentors` samples that it alone gets right, `bases` that the base alone does, one that has no label."""
     labels = np.r_[np.zeros(both + mentors + bases, np.int64), -1]
     right, wrong = np.array([2.0, 1.0], np.float16), np.array([1.0, 2.0], np.float16)
     mentor_N2 = np.stack([right] * (both + mentors) + [wrong] * (bases + 1))
     own_N2 = np.stack([right] * both + [wrong] * mentors + [right] * (bases + 1))
     pack = Supervision(Samples(np.zeros((len(labels), 1)), labels), mentor_N2, {})
-    better, counts = mentor_knows_more(pack, own_N2)
-    assert better == (mentors > bases and binomtest(mentors, mentors + bases).pvalue < 0.05)
+    better, counts = base_knows_more(pack, own_N2)
+    assert better == (bases > mentors and binomtest(bases, mentors + bases).pvalue < 0.05)
     total = both + mentors + bases
     if total:
         assert counts == f"of {total} with a label the mentor is right on {both + mentors}, the base on {both + bases}"
@@ -195,7 +209,7 @@ def test_a_bundle_without_probes_has_no_layers_for_beta(bundle: Bundle) -> None:
     pack = replace(bundle.supervision(), activations={})
     own = frozen(bundle).mentor_logits
     found = answered(pack, "auto", lambda: own)
-    np.testing.assert_array_equal(found.at(0.5).mentor_logits, own)
+    np.testing.assert_array_equal(found.at(0.5).mentor_logits, pack.mentor_logits)
     assert found.at(0.5) is found.at(0.0)
 
 
@@ -254,7 +268,7 @@ def test_what_the_guard_or_the_owner_drops_leaves_nothing(bundle: Bundle, sample
         assert me.learn(Plan(**{**SHORT, "learning_rate": 0.1})).status == "dropped"
         assert me.learner.snapshot() == base
         me.learn(Plan(**SHORT), on_progress=lambda progress: me.pause() if progress.done.steps == 5 else None)
-        assert len(me.versions.guesses(2)) == 20
+        assert 0 < len(me.versions.guesses(2)) <= 20
         me.discard()
         assert me.samples.all() == about
         assert [me.versions.guesses(number) for number in (1, 2)] == [{}, {}]
@@ -283,7 +297,8 @@ def test_a_paused_run_goes_on_without_samples_that_had_to_go(bundle: Bundle, sam
         guesses: list[Any] = []
         result = me.resume(on_progress=lambda progress: guesses.append(progress.done.round) or None)
         assert (result.status, guesses) == ("accepted", [3, 4, 5])
-        assert set(known) == set(range(11, 31))
+        assert set(known) <= set(range(11, 31))
+        assert known
 
 
 def test_beta_has_no_target_under_own_answers(bundle: Bundle, samples: Samples, tmp_path: Path) -> None:

@@ -23,16 +23,18 @@ def test_rounds_are_those_of_loops() -> None:
 
     samples = [unit([x - c for x, c in zip(row, centre, strict=True)]) for row in embedding]
     base = [unit([x - c for x, c in zip(row, centre, strict=True)]) for row in means]
-    now = base
-    for _ in range(2):
-        shares = softmax_of(samples, now, labels)
-        sums = [[1.5 * x for x in mean] for mean in base]
-        for share, sample in zip(shares, samples, strict=True):
-            for k in range(3):
-                sums[k] = [total + share[k] * x for total, x in zip(sums[k], sample, strict=True)]
-        now = [unit(total) for total in sums]
-    found = clusters(embedding, means, labels, rounds=2, sharpness=4.0, hold=1.5)
-    np.testing.assert_allclose(found, softmax_of(samples, now, labels), rtol=1e-9)
+    for moving in (None, [1, 3, 4]):
+        now = base
+        for _ in range(2):
+            shares = softmax_of(samples, now, labels)
+            sums = [[1.5 * x for x in mean] for mean in base]
+            for row, (share, sample) in enumerate(zip(shares, samples, strict=True)):
+                for k in range(3) if moving is None or row in moving else ():
+                    sums[k] = [total + share[k] * x for total, x in zip(sums[k], sample, strict=True)]
+            now = [unit(total) for total in sums]
+        rows = None if moving is None else np.array(moving)
+        found = clusters(embedding, means, labels, rounds=2, sharpness=4.0, hold=1.5, moving=rows)
+        np.testing.assert_allclose(found, softmax_of(samples, now, labels), rtol=1e-9)
 
 
 def softmax_of(samples: list[list[float]], means: list[list[float]], labels: np.ndarray) -> list[list[float]]:

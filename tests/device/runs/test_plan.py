@@ -1,6 +1,7 @@
 """A run as it is asked for, and with everything decided."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,10 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
             "replay",
             "rounds",
         ),
-        *("guessed_batch", "guess_weight", "unlabelled"),
+        *("guessed_batch", "guess_weight", "holdout", "unlabelled", "held"),
     ]
     again = ResolvedPlan.from_json(raw)
-    assert again.as_json() == {**raw, "samples": (1, 2), "unlabelled": (2,)}
+    assert again.as_json() == {**raw, "samples": (1, 2), "unlabelled": (2,), "held": ()}
     assert (again.learning_rate, again.seed) == (None, None)  # a snapshot has what they made of the learner
 
 
@@ -90,6 +91,9 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
         ({"knobs": [("alpha", 1)]}, "knobs are .*, expected names with numbers or curves"),
         ({"budget": 3}, "budget is 3, expected a Budget"),
         ({"replay": "nobody"}, "replay is 'nobody', expected own, mentor or auto"),
+        ({"holdout": 1.0}, "holdout is 1.0, expected a share below 1"),
+        ({"holdout": -0.1}, "holdout is -0.1, expected at least 0"),
+        ({"holdout": 0.1, "once": True}, "holdout is 0.1, .* and 0 in one pass"),
         ({"knobs": {"delta": 1.0}}, "no knob 'delta'"),
         ({"knobs": {"alpha": "much"}}, "alpha is 'much'"),
         ({"replay": "own", "knobs": {"beta": 0.1}}, "beta weighs the mentor's layers"),
@@ -98,6 +102,29 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
 def test_what_makes_no_sense_is_refused_at_once(asked: dict[str, Any], match: str) -> None:
     with pytest.raises(LearningError, match=match):
         Plan(**asked)
+
+
+def test_of_each_class_that_share_is_held_out_and_never_all_of_it() -> None:
+    labels = [0] * 10 + [1] * 3 + [2] + [-1] * 5
+    for share, sizes in ((0.2, (2, 1, 0)), (0.5, (5, 2, 0)), (0.9, (9, 2, 0)), (0.01, (0, 0, 0))):
+        plan = Plan(holdout=share).resolved(Settings(), stored(*labels))
+        assert tuple(sum(labels[number - 1] == label for number in plan.held) for label in range(3)) == sizes
+        assert sorted((*plan.held, *plan.samples)) == list(range(1, 20))
+        assert plan == Plan(holdout=share).resolved(Settings(), stored(*labels))  # it hangs on nothing else
+        assert ResolvedPlan.from_json(json.loads(json.dumps(plan.as_json()))) == replace(plan, learning_rate=None)
+
+
+def test_what_was_learnt_from_or_guessed_is_not_held_out() -> None:
+    everyone = stored(*[0] * 10)
+    first = Plan(holdout=0.3).resolved(Settings(), everyone)
+    again = Plan(holdout=0.3).resolved(Settings(), everyone, learnt=first.samples)
+    assert again.held == first.held
+    assert Plan(holdout=0.3).resolved(Settings(), everyone, learnt=range(1, 11)).held == ()
+    guessed = [replace(one, source="cluster") for one in everyone]
+    assert Plan(holdout=0.3).resolved(Settings(), guessed).held == ()
+    few = Plan(samples=[1, 2, 3], holdout=0.4).resolved(Settings(), everyone)
+    assert len(few.held) == 1
+    assert set(few.held) | set(few.samples) == {1, 2, 3}
 
 
 def test_settings_have_their_say() -> None:

@@ -36,10 +36,11 @@ def test_kills_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path)
         len(lost) == 5
     )  # the version; the sample, in the table and in the log; what is gone, in the state and its backup
     assert unreadable == []
-    with closing(sqlite3.connect(tmp_path / "killed" / "state.sqlite")) as connection, connection:
-        connection.execute("UPDATE versions SET checkpoint = zeroblob(100) WHERE status IN ('kept', 'candidate')")
-    _, unreadable, _ = examine(tmp_path / "killed", bundle.manifest.id, Acknowledged())
-    assert "damaged" in unreadable[0]
+    for name in ("state.sqlite", "backup.sqlite"):
+        with closing(sqlite3.connect(tmp_path / "killed" / name)) as connection, connection:
+            connection.execute("UPDATE versions SET checkpoint = zeroblob(100) WHERE status IN ('kept', 'candidate')")
+    _, _, mended = examine(tmp_path / "killed", bundle.manifest.id, Acknowledged())
+    assert "no whole copy of them is left" in mended[0]
 
 
 @needs_strace

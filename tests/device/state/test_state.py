@@ -161,21 +161,29 @@ def flip(path: Path) -> None:
     ],
 )
 def test_a_damaged_version_falls_back_to_the_newest_intact_one(
-    bundle: Bundle, state: Path, damage: Callable[[Path], None]
+    bundle: Bundle, state: Path, damage: Callable[[Path], None], tmp_path: Path
 ) -> None:
+    shutil.copytree(state, tmp_path / "whole")
     damage(state / "state.sqlite")
+    (state / "backup.sqlite").unlink()
     with Owner(bundle, state) as me:
         assert (me.versions.current, me.learner.step) == (1, 2)
-        assert "version 2" in me.notes[0]
-        assert "went back to v1" in me.notes[0]
+        assert "versions 2 were damaged" in me.notes[0]
+        assert "version 2 is damaged: went back to v1" in me.notes[1]
         assert me.log(1)[0].event == "recovery"
         assert me.versions.get(2).status == "damaged"
     with Owner(bundle, state) as me:
         assert me.notes == []
     edit("UPDATE versions SET step = 7 WHERE number = 1")(state / "state.sqlite")
+    (state / "backup.sqlite").unlink()
     with Owner(bundle, state) as me:
         assert (me.versions.current, me.learner.step) == (0, 0)
-        assert "v0, the base" in me.notes[0]
+        assert "v0, the base" in me.notes[1]
+    good = current(tmp_path / "whole", bundle)
+    damage(tmp_path / "whole" / "state.sqlite")
+    with Owner(bundle, tmp_path / "whole") as me:
+        assert me.learner.snapshot() == good
+        assert me.notes == ["versions 2 came back from the backup: they were damaged"]
 
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
@@ -212,18 +220,19 @@ def test_a_damaged_database_is_set_aside_for_its_backup(bundle: Bundle, state: P
 
 
 def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle, state: Path, tmp_path: Path) -> None:
-    """Leaves a folder as a kill between two renames of a recovery does."""
+    """Leaves a folder as a kill does, and takes the database away, but not its log of writes."""
     left = tmp_path / "left"
     with Owner(bundle, state) as me:
-        good = me.learner.snapshot()
-        me.store.put("later", os.urandom(20_000))
+        good, later = me.learner.snapshot(), os.urandom(20_000)
+        me.store.put("later", later)
         shutil.copytree(state, left)
     (left / "state.sqlite").unlink()
     assert (left / "state.sqlite-wal").stat().st_size > 20_000
     with Owner(bundle, left) as me:
         assert me.learner.snapshot() == good
-        assert me.store.get("later") is None
+        assert me.store.get("later") == later
         assert "gone" in me.notes[0]
+    assert (left / "damaged-1.sqlite-wal").exists()
 
 
 @pytest.mark.parametrize(
@@ -234,10 +243,15 @@ def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle,
     ],
 )
 def test_another_format_is_refused(bundle: Bundle, state: Path, damage: Callable[[Path], None], match: str) -> None:
+    good = current(state, bundle)
     damage(state / "state.sqlite")
+    assert current(state, bundle) == good  # the backup has all there was, so this one was damaged
+    for name in ("state.sqlite", "backup.sqlite"):
+        damage(state / name)
+    before = {path.name: path.read_bytes() for path in state.iterdir()}
     with pytest.raises(StateError, match=match):
         Owner(bundle, state)
-    assert not list(state.glob("damaged*"))
+    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
 
 
 def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state: Path) -> None:
@@ -355,8 +369,12 @@ def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> Non
         assert me.store.get("enrolment") is None
         me.store.put("enrolment", b"means")
     edit("UPDATE blobs SET value = x'00' WHERE name = 'enrolment'")(state / "state.sqlite")
-    with Owner(bundle, state) as me, pytest.raises(StateError, match="'enrolment' is damaged"):
-        me.store.get("enrolment")
+    with Owner(bundle, state) as me:
+        assert me.store.get("enrolment") == b"means"
+        assert me.notes == ["other contents enrolment came back from the backup: they were damaged"]
+        edit("UPDATE blobs SET value = x'00' WHERE name = 'enrolment'")(state / "state.sqlite")  # while it is open
+        with pytest.raises(StateError, match="'enrolment' is damaged"):
+            me.store.get("enrolment")
 
 
 def everything(folder: Path) -> bytes:
@@ -392,10 +410,9 @@ def test_under_a_key_nothing_personal_can_be_read(bundle: Bundle, owner: Samples
             Owner(bundle, folder, key)
 
     # a row put in another's place does not open
-    edit("UPDATE samples SET content = (SELECT content FROM samples WHERE number = 2) WHERE number = 1")(
-        folders[KEY] / "state.sqlite"
-    )
+    exchange = edit("UPDATE samples SET content = (SELECT content FROM samples WHERE number = 2) WHERE number = 1")
     with Owner(bundle, folders[KEY], KEY) as me:
+        exchange(folders[KEY] / "state.sqlite")
         assert len(me.samples.read([1, 2])[0]) == 1
         assert "1 damaged samples were removed" in me.log(1)[0].line
 

@@ -16,6 +16,7 @@ from mentor_mentee.data.arrays import arrays
 from mentor_mentee.data.load import check_data, load_data
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
+from mentor_mentee.progress import reporting
 
 RANDOM = np.random.default_rng(0)
 PARTS = ("train", "val", "test")
@@ -496,3 +497,33 @@ def test_a_missing_value_that_became_text_is_no_name(tmp_path: Path, missing: st
         path, owners="owners", **{"classes" if column == "labels" else "owner_names": ["run", "walk", missing]}
     )  # type: ignore[arg-type]
     assert missing in (named.classes if column == "labels" else named.train.owner_names)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "other"), [((30, 8, 9, 3), "NCHW", "NHWC"), ((30, 3, 8, 9), "NHWC", "NCHW")]
+)
+def test_a_layout_that_the_shape_speaks_against_is_said(
+    tmp_path: Path, shape: tuple[int, ...], layout: str, other: str
+) -> None:
+    path = saved(tmp_path, inputs=np.random.default_rng(0).integers(0, 256, shape, np.uint8), labels=classes_of(30, 2))
+    said: list[str] = []
+    with reporting(said.append):
+        assert arrays(path, layout=layout).shape[0] not in (1, 3)
+    (line,) = said
+    assert line.endswith(f"is it {other}?")
+    with reporting(said.append):
+        arrays(path, layout=other)
+    assert len(said) == 1
+
+
+def test_numbers_that_float32_would_make_steps_of_are_refused(tmp_path: Path) -> None:
+    """Seconds since 1970, over an hour: float32 has one value every two minutes there."""
+    inputs = rising(30, 2, 50).astype(np.float64)
+    inputs[:, 1] = 1.7e9 + np.linspace(0, 3600, 30 * 50).reshape(30, 50)
+    path = saved(tmp_path, inputs=inputs, labels=classes_of(30, 2))
+    with pytest.raises(
+        UserError, match=r"channel 1 of .* runs from 1\.7e\+09 to 1\.7000036e\+09; float32 holds it to 64"
+    ):
+        arrays(path, layout="NCL")
+    inputs[:, 1] -= 1.7e9
+    assert len(arrays(saved(tmp_path, inputs=inputs, labels=classes_of(30, 2)), layout="NCL").train)

@@ -196,3 +196,15 @@ def test_colours_that_pillow_does_not_convert_are_refused(tmp_path: Path) -> Non
 def test_an_unknown_ground(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.ground=grey; did you mean 'gray'\? \(there are gray, white, black\)"):
         image_folder(tmp_path, 8, ground="grey")
+
+
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 10, "b": 10, "b/indoor": 3})
+    for name in ("x.heic", "y.HEIC", "notes.txt", ".hidden"):
+        (tmp_path / "a" / name).touch()
+    said: list[str] = []
+    with reporting(said.append):
+        image_folder(tmp_path, 8)
+    assert said == [
+        f"warning: passed over in {tmp_path}: 2 .heic, 1 .txt, 3 images in folders inside a class (b/indoor)"
+    ]

@@ -92,3 +92,12 @@ def test_loading_says_it_to_whoever_listens() -> None:
         for _ in range(2):
             load_data({"_target_": f"{HERE}.copied"})
     assert len(said) == 1
+
+
+def test_pixels_that_were_fractions_before_they_became_whole_numbers() -> None:
+    splits = plain()
+    dim = {
+        part: Split(getattr(splits, part).images.clamp(max=1), getattr(splits, part).labels)
+        for part in ("train", "val", "test")
+    }
+    assert any("no pixel of some is above 1, where uint8 runs" in line for line in oddities(replace(splits, **dim)))

@@ -89,10 +89,10 @@ class Monitor:
 
     def _embed(self, input: NDArray[Any]) -> NDArray[Any]:
         if self._state.versions.current == BASE:
-            return self._learner.predict(input).embedding
+            return self._learner.predict(input, checked=True).embedding
         if self._base is None:
             self._base = Learner(self._state.bundle, self._state.threads)
-        return self._base.predict(input).embedding
+        return self._base.predict(input, checked=True).embedding
 
     @staticmethod
     def _ended(normal: Normal) -> str:

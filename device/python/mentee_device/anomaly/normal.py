@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
 from mentee_device.runs.described import described
+from mentee_device.runs.given import plain_number, plain_numbers
 from mentee_device.state.database import StateError
 
 
@@ -36,12 +37,13 @@ class Watch:
 
     samples: int | None = described(200, "normal samples to observe; with --seconds, whichever ends first")
     seconds: float | None = described(None, "seconds to observe")
-    capacity: int = described(256, "embeddings that are stored at most")
+    capacity: int = described(256, "embeddings that are stored at most", most=1_000_000)
     percentile: float = described(99.0, "per cent of normal samples that are not to be flagged")
     neighbours: int = described(1, "the distance is that to the k-th nearest")
-    seed: int = described(0, "of the choice of embeddings that are stored")
+    seed: int = described(0, "of the choice of embeddings that are stored", least=0)
 
     def __post_init__(self) -> None:
+        plain_numbers(self, SampleError)
         if self.samples is None and self.seconds is None:
             raise SampleError("a watch needs an end of observing: give samples, seconds or both")
         if (self.samples is not None and self.samples < 2) or (self.seconds is not None and not self.seconds > 0):
@@ -82,6 +84,7 @@ class Normal:
         and then nothing has changed.
         """
         embedding_ND = self._checked(embedding_ND)
+        now = plain_number("now", now, float | None, SampleError)
         if now is None and self.watch.seconds is not None:
             raise SampleError(f"this watch ends after {self.watch.seconds} s: say what time it is (now=…)")
         if now is not None and not (np.isfinite(now) and now >= self._last):

@@ -4,9 +4,11 @@ Nothing here or above it parses a graph, a checkpoint or a pack before every byt
 by the manifest. Paths are checked before they are opened, sizes before contents are read.
 """
 
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tempfile
 import weakref
 import zipfile
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from mentee_device.bundle import manifest as manifests
 from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.graphs import check_graphs
 from mentee_device.bundle.manifest import FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.bundle.signature import check_signature
@@ -24,6 +27,18 @@ MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_BYTES = 1 << 30  # of one bundle, unpacked: what a zip may ask of a phone's storage
 MAX_FILES = 1000
+NOT_A_ZIP = (  # what zipfile raises of a damaged one, or one that is packed or encrypted in a way it does not know
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class Bundle:
@@ -49,7 +64,9 @@ class Bundle:
         try:
             return cls._open(source, None if key is None else Path(key))
         except OSError as error:
-            raise BundleError(f"{source} cannot be read ({error}): check its permissions and the free space") from error
+            raise BundleError(
+                f"{source} cannot be read ({str(error)[:300]}): check its permissions and the free space"
+            ) from error
 
     @classmethod
     def _open(cls, source: Path, key: Path | None) -> "Bundle":
@@ -110,7 +127,9 @@ def check_folder(folder: Path, key: Path | None = None) -> Manifest:
         raise BundleError(
             f"{name!r} is in the bundle but manifest.json does not list it: remove it or fetch the bundle again"
         )
-    return manifests.parse(raw)
+    manifest = manifests.parse(raw)
+    check_graphs(folder, files)
+    return manifest
 
 
 def unzip(source: Path, folder: Path) -> None:
@@ -124,8 +143,9 @@ def unzip(source: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as unpacked:
                     shutil.copyfileobj(packed, unpacked, 1 << 20)  # zipfile stops at the size the entry declares
-    # NotImplementedError is what zipfile raises for an entry packed or encrypted in a way it does not know
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+    except BundleError:
+        raise
+    except NOT_A_ZIP as error:
         raise BundleError(f"{source} is not a complete zip ({error}): fetch it again") from error
 
 

@@ -7,6 +7,8 @@ from mentee_device.bundle.errors import BundleError
 
 LARGEST = 3e38  # of float32, which everything becomes that a graph is fed
 MAX_ELEMENTS = 1 << 24  # of one sample's tensor: what a manifest may make a phone allocate for it
+MAX_AXES = 16  # of one sample's tensor; numpy ends at 64
+MAX_COUNT = 1 << 53  # what JSON's numbers are exact to
 
 
 def get(raw: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
@@ -19,11 +21,11 @@ def get(raw: dict[str, Any], key: str, kind: type, where: str = "") -> Any:
     return value
 
 
-def number(raw: dict[str, Any], key: str, where: str) -> float:
+def number(raw: dict[str, Any], key: str, where: str, least: float = 0.0, most: float = LARGEST) -> float:
     value: Any = raw.get(key)
-    if not fits_float32(value) or value < 0:
+    if not fits_float32(value) or not least <= value <= most:
         raise BundleError(
-            f"manifest.json: {where}.{key} is {repr(value)[:70]}, expected a float32 number of at least 0"
+            f"manifest.json: {where}.{key} is {repr(value)[:70]}, expected a number from {least:g} to {most:g}"
         )
     return float(value)
 
@@ -50,8 +52,11 @@ def strings(raw: dict[str, Any], key: str) -> list[str]:
 
 def shape_of(raw: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
     sizes = tuple(whole(size, f"{where}.{key}") for size in get(raw, key, list, where))
-    if not 0 < math.prod(sizes) <= MAX_ELEMENTS:
-        raise BundleError(f"manifest.json: {where}.{key} is {str(sizes)[:70]}, expected 1 to {MAX_ELEMENTS} numbers")
+    if len(sizes) > MAX_AXES or not 0 < math.prod(sizes) <= MAX_ELEMENTS:
+        raise BundleError(
+            f"manifest.json: {where}.{key} is {str(sizes)[:70]}, expected 1 to {MAX_ELEMENTS} numbers on "
+            f"at most {MAX_AXES} axes"
+        )
     return sizes
 
 
@@ -65,7 +70,8 @@ def choice(raw: dict[str, Any], key: str, known: tuple[str, ...]) -> str:
     return str(value)
 
 
-def whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise BundleError(f"manifest.json: {where} is {value!r}, expected a whole number of at least 0")
+def whole(value: Any, where: str, least: int = 0, most: int = MAX_COUNT) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        expected = f"a whole number of at least {least}" if most == MAX_COUNT else f"{least} to {most}"
+        raise BundleError(f"manifest.json: {where} is {repr(value)[:70]}, expected {expected}")
     return value

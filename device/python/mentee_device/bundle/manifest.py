@@ -5,18 +5,29 @@ Axes: C H W of one sample, K classes.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
 from mentee_device.bundle.errors import BundleError
-from mentee_device.bundle.fields import choice, get, number, numbers, shape_of, strings, whole
-from mentee_device.bundle.inputs import KNOBS, input_names
+from mentee_device.bundle.fields import LARGEST, MAX_ELEMENTS, choice, get, number, shape_of, strings, whole
+from mentee_device.bundle.inputs import input_names
+from mentee_device.bundle.parts import (
+    RATE_RANGE,
+    Graph,
+    Knobs,
+    OptimizerStep,
+    read_graph,
+    read_knobs,
+    read_optimizer_step,
+    read_preprocessing,
+)
+from mentee_device.bundle.parts import Preprocessing as Preprocessing
 
 FORMAT = "mentee-bundle/1"
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "step")
+LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters, and bytes of one part: what file systems take
+GRAPH_SUFFIX = ".onnx"  # a runtime goes by it: what ends otherwise may be of a kind that nothing here has looked into
 
 
 @dataclass(frozen=True)
@@ -28,46 +39,6 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Graph:
-    """One ONNX file of the bundle; names of its inputs and outputs in the graph's order, parameters left out."""
-
-    file: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """Raw samples of `shape` (C, H, W) to what the graphs take, mean and std per channel: `(raw / 255 − mean) / std` where
-    raw is uint8, `(raw − mean) / std` where it is float32."""
-
-    shape: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    dtype: str = "uint8"
-
-
-@dataclass(frozen=True)
-class Knobs:
-    """α β γ T of the bundle's loss, by default `α·CE + β·Σ RMSE + γ·T²·KL`; the manifest has its formula."""
-
-    alpha: float
-    beta: float
-    gamma: float
-    temperature: float
-
-
-@dataclass(frozen=True)
-class OptimizerStep:
-    """Rules of a step: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
-    by. All else of it, its schedule included, is in that graph."""
-
-    name: str = "adamw"
-    accumulate: int = 1
-    rate_scale: float = 1.0
-
-
-@dataclass(frozen=True)
 class Manifest:
     """The fields a device uses. `probes` maps a probe's name to the shape of one sample's mentor activation."""
 
@@ -75,6 +46,7 @@ class Manifest:
     files: dict[str, FileEntry]
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    inference: Graph
     training: Graph
     evaluation: Graph
     optimizer: Graph
@@ -92,20 +64,27 @@ class Manifest:
     dropout: str = "off"
     weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
-    optimizer_step: OptimizerStep = OptimizerStep()
+    optimizer_step: OptimizerStep = field(default_factory=OptimizerStep)
     activation_bytes: float = 0.0  # that a training pass keeps for each sample; 0: not stated
+    golden_samples: int | None = None
+    replay_samples: int | None = None
+    expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
     """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
     try:
-        raw = json.loads(text, parse_constant=_no_constant)
+        raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        json.dumps(
+            raw, ensure_ascii=False
+        ).encode()  # half a character (a lone surrogate) could be stored and shown nowhere
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"manifest.json is not JSON ({error}): fetch the bundle again") from error
+        raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):
         raise BundleError(f"manifest.json holds a {type(raw).__name__}, expected an object: fetch the bundle again")
     if raw.get("format") != FORMAT:
-        raise BundleError(f"manifest.json has format {raw.get('format')!r}, this program reads {FORMAT!r}: update one")
+        given = repr(raw.get("format"))[:70]
+        raise BundleError(f"manifest.json has format {given}, this program reads {FORMAT!r}: update one")
     return raw
 
 
@@ -136,9 +115,12 @@ def parse_files(raw: dict[str, Any]) -> dict[str, FileEntry]:
 def check_path(path: str) -> None:
     """Raises BundleError unless `path` names a file in the bundle's folder on every system, and not the manifest."""
     parts = path.split("/")
-    odd = any(ord(char) < 32 or char in '\\:*?"<>|' for char in path)
-    if odd or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
-        raise BundleError(f"path {path!r} leaves the bundle's folder or is not a plain relative path with '/': refused")
+    odd = any(ord(char) < 32 or "\ud800" <= char <= "\udfff" or char in '\\:*?"<>|' for char in path)
+    long = len(path) > LONGEST_PATH or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in parts)
+    if odd or long or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
+        raise BundleError(
+            f"path {path[:200]!r} leaves the bundle's folder or is not a plain relative path with '/': refused"
+        )
     if path in ("manifest.json", "manifest.sig"):
         raise BundleError(
             f"manifest.json lists itself in `files`, or its signature ({path!r}): neither can hold its own sha256"
@@ -160,26 +142,31 @@ def parse(raw: dict[str, Any]) -> Manifest:
     graphs = get(raw, "graphs", dict)
     loss, optimizer = get(raw, "loss", dict), get(raw, "optimizer", dict)
     base = get(raw, "base", dict)
+    get(base, "golden", dict, "base")
     manifest = Manifest(
         id=get(raw, "id", str),
         files=files,
         classes=classes,
-        preprocessing=_preprocessing(get(raw, "preprocessing", dict)),
-        training=_graph(graphs, "training"),
-        evaluation=_graph(graphs, "eval"),
-        optimizer=_graph(graphs, "optimizer"),
+        preprocessing=read_preprocessing(get(raw, "preprocessing", dict)),
+        inference=read_graph(graphs, "inference"),
+        training=read_graph(graphs, "training"),
+        evaluation=read_graph(graphs, "eval"),
+        optimizer=read_graph(graphs, "optimizer"),
         checkpoint=get(get(raw, "checkpoint", dict), "file", str, "checkpoint"),
         supervision=get(get(raw, "supervision", dict), "file", str, "supervision"),
         golden=get(get(raw, "golden", dict), "file", str, "golden"),
         probes=probes,
-        knobs=Knobs(**{name: number(loss, name, "loss") for name in KNOBS}),
+        knobs=read_knobs(loss),
         terms=_terms(loss, list(probes)),
-        learning_rate=number(optimizer, "learning_rate", "optimizer"),
-        optimizer_step=_optimizer_step(optimizer),
+        learning_rate=number(optimizer, "learning_rate", "optimizer", *RATE_RANGE),
+        optimizer_step=read_optimizer_step(optimizer),
         parameters=whole(get(get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
-        accuracy={name: number(get(base, name, dict, "base"), "accuracy", f"base.{name}") for name in base},
+        accuracy={name: number(get(base, name, dict, "base"), "accuracy", f"base.{name}", 0, 1) for name in base},
+        golden_samples=_samples(raw, "golden"),
+        replay_samples=_samples(raw, "supervision"),
+        expected=_expected(raw.get("expected")),
         batch_norm=choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
-        smallest_map=whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map"),
+        smallest_map=whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map", 0, MAX_ELEMENTS),
         dropout=choice(raw, "dropout", ("off", "on")),
         weights=_weights(get(raw, "checkpoint", dict)),
         head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
@@ -190,8 +177,9 @@ def parse(raw: dict[str, Any]) -> Manifest:
 
 
 def _check_references(manifest: Manifest) -> None:
+    graphs = (manifest.inference, manifest.training, manifest.evaluation, manifest.optimizer)
     for file in (
-        *(graph.file for graph in (manifest.training, manifest.evaluation, manifest.optimizer)),
+        *(graph.file for graph in graphs),
         manifest.checkpoint,
         manifest.supervision,
         manifest.golden,
@@ -208,32 +196,13 @@ def _check_references(manifest: Manifest) -> None:
             if set(given) != expected or len(given) != len(expected):
                 different = sorted(expected ^ set(given)) or "a name twice"
                 raise BundleError(f"manifest.json: graphs.{name}.{kind} differ from what this format has: {different}")
-    if manifest.knobs.temperature <= 0 or manifest.learning_rate <= 0:
-        raise BundleError("manifest.json: loss.temperature and optimizer.learning_rate must be above 0")
+    for graph in graphs:
+        if not graph.file.endswith(GRAPH_SUFFIX):
+            raise BundleError(f"manifest.json: the graph {graph.file[:70]!r} does not end in {GRAPH_SUFFIX}: refused")
 
 
 def _weights(checkpoint: dict[str, Any]) -> str | None:
     return get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
-
-
-def _optimizer_step(optimizer: dict[str, Any]) -> OptimizerStep:
-    """Older manifests have neither `accumulate` nor `rate_scale`, and say "AdamW" and "constant"."""
-    name = get(optimizer, "name", str, "optimizer").lower()
-    if name not in OPTIMIZERS:
-        raise BundleError(
-            f"manifest.json: optimizer.name is {name[:70]!r}, this program knows {', '.join(OPTIMIZERS)}: update it"
-        )
-    schedule = optimizer.get("schedule", "constant")
-    course = schedule.get("name") if isinstance(schedule, dict) else schedule
-    if course not in SCHEDULES:
-        raise BundleError(
-            f"manifest.json: optimizer.schedule is {str(course)[:70]!r}, this program knows {', '.join(SCHEDULES)}: update it"
-        )
-    accumulate = whole(optimizer.get("accumulate", 1), "optimizer.accumulate")
-    scale = number(optimizer, "rate_scale", "optimizer") if "rate_scale" in optimizer else 1.0
-    if accumulate < 1 or scale <= 0:
-        raise BundleError("manifest.json: optimizer.accumulate must be at least 1 and optimizer.rate_scale above 0")
-    return OptimizerStep(name, accumulate, scale)
 
 
 def _activation_bytes(costs: Any) -> float:
@@ -250,30 +219,26 @@ def _terms(loss: dict[str, Any], probes: list[str]) -> tuple[str, ...]:
     return ("ce", *(f"{probe}_{name}" for name in probes), softmax)
 
 
-def _preprocessing(raw: dict[str, Any]) -> Preprocessing:
-    shape = shape_of(raw, "shape", "preprocessing")
-    mean, std = (tuple(numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
-    if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) < 1e-30:
-        raise BundleError(
-            f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
-            f"got {list(mean)} and {list(std)}"
-        )
-    dtype = get(raw, "dtype", str, "preprocessing") if "dtype" in raw else "uint8"
-    if dtype not in ("uint8", "float32"):
-        raise BundleError(f"manifest.json: preprocessing.dtype is {dtype[:70]!r}, expected 'uint8' or 'float32'")
-    return Preprocessing(shape, mean, std, dtype)
+def _samples(raw: dict[str, Any], pack: str) -> int | None:
+    """Manifests made by hand for a test may not say how many."""
+    given = get(raw, pack, dict)
+    return whole(given["samples"], f"{pack}.samples") if "samples" in given else None
 
 
-def _graph(graphs: dict[str, Any], name: str) -> Graph:
-    where = f"graphs.{name}"
-    raw = get(graphs, name, dict, "graphs")
-    names: dict[str, tuple[str, ...]] = {}
-    for kind in ("inputs", "outputs"):
-        tensors = get(raw, kind, list, where)
-        if not all(isinstance(tensor, dict) for tensor in tensors):
-            raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
-        names[kind] = tuple(get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
-    return Graph(get(raw, "file", str, where), names["inputs"], names["outputs"])
+def _expected(raw: Any) -> dict[str, float]:
+    """What the eval graph puts out for the first replay samples; older manifests do not say it."""
+    if raw is None:
+        return {}
+    terms = get({"expected": raw}, "expected", dict)
+    return {name: number(terms, name, "expected", -LARGEST) for name in terms}
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:70]!r} twice in one object")
+    return found
 
 
 def _no_constant(name: str) -> float:

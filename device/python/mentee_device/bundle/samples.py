@@ -3,24 +3,28 @@
 Axes: N samples, B of them in one batch, C H W of one sample, K classes.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.manifest import Manifest
+from mentee_device.bundle.parts import FURTHEST
+from mentee_device.bundle.scale import SampleError as SampleError
+from mentee_device.bundle.scale import require_array as require_array
 
 UNLABELLED = -1
+NOT_TENSORS = (
+    *(SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, MemoryError, RecursionError),
+)
 MARGIN = 0.01  # of the range of pixels: what resampling a preprocessed image may overshoot
-
-
-class SampleError(ValueError):
-    """Samples or labels that do not fit the bundle; one line saying what was given and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,17 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
 
     A bundle of uint8: raw uint8 becomes `(x/255 − mean)/std`, and float32 was preprocessed already and passes as it is.
     A bundle of float32: raw float32 becomes `(x − mean)/std`; here nothing would tell a preprocessed sample from a raw one.
-    Refused: any other dtype, another shape than the manifest's, NaN or Inf, before or after, and float32 for a bundle of
-    uint8 that no pixel 0 … 255 could have become.
+    Refused: any other dtype, another shape than the manifest's, NaN or Inf, float32 for a bundle of uint8 that no pixel
+    0 … 255 could have become, and a raw float32 that lies a million standard deviations off the mean.
     """
     require_array("input", input)
+    input = np.asarray(input)  # without a mark of scale.py
     rules = manifest.preprocessing
     expected = f"[N, {', '.join(map(str, rules.shape))}]"
     if input.ndim != 1 + len(rules.shape) or input.shape[1:] != rules.shape:
-        hint = ": add a first axis for the samples" if input.shape == rules.shape else ""
+        hint = _hint(input.shape, rules.shape)
         raise SampleError(f"input has shape {list(input.shape)}, expected {expected}{hint}")
+    axes = tuple(range(1, input.ndim))  # of one sample
     per_channel = (-1,) + (1,) * (len(rules.shape) - 1)
     mean = np.array(rules.mean, np.float32).reshape(per_channel)
     std = np.array(rules.std, np.float32).reshape(per_channel)
@@ -77,18 +83,27 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
             raise SampleError(
                 f"input has dtype {input.dtype}, expected float32: raw, on the scale of the bundle's data"
             )
-        _require_finite(input, "has")
+        _require_finite(input)
         with np.errstate(over="ignore"):
             ready = (input - mean) / std
-        _require_finite(ready, "less the bundle's mean over its std has")
+        far = (~(np.abs(ready) <= FURTHEST)).any(axis=axes)
+        if far.any():
+            raise SampleError(
+                f"input of sample {int(np.flatnonzero(far)[0])} lies more than {FURTHEST:g} standard deviations from the mean of "
+                "the bundle's data: is it in the same unit?"
+            )
         return np.ascontiguousarray(ready)
     if input.dtype == np.uint8:
         return (input.astype(np.float32) / np.float32(255) - mean) / std
     if input.dtype != np.float32:
-        raise SampleError(f"input has dtype {input.dtype}, expected uint8 (raw) or float32 (preprocessed already)")
-    _require_finite(input, "has")
+        whole = np.issubdtype(input.dtype, np.integer) and input.size and input.min() >= 0 and input.max() <= 255
+        hint = ": x.astype('uint8') where these are pixels 0 to 255" if whole else ""
+        raise SampleError(
+            f"input has dtype {input.dtype}, expected uint8 (raw) or float32 (preprocessed already){hint}"
+        )
+    _require_finite(input)
     pixels = input * std + mean  # 0 … 1 where it was made of pixels
-    far = (np.abs(pixels - 0.5) > 0.5 + MARGIN).reshape(len(input), -1).any(axis=1)
+    far = (np.abs(pixels - 0.5) > 0.5 + MARGIN).any(axis=axes)
     if far.any():
         row = int(np.flatnonzero(far)[0])
         raise SampleError(
@@ -99,17 +114,19 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     return np.ascontiguousarray(input)
 
 
-def require_array(name: str, given: Any) -> None:
-    """Raises SampleError for what is no array."""
-    if not isinstance(given, np.ndarray):
-        raise SampleError(f"{name}: {type(given).__name__}, expected an array of numpy")
+def _hint(given: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    if given == shape:
+        return ": add a first axis for the samples"
+    if len(given) == 4 and len(shape) == 3 and given[1:] == (*shape[1:], shape[0]):
+        return ": its channels are last, x.transpose(0, 3, 1, 2) brings them first"
+    return ""
 
 
-def _require_finite(values: NDArray[Any], what: str) -> None:
+def _require_finite(values: NDArray[Any]) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.flatnonzero(~finite.reshape(len(values), -1).all(axis=1))[0])
-        raise SampleError(f"input {what} NaN or Inf, first in sample {row}: expected finite numbers")
+        raise SampleError(f"input has NaN or Inf, first in sample {row}: expected finite numbers")
 
 
 def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabelled: bool) -> NDArray[np.int64]:
@@ -133,7 +150,7 @@ def check_labels(labels: NDArray[Any], samples: int, manifest: Manifest, unlabel
 
 def read_golden(path: Path, manifest: Manifest) -> Samples:
     """`input` [N, C, H, W], raw, and `labels` [N] of golden.safetensors. Raises BundleError."""
-    tensors = _read(path, ("input", "labels"))
+    tensors = _read(path, ("input", "labels"), manifest)
     return _samples(path, tensors, manifest, unlabelled=False)
 
 
@@ -141,7 +158,7 @@ def read_supervision(path: Path, manifest: Manifest) -> Supervision:
     """supervision.safetensors, every shape checked against the manifest's. Raises BundleError."""
     probes = {f"mentor_{name}": shape for name, shape in manifest.probes.items()}
     answers = {"mentor_logits": (len(manifest.classes),), **probes}
-    tensors = _read(path, ("input", "labels", *answers))
+    tensors = _read(path, ("input", "labels", *answers), manifest)
     samples = _samples(path, tensors, manifest, unlabelled=True)
     for name, shape in answers.items():
         given = tensors[name]
@@ -172,11 +189,22 @@ def _samples(path: Path, tensors: dict[str, NDArray[Any]], manifest: Manifest, u
         raise BundleError(f"{path.name}: {error}") from error
 
 
-def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+def _read(path: Path, names: tuple[str, ...], manifest: Manifest) -> dict[str, NDArray[Any]]:
     try:
         tensors: dict[str, NDArray[Any]] = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise BundleError(f"{path.name} is not a safetensors file ({error}): make the bundle again") from error
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+        classes = (
+            json.loads(metadata["classes"]) if "classes" in metadata else list(manifest.classes)
+        )  # older packs: none
+    except NOT_TENSORS as error:
+        raise BundleError(
+            f"{path.name} is not a safetensors file that numpy reads ({type(error).__name__}: {error}): make the bundle again"
+        ) from error
+    if classes != list(manifest.classes):
+        raise BundleError(
+            f"{path.name} has labels of other classes than manifest.json, or in another order: make the bundle again"
+        )
     missing = [name for name in names if name not in tensors]
     if missing:
         raise BundleError(f"{path.name} lacks {missing}, it has {sorted(tensors)}: make the bundle again")

@@ -5,8 +5,8 @@ import argparse
 import numpy as np
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.samples import UNLABELLED, Samples, preprocess
-from mentee_device.cli.inputs import Report, open_owner, read_arrays
+from mentee_device.bundle.samples import UNLABELLED, Samples
+from mentee_device.cli.inputs import Report, open_owner, read_input
 from mentee_device.cli.options import given_fields
 from mentee_device.labels.assign import GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED
@@ -21,9 +21,8 @@ def guess(given: argparse.Namespace, bundle: Bundle) -> Report:
     rules = GuessRules(**asked)
     samples = logits = None
     if given.data:
-        input = read_arrays(given.data, ("input",))[0]
+        input = read_input(given.data, bundle)
         samples = Samples(input, np.full(len(input), UNLABELLED, np.int64))
-        preprocess(input, bundle.manifest)
         with np.load(given.data, allow_pickle=False) as archive:
             logits = archive.get("mentor_logits")
     with open_owner(given, bundle, new=samples is not None) as owner:

@@ -5,6 +5,7 @@ import statistics
 from dataclasses import fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.inputs import KNOBS
@@ -14,6 +15,7 @@ from mentee_device.cli.options import add_fields, at_least, curve, given_fields
 from mentee_device.core.learner import LearningError
 from mentee_device.owner import Owner
 from mentee_device.runs.budget import Budget, be_nice
+from mentee_device.runs.holdout import HeldOut
 from mentee_device.runs.plan import Plan
 from mentee_device.runs.replay import REPLAYS
 from mentee_device.runs.run import OnProgress
@@ -68,19 +70,38 @@ def learn(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | N
             raise LearningError(
                 f"{paused} is unfinished: " + ("learn --resume, or --discard" if owner.paused else "leave --resume out")
             )
-        known = samples.take(np.flatnonzero(samples.labels >= 0)) if samples is not None else None
-        judged = known if known is not None and len(known) else None
-        before = owner.evaluate(judged.input, judged.labels) if judged else None
         if given.nice:
             be_nice(given.nice)
+        hits = [_hits(owner, samples)]
         results = _results(given, owner, plan, samples, on_progress)
-        after = owner.evaluate(judged.input, judged.labels) if judged else None
+        hits.append(_hits(owner, samples))
+        trained = _trained(owner, samples, results)
         return {
             **_of_results(results),
             "step": owner.learner.step,
-            "accuracy_before": before,
-            "accuracy_after": after,
+            **{
+                f"training_accuracy_{when}": float(found[trained].mean()) if trained.any() else None
+                for when, found in zip(("before", "after"), hits, strict=True)
+            },
         }
+
+
+def _hits(owner: Owner, samples: Samples | None) -> NDArray[np.bool_]:
+    """[N]: whether the mentee that answers now is right on the sample; false without a label."""
+    labels_N = np.zeros(0, np.int64) if samples is None else samples.labels
+    hits_N, known = np.zeros(len(labels_N), bool), np.flatnonzero(labels_N >= 0)
+    if samples is not None and len(known):
+        hits_N[known] = owner.predict(samples.input[known]).logits.argmax(axis=1) == labels_N[known]
+    return hits_N
+
+
+def _trained(owner: Owner, samples: Samples | None, results: list[RunResult]) -> NDArray[np.bool_]:
+    """[N]: which of --data have a label that was not held out."""
+    if samples is None:
+        return np.zeros(0, bool)
+    held = {number for result in results for number in owner.versions.get(result.number).plan.get("held", ())}
+    numbers = [owner.samples.find(one) if held else None for one in samples.input]
+    return (samples.labels >= 0) & ~np.isin([-1 if number is None else number for number in numbers], list(held))
 
 
 def _results(
@@ -109,9 +130,22 @@ def _of_results(results: list[RunResult]) -> Report:
         "why": last.why,
         "golden_before": results[0].golden_before,
         "golden_after": last.golden_after,
+        **_of_held_out(last.held_out),
+        "evidence": "; ".join(last.evidence) or None,
         "first": results[0].first,
         "last": last.last,
         "ms_per_step": round(statistics.median(milliseconds), 3) if milliseconds else None,
+    }
+
+
+def _of_held_out(held: HeldOut | None) -> Report:
+    """Accuracies on the owner's labels that the run did not learn from, and how many those are."""
+    if held is None:
+        return {}
+    return {
+        "held_out": held.samples,
+        "held_out_accuracy_before": held.before / held.samples,
+        "held_out_accuracy_after": held.after / held.samples,
     }
 
 

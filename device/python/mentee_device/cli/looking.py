@@ -6,11 +6,14 @@ from collections import Counter
 from dataclasses import asdict
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.cli.inputs import Report, open_owner, read_arrays, read_samples
+from mentee_device.cli.inputs import Report, open_owner, read_arrays, read_input, read_samples
+from mentee_device.cli.output import MOST
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import DONT_KNOW, answer
 from mentee_device.owner import Owner
 from mentee_device.runs.settings import SettingError
+
+TOP = 5  # classes of many samples that are counted
 
 
 def info(given: argparse.Namespace, bundle: Bundle) -> Report:
@@ -45,7 +48,7 @@ def info(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def predict(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Gives class and probability of every sample of --data."""
-    input = read_arrays(given.data, ("input",))[0]
+    input = read_input(given.data, bundle)
     if given.state:
         with open_owner(given, bundle) as owner:
             answers = owner.predict(input)
@@ -54,7 +57,11 @@ def predict(given: argparse.Namespace, bundle: Bundle) -> Report:
         with Learner(bundle, given.threads) as learner:
             class_N, probability_N = answer(learner.predict(input).logits)
     names = ["don't know" if one == DONT_KNOW else bundle.manifest.classes[one] for one in class_N]
-    return {"classes": names, "probability": [round(float(value), 4) for value in probability_N]}
+    report: Report = {"classes": names, "probability": [round(float(value), 4) for value in probability_N]}
+    if not given.json and len(names) > MOST:
+        counts = Counter(names).most_common(TOP)
+        report["most"] = [f"{name} ×{count}" for name, count in counts]
+    return report
 
 
 def evaluate(given: argparse.Namespace, bundle: Bundle) -> Report:
@@ -63,7 +70,7 @@ def evaluate(given: argparse.Namespace, bundle: Bundle) -> Report:
         step = mentee.learner.step if isinstance(mentee, Owner) else mentee.step
         if not given.data:
             return {"golden_accuracy": mentee.evaluate_golden(), "step": step}
-        input, labels = read_arrays(given.data, ("input", "labels"))
+        input, (labels,) = read_input(given.data, bundle), read_arrays(given.data, ("labels",))
         return {"accuracy": mentee.evaluate(input, labels), "samples": len(labels), "step": step}
 
 

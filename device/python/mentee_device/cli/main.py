@@ -6,6 +6,7 @@ nobody reads the output any more.
 
 import contextlib
 import importlib.util
+import io
 import json
 import sys
 import time
@@ -17,7 +18,7 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
-from mentee_device.cli.output import quiet_when_unread
+from mentee_device.cli.output import quiet_when_unread, readable, shown
 from mentee_device.cli.parser import ALIASES, make_parser
 from mentee_device.core.learner import LearningError
 from mentee_device.core.runtime import RuntimeMissing
@@ -25,12 +26,17 @@ from mentee_device.runs.run import OnProgress, Progress
 from mentee_device.runs.settings import SettingError
 from mentee_device.state.database import StateError
 
+LONGEST = 2000  # characters of a mistake's line
+PAUSE = 10.0
 LONG = (learning.learn, learning.unlearn, labelling.undo, relocating.migrate)  # those that show their progress
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line, `sys.argv` by default; the exit code, see the top of the file."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that has no é shows \\xe9
     with quiet_when_unread():
         return answer(sys.argv[1:] if arguments is None else arguments)
 
@@ -41,14 +47,14 @@ def answer(arguments: Sequence[str]) -> int:
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
     given, unknown = make_parser().parse_known_args(words)
     given.command.refuse_unknown(unknown)
-    given.say = lambda note: print(f"note: {note}", file=sys.stderr)
+    given.say = lambda note: print(f"note: {shown(note)}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()
     try:
         with Bundle.open(given.bundle, given.key) as bundle:
             result: dict[str, Any] = given.run(given, bundle, **more)
     except MISTAKES as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {shown(' '.join(str(error).split())[:LONGEST])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
@@ -58,28 +64,35 @@ def answer(arguments: Sequence[str]) -> int:
         print(json.dumps({**result, **_process()}))
     else:
         for name, value in result.items():
-            print(f"{name:>22}  {_readable(value)}")
+            print(f"{shown(name):>22}  {shown(readable(value))}")
     return 0
 
 
-def _progress_line() -> OnProgress | None:
-    if not sys.stderr.isatty():
-        return None
+def _progress_line() -> OnProgress:
+    return _on_a_terminal if sys.stderr.isatty() else _every_so_often()
+
+
+def _on_a_terminal(progress: Progress) -> None:
+    end = "\n" if progress.fraction >= 1 else ""
+    done = f"step {progress.done.steps}, {progress.fraction:.0%}"
+    print(f"\r{done}  loss {progress.terms['loss']:.4f} ", end=end, file=sys.stderr, flush=True)
+
+
+def _every_so_often() -> OnProgress:
+    """For a log file: a line every `PAUSE` seconds, with the time that is left."""
+    began = last = time.monotonic()
 
     def line(progress: Progress) -> None:
-        end = "\n" if progress.fraction >= 1 else ""
-        done = f"step {progress.done.steps}, {progress.fraction:.0%}"
-        print(f"\r{done}  loss {progress.terms['loss']:.4f} ", end=end, file=sys.stderr, flush=True)
+        nonlocal last
+        now = time.monotonic()
+        if now - last < PAUSE or not progress.fraction:
+            return
+        last = now
+        left = (now - began) * (1 / progress.fraction - 1)
+        done = f"step {progress.done.steps}, {progress.fraction:.0%}, about {left:.0f} s left"
+        print(f"{done}, loss {progress.terms['loss']:.4f}", file=sys.stderr, flush=True)
 
     return line
-
-
-def _readable(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_readable(item)}" for name, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_readable, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _process() -> dict[str, Any]:

@@ -1,12 +1,29 @@
-"""Standard output whose reader leaves before the end, as `head` does."""
+"""Text for a person: characters that a terminal would obey, long lists, and a reader who leaves before the end, as `head`."""
 
 import os
 import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 UNREAD = 141  # what a shell shows for a program that SIGPIPE ended
+MOST = 20  # items of a list that are printed
+
+
+def shown(text: str) -> str:
+    """`text` with control characters, such as a class's name may have, written out: no line may end, colour or turn by them."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def readable(value: Any) -> str:
+    """A value of a report in one line, long lists cut short; `--json` has them whole."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {readable(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        more = f", … ({len(value)} in all)" if len(value) > MOST else ""
+        return ", ".join(map(readable, value[:MOST])) + more
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import numpy as np
 
 from mentee_device.anomaly.normal import Watch
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.samples import SampleError, preprocess
-from mentee_device.cli.inputs import Report, open_owner, read_arrays
+from mentee_device.bundle.samples import SampleError
+from mentee_device.cli.inputs import Report, open_owner, read_input
 from mentee_device.cli.options import given_fields
 from mentee_device.prototypes.enrolment import UNKNOWN
 
@@ -17,9 +17,7 @@ def enrol(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Makes --data examples of the class --name, or removes a class with --remove; without either, lists them."""
     if (given.name is None) != (given.data is None):
         raise SampleError("--name says what --data holds examples of: give both or neither")
-    input = read_arrays(given.data, ("input",))[0] if given.data else None
-    if input is not None:
-        preprocess(input, bundle.manifest)  # before a state is made for it
+    input = read_input(given.data, bundle) if given.data else None
     with open_owner(given, bundle, new=input is not None) as owner:
         if given.clear:
             owner.enrolled.clear()
@@ -31,7 +29,7 @@ def enrol(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def recognise(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Gives the class of every sample of --data among the bundle's and the enrolled ones, with its probability and similarity."""
-    input = read_arrays(given.data, ("input",))[0]
+    input = read_input(given.data, bundle)
     with open_owner(given, bundle) as owner:
         found = owner.recognise(input, given.neighbours, given.floor)
     probability_N = found.probability_NC[np.arange(len(found.classes)), found.classes]
@@ -52,9 +50,7 @@ def watch(given: argparse.Namespace, bundle: Bundle) -> Report:
     if given.seconds is not None:
         settings.setdefault("samples", None)
     new = Watch(**settings) if given.start else None
-    input = read_arrays(given.data, ("input",))[0] if given.data else None
-    if input is not None:
-        preprocess(input, bundle.manifest)
+    input = read_input(given.data, bundle) if given.data else None
     with open_owner(given, bundle, new=given.start) as owner:
         if new is not None:
             owner.monitor.start(new)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.inputs import KNOBS, Batch
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
@@ -79,8 +80,9 @@ def _knobs(manifest: Manifest, given: Mapping[str, float]) -> dict[str, NDArray[
     knobs = {}
     for name in KNOBS:
         value = given.get(name, getattr(manifest.knobs, name))
-        if not np.isfinite(value) or value < 0 or (name == "temperature" and value == 0):
+        value = value.item() if isinstance(value, np.generic) else value
+        if not fits_float32(value) or value < 0 or (name == "temperature" and value == 0):
             above = "above" if name == "temperature" else "of at least"
-            raise SampleError(f"{name} is {value}, expected a finite number {above} 0")
+            raise SampleError(f"{name} is {repr(value)[:70]}, expected a finite number {above} 0")
         knobs[name] = np.array([value], np.float32)
     return knobs

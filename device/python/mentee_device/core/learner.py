@@ -15,23 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess, require_array
+from mentee_device.bundle.fields import fits_float32
+from mentee_device.bundle.inputs import Batch
+from mentee_device.bundle.parts import RATE_RANGE
+from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.bundle.scale import clear
 from mentee_device.core.batch import mixed, unanswered
 from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
+from mentee_device.core.opening import require_tried
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
 
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 
+LARGEST_OUTPUT = 1e30  # of a graph that is about to leave float32
+
+
 class LearningError(RuntimeError):
-    """A step that was refused; parameters, moments and step count are as before it."""
+    """A step that was refused; parameters, moments and step count are as before it, unless the line says otherwise."""
 
 
 def check_learning_rate(value: float) -> None:
-    """Raises LearningError for one that AdamW cannot take."""
-    if not 0 < value < 1e6:
-        raise LearningError(f"learning rate {value} is not above 0 and finite")
+    """Raises LearningError for one that float32 or an optimizer cannot take."""
+    least, most = RATE_RANGE
+    if not fits_float32(value) or not least <= value <= most:
+        raise LearningError(f"learning rate {repr(value)[:70]} is no number from {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,20 @@ class Learned:
 class Learner:
     """A bundle's mentee, at its base until it learns or is given a snapshot.
 
-    The same `threads` gives the same bits. Raises BundleError, RuntimeMissing.
+    The same `threads` gives the same bits. The first one of a bundle on a device tries it in a process of its own
+    (core/opening.py). Raises BundleError, RuntimeMissing.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self._manifest = bundle.manifest
         self.threads = threads
+        require_tried(bundle, threads)
         self._supervision: Supervision | None = None
         self.step = 0
         self._random = np.random.default_rng(0)
         self._session: TrainingSession
+        self._broken: str | None = None  # the parameter that a step left not finite
         self.reset()
 
     @property
@@ -89,7 +101,10 @@ class Learner:
         return self._session.parameters()
 
     def set_parameters(self, values: Mapping[str, NDArray[np.float32]]) -> None:
-        """Other values for the parameters named; moments and step stay. Raises KeyError, ValueError for a misfit."""
+        """Other values for the parameters named; moments and step stay. Raises KeyError, ValueError for a misfit or NaN."""
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise ValueError(f"{name} holds NaN or Inf: expected finite numbers")
         self._session.set_parameters(values)
 
     def export_inference(self, path: str | os.PathLike[str]) -> None:
@@ -101,9 +116,11 @@ class Learner:
         except OSError as error:
             raise LearningError(f"{target} cannot be written ({error}): choose another place") from error
 
-    def predict(self, input: NDArray[Any]) -> Prediction:
-        """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. Raises SampleError."""
-        require_array("input", input)
+    def predict(self, input: NDArray[Any], *, checked: bool = False) -> Prediction:
+        """`input` [N, C, H, W] as `preprocess` takes it, under the current parameters. `checked`: its scale was looked at when it
+        was stored, as a whole. Raises SampleError, and LearningError where a step left a parameter that is not finite."""
+        self._require_finite()
+        input = input if checked else clear(input, self._manifest)
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))
@@ -115,13 +132,16 @@ class Learner:
 
     def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
         """The share, 0 to 1, of samples whose highest logit is their label's. Raises SampleError."""
+        return self._share_right(input, labels, checked=False)
+
+    def _share_right(self, input: NDArray[Any], labels: NDArray[Any], checked: bool) -> float:
         labels_N = check_labels(labels, len(input), self._manifest, unlabelled=False)
-        return float(np.mean(self.predict(input).logits.argmax(axis=1) == labels_N))
+        return float(np.mean(self.predict(input, checked=checked).logits.argmax(axis=1) == labels_N))
 
     def evaluate_golden(self) -> float:
         """`evaluate` on the bundle's golden set, the samples that the guard judges by."""
         golden = self.bundle.golden()
-        return self.evaluate(golden.input, golden.labels)
+        return self._share_right(golden.input, golden.labels, checked=True)
 
     def learn_batch(
         self,
@@ -145,6 +165,7 @@ class Learner:
         """
         knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
         given = {name: value for name, value in knobs.items() if value is not None}
+        self._require_finite()
         whole = mixed(self._manifest, samples, replay, owner_weight, given, weights)
         if not whole.labelled.any() and not whole.supervised.any():  # AdamW would still decay the weights
             raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
@@ -157,6 +178,7 @@ class Learner:
         terms: dict[str, float] = {}
         try:
             for part, share in passes(self._manifest, whole):
+                self._look_ahead(part)
                 outputs = self._session.forward_backward(part, self.step)
                 part_terms = {
                     name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
@@ -173,7 +195,28 @@ class Learner:
             )
         self._session.apply()
         self.step += 1
+        self._broken = self._session.not_finite()
+        self._require_finite()
         return terms
+
+    def _require_finite(self) -> None:
+        if self._broken is not None:
+            raise LearningError(
+                f"step {self.step} left parameter {self._broken!r} with NaN or Inf, so the mentee can neither answer nor learn: "
+                "reset it or restore a snapshot, and lower the learning rate"
+            )
+
+    def _look_ahead(self, part: Batch) -> None:
+        """Where parameters have grown, a forward of the eval graph first, which no NaN can crash. Raises LearningError."""
+        if self._session.trusted:
+            return
+        for name, value in self._session.forward(part).items():
+            if not (np.abs(value) < LARGEST_OUTPUT).all():
+                raise LearningError(
+                    f"step {self.step + 1}: the parameters have grown so far that {name} is not finite; the step was not taken: "
+                    "reset the mentee or restore a snapshot, and lower the learning rate"
+                )
+        self._session.trust()
 
     def learn(
         self,
@@ -196,6 +239,7 @@ class Learner:
         if steps < 1 or batch < 1 or replay_batch < 0:
             raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
         labels_N = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
+        clear(samples.input, self._manifest)
         preprocess(samples.input, self._manifest)  # a bad sample must be refused before the first step, not at its draw
         labelled = np.flatnonzero(labels_N >= 0)
         if seed is not None:
@@ -257,6 +301,7 @@ class Learner:
             raise LearningError(f"the snapshot's random state cannot be continued ({error!r})") from error
         self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
         self._session.learning_rate = snapshot.learning_rate
+        self._broken = None
         self._random = random
         self.step = snapshot.step
 
@@ -264,6 +309,7 @@ class Learner:
         """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
         self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
         self._session.learning_rate = self._manifest.learning_rate
+        self._broken = None
         self._random = np.random.default_rng(0)
         self.step = 0
 

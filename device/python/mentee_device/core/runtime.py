@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -69,6 +70,17 @@ def seed(number: int) -> None:
 def tensor(values: NDArray[np.float32]) -> Any:
     """An OrtValue over the memory of `values`."""
     return importlib.import_module("onnxruntime").OrtValue.ortvalue_from_numpy(values)
+
+
+def infer(graph: Path, input: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits of a plain inference graph. Raises what ONNX Runtime raises: RuntimeError, ValueError."""
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    session = onnxruntime.InferenceSession(str(graph), session_options(1), providers=["CPUExecutionProvider"])
+    try:
+        (logits,) = session.run(["logits"], {"input": input})
+    except Exception as error:  # its own classes, of no common base but this
+        raise RuntimeError(str(error)) from error
+    return np.asarray(logits)
 
 
 def session_options(threads: int) -> Any:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.inputs import Batch
-from mentee_device.bundle.manifest import Graph
+from mentee_device.bundle.parts import Graph
 from mentee_device.core import runtime
 from mentee_device.core.private_file import private_file
 from mentee_device.files import replacing
 
+NO_ROOM = "{}; is there memory, and space in the temporary folder?"
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
+GROWTH = 1.25  # of the largest parameter, after which a forward shows whether the graph still computes finite numbers
 
 
 class TrainingSession:
@@ -56,10 +58,30 @@ class TrainingSession:
         # what learns without a gradient: BatchNorm's running statistics, which a pass of the training graph moves
         self._running = [parameter for parameter in self._parameters if not parameter.requires_grad]
         self._before: list[NDArray[np.float32]] = []
+        if (wrong := self.not_finite()) is not None:
+            raise BundleError(f"parameter {wrong!r} holds NaN or Inf: refused, the runtime's pooling may not see one")
+        self._trusted = self._largest
         self._dropout = graphs.dropout == "on"
         self._training, self._evaluation = graphs.training, graphs.evaluation
         self._rate_scale = graphs.optimizer_step.rate_scale
         self._accumulate, self._collected = graphs.optimizer_step.accumulate, 0
+
+    def not_finite(self) -> str | None:
+        """The first parameter or running statistic that holds NaN or Inf; None where all are finite."""
+        largest = [float(np.abs(parameter.data).max(initial=0)) for parameter in self._parameters]
+        self._largest = max(largest, default=0.0)
+        wrong = (one.name for one, value in zip(self._parameters, largest, strict=True) if not value < np.inf)
+        return next(wrong, None)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a forward was finite with parameters of about this size. A training graph must not be run where it is not:
+        on a window of NaN the runtime's MaxPool gives an index of −5, and its gradient writes there."""
+        return self._largest <= GROWTH * self._trusted
+
+    def trust(self) -> None:
+        """Says that a forward with the parameters at hand was finite."""
+        self._trusted = self._largest
 
     def _fill(self, weights: Path) -> None:
         """A nominal checkpoint from `weights`, little-endian float32 in the order of the training graph's parameters."""
@@ -152,6 +174,7 @@ class TrainingSession:
             if value.shape != np.shape(known[name].data):
                 raise ValueError(f"{name} has shape {list(np.shape(known[name].data))}, not {list(value.shape)}")
             known[name].data = np.ascontiguousarray(value, np.float32)
+        self.not_finite()  # what it measures decides whether the next step looks ahead
 
     def export_inference(self, path: Path) -> None:
         """Writes the bundle's inference graph on the parameters and running statistics at hand. Raises OSError."""
@@ -170,20 +193,25 @@ class TrainingSession:
 
 def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
     """A session on the bytes of `TrainingSession.dump`. Raises BundleError."""
-    with private_file() as path:
-        path.write_bytes(checkpoint)
-        return TrainingSession(bundle, path, threads)
+    try:
+        with private_file() as path:
+            path.write_bytes(checkpoint)
+            return TrainingSession(bundle, path, threads)
+    except OSError as error:
+        raise BundleError(f"the checkpoint cannot be read: {NO_ROOM.format(error)}") from error
 
 
 def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
     """The trainable parameters in the bytes of `TrainingSession.dump`; needs no bundle. Raises BundleError."""
-    with private_file() as path:
-        path.write_bytes(checkpoint)
-        try:
+    try:
+        with private_file() as path:
+            path.write_bytes(checkpoint)
             state = runtime.load().CheckpointState.load_checkpoint(str(path))
-        except RuntimeError as error:
-            raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
-        return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
+            return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
+    except RuntimeError as error:
+        raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
+    except OSError as error:
+        raise BundleError(f"the checkpoint cannot be read: {NO_ROOM.format(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

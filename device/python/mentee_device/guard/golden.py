@@ -1,6 +1,6 @@
 """The golden set at work: what base and candidate answer on it, and the verdict."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mentee_device.bundle.samples import Samples
@@ -12,15 +12,19 @@ from mentee_device.state.device_state import DeviceState
 
 @dataclass(frozen=True)
 class Verdict:
-    """`reasons` against the candidate; none: it may become current."""
+    """`reasons` against the candidate; none: it may become current. `evidence`: what else was heard than the golden set, as JSON
+    by its name, and `words` for it."""
 
     base: Measured
     candidate: Measured
     reasons: list[str]
+    evidence: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The verdict for a version's row and the log; the candidate is named "update" there."""
-        return {"base": self.base.as_json(), "update": self.candidate.as_json(), "reasons": self.reasons}
+        found = {"base": self.base.as_json(), "update": self.candidate.as_json(), "reasons": self.reasons}
+        return {**found, **self.evidence}
 
 
 class Golden:
@@ -42,10 +46,13 @@ class Golden:
             raise LearningError("the bundle's golden set is empty, so nothing can guard a run: export it with one")
         return self._samples
 
-    def judge(self, learner: Learner, limits: Limits) -> Verdict:
-        """`learner`'s present parameters against the base."""
+    def judge(self, learner: Learner, limits: Limits, gained: bool = False) -> Verdict:
+        """`learner`'s present parameters against the base; `gained`: see `measures.judge`."""
         golden = self.require()
-        base_NK = GOLDEN_LOGITS.get(self._state, len(golden), lambda base: base.predict(golden.input).logits)
-        base = measure(base_NK, golden.labels, base_NK)
-        candidate = measure(learner.predict(golden.input).logits, golden.labels, base_NK)
-        return Verdict(base, candidate, judge(candidate, base, limits, self._state.manifest.classes))
+        base_NK = GOLDEN_LOGITS.get(
+            self._state, len(golden), lambda base: base.predict(golden.input, checked=True).logits
+        )
+        watched = limits.ece_rise is not None
+        base = measure(base_NK, golden.labels, base_NK, watched)
+        candidate = measure(learner.predict(golden.input, checked=True).logits, golden.labels, base_NK, watched)
+        return Verdict(base, candidate, judge(candidate, base, limits, self._state.manifest.classes, gained))

@@ -33,6 +33,7 @@ from mentee_device.labels.pseudo_labels import (
 )
 from mentee_device.runs.clusters import shares
 from mentee_device.runs.described import described
+from mentee_device.runs.given import plain_numbers
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import Runs
 from mentee_device.runs.unlearn import Unlearned, unlearn_labels
@@ -65,22 +66,25 @@ class GuessRules:
         "pseudo", "the mentee's own softmax (pseudo), or the groups that the samples lie in (clusters)"
     )
     threshold: float | None = described(
-        0.95, "least probability of the mentee's own labels (--threshold 2: none of them)"
+        0.95, "least probability of the mentee's own labels (--threshold 2: none of them)", least=0, most=1
     )
     adaptive: bool = described(False, "lowers the threshold for classes that the mentee is seldom sure of")
-    weight: float = described(CLUSTER_WEIGHT, "weight of a label by clusters; an owner's weighs 1")
-    mentor_threshold: float = described(0.0, "least probability of the mentor's answers")
-    pause: float | None = described(None, "seconds at most between two frames of one stream (none: no streams)")
-    window: int = described(5, "frames that vote in a stream, an odd number")
-    near: float = described(0.35, "least probability of a near-miss before a hit in a stream")
+    weight: float = described(CLUSTER_WEIGHT, "weight of a label by clusters; an owner's weighs 1", above=0)
+    mentor_threshold: float = described(0.0, "least probability of the mentor's answers", least=0, most=1)
+    pause: float | None = described(
+        None, "seconds at most between two frames of one stream (none: no streams)", above=0
+    )
+    window: int = described(5, "frames that vote in a stream, an odd number", least=1)
+    near: float = described(0.35, "least probability of a near-miss before a hit in a stream", least=0, most=1)
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
             raise SampleError(f"no rule {self.rule!r} to guess by; there are {', '.join(RULES)}")
-        if self.pause is not None and not self.pause > 0:
-            raise SampleError(
-                f"pause is {self.pause}, expected the longest seconds between two frames of one stream, above 0"
-            )
+        plain_numbers(self, SampleError)
+        if not isinstance(self.adaptive, bool):
+            raise SampleError(f"adaptive is {self.adaptive!r}, expected True or False")
+        if self.window % 2 == 0:
+            raise SampleError(f"window is {self.window}, expected an odd number of frames")
 
 
 def guess(state: DeviceState, learner: Learner, rules: GuessRules, mentor: Mentor | None) -> list[Guess]:
@@ -170,7 +174,7 @@ def _asked(
             samples, _ = state.samples.read(chunk)
             if len(samples) < len(chunk):
                 break
-            found = learner.predict(samples.input)
+            found = learner.predict(samples.input, checked=True)
             probability.append(probabilities(found.logits, len(chunk)))
             embedding.append(found.embedding)
             answers.append(_mentor_logits(state, chunk, K))

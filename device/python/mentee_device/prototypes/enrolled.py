@@ -17,6 +17,7 @@ from mentee_device.bundle.samples import SampleError, preprocess
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import DONT_KNOW, answer, softmax
 from mentee_device.prototypes.enrolment import Enrolment, Recognised
+from mentee_device.runs.given import plain_number
 from mentee_device.runs.settings import Settings
 from mentee_device.state.base import Base, refit, same_samples
 from mentee_device.state.database import Damaged, StateError
@@ -27,6 +28,7 @@ from mentee_device.state.store import SCRUB, Store
 SAMPLES, EMBEDDED = "enrolled samples", "enrolment"
 ADVICE = "remove them with enrolled.clear(), or `enrol --clear`, then enrol them again"
 MOST_BYTES = 8 << 20  # of all enrolled samples together
+LONGEST_NAME = 1000
 
 
 class Enrolled:
@@ -55,6 +57,7 @@ class Enrolled:
 
     def add(self, name: str, input: NDArray[Any]) -> list[int]:
         """Numbers of the new samples. Raises SampleError, and then nothing was enrolled."""
+        require_name(name)
         ready = preprocess(input, self._state.manifest)
         if self._state.manifest.preprocessing.dtype == "float32":
             ready = input  # of raw float32: what is stored goes through `preprocess` again
@@ -62,7 +65,7 @@ class Enrolled:
         numbers = [*range(max(classes, default=0) + 1, max(classes, default=0) + 1 + len(ready))]
         enrolment = self.enrolment()
         if len(ready):
-            enrolment.add(name, self._learner.predict(ready).embedding, numbers)
+            enrolment.add(name, self._learner.predict(ready, checked=True).embedding, numbers)
         else:
             raise SampleError(f"no sample to enrol as {name!r}: expected at least one")
         everything = np.concatenate([input_M, ready])
@@ -118,10 +121,10 @@ class Enrolled:
             if made_by == self._maker():
                 return Enrolment.from_bytes(content)
         pack = learner.supervision.samples
-        enrolment = Enrolment(state.manifest.classes, learner.predict(pack.input).embedding, pack.labels)
+        enrolment = Enrolment(state.manifest.classes, learner.predict(pack.input, checked=True).embedding, pack.labels)
         input_M, classes = self.samples()
         if classes:
-            embedding_MD = learner.predict(input_M).embedding
+            embedding_MD = learner.predict(input_M, checked=True).embedding
             for row, (number, name) in enumerate(classes.items()):
                 enrolment.add(name, embedding_MD[row : row + 1], [number])
         state.store.put(EMBEDDED, self._maker() + b"\n" + enrolment.to_bytes())
@@ -129,6 +132,8 @@ class Enrolled:
 
     def recognise(self, input: NDArray[Any], settings: Settings, neighbours: int, floor: float) -> Recognised:
         """`Enrolment.recognise` on the current version's embeddings and answers, behind the rails of `settings`."""
+        neighbours = plain_number("neighbours", neighbours, int, SampleError)
+        floor = plain_number("floor", floor, float, SampleError)
         found = self._learner.predict(input)
         near = self.enrolment().recognise(found.embedding, softmax(found.logits), neighbours=neighbours, floor=floor)
         blocked = [near.names.index(name) for name in settings.blocked]
@@ -144,6 +149,16 @@ class Enrolled:
         tensors: dict[str, NDArray[Any]] = {"input": input_M, "names": names, "numbers": np.array([*classes], np.int64)}
         self._state.store.put(SAMPLES, bytes(save(tensors)))
         self._state.store.put(EMBEDDED, self._maker() + b"\n" + enrolment.to_bytes())
+
+
+def require_name(name: Any) -> None:
+    """Raises SampleError for what cannot be the name of a class."""
+    try:
+        good = isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and bool(name.encode())
+    except UnicodeEncodeError:  # half a character
+        good = False
+    if not good:
+        raise SampleError(f"the class to enrol is {repr(name)[:70]}, expected a name of 1 to {LONGEST_NAME} characters")
 
 
 def enrolled_in(store: Store) -> list[tuple[str, NDArray[np.float32]]]:

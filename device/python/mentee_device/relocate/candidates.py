@@ -53,17 +53,17 @@ class Judge:
 
     def __init__(self, base: Learner, limits: Limits) -> None:
         self._golden = base.bundle.golden()
-        self._base_NK = base.predict(self._golden.input).logits
+        self._base_NK = base.predict(self._golden.input, checked=True).logits
         self._names, self._limits = base.bundle.manifest.classes, limits
 
     def score(self, learner: Learner, owner: Samples) -> Score:
         """`owner`: labelled samples, already as the graph takes them or raw; may be empty."""
         labels = self._golden.labels
-        found = measure(learner.predict(self._golden.input).logits, labels, self._base_NK)
+        found = measure(learner.predict(self._golden.input, checked=True).logits, labels, self._base_NK)
         reasons = judge(found, measure(self._base_NK, labels, self._base_NK), self._limits, self._names)
         if not len(owner):
             return Score(found.accuracy, None, None, tuple(reasons))
-        logits_NK = learner.predict(owner.input).logits
+        logits_NK = learner.predict(owner.input, checked=True).logits
         probability_N = softmax(logits_NK)[np.arange(len(owner)), owner.labels]
         loss = float(-np.log(np.maximum(probability_N, 1e-12)).mean())
         accuracy = float((logits_NK.argmax(axis=1) == owner.labels).mean())

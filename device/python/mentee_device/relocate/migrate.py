@@ -59,7 +59,7 @@ def migrate(
         samples = MigratedSamples(store, old, bundle.manifest)
         comparison = Comparison(store, old, samples, fresh, learner, budget, on_progress)
         taken, why = comparison.decide()
-        embedding_size = fresh.predict(bundle.golden().input[:1]).embedding.shape[1]
+        embedding_size = fresh.predict(bundle.golden().input[:1], checked=True).embedding.shape[1]
         with store.transaction():
             aside = _write(store, old, Base.of(bundle.manifest, fresh.parameters()), samples)
             change = NewBase(old, bundle.manifest, embedding_size, frozenset(aside))

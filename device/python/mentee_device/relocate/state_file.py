@@ -4,22 +4,28 @@ The file is one line of JSON (format, bundle, length and sha256 of the rest), th
 samples and parameters are encrypted as they were. Like a bundle's id, the sha256 tells damage, not who made the file.
 """
 
+import contextlib
+import glob
 import json
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.files import replacing, sha256_of, sync_file, sync_folder
+from mentee_device.files import LONGEST, printable, replacing, sha256_of, sync_file, sync_folder
 from mentee_device.state.database import StateError
+from mentee_device.state.lock import Lock
 from mentee_device.state.schema import DATABASE, LOCK
 from mentee_device.state.store import Store
 
 FORMAT = "mentee-state/1"
 LONGEST_HEAD, CHUNK = 4096, 1 << 20
-IMPORTING = ".importing"  # beside the folder, until all of it is there and fits
+IMPORTING = ".importing-"  # in the name of the folder beside, until all of it is there and fits
+HELD = "importing"  # locked in it while its process lives
 
 
 def export_state(store: Store, path: str | os.PathLike[str]) -> int:
@@ -27,24 +33,21 @@ def export_state(store: Store, path: str | os.PathLike[str]) -> int:
     target = Path(path)
     if target.absolute().parent.resolve() == store.folder.resolve():
         raise StateError(f"{target} lies in the state's own folder: choose another place")
-    body = target.with_name(f"{target.name}.body")
     try:
-        store.copy_to(body)
-        head = {
-            "format": FORMAT,
-            "bundle": store.bundle,
-            "encrypted": store.seal.keyed,
-            "bytes": body.stat().st_size,
-            "sha256": sha256_of(body),
-        }
-        with replacing(target) as whole, whole.open("wb") as file, body.open("rb") as source:
-            file.write(json.dumps(head).encode() + b"\n")
-            shutil.copyfileobj(source, file, CHUNK)
+        with store.copied() as body, replacing(target) as whole:
+            head = {
+                "format": FORMAT,
+                "bundle": store.bundle,
+                "encrypted": store.seal.keyed,
+                "bytes": body.stat().st_size,
+                "sha256": sha256_of(body),
+            }
+            with whole.open("wb") as file, body.open("rb") as source:
+                file.write(json.dumps(head).encode() + b"\n")
+                shutil.copyfileobj(source, file, CHUNK)
         return target.stat().st_size
     except OSError as error:
         raise StateError(f"{target} cannot be written ({error.strerror}): choose another place") from error
-    finally:
-        body.unlink(missing_ok=True)
 
 
 def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> None:
@@ -95,23 +98,44 @@ def import_state(
     place = Path(folder)
     if place.exists() and not (place.is_dir() and {*os.listdir(place)} <= {LOCK}):
         raise StateError(f"{place} is not empty: import into a new folder, or `merge` into the state that is there")
-    staging = place.with_name(place.name + IMPORTING)
-    shutil.rmtree(staging, ignore_errors=True)
     try:
-        staging.mkdir(mode=0o700)
-        unpack_state(path, staging / DATABASE, bundle.manifest.id)
-        with opened(staging, path, bundle.manifest.id, key) as store:
-            store.record("import", f"came from {Path(path).name}, exported on another device")
-        sync_folder(staging)
-        if place.exists():
-            (place / LOCK).unlink(missing_ok=True)
-            place.rmdir()
-        os.replace(staging, place)
+        _sweep(place)
+        with _staging(place) as (staging, held):
+            unpack_state(path, staging / DATABASE, bundle.manifest.id)
+            with opened(staging, path, bundle.manifest.id, key) as store:
+                store.record("import", f"came from {printable(Path(path).name)}, exported on another device")
+            sync_folder(staging)
+            if os.name != "posix":
+                held.release()  # there a file that is open does not go
+            (staging / HELD).unlink()
+            if place.exists():
+                (place / LOCK).unlink(missing_ok=True)
+                place.rmdir()
+            os.replace(staging, place)
         sync_folder(place.absolute().parent)
     except OSError as error:
         raise StateError(f"{place} cannot be made ({error.strerror})") from error
+
+
+@contextlib.contextmanager
+def _staging(place: Path) -> Iterator[tuple[Path, Lock]]:
+    """A new folder beside `place` that nobody else uses, and what holds it; it is gone at the end. Raises OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST]}{IMPORTING}", dir=place.absolute().parent))  # 0700
+    held = Lock(folder / HELD)
+    try:
+        yield folder, held
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        held.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Removes what killed processes left of an import to `place`; one without its lock's file is not known to be ours."""
+    for left in place.absolute().parent.glob(f".{glob.escape(place.name[:LONGEST])}{IMPORTING}????????"):
+        if (left / HELD).is_file():
+            with contextlib.suppress(OSError):
+                Lock(left / HELD).release()
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def opened(folder: Path, path: str | os.PathLike[str], bundle: str, key: bytes | None) -> Store:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mentee_device.bundle.fields import fits_float32
+
 Curve = float | Sequence[Sequence[float]]
 
 
@@ -20,7 +22,7 @@ def check_curve(name: str, curve: Any) -> Curve:
     for point in points:
         if not isinstance(point, list | tuple) or len(point) != 2:
             raise ValueError(f"{name} has the point {point!r}, expected {expected}")
-        if not all(isinstance(number, int | float) and np.isfinite(number) for number in point):
+        if not all(fits_float32(number) for number in point):
             raise ValueError(
                 f"{name} is {curve!r}, expected a finite number above 0 or equal to it, or a curve of such"
             )

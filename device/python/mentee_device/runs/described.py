@@ -5,5 +5,5 @@ from typing import Any
 
 
 def described(default: Any, text: str, **bounds: float) -> Any:
-    """A field with this default. `bounds`: `least` a value may be equal to, `above` it must lie."""
+    """A field with this default. `bounds`: `least` and `most` a value may be equal to, `above` it must lie."""
     return field(default=default, metadata={"help": text, **bounds})

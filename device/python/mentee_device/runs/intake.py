@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.samples import Samples
+from mentee_device.bundle.samples import SampleError, Samples, check_labels
+from mentee_device.bundle.scale import clear, require_array
 from mentee_device.core.learner import LearningError
 from mentee_device.runs.budget import Budget
+from mentee_device.runs.given import plain_number
 from mentee_device.runs.plan import Plan
 from mentee_device.runs.runs import RunResult
 from mentee_device.runs.settings import Settings
@@ -26,14 +28,34 @@ def add(
     mentor_logits_NK: NDArray[Any] | None = None,
 ) -> list[int]:
     """Stores samples, all or none, and makes room for them; their numbers. Raises SampleError for any that does not fit."""
-    checked = state.samples.checked(samples, source, weight, mentor_logits_NK)
+    weight = plain_number("weight", weight, float, SampleError)
+    if mentor_logits_NK is not None:
+        require_array("the mentor's logits", mentor_logits_NK)
+        if mentor_logits_NK.dtype.kind not in "fiu":
+            raise SampleError(f"the mentor's logits are {mentor_logits_NK.dtype}, expected numbers")
+    checked = state.samples.checked(cleared(state, samples), source, weight, mentor_logits_NK)
     with state.store.transaction():
         numbers = state.samples.add(checked, source, weight, mentor_logits_NK)
         gone = state.samples.make_room(settings.most_samples, settings.most_sample_bytes)
         evicted = f"; {len(gone)} others had to go" if gone else ""
-        line = f"{len(numbers)} samples came, labels by {source}{evicted}"
+        line = f"{len(numbers)} samples came, {_labels_by(checked, source)}{evicted}"
         state.store.record("samples", line, came=numbers, went=gone)
     return numbers
+
+
+def _labels_by(samples: Samples, source: str) -> str:
+    labelled = int((samples.labels >= 0).sum())
+    if not labelled:
+        return "unlabelled"
+    return f"labels by {source}" if labelled == len(samples) else f"{labelled} of them with labels by {source}"
+
+
+def cleared(state: DeviceState, samples: Samples) -> Samples:
+    """`samples`, asked as a whole what scale they are on. Raises SampleError."""
+    if not isinstance(samples, Samples):
+        raise SampleError(f"samples are a {type(samples).__name__}, expected Samples(input, labels)")
+    input = clear(samples.input, state.manifest)
+    return Samples(input, check_labels(samples.labels, len(input), state.manifest, unlabelled=True))
 
 
 def waiting(state: DeviceState) -> list[int]:
@@ -52,6 +74,7 @@ def stream(
 ) -> list[RunResult]:
     """Hands `samples` to `take` as they come, and a run of `plan` to `learn` each time `every` labelled ones are waiting. After a
     run that was paused the rest is taken and waits."""
+    every = plain_number("every", every, int)
     if every < 1:
         raise LearningError(f"every is {every}, expected at least 1")
     results = []

@@ -10,44 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.core.learner import Learner
-from mentee_device.guard.golden import Golden, Verdict
-from mentee_device.runs.settings import Settings
-from mentee_device.state.database import StateError
-from mentee_device.state.device_state import DeviceState
-from mentee_device.state.versions import BASE
+from mentee_device.guard.golden import Verdict
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 Parameters = Mapping[str, NDArray[np.float32]]
 
 
 def judged(
-    state: DeviceState, golden: Golden, learner: Learner, settings: Settings, number: int
+    learner: Learner, start: Parameters | None, judge: Callable[[Learner], Verdict], interpolate: bool
 ) -> tuple[Verdict, float, str]:
-    """The verdict on candidate `number`, which `learner` is, the share of its run that it is on, and what there was against all
-    of it. With the setting `interpolate` that may be a part of the way, to which `learner` is moved then."""
-    limits = settings.limits()
-    verdict = golden.judge(learner, limits)
+    """The verdict on a candidate, which `learner` is, the share of its run that it is on, and what there was against all of it.
+    With `interpolate` that may be a part of the way from `start`, to which `learner` is moved then."""
+    verdict = judge(learner)
     against = "; ".join(verdict.reasons)
-    if against and settings.interpolate and (start := _began_with(state, learner, number)) is not None:
-        found = part_of_the_way(learner, start, lambda one: golden.judge(one, limits))
+    if against and interpolate and start is not None:
+        found = part_of_the_way(learner, start, judge)
         if found is not None:
             return found[1], found[0], against
     return verdict, 1.0, against
-
-
-def _began_with(state: DeviceState, learner: Learner, number: int) -> Parameters | None:
-    """The parameters of the version that it grows from, None where they are gone; the learner stays as it is."""
-    end, parent = learner.snapshot(), state.versions.get(number).parent
-    try:
-        if parent == BASE:
-            learner.reset()
-        else:
-            learner.restore(state.versions.snapshot(parent))
-        return learner.parameters()
-    except StateError:
-        return None
-    finally:
-        learner.restore(end)
 
 
 def part_of_the_way(

@@ -1,6 +1,6 @@
 """One run of learning as it is asked for, with a default for everything, and with everything decided, as a version stores it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
@@ -10,6 +10,7 @@ from mentee_device.runs.budget import Budget
 from mentee_device.runs.curves import Curve, check_curve, highest
 from mentee_device.runs.described import described
 from mentee_device.runs.given import plain, plain_number
+from mentee_device.runs.holdout import held_out
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.runs.settings import Settings
 from mentee_device.state.about import About, sample_numbers
@@ -26,7 +27,8 @@ class Plan:
     `replay`: "own" (the base's logits; β is 0 then), "mentor" or "auto" (replay.py; β is 0 then unless it is set, and the
     mentor answers in every step where it is above 0). Samples without a label are guessed in `rounds`: 1/(rounds + 1) of the
     run goes on the labels alone, then before each round the clusters that the mentee sees now (clusters.py) label them anew,
-    and a step draws `guessed_batch` of them as well. Where there is no label the rounds are all.
+    and a step draws `guessed_batch` of them as well. Where there is no label the rounds are all. The share `holdout` of the
+    owner's labels is not learnt from: it shows what the run brought, and the guard hears it (holdout.py).
 
     Everything is copied, and numpy's numbers become Python's. Raises LearningError for what makes no sense, SampleError for
     samples that are no numbers; the settings and the sample store have their say in `resolved`.
@@ -46,6 +48,9 @@ class Plan:
     rounds: int | None = described(None, "rounds of guessing missing labels (none: the setting)", least=0)
     guessed_batch: int = described(16, "samples with a guessed label in a step", least=1)
     guess_weight: float = described(1.0, "weight of a guessed label; an owner's weighs 1", above=0)
+    holdout: float = described(
+        0.0, "share of the owner's labels of each class that judge the run, not learnt from", least=0
+    )
     learning_rate: float | None = described(None, "learning rate from this run on (none: as it is)")
     seed: int | None = described(None, "restarts the random state (none: goes on with it)", least=0)
 
@@ -57,6 +62,11 @@ class Plan:
                 raise LearningError(f"{one.name} is {value}, expected at least {least}")
             if above is not None and not above < value < FLOAT32_END:
                 raise LearningError(f"{one.name} is {value}, expected a finite number above {above}")
+        if self.holdout >= 1 or (self.once and self.holdout):
+            raise LearningError(
+                f"holdout is {self.holdout}, expected a share below 1"
+                + (", and 0 in one pass, which learns from each sample once" if self.once else "")
+            )
         if self.learning_rate is not None:
             check_learning_rate(self.learning_rate)
         if self.replay is not None and self.replay not in REPLAYS:
@@ -95,8 +105,11 @@ class Plan:
                 self, name, value if name == "budget" else plain(value)
             )  # it is frozen for everybody else
 
-    def resolved(self, settings: Settings, stored: Sequence[About]) -> "ResolvedPlan":
-        """Decides what is None by the settings and the defaults; `stored`: the whole sample store. Raises LearningError."""
+    def resolved(
+        self, settings: Settings, stored: Sequence[About], learnt: Collection[int] = frozenset()
+    ) -> "ResolvedPlan":
+        """Decides what is None by the settings and the defaults; `stored`: the whole sample store, `learnt`: which of its labels
+        the present mentee has learnt from, so that they are not held out. Raises LearningError."""
         replay = settings.replay if self.replay is None else self.replay
         rounds = settings.rounds if self.rounds is None else self.rounds
         if replay == OWN and highest(settings.beta or 0.0) > 0:
@@ -109,6 +122,8 @@ class Plan:
             samples = tuple(number for number in label if label[number] >= 0 or (rounds and not self.once))
         else:
             samples = tuple(self.samples)
+        held = held_out([one for one in stored if one.number in set(samples)], self.holdout, learnt)
+        samples = tuple(number for number in samples if number not in held)
         unlabelled = tuple(number for number in samples if label.get(number, 0) < 0)
         if self.budget is None:
             labelled = any(label.get(number, -1) >= 0 for number in samples)
@@ -117,7 +132,7 @@ class Plan:
             budget = self.budget
         given = {one.name: getattr(self, one.name) for one in fields(Plan)}
         decided = {"samples": samples, "budget": budget, "replay": replay, "rounds": rounds}
-        return ResolvedPlan(**given | decided, unlabelled=unlabelled)
+        return ResolvedPlan(**given | decided, unlabelled=unlabelled, held=held)
 
 
 def require_plan(given: Any) -> None:
@@ -128,13 +143,15 @@ def require_plan(given: Any) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedPlan(Plan):
-    """A plan with nothing left open. `unlabelled`: which of `samples` had no label when the run began."""
+    """A plan with nothing left open. `unlabelled`: which of `samples` had no label when the run began; `held`: numbers of the
+    labelled ones that judge it."""
 
     samples: tuple[int, ...]
     budget: Budget
     replay: str = AUTO
     rounds: int = Settings.rounds
     unlabelled: tuple[int, ...] = ()
+    held: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The plan for a version's row; learning rate and random state are in its snapshot."""
@@ -144,8 +161,16 @@ class ResolvedPlan(Plan):
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ResolvedPlan":
-        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
+        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`. Raises LearningError for
+        what no program wrote."""
         before = {"replay": MENTOR, "rounds": 0}
-        numbers = {"samples": tuple(raw["samples"]), "unlabelled": tuple(raw.get("unlabelled", ()))}
-        once = bool(raw.get("once", False))  # such a program took any value for it
-        return cls(**{**before, **raw, **numbers, "once": once, "budget": Budget(**raw["budget"])})
+        try:
+            numbers = {
+                "samples": tuple(raw["samples"]),
+                "unlabelled": tuple(raw.get("unlabelled", ())),
+                "held": tuple(raw.get("held", ())),
+            }
+            once = bool(raw.get("once", False))  # such a program took any value for it
+            return cls(**{**before, **raw, **numbers, "once": once, "budget": Budget(**raw["budget"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise LearningError(f"the run's plan is damaged ({error}): discard the run, or roll back") from error

@@ -1,12 +1,11 @@
 """Answers for the bundle's replay samples while an owner's mentee learns: the mentor's recorded ones, or what the
-mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), or whichever of the
-two knows them better.
+mentee itself answered before it had learnt anything (learning without forgetting, arXiv 1606.09282), where those are known
+to be better.
 
 The base's answers are logits alone: a layer has no target then, and β is 0.
 Axes: N replay samples, K classes.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from mentee_device.bundle.samples import Supervision
 from mentee_device.core.learner import Learner
 from mentee_device.guard.base_logits import REPLAY_LOGITS
+from mentee_device.guard.chance import better_beyond_chance
 from mentee_device.state.device_state import DeviceState
 
 OWN, MENTOR, AUTO = "own", "mentor", "auto"
 REPLAYS = (OWN, MENTOR, AUTO)
-UNLIKELY = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,18 @@ def own_answers(base: Learner) -> Supervision:
     """The pack of `base`, a learner that has learnt nothing, under its logits; float16, as the mentor's are."""
     pack = base.supervision
     return (
-        replace(pack, mentor_logits=base.predict(pack.samples.input).logits.astype(np.float16)) if len(pack) else pack
+        replace(pack, mentor_logits=base.predict(pack.samples.input, checked=True).logits.astype(np.float16))
+        if len(pack)
+        else pack
     )
 
 
 def answered(pack: Supervision, by: str, own: Callable[[], NDArray[np.float16]]) -> Answered:
     """`pack`, as the bundle has it, under the answers `by` names; `own` gives the base's logits [N, K].
 
-    AUTO is the mentor where it is right on more of the labelled samples than the base, by more than chance leaves open, else
-    the base. Both have been trained on such samples: a base that does not know them all was cut short, and would be held to
-    its errors by its own answers.
+    AUTO is the mentor, unless the base is right on more of the labelled samples by more than chance leaves open: learning
+    goes on under the mentor's supervision where nothing speaks against it. A base that was cut short would be held to its
+    errors by its own answers.
     """
     if by == MENTOR or not len(pack):
         return Answered(pack)
@@ -58,15 +59,15 @@ def answered(pack: Supervision, by: str, own: Callable[[], NDArray[np.float16]])
     replaced = replace(pack, mentor_logits=logits_NK)
     if by == OWN:
         return Answered(replaced)
-    better, counts = mentor_knows_more(pack, logits_NK)
-    whose = "the mentor's" if better else "the base's"
+    worse, counts = base_knows_more(pack, logits_NK)
+    whose = "the base's" if worse else "the mentor's"
     return Answered(
-        pack if better else replaced, pack if pack.activations else None, f", replay under {whose} answers ({counts})"
+        replaced if worse else pack, pack if pack.activations else None, f", replay under {whose} answers ({counts})"
     )
 
 
-def mentor_knows_more(pack: Supervision, own_NK: NDArray[np.float16]) -> tuple[bool, str]:
-    """Whether the mentor is right on more of the labelled samples than the base (McNemar's exact test of those on which one
+def base_knows_more(pack: Supervision, own_NK: NDArray[np.float16]) -> tuple[bool, str]:
+    """Whether the base is right on more of the labelled samples than the mentor (McNemar's exact test of those on which one
     alone is right, two-sided, 95 %), and the counts for a log."""
     rows = np.flatnonzero(pack.samples.labels >= 0)
     if not len(rows):
@@ -77,16 +78,7 @@ def mentor_knows_more(pack: Supervision, own_NK: NDArray[np.float16]) -> tuple[b
     counts = (
         f"of {len(rows)} with a label the mentor is right on {int(mentor_N.sum())}, the base on {int(base_N.sum())}"
     )
-    return mentors > bases and 2 * tail(mentors, mentors + bases) < UNLIKELY, counts
-
-
-def tail(least: int, tosses: int) -> float:
-    """Probability that a fair coin shows heads at least so often."""
-    ways = term = math.comb(tosses, least)
-    for heads in range(least, tosses):
-        term = term * (tosses - heads) // (heads + 1)
-        ways += term
-    return ways / (1 << tosses)
+    return better_beyond_chance(bases, mentors), counts
 
 
 def remembered_answers(state: DeviceState, learner: Learner, by: str) -> Answered:

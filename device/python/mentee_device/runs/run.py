@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, Samples
 from mentee_device.core.learner import Learner, LearningError
-from mentee_device.runs.clusters import shares
+from mentee_device.runs.clusters import steady_classes
 from mentee_device.runs.curves import Curve, value_at
 from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.runs.replay import AUTO, OWN, Answered
@@ -54,7 +54,7 @@ class Run:
         replay: Answered | None = None,
         guesses: NDArray[np.int64] | None = None,
     ) -> None:
-        self._learner, self.plan, self._samples, self._weights = learner, plan, samples, weights
+        self._learner, self.plan, self.samples, self._weights = learner, plan, samples, weights
         self._replay = replay
         self._rows = np.flatnonzero(samples.labels >= 0)
         guessing = plan.rounds > 0 and not plan.once
@@ -91,7 +91,7 @@ class Run:
         pack = self._replay.at(knobs.get("beta", 0.0)) if self._replay else None
         replay = self._learner.draw_replay(self.plan.replay_batch, pack)
         self.last = self._learner.learn_batch(
-            Samples(self._samples.input[rows], labels),
+            Samples(self.samples.input[rows], labels),
             replay,
             owner_weight=self.plan.owner_weight,
             weights=weights,
@@ -112,7 +112,7 @@ class Run:
             rows = self._learner.draw(self._rows, plan.batch)
         else:
             rows = self._rows
-        labels, weights = self._samples.labels[rows], self._weights[rows]
+        labels, weights = self.samples.labels[rows], self._weights[rows]
         guessed = self._open[self.guesses[self._open] >= 0]
         if not len(guessed):
             return rows, labels, weights
@@ -132,11 +132,11 @@ class Run:
         return min(int(position * parts + 1e-9), parts - 1) + 1 - before
 
     def _guess(self) -> None:
-        """Labels the open samples anew, by the learner as it is now."""
-        embedding_ND = self._learner.predict(self._samples.input).embedding
-        share_NK = shares(self._learner, embedding_ND, self._samples.labels)
-        if share_NK is not None:
-            self.guesses[self._open] = share_NK[self._open].argmax(axis=1)
+        """Labels the open samples anew, by the learner as it is now; one whose class hangs on the draw gets none."""
+        embedding_ND = self._learner.predict(self.samples.input, checked=True).embedding
+        class_N = steady_classes(self._learner, embedding_ND, self.samples.labels)
+        if class_N is not None:
+            self.guesses[self._open] = class_N[self._open]
         elif not len(self._rows):
             raise LearningError(
                 "nothing to learn from: no label, and no two classes to group the owner's samples around"

@@ -7,18 +7,20 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from mentee_device.bundle.samples import UNLABELLED, SampleError
+from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples
 from mentee_device.core.learner import Learner, LearningError
 from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.current import go_to_current
-from mentee_device.runs.interpolation import judged
+from mentee_device.runs.holdout import HeldOut
+from mentee_device.runs.interpolation import Parameters, judged
+from mentee_device.runs.judgement import Before, judge_by
 from mentee_device.runs.plan import Plan, ResolvedPlan, require_plan
 from mentee_device.runs.replay import remembered_answers
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
 from mentee_device.runs.settings import Settings
 from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.versions import BASE, Version
+from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,9 @@ class RunResult:
     """The end of a run: version `number` was `accepted` and is current, `dropped`, or is `paused`; `why` says for what
     reason. `golden_base`, `golden_before` and `golden_after`: accuracies on the golden set, None where it was not asked.
     `first` and `last`: loss and terms of this call's first and last step; `milliseconds` of each step without saving.
-    `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part."""
+    `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part. `held_out`:
+    what the run brought on the labels that it did not learn from, None where there were none or it is paused. `evidence`: what
+    the guard heard besides the golden set, in words."""
 
     number: int
     status: str
@@ -39,6 +43,8 @@ class RunResult:
     last: dict[str, float]
     milliseconds: Sequence[float]
     share: float = 1.0
+    held_out: HeldOut | None = None
+    evidence: tuple[str, ...] = ()
 
 
 class Runs:
@@ -55,7 +61,7 @@ class Runs:
         if self.paused is not None:
             raise LearningError(f"run {self.paused.name} is unfinished: resume or discard it first")
         require_plan(plan)
-        whole = plan.resolved(self.settings(), self.state.samples.all())
+        whole = plan.resolved(self.settings(), self.state.samples.all(), self._learnt())
         self.golden.require()
         self._stop.clear()
         try:
@@ -117,6 +123,11 @@ class Runs:
         replay = remembered_answers(self.state, self.learner, plan.replay) if plan.replay_batch else None
         return Run(self.learner, plan, samples, weights, done, replay, known)
 
+    def _learnt(self) -> set[int]:
+        """Samples whose label the present mentee has learnt from."""
+        lineage = self.state.versions.lineage(self.state.versions.current)
+        return {number for version in lineage for number in set(version.learned) - unlabelled_in(version)}
+
     def _left(self, plan: ResolvedPlan, done: Done) -> tuple[ResolvedPlan, Done]:
         """The plan and its progress without samples that are gone. Of a `once` run, which takes them in order, the gone ones
         that it had drawn no longer count."""
@@ -168,10 +179,13 @@ class Runs:
         return self._result(number, "paused", "", run, None)
 
     def _settle(self, number: int, run: Run) -> RunResult:
-        versions, store = self.state.versions, self.state.store
+        versions, store, settings = self.state.versions, self.state.store, self.settings()
         current = versions.current
-        verdict, share, against = judged(self.state, self.golden, self.learner, self.settings(), number)
+        before, start = self._before(number, run)
+        judge = judge_by(self.golden, settings.limits(), before)
+        verdict, share, against = judged(self.learner, start, judge, settings.interpolate)
         golden = f"golden accuracy {verdict.base.accuracy:.4f} of the base -> {verdict.candidate.accuracy:.4f}"
+        golden = "; ".join([golden, *verdict.words])
         with store.transaction():
             versions.save(number, self.learner.snapshot(), asdict(run.done))
             if verdict.reasons:
@@ -190,7 +204,28 @@ class Runs:
         if verdict.reasons:
             self.go_to_current()
         result = self._result(number, "dropped" if verdict.reasons else "accepted", why, run, verdict, current)
-        return replace(result, share=share)
+        held = verdict.evidence.get("held_out")
+        return replace(result, share=share, held_out=HeldOut(**held) if held else None, evidence=verdict.words)
+
+    def _before(self, number: int, run: Run) -> tuple[Before | None, Parameters | None]:
+        """The mentee that candidate `number` grew from: its answers on what judges the run, and its parameters; None where they
+        are gone. The learner ends as it is."""
+        end, parent = self.learner.snapshot(), self.state.versions.get(number).parent
+        try:
+            if parent == BASE:
+                self.learner.reset()
+            else:
+                self.learner.restore(self.state.versions.snapshot(parent))
+            return Before.of(self.learner, self._held(run.plan), run.samples), self.learner.parameters()
+        except StateError:
+            return None, None
+        finally:
+            self.learner.restore(end)
+
+    def _held(self, plan: ResolvedPlan) -> Samples:
+        """The samples that were held out, as far as they are there and have the owner's label."""
+        there = {one.number for one in self.state.samples.all() if one.source == "owner" and one.label >= 0}
+        return self.state.samples.read([number for number in plan.held if number in there])[0]
 
     def _result(
         self, number: int, status: str, why: str, run: Run, verdict: Verdict | None, before: int = BASE

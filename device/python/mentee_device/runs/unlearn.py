@@ -4,11 +4,12 @@ the runs since are done again without them, as one run, and the guard decides.
 Deleted rows are overwritten in the database; the write-ahead log, the backup and damaged files set aside go with them.
 """
 
-from collections.abc import Callable, Collection, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mentee_device.bundle.samples import UNLABELLED
-from mentee_device.core.learner import Learner
+from mentee_device.core.learner import Learner, LearningError
 from mentee_device.runs.budget import Budget
 from mentee_device.runs.plan import ResolvedPlan
 from mentee_device.runs.run import OnProgress
@@ -90,7 +91,7 @@ def _without(
         again = [version for version in reversed(lineage) if version.number > root]
     left = {one.number: one.label for one in state.samples.all() if one.number not in gone}
     plan = _plan(again, left)
-    with store.transaction():
+    with _all_or_nothing(), store.transaction():
         remove()
         for version in versions.all():
             if version.number in tainted and version.status in ("accepted", "candidate", "dropped", "pruned"):
@@ -105,11 +106,26 @@ def _without(
                 versions.settle(runs.paused.number, "dropped", "what it grew from was unlearned")
             with _start(runs, root) as start:
                 versions.begin(plan.as_json(), plan.samples, root, start.snapshot())
-    runs.go_to_current()
-    if what == "samples":
-        store.scrub()
-    replay = runs.resume(on_progress) if plan else None
+    try:
+        runs.go_to_current()
+        if what == "samples":
+            store.scrub()
+        replay = runs.resume(on_progress) if plan else None
+    except (StateError, LearningError) as error:
+        waits = "; `learn --resume` learns the rest anew" if runs.paused is not None else ""
+        raise StateError(
+            f"{len(gone)} {what} are gone and v{versions.current} answers, but not all is done: {error}; copies in other "
+            f"files go when the state is opened next{waits}"
+        ) from error
     return Unlearned(sorted(gone), sorted(tainted), versions.current, replay)
+
+
+@contextlib.contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    try:
+        yield
+    except StateError as error:
+        raise StateError(f"nothing was unlearned: {error}") from error
 
 
 def _line(

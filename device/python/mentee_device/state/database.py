@@ -25,33 +25,23 @@ class Damaged(StateError):
     """A file whose content is not what was written; it has not been changed."""
 
 
+class Foreign(StateError):
+    """A file that says it is another program's, or of another format."""
+
+
 def connect(path: Path) -> sqlite3.Connection:
-    """A checked connection to an existing file, in autocommit. Raises Damaged, StateError."""
-    connection = _checked(path, "mode=rw")  # rw: never creates a file
+    """A checked connection to an existing file, to write with, in autocommit. Raises Damaged, StateError."""
+    connection = checked(path)
     try:
-        _settle(connection)
+        settle(connection)
         return connection
     except sqlite3.Error as error:
         connection.close()
         raise translated(error, path) from error
 
 
-def look(path: Path) -> sqlite3.Connection:
-    """A checked connection to a copy that changes nothing and makes no files beside it. Raises Damaged, StateError."""
-    return _checked(path, "mode=ro&immutable=1")
-
-
-def revision_of(path: Path) -> int:
-    """The number of transactions in a copy, 0 where it cannot be read or is not there; the copy is not checked."""
-    try:
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            return int(connection.execute("SELECT revision FROM state").fetchone()[0])
-    except (sqlite3.Error, TypeError, ValueError):
-        return 0
-
-
-def _checked(path: Path, how: str) -> sqlite3.Connection:
+def checked(path: Path) -> sqlite3.Connection:
+    """A connection to an existing file that is whole. `settle` it before it writes. Raises Damaged, StateError."""
     try:
         with path.open("rb") as file:
             head = file.read(HEADER_BYTES)
@@ -61,7 +51,7 @@ def _checked(path: Path, how: str) -> sqlite3.Connection:
         raise Damaged(f"{path} is not a state file, or is cut off: restore a copy of it or delete it")
     connection: sqlite3.Connection | None = None
     try:
-        uri = f"{path.absolute().as_uri()}?{how}"
+        uri = f"{path.absolute().as_uri()}?mode=rw"  # rw: never creates a file
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         _check(connection, path)
         return connection
@@ -81,21 +71,23 @@ def translated(error: sqlite3.Error, path: Path) -> StateError:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()  # a truncated file opens without it
+    (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()  # a truncated file opens without it
     if verdict != "ok":
         raise Damaged(f"{path} is damaged ({' '.join(verdict.split())}): restore a copy of it or delete it")
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION:
-        raise StateError(f"{path} is an SQLite file of another program: give another path for the state")
+        raise Foreign(f"{path} is an SQLite file of another program: give another path for the state")
 
 
-def _settle(connection: sqlite3.Connection) -> None:
+def settle(connection: sqlite3.Connection) -> None:
+    """How a connection writes: see the top. Raises sqlite3.Error."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: fsync alone leaves data in the drive's cache
     connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not only unlinked
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -256")  # KiB
+    connection.execute("PRAGMA temp_store = MEMORY")
 
 
 def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connection], None]) -> None:
@@ -116,13 +108,20 @@ def create(path: Path, schema: str, version: int, fill: Callable[[sqlite3.Connec
 def copy(connection: sqlite3.Connection, path: Path) -> None:
     """Writes all that is committed, compacted, to one file at `path`; the copy there before is replaced at the end."""
     with replacing(path) as new:
-        connection.execute("VACUUM INTO ?", (str(new),))
+        vacuum_into(connection, new)
 
 
-def put_back(backup: Path, path: Path) -> None:
-    """The file at `path` becomes a copy of `backup`, whole or not at all."""
+def put_back(connection: sqlite3.Connection, path: Path) -> Path | None:
+    """The file at `path` becomes a copy of what `connection` holds, whole or not at all; where the one before lies now."""
     with replacing(path) as new:
-        new.write_bytes(backup.read_bytes())
+        vacuum_into(connection, new)
+        aside = set_aside(path)
+    return aside if aside.exists() else None
+
+
+def vacuum_into(connection: sqlite3.Connection, path: Path) -> None:
+    """Writes all that is committed to the empty file at `path`. Raises sqlite3.Error."""
+    connection.execute("VACUUM INTO CAST(? AS TEXT)", (os.fsencode(path),))  # as bytes: a name need not be UTF-8
 
 
 def set_aside(path: Path) -> Path:

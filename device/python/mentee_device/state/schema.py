@@ -12,9 +12,9 @@ import sqlite3
 from hashlib import sha256
 from pathlib import Path
 
-from mentee_device.files import sync_folder
+from mentee_device.files import is_unfinished, sync_folder
 from mentee_device.state import database
-from mentee_device.state.database import Damaged, StateError, translated
+from mentee_device.state.database import Damaged, Foreign, StateError, translated
 from mentee_device.state.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version
@@ -47,7 +47,7 @@ def require_format(connection: sqlite3.Connection, path: Path) -> None:
     """Raises StateError for an opened state of another format than FORMAT."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != FORMAT:
-        raise StateError(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
+        raise Foreign(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
 
 
 def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | None:
@@ -68,6 +68,8 @@ def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | No
             f"{place} belongs to bundle {row[0][:12]}…, this one is {bundle[:12]}…: use the bundle it was learned on, or start a "
             "new state"
         )
+    if folder.exists() and any(name != OLD and not _of_ours(name) for name in os.listdir(folder)):
+        raise StateError(f"{folder} is in the way of the folder that {place} is to become: give it another name")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     database.create(folder / DATABASE, SCHEMA, FORMAT, lambda connection: _fill(connection, row, log, seal))
@@ -79,6 +81,10 @@ def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | No
     _finish(folder, place, seal)
     left = "deleted" if seal.keyed else f"in it as {OLD}"
     return f"a state of format 1 at step {row[1]} became this folder; the old file is {left}"
+
+
+def _of_ours(name: str) -> bool:
+    return name == DATABASE or is_unfinished(name, DATABASE)
 
 
 def _finish(folder: Path, place: Path, seal: Seal) -> None:

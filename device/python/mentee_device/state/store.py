@@ -17,15 +17,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mentee_device.files import sync_folder
+from mentee_device.files import sync_folder, unfinished
 from mentee_device.state import database
 from mentee_device.state.database import Damaged, StateError, translated
 from mentee_device.state.encryption import Seal
 from mentee_device.state.lock import Lock, StateLocked
 from mentee_device.state.opening import open_database, refuse_strangers, sweep
 from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
+from mentee_device.state.twin import Twin
 
-BACKUP_EVERY = 20  # transactions; and at every verdict, unlearning and closing
+BACKUP_EVERY = (
+    20  # transactions between two tries to make a backup that is behind anew; also at every verdict and closing
+)
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 RENAMED = {
@@ -73,12 +76,17 @@ class Store:
         except OSError as error:
             raise StateError(f"{self.folder} cannot be used: {error.strerror}") from error
         try:
-            self._connection = open_database(self.folder, self.seal, bundle, self.notes)
+            self._connection = open_database(self.folder, self.seal, bundle, self._lock.remembered(), self.notes)
             self.closed = False
             try:
                 self.bundle = str(self.rows("SELECT bundle FROM state")[0][0])
                 sweep(self.folder)
-                self._backed_up = database.revision_of(self.folder / BACKUP)  # the last process may have been killed
+                lost = self._lock.remembered() - self.revision
+                if lost > 0:
+                    self.notes.append(
+                        f"the last {lost} changes are gone: more than one file of {self.folder} was damaged, or an older copy of "
+                        "both was put there"
+                    )
                 for line in (upgraded, *self.notes):
                     if line:
                         self.record("recovery" if line is not upgraded else "upgrade", line)
@@ -99,35 +107,35 @@ class Store:
     # writing and reading
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Writes all that is written inside it, or nothing; one inside another joins it. Raises StateError."""
+    def transaction(self) -> Iterator[Twin]:
+        """Writes all that is written inside it, or nothing, to the state and its backup; one inside another joins it. Raises
+        StateError."""
         if self._depth:
             yield self._connection
             return
         self.require_open()
         self._depth = 1
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.begin()
             yield self._connection
             self._connection.execute("UPDATE state SET revision = revision + 1")
-            self._connection.execute("COMMIT")
+            self._connection.commit()
         except BaseException as error:
-            if self._connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
+            self._connection.roll_back()
             if isinstance(error, sqlite3.Error):
                 raise translated(error, self.folder / DATABASE) from error
             raise
         finally:
             self._depth = 0
-        if self.revision - self._backed_up >= BACKUP_EVERY:
+        self._lock.remember(self.revision)
+        if self._connection.behind and self.revision % BACKUP_EVERY == 0:
             self.try_back_up()
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of a SELECT. Raises StateError."""
         self.require_open()
         try:
-            return self._connection.execute(statement, values).fetchall()
+            return self._connection.main.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise translated(error, self.folder / DATABASE) from error
 
@@ -150,7 +158,12 @@ class Store:
                 line += f" (the clock went back, from {last[0]}: the order of this log is that of its numbers)"
             connection.execute(
                 "INSERT INTO log (time, event, line, details) VALUES (?, ?, ?, ?)",
-                (now, event, line, json.dumps(details)),
+                (
+                    now,
+                    event,
+                    line.encode(errors="replace").decode(),
+                    json.dumps(details),
+                ),  # a file's name need be no text
             )
 
     def log(self, last: int | None = None) -> list[Entry]:
@@ -202,52 +215,48 @@ class Store:
     # copies
 
     def back_up(self) -> None:
-        """Replaces backup.sqlite by all that is committed. Raises StateError; the old backup stays then."""
-        try:
-            database.copy(self._connection, self.folder / BACKUP)
-        except (sqlite3.Error, OSError) as error:
-            raise StateError(f"{self.folder / BACKUP} cannot be written ({error}): is there space?") from error
-        self._backed_up = self.revision
+        """Makes backup.sqlite anew where it is behind. Raises StateError."""
+        if self._connection.behind:
+            self._connection.renew()
 
     def try_back_up(self) -> None:
         """`back_up`, but a full disk is no error: what was committed is safe all the same."""
         with contextlib.suppress(StateError):
             self.back_up()
 
-    def copy_to(self, path: Path) -> None:
-        """Writes all that is committed to one SQLite file; what is encrypted stays so. Raises StateError."""
-        try:
-            database.copy(self._connection, path)
-        except (sqlite3.Error, OSError) as error:
-            raise StateError(f"{path} cannot be written ({error}): is there space?") from error
+    @contextlib.contextmanager
+    def copied(self) -> Iterator[Path]:
+        """Yields one SQLite file in the folder with all that is committed, for as long as the block lasts; what is encrypted
+        stays so. Raises StateError."""
+        with contextlib.ExitStack() as stack:
+            try:
+                path = stack.enter_context(unfinished(self.folder / DATABASE))
+                database.vacuum_into(self._connection.main, path)
+            except (sqlite3.Error, OSError) as error:
+                raise StateError(f"{self.folder} takes no copy of the state ({error}): is there space?") from error
+            yield path
 
     def scrub(self) -> None:
         """Leaves no copy of what was deleted: neither in the log of writes, nor in the backup, nor in damaged files. Raises
         StateError where another program reads the database; it is done at the next opening then."""
-        try:
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.Error as error:
-            raise translated(error, self.folder / DATABASE) from error
-        if busy:
+        if not self._connection.empty_logs():
             raise StateError(
                 f"{self.folder / DATABASE} is read by another program, so its log of writes still holds what was deleted: it is "
                 "wiped when the state is opened next"
             )
-        (self.folder / BACKUP).unlink(missing_ok=True)
+        self._connection.forget()
         for old in (*self.folder.glob("damaged-*.sqlite*"), self.folder / OLD):
             old.unlink(missing_ok=True)
         sync_folder(self.folder)  # before it is on record that they are gone
         self.set(SCRUB, None)
-        self._backed_up = 0
         self.try_back_up()
 
     def close(self) -> None:
-        """Renews the backup where something changed, and lets the next process in; a second time it does nothing."""
+        """Renews the backup where it is behind, and lets the next process in; a second time it does nothing."""
         if self.closed:
             return
         try:
-            if self.revision != self._backed_up:
-                self.try_back_up()
+            self.try_back_up()
         finally:
             self.closed = True
             self._connection.close()

@@ -1,0 +1,117 @@
+"""Parts of a manifest, each read into a type and held to its range. All readers raise BundleError naming the field.
+
+Axes: C H W of one sample, K classes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.fields import get, number, numbers, shape_of, whole
+from mentee_device.bundle.inputs import KNOBS
+
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "step")
+
+# Ranges. Beyond them a number that a graph computes leaves float32, and a runtime's pooling of NaN reads memory it does not own.
+KNOB_RANGES = {"alpha": (0.0, 1e9), "beta": (0.0, 1e9), "gamma": (0.0, 1e9), "temperature": (1e-3, 1e6)}
+RATE_RANGE = (1e-12, 1e6)
+SCALE_RANGE = (1e-9, 1e9)  # the runtime is set to learning rate / scale
+MOST_ACCUMULATED = 1_000_000
+SMALLEST_STD = 1e-30
+FURTHEST = 1e6  # standard deviations of a sample from the mean: further off it is none of this data
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file of the bundle; names of its inputs and outputs in the graph's order, parameters left out."""
+
+    file: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Raw samples of `shape` (C, H, W) to what the graphs take, mean and std per channel: `(raw / 255 − mean) / std` where
+    raw is uint8, `(raw − mean) / std` where it is float32."""
+
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    dtype: str = "uint8"
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """α β γ T of the bundle's loss, by default `α·CE + β·Σ RMSE + γ·T²·KL`; the manifest has its formula."""
+
+    alpha: float
+    beta: float
+    gamma: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class OptimizerStep:
+    """Rules of a step: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate
+    by. All else of it, its schedule included, is in that graph."""
+
+    name: str = "adamw"
+    accumulate: int = 1
+    rate_scale: float = 1.0
+
+
+def read_knobs(loss: dict[str, Any]) -> Knobs:
+    return Knobs(**{name: number(loss, name, "loss", *KNOB_RANGES[name]) for name in KNOBS})
+
+
+def read_optimizer_step(optimizer: dict[str, Any]) -> OptimizerStep:
+    """Older manifests have neither `accumulate` nor `rate_scale`, and say "AdamW" and "constant"."""
+    name = get(optimizer, "name", str, "optimizer").lower()
+    if name not in OPTIMIZERS:
+        raise BundleError(
+            f"manifest.json: optimizer.name is {name[:70]!r}, this program knows {', '.join(OPTIMIZERS)}: update it"
+        )
+    schedule = optimizer.get("schedule", "constant")
+    course = schedule.get("name") if isinstance(schedule, dict) else schedule
+    if course not in SCHEDULES:
+        raise BundleError(
+            f"manifest.json: optimizer.schedule is {str(course)[:70]!r}, this program knows {', '.join(SCHEDULES)}: update it"
+        )
+    accumulate = whole(optimizer.get("accumulate", 1), "optimizer.accumulate", 1, MOST_ACCUMULATED)
+    scale = number(optimizer, "rate_scale", "optimizer", *SCALE_RANGE) if "rate_scale" in optimizer else 1.0
+    return OptimizerStep(name, accumulate, scale)
+
+
+def read_preprocessing(raw: dict[str, Any]) -> Preprocessing:
+    shape = shape_of(raw, "shape", "preprocessing")
+    mean, std = (tuple(numbers(raw, key, "preprocessing")) for key in ("mean", "std"))
+    if not shape or len(mean) != shape[0] or len(std) != shape[0] or min(std) < SMALLEST_STD:
+        raise BundleError(
+            f"manifest.json: preprocessing needs one mean and one std above 0 per channel of shape {list(shape)}, "
+            f"got {list(mean)} and {list(std)}"
+        )
+    dtype = get(raw, "dtype", str, "preprocessing") if "dtype" in raw else "uint8"
+    if dtype not in ("uint8", "float32"):
+        raise BundleError(f"manifest.json: preprocessing.dtype is {dtype[:70]!r}, expected 'uint8' or 'float32'")
+    for m, s in zip(mean, std, strict=True):
+        furthest = max(abs(m), abs(1 - m)) if dtype == "uint8" else abs(m)
+        if furthest > FURTHEST * s:
+            raise BundleError(
+                f"manifest.json: preprocessing has mean {m:g} and std {s:g}, which puts a sample {furthest / s:.3g} standard "
+                f"deviations away: expected at most {FURTHEST:g}"
+            )
+    return Preprocessing(shape, mean, std, dtype)
+
+
+def read_graph(graphs: dict[str, Any], name: str) -> Graph:
+    where = f"graphs.{name}"
+    raw = get(graphs, name, dict, "graphs")
+    names: dict[str, tuple[str, ...]] = {}
+    for kind in ("inputs", "outputs"):
+        tensors = get(raw, kind, list, where)
+        if not all(isinstance(tensor, dict) for tensor in tensors):
+            raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
+        names[kind] = tuple(get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
+    return Graph(get(raw, "file", str, where), names["inputs"], names["outputs"])

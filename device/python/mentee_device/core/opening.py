@@ -1,0 +1,202 @@
+"""The first opening of a bundle on a device: its golden set is predicted and one step learnt, in a child process with bounds.
+
+What comes out is compared with what the manifest says was measured when the bundle was made. So a graph that crashes, runs
+without end, asks for all memory or answers other than it did is refused before anything depends on it. That a bundle passed is
+remembered by its id, which covers every byte of it, as an empty file in the user's cache folder.
+
+Axes: N samples, K classes.
+"""
+
+import contextlib
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.errors import BundleError
+from mentee_device.bundle.manifest import Manifest
+from mentee_device.bundle.samples import Samples, Supervision, preprocess
+from mentee_device.core import child, runtime
+from mentee_device.core.batch import mixed, unanswered
+from mentee_device.core.microbatch import EVALUATION_BATCH
+from mentee_device.core.session import TrainingSession
+
+GOLDEN_MOST = 512  # samples that are predicted; of a larger golden set every so many-th
+CHANCE = 5.0  # standard deviations that a part's accuracy may be off the whole's
+TIE = 1e-3  # two logits so close, relative to the larger, may change places between two machines
+CLOSE = 2e-3  # relative difference of a loss term or a logit between two machines: float32 gives 1e-5
+EXPECTED_FROM = 8  # replay samples
+STEP = 4  # samples of each pack in the step
+PASSED = "passed"
+CHECKS = 1  # raised when a later program looks at more
+
+_tried: set[str] = set()  # ids that passed in this process: the cache folder may not be writable
+
+
+def require_tried(bundle: Bundle, threads: int) -> None:
+    """Tries the bundle, unless it passed here before. Raises BundleError, RuntimeMissing."""
+    identity = bundle.manifest.id
+    if identity in _tried:
+        return
+    note = _note(identity)
+    if note is None or not note.is_file():
+        _try(bundle, threads)
+        if note is not None:
+            with contextlib.suppress(OSError):
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.touch()
+    _tried.add(identity)
+
+
+def _try(bundle: Bundle, threads: int) -> None:
+    runtime.load()  # before a fork, so that both have it
+    if child.can_fork():
+        said = child.forked(lambda: _in_words(bundle, threads))
+    elif child.can_spawn():
+        said = child.spawned(__name__, spawned_trial.__name__, str(bundle.folder), str(threads))
+    else:
+        said = _in_words(bundle, threads)
+    if said != PASSED:
+        raise BundleError(" ".join(said.split()))
+
+
+def spawned_trial(folder: str, threads: str) -> None:
+    """The work of a new interpreter."""
+    child.limit()
+    with Bundle.open(folder) as bundle:
+        sys.stdout.write(_in_words(bundle, int(threads)))
+
+
+def _in_words(bundle: Bundle, threads: int) -> str:
+    try:
+        attempt(bundle, threads)
+    except (MemoryError, ValueError, RuntimeError) as error:  # BundleError and SampleError are ValueErrors
+        return f"{error}" or f"the bundle cannot be run here ({type(error).__name__}): refused"
+    return PASSED
+
+
+def attempt(bundle: Bundle, threads: int) -> None:
+    """Predicts, compares and learns one step, on a session of its own. Raises BundleError."""
+    manifest, golden, replay = bundle.manifest, bundle.golden(), bundle.supervision()
+    _require_counts(manifest, len(golden), len(replay))
+    session = TrainingSession(bundle, bundle.path(manifest.checkpoint), threads)
+    session.learning_rate = manifest.learning_rate
+    part = golden.take(np.arange(0, len(golden), max(1, -(-len(golden) // GOLDEN_MOST))))
+    if len(part):
+        logits_NK = np.concatenate(
+            [
+                session.forward(unanswered(manifest, part.input[start : start + EVALUATION_BATCH]))["logits"]
+                for start in range(0, len(part), EVALUATION_BATCH)
+            ]
+        )
+        require_accuracy(logits_NK, part.labels, manifest.accuracy["golden"], len(golden))
+        require_same_inference(bundle, part, logits_NK)
+    if manifest.expected and len(replay):
+        require_expected(expected_terms(session, manifest, replay), manifest.expected)
+    _learn_a_step(session, manifest, golden, replay)
+
+
+def _require_counts(manifest: Manifest, golden: int, replay: int) -> None:
+    for name, stated, found in (
+        ("golden", manifest.golden_samples, golden),
+        ("supervision", manifest.replay_samples, replay),
+    ):
+        if stated is not None and found not in (0, stated):
+            raise BundleError(
+                f"the {name} pack has {found} samples, manifest.json says {stated}: make the bundle again"
+            )
+
+
+def require_accuracy(logits_NK: NDArray[Any], labels_N: NDArray[np.int64], stated: float, whole: int) -> None:
+    """Compares accuracy on N of the `whole` golden set's samples with what was measured at the export. Where N is all of them
+    the hits must be the same, but for samples whose two highest logits are nearly equal. Raises BundleError."""
+    N = len(labels_N)
+    hits = int((logits_NK.argmax(axis=1) == labels_N).sum())
+    second_N, first_N = np.sort(logits_NK, axis=1)[:, -2:].T
+    ties = int((first_N - second_N <= TIE * np.maximum(np.abs(first_N), 1e-6)).sum())
+    allowed = ties if whole == N else ties + 1 + CHANCE * float(np.sqrt(stated * (1 - stated) * N))
+    if not np.isfinite(logits_NK).all() or abs(hits - round(stated * N)) > allowed:
+        raise BundleError(
+            f"the mentee is right on {hits / N:.1%} of the golden set here, manifest.json says {stated:.1%}: its graphs, "
+            "weights, classes or packs are not those that were measured; fetch the bundle again"
+        )
+
+
+def require_same_inference(bundle: Bundle, samples: Samples, logits_NK: NDArray[Any]) -> None:
+    """Compares inference.onnx, which this program only hands on, with what the eval graph answers. Raises BundleError."""
+    first = samples.take(np.arange(min(EVALUATION_BATCH, len(samples))))
+    inference = bundle.manifest.inference
+    try:
+        found = runtime.infer(bundle.path(inference.file), preprocess(first.input, bundle.manifest))
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(
+            f"ONNX Runtime cannot run {inference.file!r}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    expected = logits_NK[: len(first)]
+    if found.shape != expected.shape or not np.abs(found - expected).max() <= CLOSE * max(1.0, np.abs(expected).max()):
+        raise BundleError(
+            f"{inference.file!r} answers other than the graph that is trained, for the first golden samples: fetch it again"
+        )
+
+
+def expected_terms(session: TrainingSession, manifest: Manifest, replay: Supervision) -> dict[str, float]:
+    """Outputs of the eval graph, each one number, under the manifest's knobs, for eight replay samples spread over those that
+    have a label, or over all where none has."""
+    labelled = np.flatnonzero(replay.samples.labels >= 0)
+    rows = labelled if len(labelled) else np.arange(len(replay))
+    part = replay.take(rows[:: -(-len(rows) // EXPECTED_FROM)])
+    nobody = Samples(part.samples.input[:0], part.samples.labels[:0])
+    outputs = session.forward(mixed(manifest, nobody, part, 1.0, {}))
+    return {name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")}
+
+
+def require_expected(found: dict[str, float], stated: dict[str, float]) -> None:
+    """Raises BundleError where a term of the loss is another than at the export."""
+    for name, value in stated.items():
+        here = found.get(name, float("nan"))
+        if not abs(here - value) <= CLOSE * max(abs(value), 1e-2):
+            raise BundleError(
+                f"{name} of the replay samples is {here:.4g} here, manifest.json says {value:.4g}: graphs, weights or "
+                "the mentor's answers are not those that were measured; fetch the bundle again"
+            )
+
+
+def _learn_a_step(session: TrainingSession, manifest: Manifest, golden: Samples, replay: Supervision) -> None:
+    mine, theirs = (np.arange(min(STEP, len(pack))) for pack in (golden, replay))
+    batch = mixed(manifest, golden.take(mine), replay.take(theirs), 1.0, {})
+    if not len(batch.input):
+        return
+    loss = session.forward_backward(batch)["loss"]
+    if not np.isfinite(loss).all() or not session.gradients_usable():
+        raise BundleError(
+            f"the first step on the bundle's own samples has loss {float(loss[0])}, and it or a gradient is not finite: refused"
+        )
+    session.apply()
+    session.end_collecting()
+    if (name := session.not_finite()) is not None:
+        raise BundleError(f"after the first step on the bundle's own samples {name!r} is not finite: refused")
+
+
+def _note(identity: str) -> Path | None:
+    """The file that says this bundle passed with this runtime; None where the system has no place for it."""
+    try:
+        runtime_version = version("onnxruntime-training-cpu")
+    except PackageNotFoundError:
+        runtime_version = "unknown"
+    given = os.environ.get("MENTEE_DEVICE_CACHE")
+    try:
+        folder = Path(given) if given else _caches() / "mentee-device"
+    except RuntimeError:  # no home
+        return None
+    return folder / f"{identity}-{CHECKS}-{runtime_version}.{PASSED}"
+
+
+def _caches() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
