@@ -19,7 +19,7 @@ BUNDLE, CHECKPOINT = str(DEMO / "seed1" / "bundle"), str(DEMO / "seed1" / "layer
 RUNS: dict[str, list[list[str]]] = {
     "speed": [["startup"], ["server_step"], ["device_step", BUNDLE, CHECKPOINT], ["step_time"], ["steady", BUNDLE]],
     "bundles": [["trainable_models"], ["trainable_choices", CHECKPOINT], ["size"]],
-    "crashes": [["kills", BUNDLE]],
+    "crashes": [["kills", BUNDLE], ["states", BUNDLE], ["full_disk", BUNDLE], ["bundles", BUNDLE, "--mutants", "200"]],
     "personal": [],
     "labels": [],
 }

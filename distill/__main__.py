@@ -44,7 +44,8 @@ def act(config: Any) -> float:
 
 def run(config: DistillConfig) -> float:
     """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
-    from distill.present import present  # torch takes seconds to import: only now
+    from distill.exportable import EarlyWarning  # torch takes seconds to import: only now
+    from distill.present import present
     from distill.report.figures import draw_knobs
     from distill.run import distill
 
@@ -55,7 +56,8 @@ def run(config: DistillConfig) -> float:
         draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
 
     machine = Machine(config.accelerator, config.threads, NamedConsole(name))
-    result = distill(config, machine, on_start=on_start)
+    warning = EarlyWarning(Path(config.cache_dir) / "preflight", machine.say) if config.preflight else None
+    result = distill(config, machine, on_start=on_start, warning=warning)
     present(result, report, name)
     return result.checkpoint.accuracy["val"]["accuracy"]
 

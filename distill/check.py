@@ -1,11 +1,12 @@
 """Answers a wrong setting before anything heavy is imported: names, counts, rates, files that are not there."""
 
 from dataclasses import asdict
+from math import inf, isfinite
 from pathlib import Path
 
 from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
-from distill.schema import DistillConfig, FitConfig, MentorConfig
+from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.present import require_present
@@ -39,6 +40,13 @@ def check_settings(config: DistillConfig) -> None:
     check_fit(config.trainer, "trainer")
     check_fit(config.mentor.fit, "mentor.fit")
     check_transfer(config.mentor)
+    check_view(config.mentor.view, "mentor.view")
+    check_view(config.mentee.view, "mentee.view")
+    least = config.mentor.least_accuracy
+    if least is not None and not 0 <= least <= 1:
+        raise UserError(f"mentor.least_accuracy={least}; expected a fraction of the validation split, from 0 to 1")
+    if config.answer_cache_mb < 0:
+        raise UserError(f"answer_cache_mb={config.answer_cache_mb}; expected 0 or more")
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads={config.threads}; expected 1 or more, or null")
     for name, seed in (("seed", config.seed), ("mentor.seed", config.mentor.seed)):
@@ -84,6 +92,24 @@ def check_transfer(config: MentorConfig) -> None:
             f"mentor.transfer.epochs={transfer.epochs} without weights to start from; set mentor.weights, or leave "
             "mentor.transfer out to train the whole mentor on the data"
         )
+
+
+def check_view(view: ViewConfig, where: str) -> None:
+    """What can be known of a view before the data: afterwards a mentor may have been trained."""
+    for name in ("size", "channels"):
+        if getattr(view, name) is not None and getattr(view, name) < 1:
+            raise UserError(f"{where}.{name}={getattr(view, name)}; expected 1 or more, or null")
+    if (view.mean is None) != (view.std is None):
+        raise UserError(
+            f"{where} has mean without std, or std without mean; give both, or neither to take them from the data"
+        )
+    if view.mean is not None and view.std is not None:
+        if len(view.mean) != len(view.std) or not all(map(isfinite, view.mean)):
+            raise UserError(
+                f"{where}.mean={view.mean}, {where}.std={view.std}; expected a finite number of each for a channel"
+            )
+        if not all(0 < value < inf for value in view.std):
+            raise UserError(f"{where}.std={view.std}; expected finite numbers above 0")
 
 
 def check_fit(config: FitConfig, where: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from distill.exportable import EarlyWarning
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
@@ -40,10 +41,16 @@ class Prepared:
     caches: dict[str, AnswerCache]  # by "train" and "val": the mentor's answers where they are cached
 
 
-def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor: FoundMentor | None = None) -> Prepared:
+def prepare(
+    config: DistillConfig,
+    schedule: Schedule,
+    machine: Machine,
+    mentor: FoundMentor | None = None,
+    warning: EarlyWarning | None = None,
+) -> Prepared:
     """Raises `UserError` for all that can be known before a step, and before a mentor is trained where it does not need it.
 
-    `mentor` saves finding it again where several runs share one.
+    `mentor` saves finding it again where several runs share one; `warning` says by then whether the mentee will export.
     """
     loss = LossSpec(**asdict(config.loss))
     splits = teachable(load_data(config.data), schedule, machine)
@@ -53,7 +60,9 @@ def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor:
         require_cacheable(config)
     torch.manual_seed(config.seed)
     mentee = new_mentee(config.mentee, splits, machine)
-    found = mentor or find_for(config, schedule, loss, splits, mentee, machine)
+    if warning is not None:
+        warning.ask(mentee, splits.classes, loss)
+    found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
     chosen: list[ChosenProbe] = []
     if schedule.supervised():
         chosen = choose_probes(config.probes, found, mentee.network, mentee.view, splits.train, machine, loss)
@@ -61,6 +70,8 @@ def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor:
     answering = found.mentor(probes)
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches = answer_caches(config, answering, splits, machine) if schedule.supervised() else {}
+    if warning is not None:
+        warning.tell()
     return Prepared(
         config=config,
         schedule=schedule,
@@ -76,13 +87,21 @@ def prepare(config: DistillConfig, schedule: Schedule, machine: Machine, mentor:
 
 
 def find_for(
-    config: DistillConfig, schedule: Schedule, loss: LossSpec, splits: Splits, mentee: NewMentee, machine: Machine
+    config: DistillConfig,
+    schedule: Schedule,
+    loss: LossSpec,
+    splits: Splits,
+    mentee: NewMentee,
+    machine: Machine,
+    warning: EarlyWarning | None = None,
 ) -> FoundMentor:
     """The configuration's mentor. Where it has to be trained, the probes are tried on it first."""
 
     def try_on(untrained: nn.Module, its_view: View) -> None:
         if schedule.supervised():
             try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
+        if warning is not None:
+            warning.tell()
 
     with torch.random.fork_rng(
         devices=[]

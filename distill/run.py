@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from distill.exportable import EarlyWarning
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
 from distill.mentors.doubts import outdone
@@ -26,18 +27,20 @@ def distill(
     title: str = "mentee",
     mentor: FoundMentor | None = None,
     on_start: Callable[[Schedule], None] | None = None,
+    warning: EarlyWarning | None = None,
 ) -> RunResult:
     """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its
     run folder.
 
     `machine`: by default what the configuration names. `mentor` saves finding it again where several runs share one;
-    `on_start` is called once nothing but the steps can fail any more, a resumed run's settings
-    included. Raises `UserError` before the first step for all that can be known by then, and for a loss that is not finite.
+    `on_start` is called once nothing but the steps can fail any more, a resumed run's settings included; `warning` says
+    before any training whether the mentee will export. Raises `UserError` before the first step for all that can be known
+    by then, and for a loss that is not finite.
     """
     machine = machine or Machine(config.accelerator, config.threads)
     schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
     with reporting(machine.say):
-        run = prepare(config, schedule, machine, mentor)
+        run = prepare(config, schedule, machine, mentor, warning)
         machine.say(f"{title}: {schedule.summary()}")
         result = hand_over(run, train(run, machine, title, on_start))
     accuracy = result.checkpoint.accuracy["val"]
@@ -67,16 +70,17 @@ def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Sched
     )
     module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
 
-    def begin() -> None:
+    def accepted() -> None:
         if on_start is not None:
             on_start(run.schedule)
-        if config.resume:
-            return
+
+    if not config.resume:
+        accepted()
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
-
-    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, begin)
+    when_resumed = accepted if config.resume else None
+    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, when_resumed)
 
 
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:

@@ -119,6 +119,7 @@ class DistillConfig:
         None, "compute mentor outputs once per augmented view and cache them; null: where that saves work and fits"
     )
     answer_cache_mb: int = setting(2048, "megabytes of memory that cached mentor outputs may take")
+    preflight: bool = setting(True, "say before any training whether the mentee will export; the answer is cached")
     accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
     threads: int | None = setting(None, "CPU threads; null: torch's choice")
     experiment: Any = setting(None, "a file of several settings at once")

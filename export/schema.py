@@ -20,6 +20,10 @@ BATCH_NORM_HELP = (
     "frozen: folded away; affine_only: statistics held, scale and shift train; batch: the batch's statistics"
 )
 REWRITE_HELP = "auto: operators without a gradient become exact equals that have one; off: an error names them"
+INCONCLUSIVE = ("keep", "refuse")
+INCONCLUSIVE_HELP = (
+    "where the proof is silent about some gradients: keep makes the bundle and says so, refuse makes none"
+)
 
 
 @dataclass
@@ -51,6 +55,7 @@ class ExportSettings:
     batch_norm: str = setting("frozen", BATCH_NORM_HELP)
     dropout: str = setting("off", "on: the network's own nn.Dropout, while it learns on the device")
     rewrite: str = setting("auto", REWRITE_HELP)
+    inconclusive: str = setting("keep", INCONCLUSIVE_HELP)
     trainable: Any = setting("all", f"what trains on the device: {TRAINABLE}")
     classes: list[str] | None = setting(
         None, "another list of class names: known ones keep their row of the head, others start a new one"
@@ -67,6 +72,7 @@ class PreflightSettings:
     head: str | None = setting(None, "layer whose input is the embedding; null: the layer that puts out the logits")
     batch_norm: str = setting("frozen", BATCH_NORM_HELP)
     rewrite: str = setting("auto", REWRITE_HELP)
+    json: bool = setting(False, "print one JSON object: why it would not export, or null, and the lines")
     trainable: Any = setting("all", f"what would train on the device: {TRAINABLE}")
 
 
@@ -78,6 +84,7 @@ def check_export(settings: ExportSettings) -> None:
     require_one_of("batch_norm", settings.batch_norm, BATCH_NORM)
     require_one_of("dropout", settings.dropout, DROPOUT)
     require_one_of("rewrite", settings.rewrite, REWRITE)
+    require_one_of("inconclusive", settings.inconclusive, INCONCLUSIVE)
     require_one_of("replay_rule", settings.replay_rule, REPLAY_RULES)
     if settings.supervision_mb is not None and not 0 < settings.supervision_mb < math.inf:
         raise UserError(f"supervision_mb={settings.supervision_mb}; expected a number above 0, in 10^6 bytes, or null")

@@ -1,1 +1,1 @@
-"""Does an owner's folder survive when the process is killed or the power goes?"""
+"""Does an owner's folder survive kills and power cuts, and the device program a bundle from anybody?"""

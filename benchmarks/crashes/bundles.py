@@ -51,6 +51,7 @@ MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, R
 WORKS, REFUSED = "works", "refused"
 BAD = ("crash", "hang", "traceback", "several lines", "silent")
 PATIENCE = 90.0  # seconds, on a machine that does other things as well
+LONGEST = 1500  # characters of a line
 CLOSE = 0.05  # of a loss term, relative
 
 
@@ -135,10 +136,11 @@ def _in_child(mutant: Mutant, base: Base, scratch: Path, writable: int) -> None:
         try:
             result = life(mutant.path, scratch / "state", base, mutant.says_so)
         except MISTAKES as error:
-            result = ("several lines" if "\n" in str(error).strip() else REFUSED, str(error))
+            long = "\n" in str(error).strip() or len(str(error)) > LONGEST
+            result = ("several lines" if long else REFUSED, str(error))
         except BaseException:
             result = ("traceback", traceback.format_exc())
-        os.write(writable, json.dumps(result).encode()[:60000])
+        os.write(writable, json.dumps((result[0], result[1][-4 * LONGEST :])).encode())
     finally:
         os._exit(0)
 

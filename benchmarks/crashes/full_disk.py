@@ -1,4 +1,4 @@
-"""Lets the disk be full at each point of each command that writes, and looks whether the state is as before or as after.
+"""Lets the disk be full at each point of each command that writes: a state is as before, or as after.
 
     python -m benchmarks.crashes.full_disk BUNDLE [--steps 24] [--space FOLDER]
 

@@ -94,11 +94,12 @@ class Disk:
 
     def kind(self) -> str:
         """Content that a cut now may lose."""
-        log = self.names.get("state.sqlite-wal", File()).pending
+        log, backups_log = (self.names.get(f"{name}.sqlite-wal", File()).pending for name in ("state", "backup"))
         begun = any(isinstance(one, Resize) or one.at == 0 for one in log)
         found = {
             "the log begun anew" if begun else "the log": bool(log),
             "the database": bool(self.names.get("state.sqlite", File()).pending),
+            "the backup": bool(backups_log or self.names.get("backup.sqlite", File()).pending),
             "a new file": any(file.pending for name, file in self.names.items() if ".unfinished-" in name),
             "names": bool(self._pending_names) or not self._sure,
         }

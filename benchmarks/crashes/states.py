@@ -1,4 +1,4 @@
-"""Damages states of owners at random, opens and uses them, and counts crashes, hangs, tracebacks and what is lost unsaid.
+"""Damages states of owners at random, opens and uses them, and counts crashes, hangs, tracebacks and silent losses.
 
     python -m benchmarks.crashes.states BUNDLE [--mutants 1000] [--seed 0] [--only N]
 

@@ -19,13 +19,15 @@ from distill.report.figures import draw_confusions
 from distill.report.page import Picture, Table, shown, write_report
 from distill.schema import EvaluateConfig
 from mentor_mentee.files import write_json
+from mentor_mentee.progress import reporting
 
 PRINTED = 12  # classes up to which a confusion matrix is readable on a terminal
 
 
 def run_command(config: EvaluateConfig) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
-    found = evaluate_checkpoints(config, console)
+    with reporting(lambda line: print(line, file=sys.stderr)):
+        found = evaluate_checkpoints(config, console)
     title = f"{found.splits.name}, {config.split} split, {found.runs[0].mentee.samples} samples"
     confusion_KK = sum((run.mentee.confusion_KK for run in found.runs[1:]), found.runs[0].mentee.confusion_KK)
     classes = found.splits.classes

@@ -64,12 +64,12 @@ def fit(
     machine: Machine,
     checkpoint: Path | None = None,
     resume: bool = False,
-    on_start: Callable[[], None] = lambda: None,
+    when_resumed: Callable[[], None] | None = None,
 ) -> list[dict[str, float]]:
     """Trains `module` in place to the last step of its configuration and returns its history, a row an epoch.
 
     `checkpoint` is written after each epoch; with `resume` the run goes on from it, to the same weights (on one number
-    of CPU threads) as if it had never stopped. `on_start` is called once that is known to be possible.
+    of CPU threads) as if it had never stopped. `when_resumed` is called once that is known to be possible.
     Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
     """
     if machine.threads is not None:
@@ -83,7 +83,8 @@ def fit(
     resumed = checkpoint if resume else None
     if resumed is not None:
         check_resumable(resumed, module)
-    on_start()
+        if when_resumed is not None:
+            when_resumed()
     for line in modes(module):
         machine.say(line)
     batches = Batches(splits, module.fit_config, module.seed, module.schedule)

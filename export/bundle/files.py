@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from mentor_mentee.errors import UserError
+
+CLOCKS = 2.0  # seconds by which the system's two clocks may differ
 
 
 @contextmanager
@@ -61,8 +63,10 @@ def recover(path: Path) -> None:
     """
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+)\.(partial|old|zip)")
     found = [pattern.fullmatch(name) for name in os.listdir(path.parent)] if path.parent.is_dir() else []
-    for process in sorted({int(match[1]) for match in found if match} - {os.getpid()}):
-        if is_alive(process):
+    for process in sorted({int(match[1]) for match in found if match}):
+        if is_writing(process, leftovers(path, process)):
+            if process == os.getpid():
+                continue
             raise UserError(
                 f"process {process} is writing '{path}'; wait for it, choose another bundle=…, or where it is no export "
                 f"remove {path.parent}/.{path.name}.{process}.*"
@@ -75,6 +79,27 @@ def recover(path: Path) -> None:
         for folder in (staging, aside):
             shutil.rmtree(folder, ignore_errors=True)
         zipped.unlink(missing_ok=True)
+
+
+def is_writing(process: int, places: Iterable[Path]) -> bool:
+    """Whether the living process of that number wrote them: numbers come round again, in a container that starts anew at once."""
+    if not is_alive(process):
+        return False
+    began = started(process)
+    written = [place.stat().st_mtime for place in places if place.exists()]
+    return began is None or began <= max(written, default=began) + CLOCKS
+
+
+def started(process: int) -> float | None:
+    """Seconds since 1970; None where the system does not tell."""
+    try:
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        (booted,) = (
+            line.split()[1] for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+        )
+    except (OSError, ValueError, IndexError):
+        return None
+    return int(booted) + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def is_alive(process: int) -> bool:

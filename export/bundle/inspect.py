@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.read import SIGNATURE, opened
+from export.parity.verdict import in_words
 
 WIDTH = 12
 
@@ -103,6 +104,8 @@ def parity_lines(parity: dict[str, Any]) -> list[str]:
         largest = [each for each in value.values() if isinstance(each, float)] if isinstance(value, dict) else []
         if name != "bounds" and largest:
             lines.append(f"{name.replace('_', ' ')}: {max(largest):.1e} at most")
+    if unproved := parity.get("inconclusive"):
+        lines.append(in_words(unproved))
     return lines
 
 

@@ -13,7 +13,7 @@ import torch
 from export.bundle.files import as_json
 from export.bundle.prepare import Prepared
 from export.graph.ports import Port
-from export.graph.training_graph import IR_VERSION, OPSET
+from export.graph.versions import IR_VERSION, OPSET
 from export.network.batch_norm import running_statistics, smallest_map
 from export.schema import ExportSettings
 

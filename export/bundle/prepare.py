@@ -12,7 +12,7 @@ from export.bundle.replay_choice import Embed, fitting, sample_bytes
 from export.graph.ports import Port, input_ports, output_ports
 from export.graph.training_graph import TrainingGraph
 from export.network.classes import ClassPlan
-from export.network.for_device import device_network
+from export.network.for_device import device_network, embedding_size
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
@@ -33,18 +33,55 @@ class Prepared:
     inputs: list[Port]
     outputs: list[Port]
     trainable: list[str]
+    notes: list[str]
     pack: SupervisionPack
     golden: Split
     test: Split
 
 
-def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
-    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of."""
+@dataclass(frozen=True)
+class OnDevice:
+    """What of a bundle the checkpoint alone decides: it is tried before any data is read."""
+
+    classes: tuple[str, ...]
+    plan: ClassPlan | None
+    network: nn.Module
+    graph: TrainingGraph
+    inputs: list[Port]
+    outputs: list[Port]
+    trainable: list[str]
+    notes: list[str]  # on what the bundle has otherwise than the run
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+        return tuple(int(size) for size in self.inputs[0].shape[1:])
+
+
+def on_device(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> OnDevice:
+    """Raises `UserError` for a mentee that no bundle can be made of."""
     plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
-    network = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
-    trainable = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    network, notes = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
+    classes = checkpoint.classes if plan is None else plan.after
+    probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
+    with torch.no_grad():
+        embedding = embedding_size(probed(torch.zeros(2, *checkpoint.view.shape)).embedding, checkpoint.head)
+    return OnDevice(
+        classes=classes,
+        plan=plan,
+        network=network,
+        graph=TrainingGraph(probed, checkpoint.loss),
+        inputs=input_ports(checkpoint.view.shape, len(classes), checkpoint.probes),
+        outputs=output_ports(len(classes), embedding, checkpoint.probes, checkpoint.loss),
+        trainable=[name for name, parameter in network.named_parameters() if parameter.requires_grad],
+        notes=notes,
+    )
+
+
+def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDevice | None = None) -> Prepared:
+    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of. `mentee` saves making it again."""
+    mentee = mentee or on_device(checkpoint, settings)
     splits = load_data(checkpoint.data, whole=True)
-    classes = len(splits.classes)
     if splits.classes != checkpoint.classes:
         raise UserError(
             f"the data's classes are {splits.classes}, the checkpoint's {checkpoint.classes}; use the run's data"
@@ -54,32 +91,17 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> Prepared:
     mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
     budget = load_data(checkpoint.data).train  # with the run's label budget: what had no label there has none here
     whole, val, test = splits.train, splits.val, splits.test
-    names, untaught = checkpoint.classes, list[int]()
+    plan, classes, untaught = mentee.plan, len(mentee.classes), list[int]()
     if plan is not None:
-        names, untaught, classes = plan.after, plan.untaught, len(plan.after)
+        untaught = plan.untaught
         budget, whole, val, test = plan.split(budget), plan.unheld(whole, budget), plan.split(val), plan.split(test)
-    probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
-    embed = partial(embeddings, probed, checkpoint.view)
+    embed = partial(embeddings, mentee.graph.student, checkpoint.view)
     per_class = replayed_per_class(checkpoint, settings, classes, len(untaught))
     replayed = replay_samples(budget, whole, per_class, classes, untaught, settings.replay_rule, embed)
     pack = supervision_pack(replayed, mentor, checkpoint.view)
-    with torch.no_grad():
-        embedded = probed(checkpoint.view(splits.train.images[:2])).embedding
-    if embedded.dim() != 2:
-        raise UserError(
-            f"the head '{checkpoint.head}' is given {list(embedded.shape[1:])} a sample; an embedding is a vector: name "
-            "the layer that is given one, mentee.head=<module path>"
-        )
-    embedding = embedded.shape[1]
     return Prepared(
         checkpoint=checkpoint,
-        classes=names,
-        plan=plan,
-        network=network,
-        graph=TrainingGraph(probed, checkpoint.loss),
-        inputs=input_ports(checkpoint.view.shape, classes, checkpoint.probes),
-        outputs=output_ports(classes, embedding, checkpoint.probes, checkpoint.loss),
-        trainable=trainable,
+        **vars(mentee),
         pack=pack if plan is None else pack.for_classes(plan),
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,

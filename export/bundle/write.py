@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,26 @@ from torch import Tensor
 from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.manifest import describe, write_manifest
-from export.bundle.prepare import Prepared, prepare
+from export.bundle.prepare import OnDevice, Prepared, on_device, prepare
 from export.bundle.read import require_schema
 from export.bundle.signature import private_key, sign
-from export.graph.artifacts import silenced, write_artifacts
+from export.graph.artifacts import silenced
 from export.graph.quantize import KIND, quantize
-from export.graph.training_graph import cut_inference, export_graph
+from export.graph.tracing import one_line
+from export.graph.training_graph import cut_inference, forward_graph
 from export.graph.weights import align_weights, make_nominal, share_weights
 from export.network.batch_norm import running_statistics
+from export.network.checks import batches_for, require_independent
 from export.network.costs import costs_json
 from export.network.dropout import add_masks
-from export.parity.check import measure, require_parity
+from export.network.stops import stops_in_words
+from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import record
+from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings
+from export.trial.run import require_trains
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.view import View
@@ -43,6 +49,7 @@ class Exported:
     path: Path
     manifest: dict[str, Any]
     parity: dict[str, Any]
+    notes: list[str]  # on what the bundle has otherwise than the run
 
 
 def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> Exported:
@@ -54,17 +61,21 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
     key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
     recover(path)
     require_free(path, settings.overwrite)
-    prepared = prepare(checkpoint, settings)
+    mentee = on_device(checkpoint, settings)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
         training, inference = staging / "ort-training", staging / "inference.onnx"
-        forward = write_graphs(prepared, settings, staging)
+        forward = write_graphs(mentee, settings, staging)
+        prepared = prepared_for(checkpoint, settings, mentee)
         golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
         write_tensors(staging / "golden.safetensors", golden, prepared.classes)
         samples = parity_samples(prepared)
-        parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
-        require_parity(parity)
+        with one_line(prepared.network, "comparing the graph with torch"):
+            parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
+        require_parity(parity, partial(stops_in_words, prepared.network, mentee.shape))
+        if settings.inconclusive == "refuse":
+            require_conclusive(parity)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
         recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
@@ -85,7 +96,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         require_schema(manifest)
         if key is not None:
             sign(staging, key)
-    return Exported(path, manifest, parity)
+    return Exported(path, manifest, parity, prepared.notes)
 
 
 def require_free(path: Path, overwrite: bool) -> None:
@@ -100,16 +111,34 @@ def require_free(path: Path, overwrite: bool) -> None:
         raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
 
 
-def write_graphs(prepared: Prepared, settings: ExportSettings, folder: Path) -> onnx.ModelProto:
-    """inference.onnx and ort-training/; the forward graph that they are made of."""
+def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> onnx.ModelProto:
+    """inference.onnx and ort-training/, made by a child process that takes steps with them; their forward graph."""
     (folder / "ort-training").mkdir()
     with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
-        forward = export_graph(prepared.graph, prepared.inputs, prepared.outputs, settings.rewrite)
-    onnx.save(cut_inference(forward), folder / "inference.onnx")
-    add_masks(forward)
-    running = running_statistics(prepared.network)
-    write_artifacts(forward, prepared.trainable, settings.optimizer, folder / "ort-training", running)
-    return forward
+        forward = forward_graph(mentee.graph, mentee.inputs, mentee.outputs, settings.rewrite)
+    require_independent(mentee.network, mentee.shape)
+    with one_line(mentee.network, "cutting out the inference graph"):
+        onnx.save(cut_inference(forward.model), folder / "inference.onnx")
+    add_masks(forward.model)
+    require_trains(
+        forward,
+        mentee.inputs,
+        mentee.outputs,
+        mentee.trainable,
+        running_statistics(mentee.network),
+        settings.optimizer,
+        folder / "ort-training",
+        batches_for(mentee.network, mentee.shape),
+    )
+    return forward.model
+
+
+def prepared_for(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDevice) -> Prepared:
+    """`prepare`; an error of the disk there is of the data or the mentor, not of the bundle."""
+    try:
+        return prepare(checkpoint, settings, mentee)
+    except OSError as error:
+        raise UserError(str(error)) from None
 
 
 def store_once(

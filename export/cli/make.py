@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.cli.interrupt import heeded
 from export.schema import ExportSettings, check_export
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
@@ -34,8 +35,9 @@ def check_make(settings: ExportSettings) -> None:
 def write_bundle(settings: Any) -> None:
     from rich.console import Console
 
-    from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
-    from mentee.checkpoint import MenteeCheckpoint
+    with heeded():
+        from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
+        from mentee.checkpoint import MenteeCheckpoint
 
     console = Console(highlight=False)
     with Console(stderr=True).status("exporting and comparing with torch …"):
@@ -46,6 +48,7 @@ def write_bundle(settings: Any) -> None:
 def summary(exported: "Exported") -> str:
     from export.bundle.inspect import variant_line
     from export.network.costs import Costs
+    from export.parity.verdict import in_words
 
     manifest, parity = exported.manifest, exported.parity
     size = sum(entry["bytes"] for entry in manifest["files"].values())
@@ -58,6 +61,8 @@ def summary(exported: "Exported") -> str:
             f"{parity['steps']['steps']} optimizer steps "
             f"{parity['steps']['largest_difference']:.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
+            *(f"{'proof':12}{in_words(parity['inconclusive'])}" for _ in range(bool(parity["inconclusive"]))),
+            *(f"{'network':12}{note}" for note in exported.notes),
             *class_lines(manifest.get("class_changes")),
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
             f"packs       {manifest['supervision']['samples']} supervised samples of "

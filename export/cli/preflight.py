@@ -1,14 +1,16 @@
 """`preflight`: what an export would meet, without exporting.
 
-Ends with 0 where the model would export, with 1 where operators are left that cannot be differentiated, and with 2 for a user's
-mistake, one line on standard error.
+Ends with 0 where the model would export, with 1 where it would not, and with 2 for a user's mistake and for a network that no
+graph can be made of, one line on standard error.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.cli.interrupt import heeded
 from export.schema import PreflightSettings, check_preflight
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
@@ -39,32 +41,42 @@ def check_look(settings: PreflightSettings) -> None:
 
 def print_findings(settings: Any) -> bool:
     found = of_network(settings) if settings.checkpoint is None else of_checkpoint(settings)
-    print("\n".join(found.lines()))
+    print(json.dumps({"why": found.why(), "lines": found.lines()}) if settings.json else "\n".join(found.lines()))
     return found.trains
 
 
 def of_network(settings: PreflightSettings) -> "Preflight":
     """Looks at a bare network with fresh weights."""
-    import torch  # takes seconds to import: only now
+    with heeded():
+        from export.preflight import look  # torch takes seconds to import: only now
+        from mentor_mentee.objective.classifier import build_classifier
 
-    from export.graph.preflight import preflight
-    from export.network.batch_norm import with_batch_norm
-    from export.network.checks import require_exportable
-    from mentor_mentee.recipe import build
-
-    network: torch.nn.Module = build(settings.network, "network").eval()
     assert settings.shape is not None
-    require_exportable(network, torch.randn(2, *settings.shape, generator=torch.Generator().manual_seed(0)))
-    network = with_batch_norm(network, settings.batch_norm)
-    return preflight(network, settings.shape, settings.head, (), settings.rewrite, settings.trainable)
+    network = build_classifier(settings.network, "network")
+    return look(
+        network,
+        settings.shape,
+        head=settings.head,
+        batch_norm=settings.batch_norm,
+        rewriting=settings.rewrite,
+        trainable=settings.trainable,
+    )
 
 
 def of_checkpoint(settings: PreflightSettings) -> "Preflight":
-    from export.graph.preflight import preflight
-    from export.network.for_device import frozen_network
-    from mentee.checkpoint import MenteeCheckpoint
+    with heeded():
+        from export.preflight import look
+        from mentee.checkpoint import MenteeCheckpoint
 
     checkpoint = MenteeCheckpoint.load(Path(str(settings.checkpoint)))
-    network = frozen_network(checkpoint, settings.batch_norm)
-    shape, rewriting = checkpoint.view.shape, settings.rewrite
-    return preflight(network, shape, checkpoint.head, checkpoint.probes, rewriting, settings.trainable)
+    return look(
+        checkpoint.network(),
+        checkpoint.view.shape,
+        head=checkpoint.head,
+        probes=checkpoint.probes,
+        loss=checkpoint.loss,
+        batch_norm=settings.batch_norm,
+        rewriting=settings.rewrite,
+        trainable=settings.trainable,
+        setting="mentee.head",
+    )

@@ -13,7 +13,7 @@ import onnx
 from export.graph.optimizer_graph import mark_groups, optimizer_model
 from export.graph.optimizer_spec import Optimizer, assign
 from export.graph.relu_gradient import branchless_relu_gradients
-from export.graph.training_graph import IR_VERSION
+from export.graph.versions import IR_VERSION
 from mentor_mentee.errors import UserError
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")

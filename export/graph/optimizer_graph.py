@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from export.graph.optimizer_spec import Members, Optimizer, Schedule
-from export.graph.training_graph import IR_VERSION
+from export.graph.versions import IR_VERSION
 
 RANK = 8  # no parameter of a network has as many axes
 DOMAIN = "com.microsoft"

@@ -1,10 +1,15 @@
 """Why torch could not trace a network, in one line that names the network's own code."""
 
+import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
+
+from mentor_mentee.errors import UserError
 
 TORCH = Path(torch.__file__).parent
 HERE = Path(__file__).parent
@@ -12,7 +17,12 @@ HERE = Path(__file__).parent
 
 def untraceable(network: nn.Module, error: BaseException) -> str:
     cause = error.__cause__ or error
-    reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    if (node := untranslated(cause)) is not None:
+        return (
+            f"{type(network).__name__} cannot be traced for export: {of_node(node)}: torch's exporter has no ONNX for it; use "
+            "other operators there"
+        )
+    reason = in_short(cause)
     line = own_line(cause)
     decides = "data-dependent" in str(cause) or type(cause).__name__ == "GuardOnDataDependentSymNode"
     todo = (
@@ -21,6 +31,44 @@ def untraceable(network: nn.Module, error: BaseException) -> str:
         else ""
     )
     return f"{type(network).__name__} cannot be traced for export: {reason}{f', at {line}' if line else ''}{todo}"
+
+
+def untranslated(error: BaseException) -> fx.Node | None:
+    """The node that torch's exporter was at when it gave up on translating it."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("node")
+        if isinstance(node, fx.Node) and node.op == "call_function":
+            found = node
+    return found
+
+
+def of_node(node: fx.Node) -> str:
+    """`pool: aten.adaptive_max_pool3d (AdaptiveMaxPool3d, net.py:12)`."""
+    operator = str(node.target).removesuffix(".default")
+    layers = [about for about in (node.meta.get("nn_module_stack") or {}).values() if isinstance(about, tuple)]
+    path, kind = (str(layers[-1][0]), layers[-1][1]) if layers else ("", "")
+    name = kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
+    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [f"{Path(file).name}:{number}" for file, number in lines if not Path(file).is_relative_to(TORCH)]
+    module = path.partition("student.mentee")[2].removeprefix(".") or "the network itself"
+    return f"{module}: {operator} ({', '.join(word for word in (name, *own[-1:]) if word)})"
+
+
+@contextmanager
+def one_line(network: nn.Module, doing: str) -> Iterator[None]:
+    """Makes a `UserError` of whatever onnx, numpy and the runtime raise inside; an error of the disk passes."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"{type(network).__name__} cannot be exported: {doing} failed: {in_short(error)}") from error
+
+
+def in_short(error: BaseException) -> str:
+    """The first line of what an error says, or its class."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def own_line(error: BaseException) -> str:

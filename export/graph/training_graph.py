@@ -6,6 +6,7 @@ Axes: B batch, K classes, D embedding.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx
 import onnx.utils
@@ -13,16 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from export.graph.ports import DEFAULT, GraphInputs, Port
-from export.graph.tracing import untraceable
+from export.graph.tracing import one_line, untraceable
+from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import constant_value
-from export.rewrites.rewrite import PREFIX, require_differentiable, rewrite
+from export.rewrites.rewrite import PREFIX, Finding, origin, place, require_differentiable, rewrite
+from export.rewrites.translations import translations
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, mentee_loss
 from mentor_mentee.objective.probes import ProbedMentee
 
-OPSET = 18
-IR_VERSION = 10  # the newest that ONNX Runtime 1.19.2 loads
 PORT = "port/"  # before the names of inputs and outputs while torch exports
 
 
@@ -55,6 +56,14 @@ class TrainingGraph(nn.Module):
         return *terms.named(self.loss).values(), outputs.logits, outputs.embedding
 
 
+@dataclass(frozen=True)
+class Forward:
+    """The forward graph, and where each node of it comes from: name -> module: operator (class, line)."""
+
+    model: onnx.ModelProto
+    origins: Mapping[str, str]
+
+
 def export_graph(
     graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port], rewriting: str = "auto"
 ) -> onnx.ModelProto:
@@ -63,10 +72,34 @@ def export_graph(
     Raises `UserError` where torch cannot trace the mentee, where a parameter did not reach the graph, and where an operator
     has no gradient and no rewrite, or none may be made (rewriting="off").
     """
-    model = traced(graph, inputs, outputs)
-    parameters = [name for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad]
-    require_differentiable(rewrite(model, [PREFIX + name for name in parameters], allowed=rewriting == "auto"))
-    return tidied(model, parameters)
+    return forward_graph(graph, inputs, outputs, rewriting).model
+
+
+def forward_graph(
+    graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port], rewriting: str = "auto"
+) -> Forward:
+    """`export_graph`, and where its nodes come from."""
+    model, names = traced(graph, inputs, outputs), trained(graph)
+    found = origins(model)
+    require_differentiable(rewritten(graph, model, names, rewriting))
+    return Forward(tidied(model, names), found)
+
+
+def trained(graph: TrainingGraph) -> list[str]:
+    return [name for name, parameter in graph.student.mentee.named_parameters() if parameter.requires_grad]
+
+
+def rewritten(
+    graph: TrainingGraph, model: onnx.ModelProto, names: Sequence[str], rewriting: str = "auto"
+) -> list[Finding]:
+    """Rewrites `model` in place for a gradient of the parameters `names`."""
+    with one_line(graph.student.mentee, "rewriting its operators"):
+        return rewrite(model, [PREFIX + name for name in names], allowed=rewriting == "auto")
+
+
+def origins(model: onnx.ModelProto) -> dict[str, str]:
+    """To be asked before `tidied`, which drops what torch's exporter noted."""
+    return {node.name: place(Finding(node.op_type, *origin(node), "", None)) for node in model.graph.node if node.name}
 
 
 def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
@@ -88,8 +121,13 @@ def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]
                 input_names=[PORT + port.name for port in inputs],  # torch gives a Softplus a value named beta
                 output_names=[PORT + port.name for port in outputs],
                 dynamic_shapes=(axes,),
+                custom_translation_table=translations(),
             )
-        except torch.onnx.errors.OnnxExporterError as error:
+        except UserError:
+            raise
+        except (
+            Exception
+        ) as error:  # torch's own classes of errors, and those that a stranger's forward and torch's passes let out
             raise UserError(untraceable(graph.student.mentee, error)) from None
     assert program is not None
     model = program.model_proto

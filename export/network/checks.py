@@ -1,15 +1,23 @@
-"""Requirements on a network before any graph is made of it: float32 throughout, one name a parameter, logits [B, K]."""
+"""Requirements on a network before any graph is made of it: float32 throughout, one name a parameter, logits [B, K] for any B."""
+
+import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from export.network.batch_norm import smallest_map
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.taps import evaluating
+
+BATCHES = (1, 2, 5)
+INFLUENCE = 1e-3  # relative to the largest logit
+REPEATED = 1e-5  # the same, for a second time
 
 
 def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
     """The logits of `example` [B, …]. Raises `UserError` for weights that are not float32, a parameter known by two names, a
-    network that does not run on `example`, and an output that is no logits."""
+    network that does not run on `example`, an output that is no logits for some batch."""
     for kind, tensors in (("parameter", network.named_parameters()), ("buffer", network.named_buffers())):
         for name, tensor in tensors:
             if tensor.dtype != torch.float32 and (tensor.is_floating_point() or tensor.is_complex()):
@@ -27,6 +35,7 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"{type(network).__name__} does not run on samples of shape {list(example.shape[1:])}: {reason}"
+            f"{token_advice(network)}"
         ) from None
     if not isinstance(logits, Tensor):
         raise UserError(
@@ -37,7 +46,93 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
             f"{type(network).__name__} puts out {str(logits.dtype).removeprefix('torch.')} of shape {list(logits.shape)} for "
             f"{len(example)} samples; expected float32 logits [{len(example)}, K]"
         )
+    if not bool(torch.isfinite(logits).all()):
+        raise UserError(
+            f"{type(network).__name__} puts out logits that are not finite on random samples of N(0, 1); expected finite ones: "
+            "look for a log or a root of what may be negative, a division by 0, and weights that are NaN"
+        )
+    require_any_batch(network, example.shape[1:], logits.shape[1])
     return logits
+
+
+def in_eval_mode(network: nn.Module) -> nn.Module:
+    """`network.eval()`. Raises `UserError` where a train() of its own does not let it."""
+    try:
+        return network.eval()
+    except Exception as error:
+        raise UserError(
+            f"{type(network).__name__} cannot be set to eval mode ({error}); its train() must take mode=True and return self"
+        ) from None
+
+
+def token_advice(network: nn.Module) -> str:
+    if not any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in network.modules()):
+        return ""
+    return "; its nn.Embedding wants token numbers, and the device feeds float32 samples: embed them before the network"
+
+
+def require_any_batch(network: nn.Module, shape: Sequence[int], classes: int) -> None:
+    """Raises `UserError` where a network does not put out [B, K] for every B."""
+    samples = torch.randn(max(BATCHES), *shape, generator=torch.Generator().manual_seed(1))
+    name, found = type(network).__name__, dict[int, Tensor]()
+    with evaluating(network), torch.no_grad():
+        for batch in BATCHES:
+            try:
+                found[batch] = network(samples[:batch])
+            except Exception as error:  # whatever a stranger's forward raises
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(
+                    f"{name} does not run on a batch of {batch}: {reason}; a device feeds any number of samples: take "
+                    "x.shape[0], or flatten(1), where the code has a fixed number, and norms that do not need a batch"
+                ) from None
+    shapes = {batch: list(logits.shape) for batch, logits in found.items()}
+    if any(seen != [batch, classes] for batch, seen in shapes.items()):
+        said = ", ".join(f"{seen} for {batch}" for batch, seen in shapes.items())
+        raise UserError(
+            f"{name} puts out logits of shape {said} samples; expected [B, {classes}] for any batch B: where it has squeeze(), "
+            "which drops a batch of one, write flatten(1), or the axis, squeeze(-1)"
+        )
+
+
+def require_independent(network: nn.Module, shape: Sequence[int]) -> None:
+    """Raises `UserError` where a sample's logits depend on the others of its batch, or on chance."""
+    samples = torch.randn(max(BATCHES), *shape, generator=torch.Generator().manual_seed(1))
+    with evaluating(network), torch.no_grad():
+        first, second = network(samples), network(samples)
+        if float((first - second).abs().max()) > REPEATED * float(first.abs().max()):
+            raise UserError(
+                f"{type(network).__name__} puts out other logits for the same samples the second time: it draws at random in "
+                "eval mode, or keeps a state; expected the same: F.dropout takes training=self.training, noise belongs into "
+                "training mode"
+            )
+    if (seen := influence(network, samples)) > INFLUENCE:
+        raise UserError(
+            f"{type(network).__name__} puts out other logits for a sample alone than in a batch of {len(samples)} (by {seen:.1e} "
+            "of the largest): its samples influence one another; expected each to stand alone: give a BatchNorm running "
+            "statistics, an attention or RNN batch_first=True"
+        )
+
+
+def influence(network: nn.Module, samples: Tensor) -> float:
+    """max |together − alone| of the logits, over the largest; of float64 where float32 may not be exact enough to tell."""
+    off = apart_alone(network, samples)
+    if off > INFLUENCE:
+        try:
+            off = apart_alone(copy.deepcopy(network).double(), samples.double())
+        except Exception:  # float64 is more than a stranger's forward need take
+            return off
+    return off
+
+
+def apart_alone(network: nn.Module, samples: Tensor) -> float:
+    with evaluating(network), torch.no_grad():
+        together, alone = network(samples), torch.cat([network(sample[None]) for sample in samples])
+    return float((together - alone).abs().max() / together.abs().max().clamp(min=1e-6))
+
+
+def batches_for(network: nn.Module, shape: Sequence[int]) -> Sequence[int]:
+    """Batches that a trial takes a step of: a BatchNorm on the batch's statistics may have no variance in a batch of one."""
+    return BATCHES[1:] if smallest_map(network, torch.zeros(2, *shape)) == 1 else BATCHES
 
 
 def require_one_name(network: nn.Module) -> None:

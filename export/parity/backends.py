@@ -1,6 +1,7 @@
 """Both sides of the proof: torch's module and optimizer are the reference, ONNX Runtime on the shipped artifacts the backend."""
 
 import copy
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,10 @@ from export.graph.optimizer_spec import Optimizer, assign
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import learning_mode, running_statistics
 from export.network.dropout import LearningDropout, drop_nothing, drop_nothing_in
+from export.parity.double import in_double
 from export.parity.feeds import Feed, as_double
+
+logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
 
 
 class Reference:
@@ -36,8 +40,13 @@ class Reference:
         }
 
     def __call__(self, feed: Feed) -> tuple[Tensor, ...]:
-        given = feed.map(as_double) if self.dtype == torch.float64 else feed
-        outputs: tuple[Tensor, ...] = self.graph(*given.flat())
+        outputs: tuple[Tensor, ...]
+        if self.dtype != torch.float64:
+            outputs = self.graph(*feed.flat())
+            return outputs
+        given = feed.map(as_double)
+        with in_double():
+            outputs = self.graph(*given.flat())
         return outputs
 
     def evaluated(self, feed: Feed) -> tuple[Tensor, ...]:

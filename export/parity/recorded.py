@@ -20,7 +20,7 @@ from export.graph.ports import KNOBS, GraphInputs
 from export.graph.training_graph import TrainingGraph
 from export.graph.weights import PARAMETERS, fill_nominal
 from export.network.dropout import drop_nothing_in
-from export.parity.backends import Backend, Reference
+from export.parity.backends import Backend, Reference, one_thread
 from export.parity.check import relative
 from export.parity.feeds import Feed, Samples
 from export.parity.gradient_check import worse
@@ -63,13 +63,16 @@ def record(graph: TrainingGraph, samples: Samples, outputs: Sequence[str]) -> Ar
     """Content of `FILE`: drawn feeds, and what the mentee in float64 makes of them."""
     drawn = draw(len(samples.input), samples.mentor_logits_NK.shape[1])
     seen: dict[str, list[NDArray[Any]]] = {}
-    for feed in feeds(drawn, samples):
-        reference = Reference(graph)
-        for name, value in zip(outputs, reference.evaluated(feed), strict=True):
-            seen.setdefault(f"outputs/{name}", []).append(value.numpy().astype(np.float32))  # 6e-8, where 1e-5 is asked
-        reference.backward(feed)
-        for name, gradient in reference.take_gradients().items():
-            seen.setdefault(f"gradients/{name}", []).append(fingerprint(gradient.numpy()))
+    with one_thread():
+        for feed in feeds(drawn, samples):
+            reference = Reference(graph)
+            for name, value in zip(outputs, reference.evaluated(feed), strict=True):
+                seen.setdefault(f"outputs/{name}", []).append(
+                    value.numpy().astype(np.float32)
+                )  # 6e-8, where 1e-5 is asked
+            reference.backward(feed)
+            for name, gradient in reference.take_gradients().items():
+                seen.setdefault(f"gradients/{name}", []).append(fingerprint(gradient.numpy()))
     return drawn | {name: np.stack(values) for name, values in seen.items()}
 
 

@@ -14,13 +14,15 @@ import onnx
 from numpy.typing import NDArray
 
 OPERATORS = (
-    "Abs Add AveragePool BatchNormalization Cast Clip Concat Conv Cos Div Dropout Erf Exp Expand Flatten "
-    "Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Identity LeakyRelu Log LogSoftmax MatMul "
+    "Abs Add BatchNormalization Cast Clip Concat Conv Cos Div Dropout Erf Exp Expand Flatten "
+    "Gather GatherElements GatherND Gelu Gemm GlobalAveragePool GRU Identity LeakyRelu Log LogSoftmax LSTM MatMul "
     "Max MaxPool Min Mul Neg Pad Pow Reciprocal ReduceL2 ReduceLogSumExp ReduceMean ReduceSum Relu "
     "Reshape ScatterElements ScatterND Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Tanh Tile TopK "
     "Transpose Trilu Unsqueeze Where"
 )
 DIFFERENTIABLE = frozenset(OPERATORS.split())
+RECURRENT = ("GRU", "LSTM")
+WEIGHTS = (1, 2)  # places of their weights among their inputs: of what comes in, and of the hidden state
 
 Array = NDArray[Any]
 Shape = tuple[int | str, ...]
@@ -35,6 +37,7 @@ class Known:
     constants: dict[str, Array]
     makers: dict[str, onnx.NodeProto]
     users: dict[str, int]
+    reached: Collection[str] = ()  # what a trained parameter reaches, where that was asked
 
     @classmethod
     def of(cls, model: onnx.ModelProto, trainable: Collection[str]) -> "Known":
@@ -129,6 +132,19 @@ def differentiated(node: onnx.NodeProto) -> list[str]:
     return list(node.input[:1]) if node.op_type == "CastLike" else list(node.input)
 
 
+def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
+    """Why a device would fail at this node, or compute something else than torch, whatever trains; None where it would not."""
+    given = attributes(node)
+    if node.op_type in RECURRENT and given.get("direction", b"forward") != b"forward":
+        # it puts its training kernel in the place of every one, also where nothing trains
+        return f"{node.op_type} runs in the forward direction only"
+    if node.op_type in ("AveragePool", "MaxPool") and given.get("ceil_mode"):
+        return f"{node.op_type} with ceil_mode counts windows that torch leaves out"
+    if node.op_type == "Resize" and given.get("mode", b"nearest") == b"nearest" and not whole(known, node.input[2:3]):
+        return "Resize to the nearest place rounds a scale otherwise than torch"
+    return None
+
+
 def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> str | None:
     """Why the runtime cannot differentiate this node, or would do so wrongly; None where it can."""
     given = attributes(node)
@@ -141,11 +157,10 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
             return f"Pad has a gradient only for constants, not for {bytes(given['mode']).decode()}"
         if len(node.input) > 3 and node.input[3]:
             return "Pad has a gradient only with all axes"
-    if node.op_type in ("Conv", "AveragePool", "MaxPool") and given.get("auto_pad", b"NOTSET") not in (
-        b"NOTSET",
-        b"VALID",
-    ):
+    if node.op_type in ("Conv", "MaxPool") and given.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
         return f"{node.op_type} gets a wrong gradient with automatic padding"
+    if node.op_type == "Conv" and given.get("group", 1) > 1 and len(known.shapes.get(node.input[1], ())) == 5:
+        return "Conv gets a wrong gradient with groups over three axes"
     if node.op_type == "Split" and any(known.users.get(name, 0) == 0 for name in node.output):
         return "Split gets a wrong gradient where one of its parts is not used"
     if node.op_type == "Clip" and "hardtanh" in written_as(node) and is_zero(known, node.input[1:2]):
@@ -155,12 +170,28 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return "ReduceSum over no axes has no gradient"
     if node.op_type == "Pow" and node.input[1] in reached:
         return "Pow gives its exponent no gradient"
+    if wants_weights(node, reached):
+        return f"{node.op_type} has a gradient only together with those of all of its weights"
     return None
+
+
+def wants_weights(node: onnx.NodeProto, reached: Collection[str]) -> bool:
+    """Whether a gradient passes through a GRU or LSTM one of whose weights has none: the runtime dies of SIGSEGV there."""
+    return (
+        node.op_type in RECURRENT
+        and any(name in reached for name in node.input)
+        and any(node.input[place] not in reached for place in WEIGHTS)
+    )
 
 
 def written_as(node: onnx.NodeProto) -> str:
     """The torch operators that it stands for, as the exporter notes them; "" where it does not."""
     return next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.class_hierarchy"), "")
+
+
+def whole(known: Known, names: Collection[str]) -> bool:
+    """Whether each is a constant of whole numbers, or left out."""
+    return all(not name or (name in known.constants and not (known.constants[name] % 1).any()) for name in names)
 
 
 def is_zero(known: Known, names: Collection[str]) -> bool:

@@ -1,5 +1,6 @@
-"""Operators that move values, and convolutions and pooling whose padding is left to the runtime."""
+"""Operators that move values, and padding."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,24 +84,16 @@ def pad(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     return x
 
 
-def explicit_padding(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
-    sizes = fixed(known, node.input[0])
-    given = attributes(node)
-    kernel = given.get("kernel_shape") or list(known.shapes.get(node.input[1], ())[2:])
-    if sizes is None or not isinstance(kernel, list) or not all(isinstance(size, int) for size in kernel):
-        return None
+def same_padding(given: dict[str, Any], sizes: Sequence[int], kernel: Sequence[int]) -> list[int]:
+    """What SAME_UPPER or SAME_LOWER stands for: before each axis, then after each."""
     strides = given.get("strides", [1] * len(kernel))
     dilations = given.get("dilations", [1] * len(kernel))
-    assert isinstance(strides, list)
-    assert isinstance(dilations, list)
     totals = [
         max((-(-size // stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        for size, k, stride, dilation in zip(sizes[1:], kernel, strides, dilations, strict=True)
+        for size, k, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True)
     ]
     small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    pads = small + large if given["auto_pad"] == b"SAME_UPPER" else large + small
-    options = {name: value for name, value in given.items() if name != "auto_pad"} | {"pads": pads}
-    return w(node.op_type, *node.input, **options)
+    return small + large if given["auto_pad"] == b"SAME_UPPER" else large + small
 
 
 def depth_to_space(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:

@@ -8,7 +8,7 @@ import logging
 import re
 from ast import literal_eval
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.rewrites.differentiable import Array, Known, gradient_path, obstacle
+from export.rewrites.differentiable import Array, Known, gradient_path, obstacle, unlike_torch
 from export.rewrites.einsum import einsum
+from export.rewrites.pooling import pooled_by_torch
+from export.rewrites.resize import resized_by_torch
 from export.rewrites.rules import RULES as ONE_BY_ONE
+from export.rewrites.sizes import fold_sizes
 from export.rewrites.writer import Writer
 from mentor_mentee.errors import UserError
 
@@ -30,6 +33,8 @@ ADVICE = {
     "Resize": "repeat the places instead (torch.repeat_interleave), or freeze every parameter before it",
     "BatchNormalization": "give it running statistics (track_running_stats=True), so that they can be held",
 }
+# asked of torch, where the runtime is not to be trusted
+REFERENCES = {"AveragePool": pooled_by_torch, "MaxPool": pooled_by_torch, "Resize": resized_by_torch}
 NOT_ALLOWED = "rewrite=off leaves it as it is"
 BOUND = 1e-6  # relative to the largest output
 
@@ -54,18 +59,18 @@ def rewrite(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = 
     than `BOUND` on random inputs is refused and the node stays.
     """
     name_casts(model, trainable)
+    fold_sizes(model)
     known = Known.of(model, trainable)
     path, reached = gradient_path(model, trainable, known)
+    known = replace(known, reached=reached)
     nodes = list(model.graph.node)
     findings: list[Finding] = []
     instead: dict[int, list[onnx.NodeProto]] = {}
     checked: dict[bytes, float] = {}
-    for position in path:
-        node = nodes[position]
-        if node.op_type == "SplitToSequence":
-            continue  # its items are what is rewritten
-        why = obstacle(node, known, reached)
-        if why is None:
+    on_path = set(path)
+    for position, node in enumerate(nodes):
+        why = unlike_torch(node, known) or (obstacle(node, known, reached) if position in on_path else None)
+        if why is None or node.op_type == "SplitToSequence":  # its items are what is rewritten
             continue
         made, said, refused = replacement(node, known, checked) if allowed else (None, None, NOT_ALLOWED)
         findings.append(Finding(node.op_type, *origin(node), why, said, refused))
@@ -144,7 +149,7 @@ def drop_unused(graph: onnx.GraphProto, kinds: Collection[str]) -> None:
 def signature(node: onnx.NodeProto, known: Known) -> bytes:
     """Equal for nodes whose check would be the same: the layers of a network repeat each other."""
     bare = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute)
-    about = [(known.shapes.get(name), values(known, name)) for name in node.input]
+    about: list[object] = [(known.shapes.get(name), values(known, name), name in known.reached) for name in node.input]
     maker = known.makers.get(node.input[0])
     if node.op_type == "SequenceAt" and maker is not None:
         about += [(known.shapes.get(name), values(known, name)) for name in maker.input]
@@ -157,7 +162,8 @@ def values(known: Known, name: str) -> bytes | None:
 
 
 def difference(node: onnx.NodeProto, made: list[onnx.NodeProto], outputs: list[str], known: Known) -> float:
-    """max |before − after| / max |before| over `outputs`, both run by ONNX Runtime on the same random inputs."""
+    """max |before − after| / max |before| over `outputs`, both run by ONNX Runtime on the same random inputs; before by torch
+    where it is among `REFERENCES`."""
     maker = known.makers.get(node.input[0])
     before = [maker, node] if node.op_type == "SequenceAt" and maker is not None else [node]
     inner = {name for made_here in before for name in made_here.output}
@@ -167,7 +173,9 @@ def difference(node: onnx.NodeProto, made: list[onnx.NodeProto], outputs: list[s
         name: known.constants[name] for used in (*before, *made) for name in used.input if name in known.constants
     }
     try:
-        expected, seen = (run(nodes, feeds, constants, outputs) for nodes in (before, made))
+        seen = run(made, feeds, constants, outputs)
+        by_torch = REFERENCES[node.op_type](node, known, feeds[node.input[0]]) if node.op_type in REFERENCES else None
+        expected = run(before, feeds, constants, outputs) if by_torch is None else [by_torch]
     except Exception:  # whatever the runtime says of it: what cannot be checked is not applied
         return float("inf")
     worst = 0.0

@@ -18,9 +18,9 @@ from export.rewrites.activations import (
     softsign,
     tangent,
 )
+from export.rewrites.convolution import conv, conv_transpose
 from export.rewrites.layout import (
     depth_to_space,
-    explicit_padding,
     global_max_pool,
     pad,
     sequence_item,
@@ -29,6 +29,9 @@ from export.rewrites.layout import (
     transpose,
 )
 from export.rewrites.norms import group_norm, instance_norm, layer_norm
+from export.rewrites.pooling import average_pool, max_pool
+from export.rewrites.recurrent import recurrent
+from export.rewrites.resize import resize
 from export.rewrites.sums import cumulative_sum, extreme, mean, sum_of, total
 from export.rewrites.writer import Rule
 
@@ -61,9 +64,13 @@ RULES: dict[str, tuple[Rule, str]] = {
     "SequenceAt": (sequence_item, "Slice"),
     "Split": (split, "Slice"),
     "Pad": (pad, "Pad of all axes, or Gather of the repeated places"),
-    "Conv": (explicit_padding, "the same with its padding in numbers"),
-    "AveragePool": (explicit_padding, "the same with its padding in numbers"),
-    "MaxPool": (explicit_padding, "the same with its padding in numbers"),
+    "Conv": (conv, "the same with its padding in numbers, groups over three axes as a sum of flat ones"),
+    "AveragePool": (average_pool, "a product with a constant matrix, or a convolution with a constant kernel"),
+    "MaxPool": (max_pool, "the same with its padding in numbers"),
+    "GRU": (recurrent, "forward ones, over the sequence reversed, weights that do not train plus 0"),
+    "LSTM": (recurrent, "forward ones, over the sequence reversed, weights that do not train plus 0"),
+    "Resize": (resize, "Gather of the nearest places, or a product with a constant matrix an axis"),
+    "ConvTranspose": (conv_transpose, "zeros between the places, and a convolution"),
     "DepthToSpace": (depth_to_space, "Reshape, Transpose, Reshape"),
     "SpaceToDepth": (space_to_depth, "Reshape, Transpose, Reshape"),
 }

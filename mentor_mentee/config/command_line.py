@@ -161,7 +161,8 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
         print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
     except Exception as error:
         failures.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-        print(f"error: {in_sweep()}{failures[-1]}", file=sys.stderr)
+        if name := run_name():
+            print(f"error: {name}: {failures[-1]}", file=sys.stderr)
         traceback.print_exc()
     note.write_text(f"{failures[-1]}\n")
     return float("nan")

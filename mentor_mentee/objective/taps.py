@@ -80,11 +80,11 @@ def unreadable(model: nn.Module) -> UserError:
     )
 
 
-def find_head(model: nn.Module, example: Tensor) -> str:
+def find_head(model: nn.Module, example: Tensor, setting: str = "mentee.head") -> str:
     """Path of the layer that is given the embedding: the `nn.Linear` whose output is the model's output; where there is none, the
     last layer that has parameters, being a 1×1 convolution into as many channels as there are classes (SqueezeNet's head).
 
-    Raises `UserError` where no single layer makes the logits.
+    Raises `UserError` where no single layer makes the logits; it names those that may be meant, and `setting`, which says so.
     """
     if isinstance(model, torch.jit.ScriptModule):
         raise unreadable(model)
@@ -101,10 +101,23 @@ def find_head(model: nn.Module, example: Tensor) -> str:
             logits, outputs, _ = Taps(model, outputs=[convolution])(example)
             if outputs[convolution].shape[:2] == logits.shape:
                 return convolution
+    with evaluating(model), torch.no_grad():
+        likely = head_candidates(model, int(model(example).shape[1]))
+    advice = f"{setting}={' or '.join(likely[:4])}" if likely else f"{setting}=<module path>"
     raise UserError(
         f"no linear layer of {type(model).__name__} puts out its logits, so its embedding is not known; name the layer "
-        "whose input is the embedding: mentee.head=<module path>"
+        f"whose input is the embedding: {advice}"
     )
+
+
+def head_candidates(model: nn.Module, classes: int) -> list[str]:
+    """Layers that put out one number a class, as each of two heads whose mean are the logits does; the later one first."""
+    found = [
+        path
+        for path, layer in model.named_modules()
+        if classes in (getattr(layer, "out_features", None), getattr(layer, "out_channels", None))
+    ]
+    return found[::-1]
 
 
 def last_convolution(model: nn.Module) -> str | None:

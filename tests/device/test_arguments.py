@@ -51,6 +51,7 @@ ACTS: dict[str, Callable[[Owner, Samples, Any], object]] = {
 @pytest.mark.parametrize("act", ACTS)
 def test_verbs_of_an_owner(me: Owner, owner: Samples, act: str) -> None:
     me.observe(owner.input, Watch(samples=500))
+    me.recognise(owner.input)  # embeds the bundle's classes, once
     revision = me.store.revision
     for wrong in WRONG:
         if isinstance(wrong, np.ndarray):

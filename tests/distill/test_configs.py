@@ -11,7 +11,9 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from distill.check import check_distill
+from distill.from_overrides import compose as compose_and_check
 from distill.run import ALONE
+from distill.schedules import read_schedule
 from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
 from export.schema import ExportSettings, check_export
 from mentor_mentee.config.compose import compose as compose_typed
@@ -185,3 +187,24 @@ def test_a_group_beside_the_demos_experiment_takes_the_place_of_its_own(
     """Numbers in an experiment file would stay: the lone mentee would have been a supervised one."""
     config = composed("experiment=mnist5k_demo", given)
     assert getattr(config, attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("mentor.least_accuracy=2", r"mentor\.least_accuracy=2.0; expected a fraction"),
+        ("mentor.least_accuracy=nan", r"mentor\.least_accuracy=nan; expected a fraction"),
+        ("answer_cache_mb=-5", r"answer_cache_mb=-5; expected 0 or more"),
+        ("mentor.view.size=-3", r"mentor\.view\.size=-3; expected 1 or more"),
+        ("mentee.view.channels=0", r"mentee\.view\.channels=0; expected 1 or more"),
+        ("mentor.view.mean=[0.5]", r"mentor\.view has mean without std"),
+        ("mentee.view={mean:[0.5],std:[0]}", r"mentee\.view\.std=\[0.0\]; expected finite numbers above 0"),
+        ("mentee.view={mean:[0.5],std:[nan]}", r"mentee\.view\.std=\[nan\]; expected finite numbers above 0"),
+        ("mentor.view={mean:[0.5,1],std:[1]}", r"mentor\.view\.mean=\[0.5, 1.0\].* of each for a channel"),
+        ("data.labels_per_class=true", r"data\.labels_per_class=True; expected a whole number"),
+        ("schedule.alpha=[[0,true]]", r"schedule\.alpha = .*: expected a list of pairs"),
+    ],
+)
+def test_what_was_told_after_a_mentors_training_or_never_is_told_at_once(override: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_schedule(compose_and_check([override]).schedule)

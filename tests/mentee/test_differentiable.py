@@ -14,8 +14,9 @@ from export.graph.optimizer_spec import Optimizer
 from export.graph.ports import input_ports, output_ports
 from export.graph.training_graph import TrainingGraph, cut_inference, export_graph
 from export.network.fold import BATCH_NORMS, freeze_batch_norm, largest_difference
-from export.parity.check import measure, require_parity
+from export.parity.check import measure
 from export.parity.feeds import Samples
+from export.parity.verdict import require_parity
 from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee
 from mentor_mentee.objective.taps import layer_shapes
 from mentor_mentee.recipe import build

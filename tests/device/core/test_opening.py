@@ -88,8 +88,11 @@ def test_without_a_process_of_its_own_the_figures_are_compared_all_the_same(
         ("supervision", "labels", "of the replay samples"),
     ],
 )
-def test_packs_whose_rows_are_mixed_up_are_refused(altered: Path, pack: str, name: str, said: str) -> None:
-    change(altered, pack, **{name: lambda value: np.roll(value, len(value) // 2 + 1, axis=0)})
+def test_packs_that_are_mixed_up_are_refused(altered: Path, pack: str, name: str, said: str) -> None:
+    classes = name == "mentor_logits"  # of this untrained mentor its rows are nearly alike
+    change(
+        altered, pack, **{name: lambda value: np.roll(value, 5 if classes else len(value) // 2 + 1, axis=int(classes))}
+    )
     refused(altered, said)
 
 

@@ -1,6 +1,7 @@
 """Two devices of one owner: a state travels as one file, is taken up where it stopped, or is merged under the guard."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError
 from mentee_device.relocate.state_file import import_state
+from mentee_device.state.lock import Lock
 
 from tests.device.program import ENVIRONMENT, command
 
@@ -225,3 +227,55 @@ def test_a_file_that_does_not_fit_changes_nothing(bundle: Bundle, altered: Path,
     import_state(files["keyed"], tmp_path / "new", bundle, KEY)
     with Owner(bundle, tmp_path / "new", KEY) as owner:
         assert owner.versions.current == 1
+
+
+def test_files_of_others_beside_are_left_alone(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+    """An export took X.body for its own, an import the folder X.importing."""
+    theirs = tmp_path / "X.importing" / "thesis.txt"
+    theirs.parent.mkdir()
+    for path in (theirs, tmp_path / "X.body", tmp_path / "file.body"):
+        path.write_text("mine")
+    with Owner(bundle, tmp_path / "tablet") as tablet:
+        tablet.add(mine)
+        for name in ("file", "X"):
+            tablet.export_state(tmp_path / name)
+    (tmp_path / "X").unlink()
+    import_state(tmp_path / "file", tmp_path / "X", bundle)
+    assert {path.read_text() for path in (theirs, tmp_path / "X.body", tmp_path / "file.body")} == {"mine"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"X", "X.importing", "X.body", "file", "file.body", "tablet"}
+    assert not [name for name in contents(tmp_path / "tablet") if "unfinished" in name]
+
+
+def test_an_import_sweeps_what_a_dead_one_left_and_nothing_else(bundle: Bundle, tmp_path: Path) -> None:
+    with Owner(bundle, tmp_path / "tablet") as tablet:
+        tablet.export_state(tmp_path / "file")
+    dead, living, strange = (tmp_path / f".me.importing-{name}" for name in ("deadbeef", "lives123", "notours1"))
+    for folder in (dead, living, strange):
+        folder.mkdir()
+    (dead / "importing").touch()
+    (dead / "state.sqlite").write_text("begun")
+    lock = Lock(living / "importing")
+    import_state(tmp_path / "file", tmp_path / "me", bundle)
+    assert (dead.exists(), living.exists(), strange.exists()) == (False, True, True)
+    lock.release()
+
+
+def test_names_need_not_be_text(bundle_folder: Path, bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe$ %s"))
+    odd.mkdir()
+    with Owner(bundle, odd / "me") as me:
+        me.add(mine)
+        me.enrol("$HOME", mine.input[:1])
+        me.export_state(odd / os.fsdecode(b"\xfe"))
+    import_state(odd / os.fsdecode(b"\xfe"), odd / os.fsdecode(b"new\xff"), bundle)
+    with Owner(bundle, odd / os.fsdecode(b"new\xff")) as me:
+        assert len(me.samples.all()) == len(mine)
+        assert "came from \ufffd" in me.log(1)[0].line
+        me.merge(odd / os.fsdecode(b"\xfe"))
+    words = ("export-state", "--bundle", bundle_folder, "--state", odd / "me")
+    for more in ((), ("--json",)):
+        ended = subprocess.run(
+            command(*words, odd / os.fsdecode(b"\xfd"), *more), env=ENVIRONMENT, capture_output=True, check=False
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")

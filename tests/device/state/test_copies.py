@@ -137,6 +137,22 @@ def test_a_richer_backup_is_never_overwritten(bundle: Bundle, mine: Samples, tmp
     assert (folder / "damaged-1.sqlite").read_bytes() == old
 
 
+def test_a_kill_between_the_two_commits_needs_no_word(
+    killed: Path, expected: dict[str, list[Any]], bundle: Bundle, mine: Samples, tmp_path: Path
+) -> None:
+    """The state has one change more than its backup then."""
+    folder = tmp_path / "me"
+    shutil.copytree(killed, folder)
+    with Owner(bundle, folder) as me:
+        me.add(part(mine, 30, 31))
+    for name in ("backup.sqlite", "backup.sqlite-wal"):
+        shutil.copy(killed / name, folder)
+    with Store(folder, bundle.manifest.id) as store:
+        assert store.notes == []
+    assert rows_in(folder) == rows_in(folder, "backup.sqlite")
+    assert len(rows_in(folder)["samples"]) == len(expected["samples"]) + 1
+
+
 def test_an_older_folder_that_is_restored_whole_is_taken_as_it_is(
     bundle: Bundle, mine: Samples, tmp_path: Path
 ) -> None:

@@ -3,12 +3,13 @@
 import errno
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mentee_device import Bundle, Owner, Samples, StateError
+from mentee_device import Bundle, BundleError, LearningError, Owner, Samples, StateError
 from mentee_device.core import private_file
 from mentee_device.state.sums import TABLES
 
@@ -104,6 +105,11 @@ def test_checkpoints_pass_through_a_file_where_memory_has_no_path(
     assert private_file._memory() is None
     me.learner.restore(expected)
     assert me.learner.snapshot() == expected
+    monkeypatch.setattr(tempfile, "tempdir", str(me.store.folder / "nowhere"))
+    with pytest.raises(LearningError, match="space in the temporary folder"):
+        me.learner.snapshot()
+    with pytest.raises(BundleError, match="space in the temporary folder"):
+        me.learner.restore(expected)
 
 
 # what is not ours

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from export.bundle.prepare import prepare
 from export.bundle.write import export_bundle
 from export.graph.training_graph import export_graph
-from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND, require_parity
+from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, require_parity
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor

@@ -18,9 +18,10 @@ from export.graph.artifacts import write_artifacts
 from export.graph.optimizer_graph import optimizer_model
 from export.graph.optimizer_spec import Group, Optimizer, Schedule, assign
 from export.graph.training_graph import TrainingGraph
-from export.parity.check import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, relative, require_parity
+from export.parity.check import relative
 from export.parity.gradient_check import differences, to_nearer, worse
 from export.parity.optimizer_steps import apart, forced_steps
+from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, require_parity
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError

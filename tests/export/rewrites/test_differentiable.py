@@ -1,6 +1,9 @@
 """The table of what ONNX Runtime Training differentiates, asked of the runtime itself and compared with central differences."""
 
 import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,26 @@ BOUNDS = "a = Constant<value_float=-0.5>()\nb = Constant<value_float=0.5>()\n"
 CONV = "w = Constant<value=float[2,3,2,2]{" + ",".join(str(i % 5 - 2) for i in range(24)) + "}>()\n"
 SAME = '<auto_pad="SAME_UPPER",kernel_shape=[2,2]>'
 INDEX = "i = Constant<value_ints=[1,0]>()\n"
+
+
+def recurrent(op: str, gates: int, outputs: str) -> str:
+    """4 steps of 3 samples of 8 numbers, 2 hidden ones. Both weights depend on x: without their gradients the process dies."""
+    numbers = [((i * 7) % 11 - 5) / 10 for i in range(2 * gates * 8)]
+    weights = ",".join(map(str, numbers)), ",".join(map(str, numbers[: 4 * gates]))
+    return (
+        "t = Constant<value_ints=[4,3,8]>()\ns = Reshape(x, t)\n"
+        f"w = Constant<value=float[1,{2 * gates},8]{{{weights[0]}}}>()\n"
+        f"r = Constant<value=float[1,{2 * gates},2]{{{weights[1]}}}>()\n"
+        f"b = Constant<value=float[1,{4 * gates}]{{{weights[1]}}}>()\n"
+        f"f = Constant<value=float[1,3,2]{{0.1,0.2,-0.1,0.3,0.1,0}}>()\n"
+        "n = ReduceMean<keepdims=0>(x)\nu = Add(w, n)\nv = Add(r, n)\n"
+        f"{outputs} = {op}(s, u, v, b, , f{', f' if gates == 4 else ''})"
+    )
+
+
+KERNEL = "t = Constant<value_ints=[4,3,2,2,2]>()\nw = Reshape(x, t)\nm = Constant<value=float[2,6,3,3,3]{" + ",".join(
+    str(i % 7 - 3) for i in range(324)
+) + "}>()\n"  # fmt: skip
 
 ELEMENTWISE = "ReduceMax ReduceMin ReduceL1 ReduceSumSquare Floor Transpose"
 
@@ -54,7 +77,6 @@ DIFFERENTIATED = {
     "Cast": "d = Cast<to=11>(x)\ny = Cast<to=1>(d)",
     "Concat": "n = Neg(x)\ny = Concat<axis=1>(x, n)",
     "Conv": f"{CONV}y = Conv<kernel_shape=[2,2],pads=[1,0,0,1],strides=[2,1]>(x, w)",
-    "AveragePool": "y = AveragePool<kernel_shape=[3,3],strides=[2,2],pads=[1,1,1,1]>(x)",
     "MaxPool": "y = MaxPool<kernel_shape=[3,3],strides=[2,2],pads=[1,1,1,1]>(x)",
     "Expand": "t = Constant<value_ints=[2,2,3,4,4]>()\ny = Expand(x, t)",
     "Tile": "t = Constant<value_ints=[1,2,1,1]>()\ny = Tile(x, t)",
@@ -79,9 +101,15 @@ DIFFERENTIATED = {
     "Transpose": "y = Transpose<perm=[0,2,3,1]>(x)",
     "Where": "z = Constant<value_float=0.0>()\nc = Greater(x, z)\nn = Mul(x, x)\ny = Where(c, x, n)",
     "Dropout": "y = Dropout(x)",
+    "GRU": recurrent("GRU<hidden_size=2,linear_before_reset=1>", 3, "y"),
+    "LSTM": recurrent("LSTM<hidden_size=2>", 4, "y, h, c"),
 }
 ELSEWHERE = {"BatchNormalization", "Gelu"}  # tests/export/network/test_batch_norm.py; Gelu came with opset 20
-WRONG = {"Conv": f"{CONV}y = Conv{SAME}(x, w)", "Split": "a, y = Split<axis=3,num_outputs=2>(x)"}
+WRONG = {
+    "Conv": f"{CONV}y = Conv{SAME}(x, w)",
+    "Conv of groups in space": f"{KERNEL}y = Conv<group=2>(m, w)",
+    "Split": "a, y = Split<axis=3,num_outputs=2>(x)",
+}
 REFUSED = {
     **{
         op: f"y = {op}(x)"
@@ -194,3 +222,27 @@ def test_the_runtime_is_wrong_without_a_word_where_the_table_says_so(op: str, tm
     model = asked(WRONG[op])
     assert len(obstacles(model)) == 1
     assert off(model, tmp_path) > 0.1
+
+
+def test_the_runtime_dies_of_average_pooling_over_a_free_batch(tmp_path: Path) -> None:
+    """So it has no place on a gradient's path, whatever its settings."""
+    model = parser.parse_model("""<ir_version: 10, opset_import: ["" : 18]>
+    g (float["batch", 3, 4, 4] input) => (float[1] loss) {
+       x = Mul(input, p)
+       y = AveragePool<kernel_shape=[2,2],strides=[2,2]>(x)
+       total = ReduceSum<keepdims=0>(y)
+       one = Constant<value_ints=[1]>()
+       loss = Reshape(total, one)
+    }""")
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((1, 3, 4, 4), np.float32), "p"))
+    assert obstacles(model) == ["AveragePool has no gradient"]
+    onnx.save(model, tmp_path / "model.onnx")
+    ask = """if True:
+        import numpy, onnx
+        from onnxruntime.training import api, artifacts
+        artifacts.generate_artifacts(onnx.load("model.onnx"), requires_grad=["p"], frozen_params=[], artifact_directory=".")
+        state = api.CheckpointState.load_checkpoint("checkpoint")
+        api.Module("training_model.onnx", state, "eval_model.onnx")(numpy.ones((2, 3, 4, 4), numpy.float32))
+    """
+    died = subprocess.run([sys.executable, "-c", ask], cwd=tmp_path, capture_output=True, check=False)
+    assert died.returncode == -signal.SIGFPE

@@ -87,6 +87,10 @@ def test_a_budget_above_what_there_is_is_an_error() -> None:
         load_data(DIGITS | {"labels_per_class": 500})
 
 
+def no_splits() -> tuple[int, int]:
+    return 1, 2
+
+
 def test_a_source_that_returns_something_else_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"returned a Fraction; expected mentor_mentee\.data\.splits\.Splits"):
-        load_data({"_target_": "fractions.Fraction", "numerator": 1})
+    with pytest.raises(UserError, match=r"a tuple; expected .*Splits"):
+        load_data({"_target_": "tests.mentor_mentee.data.test_load.no_splits"})

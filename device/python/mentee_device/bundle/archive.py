@@ -64,7 +64,9 @@ class Bundle:
         try:
             return cls._open(source, None if key is None else Path(key))
         except OSError as error:
-            raise BundleError(f"{source} cannot be read ({error}): check its permissions and the free space") from error
+            raise BundleError(
+                f"{source} cannot be read ({str(error)[:300]}): check its permissions and the free space"
+            ) from error
 
     @classmethod
     def _open(cls, source: Path, key: Path | None) -> "Bundle":

@@ -26,6 +26,7 @@ from mentee_device.bundle.parts import (
 from mentee_device.bundle.parts import Preprocessing as Preprocessing
 
 FORMAT = "mentee-bundle/1"
+LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters, and bytes of one part: what file systems take
 GRAPH_SUFFIX = ".onnx"  # a runtime goes by it: what ends otherwise may be of a kind that nothing here has looked into
 
 
@@ -115,7 +116,8 @@ def check_path(path: str) -> None:
     """Raises BundleError unless `path` names a file in the bundle's folder on every system, and not the manifest."""
     parts = path.split("/")
     odd = any(ord(char) < 32 or "\ud800" <= char <= "\udfff" or char in '\\:*?"<>|' for char in path)
-    if odd or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
+    long = len(path) > LONGEST_PATH or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in parts)
+    if odd or long or path != str(PurePosixPath(path)) or any(part in ("", ".", "..") for part in parts):
         raise BundleError(
             f"path {path[:200]!r} leaves the bundle's folder or is not a plain relative path with '/': refused"
         )

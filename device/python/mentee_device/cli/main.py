@@ -26,6 +26,7 @@ from mentee_device.runs.run import OnProgress, Progress
 from mentee_device.runs.settings import SettingError
 from mentee_device.state.database import StateError
 
+LONGEST = 2000  # characters of a mistake's line
 PAUSE = 10.0
 LONG = (learning.learn, learning.unlearn, labelling.undo, relocating.migrate)  # those that show their progress
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
@@ -53,7 +54,7 @@ def answer(arguments: Sequence[str]) -> int:
         with Bundle.open(given.bundle, given.key) as bundle:
             result: dict[str, Any] = given.run(given, bundle, **more)
     except MISTAKES as error:
-        print(f"error: {shown(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"error: {shown(' '.join(str(error).split())[:LONGEST])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: the state is as it was last saved", file=sys.stderr)

@@ -18,6 +18,7 @@ from mentee_device.core import runtime
 from mentee_device.core.private_file import private_file
 from mentee_device.files import replacing
 
+NO_ROOM = "{}; is there memory, and space in the temporary folder?"
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or AdamW's second moment is Inf for good
 GROWTH = 1.25  # of the largest parameter, after which a forward shows whether the graph still computes finite numbers
 
@@ -192,20 +193,25 @@ class TrainingSession:
 
 def resume(bundle: Bundle, checkpoint: bytes, threads: int) -> TrainingSession:
     """A session on the bytes of `TrainingSession.dump`. Raises BundleError."""
-    with private_file() as path:
-        path.write_bytes(checkpoint)
-        return TrainingSession(bundle, path, threads)
+    try:
+        with private_file() as path:
+            path.write_bytes(checkpoint)
+            return TrainingSession(bundle, path, threads)
+    except OSError as error:
+        raise BundleError(f"the checkpoint cannot be read: {NO_ROOM.format(error)}") from error
 
 
 def read_parameters(checkpoint: bytes) -> dict[str, NDArray[np.float32]]:
     """The trainable parameters in the bytes of `TrainingSession.dump`; needs no bundle. Raises BundleError."""
-    with private_file() as path:
-        path.write_bytes(checkpoint)
-        try:
+    try:
+        with private_file() as path:
+            path.write_bytes(checkpoint)
             state = runtime.load().CheckpointState.load_checkpoint(str(path))
-        except RuntimeError as error:
-            raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
-        return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
+            return {name: np.array(one.data) for name, one in state.parameters if one.requires_grad}
+    except RuntimeError as error:
+        raise BundleError(f"ONNX Runtime cannot read the checkpoint: {_first_line(error)}") from error
+    except OSError as error:
+        raise BundleError(f"the checkpoint cannot be read: {NO_ROOM.format(error)}") from error
 
 
 def _first_line(error: Exception) -> str:

@@ -100,11 +100,13 @@ def import_state(
         raise StateError(f"{place} is not empty: import into a new folder, or `merge` into the state that is there")
     try:
         _sweep(place)
-        with _staging(place) as staging:
+        with _staging(place) as (staging, held):
             unpack_state(path, staging / DATABASE, bundle.manifest.id)
             with opened(staging, path, bundle.manifest.id, key) as store:
                 store.record("import", f"came from {printable(Path(path).name)}, exported on another device")
             sync_folder(staging)
+            if os.name != "posix":
+                held.release()  # there a file that is open does not go
             (staging / HELD).unlink()
             if place.exists():
                 (place / LOCK).unlink(missing_ok=True)
@@ -116,12 +118,12 @@ def import_state(
 
 
 @contextlib.contextmanager
-def _staging(place: Path) -> Iterator[Path]:
-    """A new folder beside `place` that nobody else uses; it is gone at the end. Raises OSError."""
+def _staging(place: Path) -> Iterator[tuple[Path, Lock]]:
+    """A new folder beside `place` that nobody else uses, and what holds it; it is gone at the end. Raises OSError."""
     folder = Path(tempfile.mkdtemp(prefix=f".{place.name[:LONGEST]}{IMPORTING}", dir=place.absolute().parent))  # 0700
     held = Lock(folder / HELD)
     try:
-        yield folder
+        yield folder, held
     finally:
         held.release()
         shutil.rmtree(folder, ignore_errors=True)

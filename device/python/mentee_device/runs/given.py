@@ -9,6 +9,8 @@ import numpy as np
 from mentee_device.bundle.fields import LARGEST
 from mentee_device.core.learner import LearningError
 
+MOST_WHOLE = 1 << 63  # what SQLite and numpy hold
+
 
 def plain(value: Any) -> Any:
     """A copy with Python's numbers and lists in place of numpy's, at any depth."""
@@ -27,6 +29,8 @@ def plain_number(name: str, value: Any, kind: Any, error: type[Exception] = Lear
         return None
     if isinstance(found, bool) or not isinstance(found, int if whole else int | float):
         raise error(f"{name} is {repr(value)[:70]}, expected a {'whole ' if whole else ''}number")
+    if isinstance(found, int) and abs(found) >= MOST_WHOLE:
+        raise error(f"{name} is {repr(value)[:70]}, expected a number below 2⁶³")
     return found
 
 

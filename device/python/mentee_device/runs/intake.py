@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.samples import SampleError, Samples
+from mentee_device.bundle.samples import SampleError, Samples, check_labels
 from mentee_device.bundle.scale import clear, require_array
 from mentee_device.core.learner import LearningError
 from mentee_device.runs.budget import Budget
@@ -54,7 +54,8 @@ def cleared(state: DeviceState, samples: Samples) -> Samples:
     """`samples`, asked as a whole what scale they are on. Raises SampleError."""
     if not isinstance(samples, Samples):
         raise SampleError(f"samples are a {type(samples).__name__}, expected Samples(input, labels)")
-    return Samples(clear(samples.input, state.manifest), samples.labels)
+    input = clear(samples.input, state.manifest)
+    return Samples(input, check_labels(samples.labels, len(input), state.manifest, unlabelled=True))
 
 
 def waiting(state: DeviceState) -> list[int]:

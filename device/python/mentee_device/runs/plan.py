@@ -161,12 +161,16 @@ class ResolvedPlan(Plan):
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "ResolvedPlan":
-        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`."""
+        """Reads what `as_json` wrote, also that of a program that knew neither `replay` nor `rounds`. Raises LearningError for
+        what no program wrote."""
         before = {"replay": MENTOR, "rounds": 0}
-        numbers = {
-            "samples": tuple(raw["samples"]),
-            "unlabelled": tuple(raw.get("unlabelled", ())),
-            "held": tuple(raw.get("held", ())),
-        }
-        once = bool(raw.get("once", False))  # such a program took any value for it
-        return cls(**{**before, **raw, **numbers, "once": once, "budget": Budget(**raw["budget"])})
+        try:
+            numbers = {
+                "samples": tuple(raw["samples"]),
+                "unlabelled": tuple(raw.get("unlabelled", ())),
+                "held": tuple(raw.get("held", ())),
+            }
+            once = bool(raw.get("once", False))  # such a program took any value for it
+            return cls(**{**before, **raw, **numbers, "once": once, "budget": Budget(**raw["budget"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise LearningError(f"the run's plan is damaged ({error}): discard the run, or roll back") from error

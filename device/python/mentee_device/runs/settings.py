@@ -55,11 +55,17 @@ class Settings:
 
 def read_settings(store: Store) -> Settings:
     """Reads those in `store`, over the defaults."""
-    known = {field.name for field in fields(Settings)}
-    stored = {name: value for name, value in store.setting(NAME, {}).items() if name in known}
-    if "blocked" in stored:
-        stored["blocked"] = tuple(stored["blocked"])
-    return Settings(**stored)
+    known, stored = {field.name for field in fields(Settings)}, store.setting(NAME, {})
+    found: dict[str, Any] = {}
+    for name in known & (stored.keys() if isinstance(stored, dict) else set()):
+        value: Any = tuple(stored[name]) if name == "blocked" and isinstance(stored[name], list) else stored[name]
+        try:
+            changed: dict[str, Any] = {name: value}
+            _check(replace(Settings(), **changed), None)
+            found[name] = value
+        except SettingError:  # nothing that was ever set: of a damaged row, which opening has said
+            continue
+    return Settings(**found)
 
 
 def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings:
@@ -99,7 +105,7 @@ class SettingRows(Feature):
             store.record("settings", f"the new base has no {', '.join(lost)}: blocked no longer")
 
 
-def _check(settings: Settings, manifest: Manifest) -> None:
+def _check(settings: Settings, manifest: Manifest | None) -> None:
     for name in ("golden_drop", "class_drop", "agreement_least", "ece_rise", "confidence_floor"):
         value = getattr(settings, name)
         if value is None and name not in ("golden_drop", "confidence_floor"):
@@ -126,10 +132,10 @@ def _check(settings: Settings, manifest: Manifest) -> None:
         )
     if not isinstance(settings.blocked, tuple):
         raise SettingError(f"blocked is {settings.blocked!r}, expected a list of class names")
-    for one in settings.blocked:
-        if one not in manifest.classes:
+    for one in settings.blocked if manifest else ():
+        if manifest and one not in manifest.classes:
             raise SettingError(f"blocked names {one!r}, which is no class of the bundle: {list(manifest.classes)[:20]}")
-    if set(settings.blocked) == set(manifest.classes):
+    if manifest and set(settings.blocked) == set(manifest.classes):
         raise SettingError("blocked names every class: nothing could be answered")
 
 

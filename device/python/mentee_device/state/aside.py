@@ -40,7 +40,8 @@ def put(store: Store, one: Aside) -> None:
 def numbers(store: Store) -> list[int]:
     """Numbers of all samples that are set aside, oldest first."""
     names = store.rows("SELECT name FROM blobs WHERE name LIKE ?", f"{PREFIX}%")
-    return sorted(int(name.removeprefix(PREFIX)) for (name,) in names)
+    found = (name.removeprefix(PREFIX) for (name,) in names)
+    return sorted(int(number) for number in found if number.isascii() and number.isdigit())
 
 
 def get(store: Store, number: int) -> Aside | None:
@@ -51,9 +52,9 @@ def get(store: Store, number: int) -> Aside | None:
             return None
         line, _, rest = content.partition(b"\n")
         head = json.loads(line)
-    except (Damaged, ValueError):
+        return Aside(**{**head, "preprocessing": preprocessing(head["preprocessing"]), "content": rest})
+    except (Damaged, ValueError, TypeError, KeyError):
         return None
-    return Aside(**{**head, "preprocessing": preprocessing(head["preprocessing"]), "content": rest})
 
 
 def abouts(store: Store) -> list[About]:

@@ -22,7 +22,8 @@ class Lock:
     """Holds `path` until `release`. Raises StateLocked, and OSError where the file cannot be made."""
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._file: IO[bytes] = os.fdopen(handle, "r+b", buffering=0)
         try:
             _take(self._file)
         except OSError as error:
@@ -32,8 +33,12 @@ class Lock:
     def remember(self, number: int) -> None:
         """Writes the number of a transaction that is on disk; without a sync, since losing it loses nothing."""
         with contextlib.suppress(OSError, OverflowError):
-            self._file.seek(PLACE)
-            self._file.write(_checked(number.to_bytes(8, "big")))
+            data = _checked(number.to_bytes(8, "big"))
+            if hasattr(os, "pwrite"):
+                os.pwrite(self._file.fileno(), data, PLACE)
+            else:
+                self._file.seek(PLACE)
+                self._file.write(data)
 
     def remembered(self) -> int:
         """The number that was remembered last, 0 where there is none that is whole."""

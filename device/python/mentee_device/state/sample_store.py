@@ -13,6 +13,7 @@ from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples, check_labels, preprocess
 from mentee_device.state.about import SOURCES, About, too_many
 from mentee_device.state.database import StateError
+from mentee_device.state.rows import about_of, head_of
 from mentee_device.state.store import CLOCK, Store
 
 
@@ -32,12 +33,19 @@ class SampleStore:
             try:
                 if _digest(about) != digest[:64]:
                     raise StateError("damaged")
-                source, label, weight = json.loads(self._store.seal.open(about, f"about {number}"))
+                source, label, weight = self._about(number, about)
                 found.append(About(number, when, source, label, weight, size))
-            except StateError:
+            except (ValueError, TypeError):  # a StateError is a ValueError
                 broken.append(number)
         self._remove_broken(broken)
         return found
+
+    def _about(self, number: int, sealed: bytes) -> tuple[str, int, float]:
+        """(source, label, weight). Raises ValueError, TypeError where they are none of this bundle's."""
+        source, label, weight = about_of(self._store.seal.open(sealed, f"about {number}"))
+        if label >= len(self._manifest.classes):
+            raise ValueError(f"label {label}")
+        return source, label, weight
 
     def checked(
         self, samples: Samples, source: str, weight: float, mentor_logits_NK: NDArray[Any] | None = None
@@ -128,15 +136,18 @@ class SampleStore:
         inputs, labels, weights, broken = [], [], [], []
         for number in numbers:
             fits = abs(number) < 2**63  # SQLite has no larger ones
-            rows = fits and self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
+            rows = fits and self._store.rows("SELECT about FROM samples WHERE number = ?", number)
             if not rows:
                 raise StateError(f"no sample {number} in the sample store")
-            about, content, digest = rows[0]
-            if _digest(about) + _digest(content) != digest:
+            found = self.content(number)
+            try:
+                _, label, weight = self._about(number, rows[0][0])
+            except (ValueError, TypeError):
+                found = None
+            if found is None or found[0].shape != self._manifest.preprocessing.shape:
                 broken.append(number)
                 continue
-            _, label, weight = json.loads(self._store.seal.open(about, f"about {number}"))
-            inputs.append(unpack(self._store.seal.open(content, f"sample {number}"))[0])
+            inputs.append(found[0])
             labels.append(label)
             weights.append(weight)
         self._remove_broken(broken)
@@ -145,9 +156,12 @@ class SampleStore:
     def content(self, number: int) -> tuple[NDArray[Any], NDArray[np.float32] | None] | None:
         """The sample [C, H, W] and the mentor's logits [K], if they are there; None where it is gone or damaged."""
         rows = self._store.rows("SELECT about, content, digest FROM samples WHERE number = ?", number)
-        if not rows or _digest(rows[0][0]) + _digest(rows[0][1]) != rows[0][2]:
+        try:
+            if not rows or _digest(rows[0][0]) + _digest(rows[0][1]) != rows[0][2]:
+                return None
+            return unpack(self._store.seal.open(rows[0][1], f"sample {number}"))
+        except (ValueError, TypeError, KeyError):  # it has the right digest, but no program of ours wrote it
             return None
-        return unpack(self._store.seal.open(rows[0][1], f"sample {number}"))
 
     def find(self, input: NDArray[Any]) -> int | None:
         """The number of a sample [C, H, W], or None where it is not there."""
@@ -156,8 +170,8 @@ class SampleStore:
 
     def mentor_logits(self, number: int) -> NDArray[np.float32] | None:
         """[K], where the mentor's answer came with the sample."""
-        rows = self._store.rows("SELECT content FROM samples WHERE number = ?", number)
-        return unpack(self._store.seal.open(rows[0][0], f"sample {number}"))[1] if rows else None
+        found = self.content(number)
+        return None if found is None else found[1]
 
     def delete(self, numbers: Collection[int]) -> None:
         """Removes rows; copies of them in other files stay until `Store.scrub`."""
@@ -203,12 +217,12 @@ def pack(input: NDArray[Any], logits_K: NDArray[Any] | None) -> bytes:
 
 
 def unpack(content: bytes) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-    """The input and the logits, None where there are none."""
+    """The input and the logits, None where there are none. Raises ValueError, TypeError, KeyError for no content."""
     line, _, rest = content.partition(b"\n")
-    head = json.loads(line)
-    end = len(rest) - 4 * head["logits"]
-    input = np.frombuffer(rest[:end], np.dtype(head["dtype"])).reshape(head["shape"])
-    return input, np.frombuffer(rest[end:], np.float32) if head["logits"] else None
+    dtype, shape, logits = head_of(line)
+    end = len(rest) - 4 * logits
+    input = np.frombuffer(rest[:end], dtype).reshape(shape)
+    return input, np.frombuffer(rest[end:], np.float32) if logits else None
 
 
 def _digest(data: bytes) -> str:

@@ -158,7 +158,12 @@ class Store:
                 line += f" (the clock went back, from {last[0]}: the order of this log is that of its numbers)"
             connection.execute(
                 "INSERT INTO log (time, event, line, details) VALUES (?, ?, ?, ?)",
-                (now, event, line, json.dumps(details)),
+                (
+                    now,
+                    event,
+                    line.encode(errors="replace").decode(),
+                    json.dumps(details),
+                ),  # a file's name need be no text
             )
 
     def log(self, last: int | None = None) -> list[Entry]:

@@ -1,0 +1,131 @@
+"""Says before a mentor is trained whether the new mentee will export: asks `python -m export preflight`, beside this process.
+
+distill and export know nothing of each other: what goes over is a mentee's checkpoint with untrained weights, what comes back
+one line of JSON. The answer is cached by the network's recipe and source, its input, and the exporter's own source.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from distill.training.networks import NewMentee
+from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.files import write_json
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.recipe import recipe_identity
+
+LONGEST = 300.0  # seconds that a run waits for the answer
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-training-cpu")
+
+
+class EarlyWarning:
+    """`ask` starts the question, `tell` waits for its answer and says a warning, once, where the mentee will not export. A cached
+    answer is told at once.
+
+    Draws no random number, so a run's results are the same with and without it.
+    """
+
+    def __init__(self, cache: Path, say: Callable[[str], None]) -> None:
+        self.cache, self.say = cache, say
+        self.answer: Path | None = None  # where it is cached
+        self.asked: subprocess.Popen[str] | None = None
+        self.scratch: tempfile.TemporaryDirectory[str] | None = None
+
+    def ask(self, mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> None:
+        self.answer = self.cache / f"{question(mentee, len(classes), loss)}.json"
+        if self.answer.is_file():
+            return self.tell()
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            return None
+        self.scratch = tempfile.TemporaryDirectory()
+        path = Path(self.scratch.name) / "mentee.safetensors"
+        untrained(mentee, classes, loss).save(path)
+        command = [sys.executable, "-m", "export", "preflight", f"checkpoint={path}", "json=true"]
+        here = os.pathsep.join(folder for folder in sys.path if folder)  # `-m` adds the folder of the call itself
+        self.asked = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
+        )
+        return None
+
+    def tell(self) -> None:
+        if self.answer is None:
+            return
+        answer, self.answer = self.answer, None
+        why = self.awaited(answer) if self.asked is not None else cached(answer)
+        if why is not None:
+            self.say(f"warning: this mentee will not export: {why} (preflight=false leaves this check out)")
+
+    def awaited(self, answer: Path) -> str | None:
+        assert self.asked is not None
+        assert self.scratch is not None
+        try:
+            out, err = self.asked.communicate(timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            self.asked.kill()
+            self.asked.wait()
+            self.scratch.cleanup()
+        known, why = read(self.asked.returncode, out, err)
+        if known:
+            answer.parent.mkdir(parents=True, exist_ok=True)
+            write_json(answer, {"why": why})
+        return why
+
+
+def read(code: int, out: str, err: str) -> tuple[bool, str | None]:
+    """(whether that is an answer, why the mentee will not export). A preflight that failed for reasons of its own is none."""
+    if code < 0:
+        return False, f"its preflight ended in signal {-code}"
+    if code in (0, 1) and out.strip():
+        return True, json.loads(out.splitlines()[-1])["why"]
+    if code == 2:
+        return True, err.strip().splitlines()[-1].removeprefix("error: ")
+    return False, None
+
+
+def cached(answer: Path) -> str | None:
+    try:
+        why = json.loads(answer.read_bytes())["why"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if why is None else str(why)
+
+
+def untrained(mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> MenteeCheckpoint:
+    return MenteeCheckpoint(
+        recipe=mentee.recipe,
+        state=mentee.network.state_dict(),
+        head=mentee.head,
+        view=mentee.view,
+        classes=tuple(classes),
+        probes=(),
+        mentor=None,
+        data={},
+        accuracy={},
+        loss=loss,
+    )
+
+
+def question(mentee: NewMentee, classes: int, loss: LossSpec) -> str:
+    """Equal for mentees whose answer is the same; their weights do not count."""
+    versions = [version(name) for name in PACKAGES]
+    about = [recipe_identity(mentee.recipe, "mentee.network"), mentee.view.shape, mentee.head, classes, loss, versions]
+    digest = hashlib.sha256(repr(about).encode())
+    spec = find_spec("export")
+    for folder in (spec.submodule_search_locations if spec is not None else None) or ():
+        for file in sorted(Path(folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,56 @@
+"""Places where a forward stops the gradient, detach() and no_grad(): torch's exporter leaves them out without a word."""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from mentor_mentee.objective.taps import evaluating
+
+TORCH = Path(torch.__file__).parent
+HERE = Path(__file__)
+STOPS = ("detach", "detach_", "_set_grad_enabled")
+
+
+class Listening(TorchFunctionMode):
+    """Notes the line of the network's code that calls one of `STOPS`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, None] = {}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__name__", "") in STOPS:
+            own = [
+                frame
+                for frame in traceback.extract_stack()
+                if not Path(frame.filename).is_relative_to(TORCH) and Path(frame.filename) != HERE
+            ]
+            if own:
+                self.places.setdefault(f"{Path(own[-1].filename).name}:{own[-1].lineno} ({own[-1].line})")
+        return function(*args, **(kwargs or {}))
+
+
+def gradient_stops(network: nn.Module, shape: Sequence[int]) -> list[str]:
+    """Lines of the forward that stop a gradient, in the order in which they run."""
+    listening = Listening()
+    with evaluating(network), torch.enable_grad(), listening:
+        network(torch.zeros(2, *shape))
+    return list(listening.places)
+
+
+def stops_in_words(network: nn.Module, shape: Sequence[int]) -> str:
+    """An end of a sentence, which is empty where there are none."""
+    places = gradient_stops(network, shape)
+    if not places:
+        return ""
+    shown = ", ".join(places[:3])
+    return (
+        f"; a gradient that the network stops does not stop in the graph: leave out detach() and no_grad() at {shown}"
+    )

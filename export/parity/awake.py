@@ -1,0 +1,31 @@
+"""Random values, the same on both sides of the proof, for parameters that are next to 0: a scale of 0 hides all behind it.
+
+Networks start residual branches at a scale of 0 or 1e-6 (LayerScale, the last γ of a block), and folded into a convolution such a
+γ makes all of its weights 0. The gradient of everything behind is then 0 in torch as in any runtime. Only the proof's copies
+are changed.
+"""
+
+import math
+
+import numpy as np
+
+from export.parity.backends import Backend, Reference
+from export.parity.optimizer_steps import place
+
+SMALL = 1e-2  # root mean square, times √fan-in, of what is taken for next to 0
+SIZE = 0.3  # the same of what takes its place
+
+
+def wake(backend: Backend, *references: Reference) -> list[str]:
+    """Gives every trained parameter that is next to 0 random values on all sides; their names."""
+    random = np.random.default_rng(4)
+    names = list(references[0].parameters)
+    woken = []
+    for name, value in backend.values(names).items():
+        shape = tuple(references[0].parameters[name].shape)
+        fan_in = math.sqrt(math.prod(shape[1:]))
+        if float(np.sqrt(np.mean(np.square(value)))) * fan_in < SMALL:
+            drawn = random.standard_normal(value.shape).astype(np.float32) * np.float32(SIZE / fan_in)
+            place(name, drawn, backend, *references)
+            woken.append(name)
+    return woken

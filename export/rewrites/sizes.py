@@ -1,0 +1,85 @@
+"""Sizes that torch's exporter computes in the graph though they are fixed, as constants: the shapes behind them become known.
+
+Its GRU slices the weights at multiples of a size that it asks of the first hidden state, for one.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from export.rewrites.differentiable import Array, Known, attributes
+
+ROUNDS = 8  # each makes the sizes known that the next layer's depend on
+
+
+def fold_sizes(model: onnx.ModelProto) -> None:
+    """Puts a Constant in the place of every node whose result is fixed sizes alone. A Reshape to sizes of which one is free is
+    told to find that one itself."""
+    for _ in range(ROUNDS):
+        known = Known.of(model, [tensor.name for tensor in model.graph.initializer])
+        sizes = sizes_of(model, known)
+        nodes, changed = list[onnx.NodeProto](), False
+        for node in model.graph.node:
+            value = sizes.get(node.output[0])
+            target = sizes.get(node.input[1]) if node.op_type == "Reshape" else None
+            if value is not None and node.op_type != "Constant" and is_fixed(value):
+                node, changed = constant(node.output[0], value), True
+            elif target is not None and target.tolist().count(None) == 1 and 0 not in target and -1 not in target:
+                found = constant(f"{node.output[0]}/sizes", np.where(target == None, -1, target))  # noqa: E711
+                nodes.append(found)
+                node.input[1], changed = found.output[0], True
+            nodes.append(node)
+        if not changed:
+            break
+        replaced = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del model.graph.node[:]
+        model.graph.node.extend(replaced)
+
+
+def constant(name: str, value: Array) -> onnx.NodeProto:
+    return onnx.helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value.astype(np.int64)))
+
+
+def is_fixed(value: Array) -> bool:
+    return None not in value.ravel().tolist()
+
+
+def sizes_of(model: onnx.ModelProto, known: Known) -> dict[str, Array]:
+    """Every integer vector that follows from shapes and constants. None stands for a size that is free."""
+    sizes: dict[str, Array] = {
+        name: value.astype(object) for name, value in known.constants.items() if value.dtype == np.int64
+    }
+    for node in model.graph.node:
+        if node.output[0] not in sizes and (value := followed(node, known, sizes)) is not None:
+            sizes[node.output[0]] = value
+    return sizes
+
+
+def followed(node: onnx.NodeProto, known: Known, sizes: dict[str, Array]) -> Array | None:
+    if node.op_type == "Shape":
+        given = attributes(node)
+        shape = known.shapes.get(node.input[0])
+        if shape is None:
+            return None
+        whole = [size if isinstance(size, int) and size > 0 else None for size in shape]
+        return np.array(whole[given.get("start", 0) : given.get("end", len(whole))], object)
+    if node.op_type not in OPERATORS or any(name not in sizes for name in node.input):
+        return None
+    try:
+        return OPERATORS[node.op_type](*(sizes[name] for name in node.input))
+    except (TypeError, ValueError, IndexError):  # a free size in a product, or more axes than sizes have
+        return None
+
+
+def sliced(x: Array, start: Array, stop: Array, axes: Array | None = None) -> Array:
+    return x[int(start[0]) : int(stop[0])]
+
+
+OPERATORS: dict[str, Callable[..., Array]] = {
+    "Slice": sliced,
+    "Mul": lambda x, y: np.multiply(x, y, dtype=object),
+    "Concat": lambda *parts: np.concatenate(parts),
+    "Reshape": lambda x, shape: x.reshape(shape.astype(int)),
+}

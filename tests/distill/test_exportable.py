@@ -1,0 +1,101 @@
+"""A mentee that will not export is told before its mentor is trained; the answer is cached, and a run's numbers are the same."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from distill.exportable import EarlyWarning, question, read
+from distill.machine import Machine
+from distill.run import distill
+from distill.schema import DistillConfig, MenteeConfig
+from distill.training.networks import new_mentee
+from mentor_mentee.data.load import load_data
+from mentor_mentee.objective.loss_spec import LossSpec
+
+MakeConfig = Callable[..., DistillConfig]
+
+
+class Upsampling(nn.Module):
+    """ONNX Runtime Training has no gradient for its transposed convolution."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.first, self.up = nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 4, 2, 2)
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.up(self.first(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+UP = MenteeConfig(network={"_target_": f"{__name__}.Upsampling"})
+
+
+def test_the_warning_comes_before_the_mentor_trains_and_a_second_run_asks_nobody(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    console = Console(file=io.StringIO(), width=2000)
+    machine = Machine(accelerator="cpu", threads=1, console=console)
+    config = replace(make_config(tmp_path / "run"), cache_dir=str(tmp_path / "cache"), mentee=UP, probes={})
+    for number in range(2):
+        warning = EarlyWarning(tmp_path / "cache" / "preflight", console.print)
+        distill(config, machine, warning=warning)
+        assert (warning.asked is None) == (number == 1)
+        written = console.file.getvalue()  # type: ignore[attr-defined]
+        (place,) = (i for i, line in enumerate(written.splitlines()) if line.startswith("warning: "))
+        assert (
+            "warning: this mentee will not export: up: ConvTranspose (ConvTranspose2d, test_exportable.py:" in written
+        )
+        assert "preflight=false" in written
+        trained = [i for i, line in enumerate(written.splitlines()) if line.startswith("mentor")]
+        assert not trained or place < min(trained)
+        console.file.truncate(0)
+        console.file.seek(0)
+    (answer,) = (tmp_path / "cache" / "preflight").iterdir()
+    assert json.loads(answer.read_text())["why"].startswith("up: ConvTranspose")
+
+
+def test_a_mentee_that_exports_is_passed_over_in_silence_and_no_number_is_drawn(
+    make_config: MakeConfig, tmp_path: Path, machine: Machine
+) -> None:
+    config = make_config(tmp_path)
+    splits = load_data(config.data)
+    mentee = new_mentee(config.mentee, splits, machine)
+    said: list[str] = []
+    warning = EarlyWarning(tmp_path, said.append)
+    before = torch.get_rng_state()
+    warning.tell()  # of nothing that was asked
+    warning.ask(mentee, splits.classes, LossSpec())
+    warning.tell()
+    warning.tell()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert said == []
+    (answer,) = tmp_path.iterdir()
+    assert json.loads(answer.read_text()) == {"why": None}
+    assert answer.stem == question(mentee, 10, LossSpec())
+    assert question(mentee, 11, LossSpec()) != answer.stem
+    answer.write_text("{")  # damaged: as if there was none
+    warning.ask(mentee, splits.classes, LossSpec())
+    warning.tell()
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "err", "answer"),
+    [
+        (0, '{"why": null}\n', "", (True, None)),
+        (1, 'a line\n{"why": "x: Resize"}\n', "", (True, "x: Resize")),
+        (2, "", "W: noise\nerror: puts out logits of shape [10]\n", (True, "puts out logits of shape [10]")),
+        (-11, "", "", (False, "its preflight ended in signal 11")),
+        (1, "", "Traceback …\nModuleNotFoundError: No module named 'export'\n", (False, None)),
+        (130, "", "stopped\n", (False, None)),
+    ],
+)
+def test_what_a_preflight_answers(code: int, out: str, err: str, answer: tuple[bool, str | None]) -> None:
+    assert read(code, out, err) == answer

@@ -1,0 +1,103 @@
+"""The proof looks behind a scale of 0, and where it is silent it says so."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from export.graph.artifacts import write_artifacts
+from export.graph.optimizer_spec import Optimizer
+from export.graph.ports import input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, cut_inference, export_graph, trained
+from export.parity.check import measure_gradients
+from export.parity.feeds import Samples
+from export.parity.gradient_check import ASLEEP
+from export.parity.verdict import GRADIENT_BOUND, in_words, inconclusive, require_conclusive, require_parity
+from export.preflight import look
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.probes import ProbedMentee
+
+SHAPE = (1, 6, 6)
+
+
+class Residual(nn.Module):
+    """A branch that begins switched off, as LayerScale and a last γ of 0 do."""
+
+    def __init__(self, scale: float, frozen: bool = False) -> None:
+        super().__init__()
+        self.stem, self.branch = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.gate = nn.Parameter(torch.full((4, 1, 1), scale), not frozen)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return self.head((y + self.gate * torch.tanh(self.branch(y))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def report(network: nn.Module, folder: Path, other: nn.Module | None = None) -> dict[str, Any]:
+    """Of `network` against the graphs that were made of `other`."""
+    made = {}
+    for name, one in (("reference", network), ("graph", other or network)):
+        made[name] = TrainingGraph(ProbedMentee(one, (), "head").eval())
+    outputs = output_ports(3, 4, ())
+    forward = export_graph(made["graph"], input_ports(SHAPE, 3, ()), outputs)
+    onnx.save(cut_inference(forward), folder / "inference.onnx")
+    write_artifacts(forward, trained(made["graph"]), Optimizer(), folder)
+    random = torch.Generator().manual_seed(0)
+    samples = Samples(torch.randn(8, *SHAPE, generator=random), torch.randn(8, 3, generator=random), {})
+    return measure_gradients(made["reference"], folder, folder / "inference.onnx", samples, outputs)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6])
+def test_a_wrong_branch_behind_a_scale_of_nothing_is_caught(scale: float, tmp_path: Path) -> None:
+    """At that scale its outputs and the gradients of all else are right to the last bit or next to it."""
+    torch.manual_seed(0)
+    right, wrong = Residual(scale), Residual(scale)
+    wrong.load_state_dict(right.state_dict())
+    with torch.no_grad():
+        wrong.branch.weight[0, 0] += 1e-3
+    sound = report(right, tmp_path)
+    require_parity(sound)
+    assert (sound["verdict"], sound["inconclusive"]) == ("proved", {})
+    assert max(sound["gradients"].values()) <= GRADIENT_BOUND
+    with pytest.raises(UserError, match=r"output 'logits' by"):
+        require_parity(report(right, tmp_path, wrong))
+
+
+def test_a_gradient_that_stays_0_makes_the_verdict_inconclusive(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = report(Residual(0.0, frozen=True), tmp_path)
+    require_parity(found)
+    assert found["verdict"] == "inconclusive"
+    assert set(found["inconclusive"]) == {"branch.weight", "branch.bias"}
+    assert in_words(found["inconclusive"]).startswith(
+        "inconclusive for 2 parameters (branch.weight, branch.bias: its gradient is 0 in every batch that was compared)"
+    )
+    with pytest.raises(UserError, match=r"no bundle was made: .* inconclusive=keep"):
+        require_conclusive(found)
+    said = look(Residual(0.0, frozen=True), SHAPE)
+    assert said.trains
+    assert "inconclusive for 2 parameters" in said.lines()[-1]
+
+
+def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:
+    assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, []) == {
+        "b": "torch's own float32 differs from float64 by 1.5e-03"
+    }
+    assert ASLEEP < GRADIENT_BOUND
+
+
+@pytest.mark.parametrize(("seen", "own", "passes"), [(2e-3, 1.5e-3, True), (2e-3, 1e-4, False), (4e-3, 1.5e-3, False)])
+def test_only_torchs_own_error_widens_a_bound(bundle_folder: Path, seen: float, own: float, passes: bool) -> None:
+    found = json.loads((bundle_folder / "parity.json").read_text())
+    assert found["verdict"] == "proved"
+    found["gradients"]["head.weight"], found["torch_float32"]["gradients"]["head.weight"] = seen, own
+    if passes:
+        require_parity(found)
+        return
+    with pytest.raises(UserError, match=r"gradient of 'head\.weight' by"):
+        require_parity(found)

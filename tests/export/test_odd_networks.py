@@ -1,0 +1,125 @@
+"""Odd networks of strangers: each exports, or is refused in one line that says where; none ends in a traceback."""
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from export.preflight import look
+from mentor_mentee.errors import UserError
+
+SHAPE = (1, 8, 8)
+
+
+class Odd(nn.Module):
+    """A linear layer, `odd` on what it puts out, a linear head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 3)
+        self.register_buffer("order", torch.arange(63, -1, -1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.odd(self.first(x.flatten(1))))  # type: ignore[no-any-return]
+
+    def odd(self, y: Tensor) -> Tensor:
+        return y
+
+
+class InPlace(Odd):
+    """In-place operators, an integer buffer, a module that runs three times, constants made in the forward."""
+
+    def odd(self, y: Tensor) -> Tensor:
+        y = self.norm(self.norm(self.norm(y))) * 2
+        y += 1
+        y[:, 0] = 0
+        return y.relu_()[:, self.order] * torch.ones(64) + torch.arange(64, dtype=torch.float32)
+
+
+class Stopped(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        return y.detach() + y.tanh()
+
+
+class Deciding(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        return y * 2 if y.sum() > 0 else y
+
+
+class Singular(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        return torch.linalg.svdvals(y.unflatten(1, (8, 8))).repeat(1, 8)
+
+
+class ByNumpy(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        return torch.from_numpy(y.detach().numpy() * 2) + y
+
+
+class Counting(Odd):
+    """As many rows as there are different values: one a sample, but the graph cannot know."""
+
+    def odd(self, y: Tensor) -> Tensor:
+        return y[: y[:, 0].unique().shape[0]]
+
+
+class Raising(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            raise RuntimeError("not\nwhen exported")
+        return y
+
+
+class Bag(Odd):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(4, 64)
+
+    def odd(self, y: Tensor) -> Tensor:
+        return self.bag((y > 0).long())  # type: ignore[no-any-return]
+
+
+class TwoHeads(Odd):
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.first(x.flatten(1)))
+        return (self.head(y) + self.other(y)) / 2
+
+
+def test_what_is_odd_but_right_exports() -> None:
+    found = look(InPlace(), SHAPE)
+    assert found.trains, found.lines()
+
+
+REFUSED: dict[type[Odd], str] = {
+    Stopped: r"does not train as torch does\. .*does not stop in the graph: leave out detach\(\) .*test_odd_networks\.py:\d+",
+    Deciding: r"cannot be traced for export: .*test_odd_networks\.py:\d+ .*depends on the values of a sample",
+    Singular: r"cannot be traced for export: .*svd.* \(Singular, test_odd_networks\.py:\d+\): torch's exporter has no ONNX",
+    ByNumpy: r"cannot be traced for export: .*test_odd_networks\.py:\d+",
+    Counting: r"Counting",
+    Raising: r"cannot be traced for export: not, at test_odd_networks\.py:\d+",
+    Bag: r"^bag: \w+ \(EmbeddingBag, test_odd_networks\.py:\d+\): ONNX Runtime Training ends in SIG",
+    TwoHeads: r"name the layer whose input is the embedding: head=other or head$",
+}
+
+
+@pytest.mark.parametrize("network", REFUSED, ids=lambda kind: kind.__name__)
+def test_what_cannot_be_exported_is_one_line_that_says_where(network: type[Odd]) -> None:
+    torch.manual_seed(0)
+    made = network()
+    if network is not Bag:
+        made.odd(torch.zeros(2, 64))
+    for parameter in made.norm.parameters():
+        parameter.requires_grad_(network is InPlace)
+    try:
+        said = look(made, SHAPE).why()
+    except UserError as error:
+        said = str(error)
+    assert said is not None
+    assert "\n" not in said
+    assert re.search(REFUSED[network], said), said
