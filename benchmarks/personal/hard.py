@@ -111,14 +111,20 @@ def thick(input: Floats, random: Random) -> Floats:
     return np.maximum(wide, np.roll(wide, 1, -2))
 
 
+def rotation(axis: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
+    """[3, 3] about `axis` (Rodrigues)."""
+    x, y, z = axis / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = np.deg2rad(degrees)
+    whole: NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return whole
+
+
 def turned(degrees: float) -> Disturb:
     """A motion sensor turned about an axis drawn anew for each owner; both triples of channels turn alike."""
 
     def disturb(input: Floats, random: Random) -> Floats:
-        axis = random.normal(size=3)
-        x, y, z = axis / np.linalg.norm(axis)
-        cross, angle = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]), np.deg2rad(degrees)
-        turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+        turn = rotation(random.normal(size=3), degrees)
         return np.concatenate(
             [np.einsum("ab,nbhw->nahw", turn, input[:, part]) for part in (slice(0, 3), slice(3, 6))], 1
         )
@@ -179,6 +185,7 @@ def draw_owner(mine: Samples, other: Samples, kind: Kind, k: int, seed: int, jud
         rest = rows[test + most : test + most + max(2, round(share * (len(rows) - test - most)))]
         for part, some in zip(parts, (rows[test : test + k], rest, rows[:test]), strict=True):
             part.append(some)
-    labelled, rest, test_rows = (random.permutation(np.concatenate(part)) for part in parts)
+    # the labelled ones last: how many they are must not change the order of the others
+    test_rows, rest, labelled = (random.permutation(np.concatenate(part)) for part in reversed(parts))
     whole = Samples(input.astype(np.float32), labels)
     return Draw(whole.take(labelled), whole.take(rest), whole.take(test_rows))

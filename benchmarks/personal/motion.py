@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.personal.hard import rotation
+
 ACTIVITIES = ("walking", "upstairs", "downstairs", "sitting", "standing", "lying")
 LENGTH, RATE = 64, 25.0  # samples and Hz: 2.56 s, as the windows of UCI HAR
 TRAIN, HELD = 20, 16  # people
@@ -39,15 +41,6 @@ class Person:
     strength: float
     gait: NDArray[np.complex128]
     lean: Floats
-
-
-def rotation(axis: Floats, degrees: float) -> Floats:
-    """[3, 3] about `axis` (Rodrigues)."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = np.deg2rad(degrees)
-    turned: Floats = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-    return turned
 
 
 def complex_normal(random: np.random.Generator, *shape: int) -> NDArray[np.complex128]:
@@ -88,20 +81,20 @@ def windows(
     return out
 
 
-def simulate(seed: int) -> dict[str, Any]:
-    """The arrays of the npz."""
+def simulate(seed: int, train: int = TRAIN, held: int = HELD) -> dict[str, Any]:
+    """The arrays of the npz, of so many people."""
     random = np.random.default_rng(seed)
     falling = 1 / np.arange(1, HARMONICS + 1)
     shared = complex_normal(random, 6, HARMONICS)
     gaits = (0.6 * shared + 0.5 * complex_normal(random, 3, 6, HARMONICS)) * falling
     inputs, labels, owners, persons = [], [], [], []
-    for number in range(TRAIN + HELD):
-        person, held = draw_person(random), number >= TRAIN
-        count = HELD_WINDOWS if held else TRAIN_WINDOWS
+    for number in range(train + held):
+        person, part = draw_person(random), "train" if number < train else "held"
+        count = HELD_WINDOWS if part == "held" else TRAIN_WINDOWS
         for activity in range(len(ACTIVITIES)):
             inputs.append(windows(person, activity, count, gaits, random))
             labels += [activity] * count
-            owners += ["held" if held else "train"] * count
+            owners += [part] * count
             persons += [f"p{number}"] * count
     return {
         "inputs": np.concatenate(inputs).astype(np.float32),

@@ -8,7 +8,7 @@ import pytest
 from mentee_device import Budget, Bundle, Learner, Owner, Plan, Samples
 from mentee_device.guard.measures import Limits
 from mentee_device.runs.holdout import HeldOut
-from mentee_device.runs.judgement import Before, judge_by
+from mentee_device.runs.judgement import Before, Guessed, judge_by
 from mentee_device.runs.run import Progress
 from scipy.stats import binomtest
 
@@ -120,6 +120,14 @@ def test_guesses_that_the_groups_oppose_are_no_reason_to_answer_otherwise(
             assert (guessed["agreed"], guessed["opposed"]) == counts
             assert bool(verdict.reasons) == (counts == (0, 12))
             assert all("no evidence for its guesses: 12 of 40" in reason for reason in verdict.reasons)
+
+
+def test_groups_oppose_where_a_coin_would_seldom_be_so_one_sided() -> None:
+    for agreed in range(12):
+        for opposed in range(16):
+            tosses = agreed + opposed
+            seldom = tosses and binomtest(opposed, tosses, 0.5, "greater").pvalue < 0.2
+            assert Guessed(40, 20, agreed, opposed).opposes == (opposed > agreed and bool(seldom))
 
 
 def test_what_is_clear_is_what_the_binomial_test_says() -> None:

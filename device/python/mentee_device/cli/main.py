@@ -64,7 +64,7 @@ def answer(arguments: Sequence[str]) -> int:
         print(json.dumps({**result, **_process()}))
     else:
         for name, value in result.items():
-            print(f"{shown(name):>22}  {shown(readable(value))}")
+            print(f"{shown(name):>24}  {shown(readable(value))}")
     return 0
 
 

@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, Samples
 from mentee_device.core.learner import Learner
+from mentee_device.guard.chance import binomial_tail
 from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.guard.measures import Limits
 from mentee_device.runs.clusters import steady_classes
 from mentee_device.runs.holdout import HeldOut
+
+DOUBTFUL = (
+    0.2  # stricter than a test's .05: without a label it is the run that needs evidence (docs/experiments/guard.md)
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,9 @@ class Guessed:
 
     @property
     def opposes(self) -> bool:
-        """Whether the groups would rather have the answers of before."""
-        return self.opposed > self.agreed
+        """Whether the groups would rather have the answers of before: as many or more of them against so few for it are less
+        likely than `DOUBTFUL` where neither is better."""
+        return self.opposed > self.agreed and binomial_tail(self.opposed, self.opposed + self.agreed) < DOUBTFUL
 
     def __str__(self) -> str:
         return (
