@@ -24,10 +24,12 @@ def note_settings(given: DictConfig, resume: bool) -> None:
 
 
 def write_settings() -> None:
-    """Writes what the run was given: `config.yaml`, `hydra.yaml`, `overrides.yaml`, each whole or not at all."""
+    """Writes what the run was given: `config.yaml`, `hydra.yaml`, `overrides.yaml`, each whole or not at all. Nothing where no
+    command line gave it."""
     given = _given.get()
+    if given is None:
+        return
     hydra: Any = HydraConfig.instance().cfg
-    assert given is not None
     folder().mkdir(parents=True, exist_ok=True)
     content = {"config": given, "hydra": hydra, "overrides": hydra.hydra.overrides.task}
     for name, config in content.items():
