@@ -62,7 +62,7 @@ class TransferConfig:
     all_learning_rate: float = setting(1e-4, "of all layers")
     least_steps: int = setting(
         400,
-        "steps of each of the two at least: few samples make short epochs, and get more of them; 0: the epochs alone",
+        "steps of each of the two at least: where samples are few an epoch passes over them several times; 0: once",
     )
 
 

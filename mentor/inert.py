@@ -56,8 +56,9 @@ class Inert:
     def add(self, _value: Any) -> None: ...
 
 
-class Reader(pickle.Unpickler):
-    """Unpickles with nothing but tensors, dicts and inert objects."""
+class Reader(pickle._Unpickler):
+    """Unpickles with nothing but tensors, dicts and inert objects; in Python, for a damaged number of a memo's entry makes the
+    C version fill the memory."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(stored(archive, f"{folder}/data.pkl")))

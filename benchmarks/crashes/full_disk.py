@@ -94,13 +94,19 @@ def _judged(bundle: Bundle, life: Life, folder: Path, done: Any, words: list[str
 
 
 def swept(
-    bundle: Bundle, place: Path, life: Life, files: dict[str, Path], steps: int, space: Path | None
+    bundle: Bundle,
+    place: Path,
+    life: Life,
+    files: dict[str, Path],
+    commands: list[list[str]],
+    steps: int,
+    space: Path | None,
 ) -> Counter[str]:
     """All commands, each with ever more room; how they ended."""
     counts: Counter[str] = Counter()
     biggest = max(path.stat().st_size for path in life.folder.iterdir())
     befores = {folder: _opened(bundle, life, folder, files) for folder in (life.before, life.folder)}
-    for words in VERBS:
+    for words in commands:
         before = befores[source(life, words)]
         for step in range(steps + 1):
             room = int(2 * biggest * (step / steps) ** 1.5) if step < steps else 1 << 24
@@ -132,6 +138,7 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--space", type=Path, metavar="FOLDER")
+    parser.add_argument("--commands", nargs="+", metavar="NAME", default=[], help="these alone")
     given = parser.parse_args()
     place = given.bundle.resolve()
     bundle = Bundle.open(place)
@@ -143,7 +150,8 @@ def main() -> int:
         work.mkdir()
         files = {"DATA": work / "data.npz", "ARCHIVE": work / "archive", "NEW": work / "new"}
         np.savez(files["DATA"], input=samples.input, labels=samples.labels)
-        counts = swept(bundle, place, life, files, given.steps, given.space)
+        chosen = [words for words in VERBS if words[0] in given.commands or not given.commands]
+        counts = swept(bundle, place, life, files, chosen, given.steps, given.space)
     print(f"{sum(counts.values())} commands: " + ", ".join(f"{number} {word}" for word, number in counts.most_common()))
     return 1 if counts.keys() - {"done", "refused"} else 0
 

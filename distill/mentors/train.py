@@ -74,22 +74,25 @@ def learn_labels(
         )
     if not bool(labelled.all()):  # the others would take their place in the batches, without a loss
         splits = replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
-    if (epochs := enough_epochs(config, splits, seed, least_steps)) > config.epochs:
+    if (steps := enough_steps(config, splits, seed, least_steps)) != config.steps_per_epoch:
         machine.say(
-            f"{title}: {epochs} epochs instead of {config.epochs}, for {least_steps} steps (mentor.transfer.least_steps)"
+            f"{title}: {steps} steps in each of its {config.epochs} epochs, for mentor.transfer.least_steps={least_steps}"
         )
-        config = replace(config, epochs=epochs)
+        config = replace(config, steps_per_epoch=steps)
     module = Distillation(ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed)
     module.settings = "mentor.fit"
     module.only = None if only is None else find_layer(network, only)
     fit(module, splits, title, machine, checkpoint, goes_on(module, splits, checkpoint, title, machine))
 
 
-def enough_epochs(config: FitConfig, splits: Splits, seed: int, least_steps: int) -> int:
-    """As many as `least_steps` take, where those of the configuration are fewer; who sets steps_per_epoch has counted."""
-    if config.steps_per_epoch is not None:
-        return config.epochs
-    return max(config.epochs, math.ceil(least_steps / len(epoch_batches(splits.train, config, seed))))
+def enough_steps(config: FitConfig, splits: Splits, seed: int, least_steps: int) -> int | None:
+    """Steps of an epoch in which all epochs have `least_steps`: passing over the data several times in one costs no more
+    validations. As configured where that is enough, or where steps are configured: who sets them has counted."""
+    if config.steps_per_epoch is not None or least_steps <= config.epochs * len(
+        epoch_batches(splits.train, config, seed)
+    ):
+        return config.steps_per_epoch
+    return math.ceil(least_steps / config.epochs)
 
 
 def goes_on(module: Distillation, splits: Splits, checkpoint: Path, title: str, machine: Machine) -> bool:

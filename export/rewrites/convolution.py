@@ -1,7 +1,8 @@
 """Convolutions that the runtime differentiates wrongly or not at all, as ones that it does.
 
-A transposed one: zeros between the places of its input, its kernel turned round. One with groups over depth, height and width: a
-flat one for each depth of the kernel, summed. One whose padding is automatic: the same with its padding in numbers.
+A transposed one: zeros between the places of its input, its kernel turned round. One with groups over one axis: over
+two, the first of size 1; over three: one over two for each depth of the kernel, summed. One whose padding is automatic: the
+same with its padding in numbers.
 """
 
 from collections.abc import Sequence
@@ -24,9 +25,22 @@ def conv(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     options: dict[str, Any] = {"pads": [0] * 2 * n, "strides": [1] * n, "dilations": [1] * n, "group": 1} | given
     if options.pop("auto_pad", b"NOTSET").startswith(b"SAME"):
         options["pads"] = same_padding(given, sizes[1:], kernel)
-    if n == 3 and options["group"] > 1:
-        return by_depth(w, node.input, sizes, [int(shape[0]), *kernel], options)
-    return w("Conv", *node.input, **options)
+    return convolved(w, node.input, sizes, [int(shape[0]), *kernel], options)
+
+
+def convolved(
+    w: Writer, inputs: Sequence[str], sizes: tuple[int, ...], weight: list[int], options: dict[str, Any]
+) -> str:
+    """Conv with `options`; with groups in two axes, whatever it has."""
+    if options["group"] == 1 or len(sizes) == 3:
+        return w("Conv", *inputs, **options)
+    if len(sizes) == 4:
+        return by_depth(w, inputs, sizes, weight, options)
+    flat: dict[str, Any] = {"group": options["group"], "kernel_shape": [1, weight[1]]}
+    flat |= {"strides": [1, *options["strides"]], "dilations": [1, *options["dilations"]]}
+    flat["pads"] = [0, options["pads"][0], 0, options["pads"][1]]
+    x, kernel = w("Unsqueeze", inputs[0], [2]), w("Unsqueeze", inputs[1], [2])
+    return w("Squeeze", w("Conv", x, kernel, *inputs[2:3], **flat), [2])
 
 
 def by_depth(
@@ -68,12 +82,10 @@ def conv_transpose(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     x = spaced(w, node.input[0], sizes, strides)
     x = w("Pad", x, [0, 0, *around[:n], 0, 0, *around[n:]]) if any(around) else x  # Conv takes no pad that cuts
     weight = turned(w, node.input[1], [int(size) for size in shape], groups)
-    options = {"group": groups, "kernel_shape": kernel, "dilations": dilations}
-    if n == 3 and groups > 1:
-        inner = [int(shape[0]), *(size + sum(around[i::n]) for i, size in enumerate(spread(sizes, strides)))]
-        options |= {"pads": [0] * 6, "strides": [1] * 3}
-        return by_depth(w, [x, weight, *node.input[2:3]], tuple(inner), [int(shape[1]) * groups, *kernel], options)
-    return w("Conv", x, weight, *node.input[2:3], **options)
+    inner = [int(shape[0]), *(size + sum(around[i::n]) for i, size in enumerate(spread(sizes, strides)))]
+    options = {"group": groups, "kernel_shape": kernel, "dilations": dilations, "pads": [0] * 2 * n, "strides": [1] * n}
+    out = [int(shape[1]) * groups, *kernel]
+    return convolved(w, [x, weight, *node.input[2:3]], tuple(inner), out, options)
 
 
 def spread(sizes: tuple[int, ...], strides: list[int]) -> list[int]:

@@ -83,7 +83,7 @@ def average_pool(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     matrices = [window.averages(bool(attributes(node).get("count_include_pad", 0))) for window in windows]
     channels = known.shapes[node.input[0]][1]
     small = math.prod(matrix.size for matrix in matrices) <= FLAT
-    if small or len(windows) == 3 or not isinstance(channels, int):
+    if small or len(windows) != 2 or not isinstance(channels, int):  # grouped convolution is safe in two axes only
         made: str = along_axes(w, node.input[0], matrices)
         return made
     kernel = [window.kernel for window in windows]

@@ -64,7 +64,7 @@ RULES: dict[str, tuple[Rule, str]] = {
     "SequenceAt": (sequence_item, "Slice"),
     "Split": (split, "Slice"),
     "Pad": (pad, "Pad of all axes, or Gather of the repeated places"),
-    "Conv": (conv, "the same with its padding in numbers, groups over three axes as a sum of flat ones"),
+    "Conv": (conv, "the same with its padding in numbers, groups over two axes"),
     "AveragePool": (average_pool, "a product with a constant matrix, or a convolution with a constant kernel"),
     "MaxPool": (max_pool, "the same with its padding in numbers"),
     "GRU": (recurrent, "forward ones, over the sequence reversed, weights that do not train plus 0"),

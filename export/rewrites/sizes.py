@@ -16,7 +16,7 @@ ROUNDS = 8  # each makes the sizes known that the next layer's depend on
 
 def fold_sizes(model: onnx.ModelProto) -> None:
     """Puts a Constant in the place of every node whose result is fixed sizes alone. A Reshape to sizes of which one is free is
-    told to find that one itself."""
+    told which."""
     for _ in range(ROUNDS):
         known = Known.of(model, [tensor.name for tensor in model.graph.initializer])
         sizes = sizes_of(model, known)
@@ -26,8 +26,8 @@ def fold_sizes(model: onnx.ModelProto) -> None:
             target = sizes.get(node.input[1]) if node.op_type == "Reshape" else None
             if value is not None and node.op_type != "Constant" and is_fixed(value):
                 node, changed = constant(node.output[0], value), True
-            elif target is not None and target.tolist().count(None) == 1 and 0 not in target and -1 not in target:
-                found = constant(f"{node.output[0]}/sizes", np.where(target == None, -1, target))  # noqa: E711
+            elif target is not None and (told := told_sizes(target)) is not None:
+                found = constant(f"{node.output[0]}/sizes", told)
                 nodes.append(found)
                 node.input[1], changed = found.output[0], True
             nodes.append(node)
@@ -36,6 +36,15 @@ def fold_sizes(model: onnx.ModelProto) -> None:
         replaced = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del model.graph.node[:]
         model.graph.node.extend(replaced)
+
+
+def told_sizes(target: Array) -> Array | None:
+    """What a Reshape to `target` is told where one of its sizes is free: −1, "find it out"; else None.
+
+    So the others are in the graph: MaxPool's gradient takes them from there, and the process dies of SIGSEGV where they are not.
+    """
+    free = [size is None for size in target.tolist()]
+    return np.where(free, -1, target) if sum(free) == 1 and 0 not in target and -1 not in target else None
 
 
 def constant(name: str, value: Array) -> onnx.NodeProto:
@@ -82,4 +91,6 @@ OPERATORS: dict[str, Callable[..., Array]] = {
     "Mul": lambda x, y: np.multiply(x, y, dtype=object),
     "Concat": lambda *parts: np.concatenate(parts),
     "Reshape": lambda x, shape: x.reshape(shape.astype(int)),
+    "Squeeze": lambda x, axes=None: x.reshape(()) if x.size == 1 else x,
+    "Unsqueeze": lambda x, axes: x.reshape(-1),
 }

@@ -2,7 +2,9 @@
 
 import argparse
 import copy
+import random
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,27 @@ def test_a_file_without_weights_names_what_it_holds(tmp_path: Path) -> None:
     assert "hold a dict of state, param_groups, not a state dict" in refusal(tmp_path, optimizer)
     other = {"model": nn.Linear(3, 2).state_dict()}
     assert "the file holds model (2 tensors: weight [2, 3], bias [2])" in refusal(tmp_path, other)
+
+
+def test_an_altered_pickle_of_a_module_is_refused_or_read_and_neither_hangs_nor_fills_the_memory(
+    tmp_path: Path,
+) -> None:
+    path, chance, target = tmp_path / "w.pt", random.Random(1), network(2)
+    torch.save({"model": network(1)}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = (name for name in records if name.endswith("/data.pkl"))
+    refused = []
+    for _ in range(300):
+        altered = bytearray(records[pickled])
+        for _ in range(chance.randint(1, 4)):
+            altered[chance.randrange(len(altered))] = chance.randrange(256)
+        with zipfile.ZipFile(path, "w") as archive:  # its checksums are those of what was altered
+            for name, content in records.items():
+                archive.writestr(name, bytes(altered) if name == pickled else content)
+        try:
+            load_weights(target, path)
+        except UserError as error:
+            refused.append(str(error))
+    assert len(refused) > 200
+    assert not any("\n" in line for line in refused)

@@ -117,6 +117,16 @@ def test_another_inference_graph_is_refused(altered: Path) -> None:
     refused(altered, r"'inference\.onnx' answers other than the graph that is trained")
 
 
+def test_a_training_graph_of_another_network_is_refused(altered: Path) -> None:
+    path = altered / "ort-training" / "training_model.onnx"
+    given = onnx.load(path, load_external_data=False)
+    for node in given.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Abs"
+    path.write_bytes(given.SerializeToString())
+    refused(altered, "of the training graph is other than the eval graph's")
+
+
 def before_everything(folder: Path, *nodes: onnx.NodeProto) -> None:
     """Adds what the last of `nodes` puts out, "one", to the eval graph's input."""
     path = folder / "ort-training" / "eval_model.onnx"

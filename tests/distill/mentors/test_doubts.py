@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from distill.machine import Machine
 from distill.mentors.doubts import outdone, too_sure
 from distill.mentors.find import find_mentor
-from distill.mentors.train import enough_epochs
+from distill.mentors.train import enough_steps
 from distill.schema import DistillConfig, FitConfig, TransferConfig
 from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
@@ -78,12 +78,13 @@ def test_a_mentor_that_its_mentee_outdoes(mentor: float, mentee: float, samples:
         assert f"right on {mentor:.1%} of the validation samples, its own mentee on {mentee:.1%}" in line
 
 
-def test_few_samples_get_more_epochs_for_a_new_head(splits: Splits) -> None:
+def test_few_samples_get_longer_epochs_for_a_new_head(splits: Splits) -> None:
     few = replace(splits, train=splits.train.subset(range(130)))
-    assert enough_epochs(FitConfig(epochs=10, batch=64), few, 0, 400) == 134  # three batches an epoch
-    assert enough_epochs(FitConfig(epochs=200, batch=64), few, 0, 400) == 200
-    assert enough_epochs(FitConfig(epochs=10, batch=64), few, 0, 0) == 10
-    assert enough_epochs(FitConfig(epochs=10, batch=64, steps_per_epoch=2), few, 0, 400) == 10  # who counted
+    assert enough_steps(FitConfig(epochs=10, batch=64), few, 0, 400) == 40  # a pass has three batches
+    assert enough_steps(FitConfig(epochs=3, batch=64), few, 0, 400) == 134
+    assert enough_steps(FitConfig(epochs=200, batch=64), few, 0, 400) is None  # 600
+    assert enough_steps(FitConfig(epochs=10, batch=64), few, 0, 0) is None
+    assert enough_steps(FitConfig(epochs=10, batch=64, steps_per_epoch=2), few, 0, 400) == 2  # who counted
 
 
 def test_a_new_head_on_few_images_takes_the_steps_that_it_needs(
@@ -97,9 +98,9 @@ def test_a_new_head_on_few_images_takes_the_steps_that_it_needs(
         weights=str(tmp_path / "seven.safetensors"),
         fit=FitConfig(batch=64),
         least_accuracy=0.0,
-        transfer=TransferConfig(epochs=1, all_epochs=1, least_steps=12),
+        transfer=TransferConfig(epochs=2, all_epochs=1, least_steps=11),
     )
     said = io.StringIO()
     find_mentor(config, few, tmp_path, Machine("cpu", 1, Console(file=said, width=300)))
-    assert "mentor's new head: 12 epochs instead of 1, for 12 steps (mentor.transfer.least_steps)" in said.getvalue()
-    assert "mentor under its new head: 12 epochs instead of 1" in said.getvalue()
+    assert "mentor's new head: 6 steps in each of its 2 epochs, for mentor.transfer.least_steps=11" in said.getvalue()
+    assert "mentor under its new head: 11 steps in each of its 1 epochs" in said.getvalue()

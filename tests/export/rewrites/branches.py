@@ -55,7 +55,7 @@ def answers(branches: Sequence[Branch], folder: Path, batch: int = 2) -> tuple[l
             name: np.array(state.parameters[f"{name}{i}"].grad).reshape(value.shape)
             for name, value in {"x": branch.x, **branch.weights}.items()
         }
-        made.append(Answer(np.asarray(y), gradients))
+        made.append(Answer(np.array(y), gradients))
     return made, findings
 
 
@@ -71,7 +71,7 @@ def joined(branches: Sequence[Branch]) -> tuple[onnx.ModelProto, list[str]]:
         node = onnx.NodeProto()
         node.CopyFrom(branch.node)
         node.name = f"node{i}"
-        node.input[:] = [f"given{i}", *(name and f"{name}{i}" for name in branch.node.input[1:])]
+        node.input[:] = [f"given{i}", *(f"{name}{i}" if name else "" for name in branch.node.input[1:])]
         node.output[:] = [f"y{i}"]
         nodes += [
             helper.make_node("Reshape", ["input", f"shape{i}"], [f"ones{i}"]),

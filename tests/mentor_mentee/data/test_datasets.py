@@ -113,11 +113,13 @@ def test_mnist5k_asks_for_its_package_where_it_is_missing(monkeypatch: pytest.Mo
 
 
 def foreign_table() -> bytes:
-    return gzip.compress(b"1,2,3\n" * 5000)
+    return gzip.compress(b"1,2,3\n" * 5000, mtime=0)
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>404</html>", foreign_table()[:40], gzip.compress(b"300,1\n"), foreign_table(), None]
+    "content",
+    [b"", b"<html>404</html>", foreign_table()[:40], gzip.compress(b"300,1\n", mtime=0), foreign_table(), None],
+    ids=["empty", "a page", "cut off", "too few columns", "another table", "no file"],  # two workers must agree on them
 )
 def test_mnist5k_says_when_its_file_is_damaged(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -171,15 +171,24 @@ def _learn_a_step(session: TrainingSession, manifest: Manifest, golden: Samples,
     batch = mixed(manifest, golden.take(mine), replay.take(theirs), 1.0, {})
     if not len(batch.input):
         return
-    loss = session.forward_backward(batch)["loss"]
+    evaluated = session.forward(batch)
+    trained = session.forward_backward(batch)
+    loss = trained["loss"]
+    if manifest.batch_norm != "batch" and manifest.dropout == "off":  # else the two differ by design
+        for name, value in evaluated.items():
+            if not np.abs(trained[name] - value).max() <= CLOSE * max(1e-2, float(np.abs(value).max())):
+                raise BundleError(
+                    f"{name} of the training graph is other than the eval graph's for the same samples: they are not of one "
+                    "network; fetch the bundle again"
+                )
     if not np.isfinite(loss).all() or not session.gradients_usable():
         raise BundleError(
             f"the first step on the bundle's own samples has loss {float(loss[0])}, and it or a gradient is not finite: refused"
         )
     session.apply()
     session.end_collecting()
-    if (name := session.not_finite()) is not None:
-        raise BundleError(f"after the first step on the bundle's own samples {name!r} is not finite: refused")
+    if (wrong := session.not_finite()) is not None:
+        raise BundleError(f"after the first step on the bundle's own samples {wrong!r} is not finite: refused")
 
 
 def _note(identity: str) -> Path | None:
