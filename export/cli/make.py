@@ -9,6 +9,7 @@ from export.cli.interrupt import heeded
 from export.schema import ExportSettings, check_export
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.progress import reporting
 
 if TYPE_CHECKING:
     from export.bundle.write import Exported
@@ -40,7 +41,8 @@ def write_bundle(settings: Any) -> None:
         from mentee.checkpoint import MenteeCheckpoint
 
     console = Console(highlight=False)
-    with Console(stderr=True).status("exporting and comparing with torch …"):
+    waiting = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with waiting.status("exporting and comparing with torch …"), reporting(waiting.print):
         exported = export_bundle(MenteeCheckpoint.load(Path(settings.checkpoint)), Path(settings.bundle), settings)
     console.print(summary(exported), soft_wrap=True)
 

@@ -36,6 +36,7 @@ from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, worse
 from export.parity.optimizer_steps import forced_steps, free_run
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, inconclusive
+from mentor_mentee.progress import Progress
 
 BATCH = 8
 CORRELATED = 4  # samples that a correlation over samples is taken of
@@ -138,7 +139,9 @@ def compare(
     worst = dict.fromkeys((port.name for port in outputs), 0.0)
     gradients = GradientCheck(list(reference.parameters))
     neither = {"loss": 0.0, "gradients": 0.0}
-    for mask, feed in feeds:
+    progress = Progress("comparing gradients with torch's: batch", len(feeds))
+    for done, (mask, feed) in enumerate(feeds):
+        progress.at(done)
         evaluated = reference.evaluated(feed) if running else None
         seen_evaluated = backend(feed, learning=False)
         expected = reference.backward(feed)

@@ -30,6 +30,7 @@ from export.graph.training_graph import TrainingGraph
 from export.parity.backends import Backend, Reference, TorchOptimizer
 from export.parity.feeds import Samples, draw, scaled
 from export.parity.gradient_check import GradientCheck, max_or_nan, worse
+from mentor_mentee.progress import Progress
 
 STEPS = 20
 FAINT = 5
@@ -56,7 +57,9 @@ def forced_steps(
     feeds = draw(samples, masks, batch, 2, together)
     gradients, changes = GradientCheck(names), dict.fromkeys(names, 0.0)
     clipped = 0
+    progress = Progress("comparing optimizer steps with torch's: step", STEPS)
     for k in range(STEPS):
+        progress.at(k)
         if k == STEPS // 2:
             stepper.skip(later)
         for name, start in base.items():

@@ -24,6 +24,7 @@ from export.parity.optimizer_steps import apart, forced_steps
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, require_parity
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee import progress
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import Adapter
 from tests.conftest import seeded, with_statistics
@@ -51,6 +52,15 @@ def test_a_bundle_states_numbers_within_its_bounds(bundle_folder: Path) -> None:
     assert report["steps"]["steps"] == 20
     assert report["neither"] == {"loss": 0, "gradients": 0}
     require_parity(report)
+
+
+def test_a_person_who_waits_is_told_how_far_the_comparison_is(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = list[str]()
+    with progress.reporting(said.append):
+        parts.measure()
+    assert [line for line in said if line.startswith("comparing gradients with torch's: batch: 7 of 8, ")]
+    assert [line for line in said if line.startswith("comparing optimizer steps with torch's: step: 19 of 20, ")]
 
 
 def of_other_weights(checkpoint: MenteeCheckpoint) -> MenteeCheckpoint:
