@@ -74,12 +74,15 @@ def in_short(error: BaseException) -> str:
 def own_line(error: BaseException) -> str:
     """`net.py:12 (if x.sum() > 0:)`: the innermost line on the way to the error that is not torch's or this exporter's."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        frame
-        for frame in frames
-        if not Path(frame.filename).is_relative_to(TORCH)
-        and Path(frame.filename).parent != HERE
-        and not frame.filename.startswith("<")
-        and "objective" not in Path(frame.filename).parts
-    ]
+    own = [frame for frame in frames if is_networks(frame.filename)]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno} ({own[-1].line})" if own else ""
+
+
+def is_networks(file: str) -> bool:
+    path = Path(file)
+    return (
+        not path.is_relative_to(TORCH)
+        and path.parent != HERE
+        and not file.startswith("<")
+        and "objective" not in path.parts
+    )

@@ -5,7 +5,7 @@ Axes: B batch, K classes, D embedding.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -13,6 +13,7 @@ import onnx.utils
 import torch
 from torch import Tensor, nn
 
+from export.graph.batch_axis import fixed_batch, free_length, refuse_fixed_batch
 from export.graph.ports import DEFAULT, GraphInputs, Port
 from export.graph.tracing import one_line, untraceable
 from export.graph.versions import IR_VERSION, OPSET
@@ -103,7 +104,17 @@ def origins(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
-    """The graph as torch's exporter writes it. Raises `UserError` where it cannot."""
+    """The graph as torch's exporter writes it, its batch free. Raises `UserError` where it cannot."""
+    model = traced_once(graph, inputs, outputs)
+    if fixed_batch(model):
+        with free_length(graph.student.mentee) as lines:
+            model = traced_once(graph, inputs, outputs)
+        if fixed_batch(model):
+            refuse_fixed_batch(graph.student.mentee, lines)
+    return model
+
+
+def traced_once(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
     example = tuple(example_input(port) for port in inputs)
     batch = torch.export.Dim("batch", min=1, max=1 << 20)
     axes = tuple({0: batch} if port.shape[0] == "batch" else None for port in inputs)
@@ -154,6 +165,7 @@ def example_input(port: Port) -> Tensor:
 def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto:
     """Plain parameter names, no traces of the exporter (four fifths of the file), an IR version the runtime loads."""
     renamed = {tensor.name: tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer}
+    rename_values(model.graph, set(renamed.values()) - set(renamed))
     for tensor in model.graph.initializer:
         tensor.name = renamed[tensor.name]
     for node in model.graph.node:
@@ -176,6 +188,14 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
             f"be trained: {', '.join(lost[:4])}; remove them from the network, or freeze them with requires_grad_(False)"
         )
     return model
+
+
+def rename_values(graph: onnx.GraphProto, taken: Collection[str]) -> None:
+    """Gives way to a parameter that is called as the exporter happened to call a value, `mul` or `relu`."""
+    renamed = {name: f"inner/{name}" for node in graph.node for name in node.output if name in taken}
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
 
 
 def is_batch_axis(shape: onnx.NodeProto) -> bool:

@@ -11,6 +11,7 @@ norm       scale and shift of every norm that is left of its own
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,22 @@ from torch.nn.modules.batchnorm import _NormBase
 from export.network.batch_norm import BatchStatistics, HeldBatchNorm
 from export.network.fold import ChannelAffine
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 
+PORTS = [
+    "input",
+    "labels",
+    "labelled",
+    "supervised",
+    "alpha",
+    "beta",
+    "gamma",
+    "temperature",
+    "loss",
+    "ce",
+    "logits",
+    "embedding",
+]
 NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, ChannelAffine, HeldBatchNorm, BatchStatistics)
 
 
@@ -45,7 +61,22 @@ def choose_trainable(network: nn.Module, wanted: str | Sequence[str], head: str,
         picked |= matched
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in picked & own)
+    make_way_for_ports(network)
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+
+def make_way_for_ports(network: nn.Module) -> None:
+    """Renames, in place, a parameter of the network itself that is called as an input or output of the graphs: `gamma` becomes
+    `gamma_`. The network's own code finds it under both names."""
+    for name in [name for name, _ in network.named_parameters(recurse=False) if is_port(name)]:
+        parameter = network._parameters.pop(name)
+        network.register_parameter(f"{name}_", parameter)
+        kind = type(network)
+        network.__class__ = type(kind.__name__, (kind,), {name: property(attrgetter(f"{name}_"))})
+
+
+def is_port(name: str) -> bool:
+    return name in (*PORTS, *SOFTMAX_LOSSES) or name.startswith(("mentor_", *(f"{kind}_" for kind in PROBE_METRICS)))
 
 
 def matching(network: nn.Module, choice: str, head: str, example: Tensor) -> set[str]:
