@@ -39,7 +39,8 @@ class RunResult:
 
 def hand_over(run: Prepared, history: History) -> RunResult:
     """Tests the trained networks and writes the run's files: the mentee's checkpoint, its history, its probes, its record."""
-    network, view, splits = run.mentee.network.eval().cpu(), run.mentee.view, run.splits
+    network, view, splits = run.mentee.network.cpu(), run.mentee.view, run.splits
+    network.eval()  # not what it returns: a train() of its own may return nothing
     run.mentor.to(torch.device("cpu"))
     mentee = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
     known = AnswerCache(run.found.mentor(), splits.test, folder=Path(run.config.cache_dir) / "answers")

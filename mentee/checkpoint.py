@@ -51,7 +51,8 @@ class MenteeCheckpoint:
                 f"the checkpoint's weights do not fit its network ({' '.join(str(error).split())[:300]}); "
                 "has the module changed since the run? Distill again, or restore its code"
             ) from None
-        return network.eval()
+        network.eval()  # not what it returns: a train() of its own may return nothing
+        return network
 
     def save(self, path: Path) -> None:
         """Atomic: an older checkpoint at `path` stays whole until the new one is."""

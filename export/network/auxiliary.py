@@ -37,7 +37,8 @@ def any_parameters(module: nn.Module) -> bool:
 def ran(network: nn.Module, example: Tensor, training: bool) -> set[str]:
     """Paths of the modules that a forward of a copy runs; none where it does not run at all."""
     try:
-        trial = copy.deepcopy(network).train(training)
+        trial = copy.deepcopy(network)
+        trial.train(training)
     except Exception:  # a stranger's module that cannot be copied
         return set()
     paths: set[str] = set()

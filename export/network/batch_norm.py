@@ -7,7 +7,6 @@
 `affine_only` with nothing else trainable is what arXiv 2003.00152 trains. Axes: B batch, C channels.
 """
 
-import copy
 from collections.abc import Collection
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from export.network.fold import BATCH_NORMS, freeze_batch_norm, replace
+from export.network.modes import copied, in_eval_mode
 from mentor_mentee.errors import UserError
 
 
@@ -77,7 +77,7 @@ def with_batch_norm(network: nn.Module, way: str, tapped: Collection[str] = ()) 
     """
     if way == "frozen":
         return freeze_batch_norm(network, tapped)
-    network = copy.deepcopy(network).eval()
+    network = copied(network)
     made = HeldBatchNorm if way == "affine_only" else BatchStatistics
     found = [
         path
@@ -90,7 +90,7 @@ def with_batch_norm(network: nn.Module, way: str, tapped: Collection[str] = ()) 
         )
     for path in found:
         replace(network, path, made(network.get_submodule(path)))  # type: ignore[arg-type]
-    return network.eval()
+    return in_eval_mode(network)
 
 
 def learning_mode(network: nn.Module) -> None:
@@ -143,7 +143,7 @@ def smallest_map(network: nn.Module, example: Tensor) -> int | None:
     handles = [m.register_forward_hook(look) for m in network.modules() if isinstance(m, BatchStatistics)]
     try:
         with torch.no_grad():
-            network.eval()(example)
+            in_eval_mode(network)(example)
     finally:
         for handle in handles:
             handle.remove()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from export.network.batch_norm import smallest_map
+from export.network.modes import reason_in
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.taps import evaluating
 
@@ -26,13 +27,14 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
                     "float32, the only type that the device learns in: call network.float()"
                 )
     require_one_name(network)
+    require_python(network)
     try:
         with evaluating(network), torch.no_grad():
             logits = network(example)
     except UserError:
         raise
     except Exception as error:  # whatever a stranger's forward raises
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_in(error)
         raise UserError(
             f"{type(network).__name__} does not run on samples of shape {list(example.shape[1:])}: {reason}"
             f"{token_advice(network)}"
@@ -55,16 +57,6 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
     return logits
 
 
-def in_eval_mode(network: nn.Module) -> nn.Module:
-    """`network.eval()`. Raises `UserError` where a train() of its own does not let it."""
-    try:
-        return network.eval()
-    except Exception as error:
-        raise UserError(
-            f"{type(network).__name__} cannot be set to eval mode ({error}); its train() must take mode=True and return self"
-        ) from None
-
-
 def token_advice(network: nn.Module) -> str:
     if not any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in network.modules()):
         return ""
@@ -80,7 +72,7 @@ def require_any_batch(network: nn.Module, shape: Sequence[int], classes: int) ->
             try:
                 found[batch] = network(samples[:batch])
             except Exception as error:  # whatever a stranger's forward raises
-                reason = " ".join(str(error).split())[:300]
+                reason = reason_in(error)
                 raise UserError(
                     f"{name} does not run on a batch of {batch}: {reason}; a device feeds any number of samples: take "
                     "x.shape[0], or flatten(1), where the code has a fixed number, and norms that do not need a batch"
@@ -97,19 +89,24 @@ def require_any_batch(network: nn.Module, shape: Sequence[int], classes: int) ->
 def require_independent(network: nn.Module, shape: Sequence[int]) -> None:
     """Raises `UserError` where a sample's logits depend on the others of its batch, or on chance."""
     samples = torch.randn(max(BATCHES), *shape, generator=torch.Generator().manual_seed(1))
-    with evaluating(network), torch.no_grad():
-        first, second = network(samples), network(samples)
-        if float((first - second).abs().max()) > REPEATED * float(first.abs().max()):
-            raise UserError(
-                f"{type(network).__name__} puts out other logits for the same samples the second time: it draws at random in "
-                "eval mode, or keeps a state; expected the same: F.dropout takes training=self.training, noise belongs into "
-                "training mode"
-            )
+    require_repeatable(network, samples)
     if (seen := influence(network, samples)) > INFLUENCE:
         raise UserError(
             f"{type(network).__name__} puts out other logits for a sample alone than in a batch of {len(samples)} (by {seen:.1e} "
             "of the largest): its samples influence one another; expected each to stand alone: give a BatchNorm running "
             "statistics, an attention or RNN batch_first=True"
+        )
+
+
+def require_repeatable(network: nn.Module, samples: Tensor) -> None:
+    """Raises `UserError` where logits are others the second time."""
+    with evaluating(network), torch.no_grad():
+        first, second = network(samples), network(samples)
+    if float((first - second).abs().max()) > REPEATED * float(first.abs().max()):
+        raise UserError(
+            f"{type(network).__name__} puts out other logits for the same samples the second time: it draws at random in "
+            "eval mode, or keeps a state; expected the same: F.dropout takes training=self.training, noise belongs into "
+            "training mode"
         )
 
 
@@ -133,6 +130,15 @@ def apart_alone(network: nn.Module, samples: Tensor) -> float:
 def batches_for(network: nn.Module, shape: Sequence[int]) -> Sequence[int]:
     """Batches that a trial takes a step of: a BatchNorm on the batch's statistics may have no variance in a batch of one."""
     return BATCHES[1:] if smallest_map(network, torch.zeros(2, *shape)) == 1 else BATCHES
+
+
+def require_python(network: nn.Module) -> None:
+    for path, layer in network.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            raise UserError(
+                f"layer '{path}' of {type(network).__name__} is in TorchScript, which is neither read nor traced; give the "
+                "Python module that was scripted"
+            )
 
 
 def require_one_name(network: nn.Module) -> None:

@@ -6,7 +6,6 @@ into the convolution or linear layer that alone feeds the BatchNorm, exactly, or
 Both stay as trainable as they were.
 """
 
-import copy
 from collections.abc import Collection
 from typing import Any
 
@@ -14,7 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+from export.network.modes import copied
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class ChannelAffine(nn.Module):
@@ -43,7 +44,7 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
     into a layer inside one, from a BatchNorm that comes after it.
     A BatchNorm without running statistics uses the batch in eval mode as well and is left as it is.
     """
-    network = copy.deepcopy(network).eval()
+    network = copied(network)
     for layer, batch_norm in foldable_pairs(network):
         if any(ends_outside(layer, batch_norm, path) for path in tapped):
             continue

@@ -7,9 +7,10 @@ from torch import nn
 
 from export.network.auxiliary import drop_auxiliary
 from export.network.batch_norm import with_batch_norm
-from export.network.checks import in_eval_mode, require_exportable
+from export.network.checks import require_exportable, require_repeatable
 from export.network.classes import ClassPlan
 from export.network.dropout import keep_dropout
+from export.network.modes import in_eval_mode
 from export.network.plain import bake_in
 from export.network.trainable import choose_trainable
 from mentee.checkpoint import MenteeCheckpoint
@@ -59,6 +60,7 @@ def held(
     """
     example = torch.randn(8, *shape, generator=torch.Generator().manual_seed(0))
     logits = require_exportable(in_eval_mode(network), example)
+    require_repeatable(network, example)  # before anything is compared with these logits
     notes = bake_in(network)
     if notes:
         require_near(logits, network, example, f"baking in its parametrisation ({notes[0]})", "remove it by hand first")

@@ -1,7 +1,7 @@
-"""Places where a forward stops the gradient, detach() and no_grad(): torch's exporter leaves them out without a word."""
+"""Places where a forward does what a graph does not: stops the gradient (detach(), no_grad()), counts the samples (len())."""
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,22 @@ from mentor_mentee.objective.taps import evaluating
 
 TORCH = Path(torch.__file__).parent
 HERE = Path(__file__)
-STOPS = ("detach", "detach_", "_set_grad_enabled")
+STOPS = ("detach", "detach_", "_set_grad_enabled")  # torch's exporter leaves them out without a word
+COUNTS = ("__len__", "__iter__")  # it writes the number that they return
 
 
 class Listening(TorchFunctionMode):
-    """Notes the line of the network's code that calls one of `STOPS`."""
+    """Notes the line of the network's code that calls one of `functions`."""
 
-    def __init__(self) -> None:
+    def __init__(self, functions: Collection[str]) -> None:
         super().__init__()
+        self.functions = functions
         self.places: dict[str, None] = {}
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if getattr(function, "__name__", "") in STOPS:
+        if getattr(function, "__name__", "") in self.functions:
             own = [
                 frame
                 for frame in traceback.extract_stack()
@@ -37,9 +39,9 @@ class Listening(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def gradient_stops(network: nn.Module, shape: Sequence[int]) -> list[str]:
-    """Lines of the forward that stop a gradient, in the order in which they run."""
-    listening = Listening()
+def lines_calling(functions: Collection[str], network: nn.Module, shape: Sequence[int]) -> list[str]:
+    """Lines of the forward that call one of `functions`, in the order in which they run."""
+    listening = Listening(functions)
     with evaluating(network), torch.enable_grad(), listening:
         network(torch.zeros(2, *shape))
     return list(listening.places)
@@ -47,7 +49,7 @@ def gradient_stops(network: nn.Module, shape: Sequence[int]) -> list[str]:
 
 def stops_in_words(network: nn.Module, shape: Sequence[int]) -> str:
     """An end of a sentence, which is empty where there are none."""
-    places = gradient_stops(network, shape)
+    places = lines_calling(STOPS, network, shape)
     if not places:
         return ""
     shown = ", ".join(places[:3])

@@ -1,6 +1,7 @@
 """Odd networks of strangers: each exports, or is refused in one line that says where; none ends in a traceback."""
 
 import re
+import threading
 
 import pytest
 import torch
@@ -81,6 +82,45 @@ class Bag(Odd):
         return self.bag((y > 0).long())  # type: ignore[no-any-return]
 
 
+class OwnTrain(Odd):
+    """Its train() returns nothing, and its norm is of a kind that several machines share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.SyncBatchNorm(64)  # type: ignore[assignment]
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+    def odd(self, y: Tensor) -> Tensor:
+        return self.norm(y)  # type: ignore[no-any-return]
+
+
+class Locked(Odd):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Dropping(Odd):
+    """Draws in eval mode too, which is seen before anything is folded."""
+
+    def odd(self, y: Tensor) -> Tensor:
+        return F.dropout(y)
+
+
+class Numbering(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        return y + y.new_ones(1, 64).expand(len(y), -1)
+
+
+class Silent(Odd):
+    def odd(self, y: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            return y
+        raise StopIteration
+
+
 class TwoHeads(Odd):
     def __init__(self) -> None:
         super().__init__()
@@ -91,8 +131,9 @@ class TwoHeads(Odd):
         return (self.head(y) + self.other(y)) / 2
 
 
-def test_what_is_odd_but_right_exports() -> None:
-    found = look(InPlace(), SHAPE)
+@pytest.mark.parametrize("network", [InPlace, OwnTrain])
+def test_what_is_odd_but_right_exports(network: type[Odd]) -> None:
+    found = look(network(), SHAPE)
     assert found.trains, found.lines()
 
 
@@ -104,6 +145,10 @@ REFUSED: dict[type[Odd], str] = {
     Counting: r"Counting",
     Raising: r"cannot be traced for export: not, at test_odd_networks\.py:\d+",
     Bag: r"^bag: \w+ \(EmbeddingBag, test_odd_networks\.py:\d+\): ONNX Runtime Training ends in SIG",
+    Locked: r"^Locked cannot be copied, as an export needs it: .*lock",
+    Dropping: r"^Dropping puts out other logits for the same samples the second time",
+    Numbering: r"^Numbering fixes the number of samples in the graph, at test_odd_networks\.py:\d+ \(.*write y\.shape\[0\]",
+    Silent: r"does not run on samples of shape \[1, 8, 8\]: StopIteration$",
     TwoHeads: r"name the layer whose input is the embedding: head=other or head$",
 }
 
@@ -112,7 +157,7 @@ REFUSED: dict[type[Odd], str] = {
 def test_what_cannot_be_exported_is_one_line_that_says_where(network: type[Odd]) -> None:
     torch.manual_seed(0)
     made = network()
-    if network is not Bag:
+    if network not in (Bag, Silent):
         made.odd(torch.zeros(2, 64))
     for parameter in made.norm.parameters():
         parameter.requires_grad_(network is InPlace)
@@ -123,3 +168,11 @@ def test_what_cannot_be_exported_is_one_line_that_says_where(network: type[Odd])
     assert said is not None
     assert "\n" not in said
     assert re.search(REFUSED[network], said), said
+
+
+def test_torchscript_inside_is_one_line(recwarn: pytest.WarningsRecorder) -> None:
+    made = Odd()
+    made.first = torch.jit.script(made.first)
+    recwarn.clear()  # it is deprecated, and what people have
+    with pytest.raises(UserError, match=r"^layer 'first' of Odd is in TorchScript, .* give the Python module"):
+        look(made, SHAPE)
