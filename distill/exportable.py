@@ -90,8 +90,11 @@ def read(code: int, out: str, err: str) -> tuple[bool, str | None]:
     if code < 0:
         return False, f"its preflight ended in signal {-code}"
     if code in (0, 1) and out.strip():
-        return True, json.loads(out.splitlines()[-1])["why"]
-    if code == 2:
+        try:
+            return True, json.loads(out.splitlines()[-1])["why"]
+        except (ValueError, KeyError, TypeError):  # what a network prints itself, before an end that nobody foresaw
+            return False, None
+    if code == 2 and err.strip():
         return True, err.strip().splitlines()[-1].removeprefix("error: ")
     return False, None
 

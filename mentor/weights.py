@@ -36,12 +36,32 @@ def load_content(
         chosen_fit(part, inside, called, without, at, prefix) for part, inside, prefix in members(network, content)
     ]
     for part, one, _ in found:
+        require_values(part, one, called)
+    for part, one, _ in found:
         part.load_state_dict(
             {name: value for name, value in one.given.items() if name in part.state_dict()}, strict=False
         )
     lines = list(dict.fromkeys(said(part, one, others) for part, one, others in found))
     lines = [line for line in lines if line]
     return f"{called}: {'; '.join(lines)}" if lines else ""
+
+
+def require_values(network: nn.Module, found: Fit, called: str) -> None:
+    """Raises `UserError` for a tensor whose numbers are not there, or that float32 does not hold."""
+    for name, own in network.state_dict().items():
+        given = found.given.get(name)
+        if given is None:
+            continue
+        if given.is_meta or given.layout != torch.strided:
+            kind = "without values (on the meta device)" if given.is_meta else "sparse"
+            raise UserError(
+                f"{called}: {name} is {kind}; expected plain numbers: save value.to_dense() of a real tensor"
+            )
+        if own.is_floating_point() and not bool(given.to(own.dtype).isfinite().all()):
+            raise UserError(
+                f"{called}: {name} has values that are not finite in {short(own.dtype)}; expected finite ones: the training that "
+                "made them diverged, or the file is damaged: take an earlier one"
+            )
 
 
 def chosen_fit(
@@ -71,7 +91,7 @@ def chosen_fit(
     if len(complete) > 1 and len(averaged) != 1:
         raise UserError(
             f"{called} hold {len(complete)} networks that fit {type(network).__name__}; choose one of them: "
-            f"{' or '.join(f'mentor.weights_at={one.place or TOP}' for one in complete)}"
+            f"{' or '.join(f'mentor.weights_at={plainly(one.place or TOP)}' for one in complete)}"
         )
     chosen = averaged[0] if len(complete) > 1 else complete[0]
     return network, chosen, [one.place or TOP for one in complete if one is not chosen]
@@ -177,6 +197,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"'{path}' holds a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
         )
     return max(found, key=lambda one: (len(one[1]), Fit(one[0], {}, [], [], []).averaged))[1]
+
+
+def plainly(place: str) -> str:
+    """In quotes where it has signs that would break the line."""
+    return place if place.isprintable() else repr(place)
 
 
 def listed(keys: Sequence[str]) -> str:

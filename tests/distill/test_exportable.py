@@ -95,6 +95,8 @@ def test_a_mentee_that_exports_is_passed_over_in_silence_and_no_number_is_drawn(
         (-11, "", "", (False, "its preflight ended in signal 11")),
         (1, "", "Traceback …\nModuleNotFoundError: No module named 'export'\n", (False, None)),
         (130, "", "stopped\n", (False, None)),
+        (1, "what a network prints\n", "Traceback …\n", (False, None)),
+        (2, "", "", (False, None)),
     ],
 )
 def test_what_a_preflight_answers(code: int, out: str, err: str, answer: tuple[bool, str | None]) -> None:

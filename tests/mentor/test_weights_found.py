@@ -269,3 +269,30 @@ def test_an_altered_pickle_of_a_module_is_refused_or_read_and_neither_hangs_nor_
             refused.append(str(error))
     assert len(refused) > 200
     assert not any("\n" in line for line in refused)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda value: value * float("nan"), "values that are not finite in float32"),
+        (lambda value: value.double() * 0 + 1e300, "values that are not finite in float32"),
+        (lambda value: value.to_sparse(), "is sparse; expected plain numbers"),
+        (lambda value: torch.empty(value.shape, device="meta"), "is without values"),
+    ],
+    ids=["nan", "beyond float32", "sparse", "meta"],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")  # torch's, while it reads one
+def test_tensors_that_are_no_weights_are_refused_by_name(
+    tmp_path: Path, made: Callable[[Tensor], Tensor], said: str
+) -> None:
+    state = network(1).state_dict()
+    name = next(name for name, value in state.items() if value.dim() == 4)
+    told = refusal(tmp_path, {"model": state | {name: made(state[name])}})
+    assert f"{name} " in told
+    assert said in told
+
+
+def test_a_place_with_a_broken_line_in_its_name_is_named_in_one_line(tmp_path: Path) -> None:
+    assert r"mentor.weights_at='one\ntwo'" in refusal(
+        tmp_path, {"one\ntwo": network(1).state_dict(), "three": network(3).state_dict()}
+    )
