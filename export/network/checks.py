@@ -28,6 +28,7 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
                 )
     require_one_name(network)
     require_python(network)
+    refuse_projections(network)
     try:
         with evaluating(network), torch.no_grad():
             logits = network(example)
@@ -55,6 +56,16 @@ def require_exportable(network: nn.Module, example: Tensor) -> Tensor:
         )
     require_any_batch(network, example.shape[1:], logits.shape[1])
     return logits
+
+
+def refuse_projections(network: nn.Module) -> None:
+    """Raises `UserError` for an LSTM with proj_size: ONNX's has no projection, and torch's exporter leaves its weight out."""
+    for path, layer in network.named_modules():
+        if isinstance(layer, nn.LSTM) and layer.proj_size:
+            raise UserError(
+                f"{path or 'the network itself'}: {type(layer).__name__} with proj_size={layer.proj_size} has no ONNX operator, "
+                "whether it trains or not; expected proj_size=0: put a Linear behind it where its output has to be smaller"
+            )
 
 
 def token_advice(network: nn.Module) -> str:

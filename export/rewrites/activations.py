@@ -68,9 +68,30 @@ def tangent(w: Writer, node: onnx.NodeProto, known: Known) -> str:
     return w("Div", w("Sin", node.input[0]), w("Cos", node.input[0]))
 
 
+def sign(w: Writer, node: onnx.NodeProto, known: Known) -> str:
+    """1 above 0 less 1 below it. No gradient passes a comparison; torch's is 0 everywhere."""
+    above, below = (w("Cast", w(op, node.input[0], 0.0), to=onnx.TensorProto.FLOAT) for op in ("Greater", "Less"))
+    return w("Sub", above, below)
+
+
+KEEP_POSITIVE = ("AveragePool", "Flatten", "GlobalAveragePool", "Identity", "Pow", "ReduceMean", "Reshape", "Squeeze")
+
+
 def power(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
-    """c ** x of a positive constant."""
-    base = known.constants.get(node.input[0])
-    if base is None or not np.all(base > 0):
-        return None
-    return w("Exp", w("Mul", node.input[1], w.constant(np.log(base).astype(np.float32))))
+    """A whole exponent as a number of the base's type; what is known to be positive by its logarithm."""
+    base, exponent = node.input
+    if exponent in known.constants:
+        return w("Pow", base, w.constant(known.constants[exponent].astype(np.float32)))
+    return w("Exp", w("Mul", exponent, w("Log", base))) if positive(base, known) else None
+
+
+def positive(name: str, known: Known) -> bool:
+    """Whether a clamp keeps its values above 0."""
+    if name in known.constants:
+        return bool(np.all(known.constants[name] > 0))
+    maker = known.makers.get(name)
+    if maker is None:
+        return False
+    if maker.op_type == "Clip":
+        return bool(maker.input[1:2]) and maker.input[1] in known.constants and positive(maker.input[1], known)
+    return maker.op_type in KEEP_POSITIVE and positive(maker.input[0], known)

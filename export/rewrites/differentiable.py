@@ -170,6 +170,8 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return "ReduceSum over no axes has no gradient"
     if node.op_type == "Pow" and node.input[1] in reached:
         return "Pow gives its exponent no gradient"
+    if node.op_type == "Pow" and not known.carries_gradient(node.input[1]):
+        return "Pow has a gradient only where its exponent is of its base's type"
     if wants_weights(node, reached):
         return f"{node.op_type} has a gradient only together with those of all of its weights"
     return None

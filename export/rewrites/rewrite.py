@@ -31,6 +31,7 @@ TORCH = Path(torch.__file__).parent
 ADVICE = {
     "ConvTranspose": "upsample by repeating (torch.repeat_interleave) and a convolution, or freeze every parameter before it",
     "Resize": "repeat the places instead (torch.repeat_interleave), or freeze every parameter before it",
+    "Pow": "keep its base above 0 by x.clamp(min=1e-6), or freeze its exponent",
     "BatchNormalization": "give it running statistics (track_running_stats=True), so that they can be held",
 }
 # asked of torch, where the runtime is not to be trusted
@@ -169,6 +170,10 @@ def difference(node: onnx.NodeProto, made: list[onnx.NodeProto], outputs: list[s
     inner = {name for made_here in before for name in made_here.output}
     names = list(dict.fromkeys(name for used in (*before, *made) for name in used.input if name in known.shapes))
     feeds = {name: example(name, known) for name in names if name not in inner and name not in known.constants}
+    if (
+        node.op_type == "Pow" and node.input[0] in feeds
+    ):  # where a rewrite takes the logarithm, the base is known to be positive
+        feeds[node.input[0]] = np.abs(feeds[node.input[0]]) + np.float32(0.1)
     constants = {
         name: known.constants[name] for used in (*before, *made) for name in used.input if name in known.constants
     }

@@ -14,6 +14,7 @@ from export.rewrites.activations import (
     prelu,
     relu_6,
     selu,
+    sign,
     softplus,
     softsign,
     tangent,
@@ -32,7 +33,7 @@ from export.rewrites.norms import group_norm, instance_norm, layer_norm
 from export.rewrites.pooling import average_pool, max_pool
 from export.rewrites.recurrent import recurrent
 from export.rewrites.resize import resize
-from export.rewrites.sums import cumulative_sum, extreme, mean, sum_of, total
+from export.rewrites.sums import cumulative_sum, extreme, mean, product, sum_of, total
 from export.rewrites.writer import Rule
 
 RULES: dict[str, tuple[Rule, str]] = {
@@ -47,7 +48,8 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Mish": (mish, "x · tanh(softplus(x))"),
     "Softsign": (softsign, "x / (1 + |x|)"),
     "Tan": (tangent, "sin(x) / cos(x)"),
-    "Pow": (power, "exp(x · log(c))"),
+    "Sign": (sign, "(x > 0) − (x < 0), which pass no gradient"),
+    "Pow": (power, "exp(exponent · log(base)), or an exponent of the base's own type"),
     "LayerNormalization": (layer_norm, "means, a square root and a division"),
     "InstanceNormalization": (instance_norm, "means, a square root and a division"),
     "GroupNormalization": (group_norm, "means, a square root and a division"),
@@ -55,6 +57,7 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Mean": (mean, "a chain of Add, divided"),
     "ReduceMax": (extreme, "TopK of one along each axis"),
     "ReduceMin": (extreme, "TopK of one along each axis"),
+    "ReduceProd": (product, "a chain of Mul"),
     "ReduceL1": (sum_of(lambda w, x: w("Abs", x)), "ReduceSum of |x|"),
     "ReduceSumSquare": (sum_of(lambda w, x: w("Mul", x, x)), "ReduceSum of x·x"),
     "ReduceSum": (sum_of(lambda w, x: x), "the value itself"),

@@ -9,6 +9,8 @@ import onnx
 from export.rewrites.differentiable import Known, attributes
 from export.rewrites.writer import Rule, Writer, number, rank
 
+LONGEST_PRODUCT = 64  # numbers along an axis: two nodes each
+
 
 def total(w: Writer, node: onnx.NodeProto, known: Known) -> str:
     if len(node.input) == 1:
@@ -48,6 +50,21 @@ def extreme(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     if number(node, "keepdims", 1) or not axes:
         return x
     return w("Squeeze", x, axes)
+
+
+def product(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    """One place after the other, so that a 0 among them keeps torch's gradient."""
+    axes = reduced_axes(node, known)
+    if axes is None:
+        return None
+    x, sizes = str(node.input[0]), known.shapes[node.input[0]]
+    for axis in axes:
+        size = sizes[axis]
+        if not isinstance(size, int) or not 0 < size <= LONGEST_PRODUCT:
+            return None
+        places = [w("Gather", x, [i], axis=axis) for i in range(size)]
+        x = reduce(lambda one, other: w("Mul", one, other), places)
+    return x if number(node, "keepdims", 1) or not axes else w("Squeeze", x, axes)
 
 
 def sum_of(before: Callable[[Writer, str], str]) -> Rule:

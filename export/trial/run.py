@@ -16,8 +16,9 @@ from export.trial.task import BATCHES, Task, ports_of, random_feeds
 from mentor_mentee.errors import UserError
 
 REMARKS = re.compile(  # its own source, signatures and codes
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : |/[^ ]*onnxruntime[^ ]*\.(?:cc|h):\d+ [^()]*\([^()]*\)(?: const)? |Status Message: |"
-    r"Exception during [a-z]+: |Non-zero status code returned while running "
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |/[^ ]*onnxruntime[^ ]*\.(?:cc|h):\d+ [^()]*\([^()]*\)"
+    r"(?:::<lambda\([^()]*\)>)?(?: const)? |Status Message: |Exception during [a-z]+: |"
+    r"Non-zero status code returned while running "
 )
 
 
