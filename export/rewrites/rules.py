@@ -14,6 +14,7 @@ from export.rewrites.activations import (
     prelu,
     relu_6,
     selu,
+    sign,
     softplus,
     softsign,
     tangent,
@@ -28,7 +29,7 @@ from export.rewrites.layout import (
     split,
     transpose,
 )
-from export.rewrites.norms import group_norm, instance_norm, layer_norm
+from export.rewrites.norms import batch_norm, group_norm, instance_norm, layer_norm
 from export.rewrites.pooling import average_pool, max_pool
 from export.rewrites.recurrent import recurrent
 from export.rewrites.resize import resize
@@ -46,8 +47,10 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Softplus": (softplus, "(x + |x|)/2 + log(1 + exp(−|x|))"),
     "Mish": (mish, "x · tanh(softplus(x))"),
     "Softsign": (softsign, "x / (1 + |x|)"),
+    "Sign": (sign, "(x > 0) − (x < 0)"),
     "Tan": (tangent, "sin(x) / cos(x)"),
     "Pow": (power, "exp(x · log(c))"),
+    "BatchNormalization": (batch_norm, "(x − mean) · weight / √(variance + ε) + bias, its statistics held"),
     "LayerNormalization": (layer_norm, "means, a square root and a division"),
     "InstanceNormalization": (instance_norm, "means, a square root and a division"),
     "GroupNormalization": (group_norm, "means, a square root and a division"),
