@@ -3,6 +3,7 @@
 {settings} package.module:Dataclass      name, default and description of each field; `:only: a b` and `:without: a b` choose;
                                          `:config: distill:trainer` shows the defaults of the YAML files
 {options} package.module:function        commands of the argparse parser that the function makes; `:command:` options of one
+{layers} package.module:GROUPS           verdicts on layers of torch.nn, a table for each group
 {api} package                            all public names of a package or module, with their docstrings
 """
 
@@ -108,6 +109,17 @@ def subcommands(parser: argparse.ArgumentParser) -> dict[str, tuple[argparse.Arg
     return {name: (group.choices[name], line) for name, line in about.items() if line != argparse.SUPPRESS}
 
 
+class LayersTable(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        parts = []
+        for group in load(self.arguments[0]):
+            rows = [(f"`{layer}`", verdict.words) for layer, verdict in group.layers.items()]
+            parts.append(f"**{group.title}**\n\n{markdown(('layer', 'on the device'), rows)}")
+        return self.parse_text_to_nodes("\n\n".join(parts))
+
+
 def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -189,6 +201,7 @@ def marked(part: str) -> str:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("settings", SettingsTable)
     app.add_directive("options", OptionsTable)
+    app.add_directive("layers", LayersTable)
     app.add_directive("api", Api)
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", as_written)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from export.network.fold import BATCH_NORMS, freeze_batch_norm, replace
+from export.network.fold import BATCH_NORMS, freeze_batch_norm, is_batch_norm, replace
 from export.network.modes import copied, in_eval_mode
 from mentor_mentee.errors import UserError
 
@@ -73,16 +73,20 @@ def with_batch_norm(network: nn.Module, way: str, tapped: Collection[str] = ()) 
     """A copy of `network` in eval mode with its BatchNorm in one of the three ways; parameters that remain keep their names.
 
     `tapped`: see `freeze_batch_norm`. A BatchNorm without running statistics is left as it is. Raises `UserError` where the
-    network has none and another way than `frozen` was asked for.
+    network has none and another way than `frozen` was asked for, and where one has a forward of its own: that can only be held.
     """
     if way == "frozen":
         return freeze_batch_norm(network, tapped)
     network = copied(network)
+    for path, module in network.named_modules():
+        if isinstance(module, BATCH_NORMS) and not is_batch_norm(module) and module.running_mean is not None:
+            raise UserError(
+                f"batch_norm={way}, but '{path}' ({type(module).__name__}) is a BatchNorm with a forward of its own: leave it at "
+                "frozen, where its scale and shift stay parameters of their own"
+            )
     made = HeldBatchNorm if way == "affine_only" else BatchStatistics
     found = [
-        path
-        for path, module in network.named_modules()
-        if isinstance(module, BATCH_NORMS) and module.running_mean is not None
+        path for path, module in network.named_modules() if is_batch_norm(module) and module.running_mean is not None
     ]
     if not found:
         raise UserError(

@@ -59,9 +59,15 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
         replace(network, layer, folded)
         replace(network, batch_norm, nn.Identity())
     for path, module in list(network.named_modules()):
-        if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
+        if is_batch_norm(module) and module.running_mean is not None:
             replace(network, path, ChannelAffine(module))
     return network
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it computes what torch's own does. A subclass with a forward of its own does not (timm's ends in an activation): it
+    stays what it is, and its statistics are held in the graph (export.rewrites.norms)."""
+    return isinstance(module, BATCH_NORMS) and type(module).forward is nn.modules.batchnorm._BatchNorm.forward
 
 
 def ends_outside(layer: str, batch_norm: str, tapped: str) -> bool:
@@ -82,7 +88,7 @@ def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
             continue
         layer, batch_norm = str(source.target), str(node.target)
         if (
-            isinstance(network.get_submodule(batch_norm), BATCH_NORMS)
+            is_batch_norm(network.get_submodule(batch_norm))
             and isinstance(network.get_submodule(layer), nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear)
             and len(source.users) == 1
             and calls.count(layer) == calls.count(batch_norm) == 1

@@ -97,6 +97,7 @@ def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.
 
 def place(name: str, value: NDArray[np.float32], backend: Backend, *references: Reference) -> None:
     """Gives parameter `name` the same value on all sides."""
+    value = np.asarray(value)  # a parameter may be 0-dimensional, and numpy makes a plain number of a sum of such
     backend.set(name, value)
     for reference in references:
         parameter = reference.parameters[name]

@@ -64,14 +64,14 @@ def softsign(w: Writer, node: onnx.NodeProto, known: Known) -> str:
     return w("Div", node.input[0], w("Add", w("Abs", node.input[0]), 1.0))
 
 
+def sign(w: Writer, node: onnx.NodeProto, known: Known) -> str:
+    """A truth value passes no gradient on, and torch's gradient of a sign is 0."""
+    above, below = w("Greater", node.input[0], 0.0), w("Less", node.input[0], 0.0)
+    return w("Sub", w("Cast", above, to=onnx.TensorProto.FLOAT), w("Cast", below, to=onnx.TensorProto.FLOAT))
+
+
 def tangent(w: Writer, node: onnx.NodeProto, known: Known) -> str:
     return w("Div", w("Sin", node.input[0]), w("Cos", node.input[0]))
-
-
-def sign(w: Writer, node: onnx.NodeProto, known: Known) -> str:
-    """1 above 0 less 1 below it. No gradient passes a comparison; torch's is 0 everywhere."""
-    above, below = (w("Cast", w(op, node.input[0], 0.0), to=onnx.TensorProto.FLOAT) for op in ("Greater", "Less"))
-    return w("Sub", above, below)
 
 
 KEEP_POSITIVE = ("AveragePool", "Flatten", "GlobalAveragePool", "Identity", "Pow", "ReduceMean", "Reshape", "Squeeze")

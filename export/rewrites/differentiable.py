@@ -21,6 +21,9 @@ OPERATORS = (
     "Transpose Trilu Unsqueeze Where"
 )
 DIFFERENTIABLE = frozenset(OPERATORS.split())
+KEPT = (
+    "BatchStatistics"  # the class of those that are to run on the statistics of the batch (export.network.batch_norm)
+)
 RECURRENT = ("GRU", "LSTM")
 WEIGHTS = (1, 2)  # places of their weights among their inputs: of what comes in, and of the hidden state
 
@@ -138,6 +141,8 @@ def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
     if node.op_type in RECURRENT and given.get("direction", b"forward") != b"forward":
         # it puts its training kernel in the place of every one, also where nothing trains
         return f"{node.op_type} runs in the forward direction only"
+    if node.op_type == "BatchNormalization" and node.input[3] in known.constants and KEPT not in written_as(node):
+        return "BatchNormalization runs on the statistics of the batch, also where they are held"
     if node.op_type in ("AveragePool", "MaxPool") and given.get("ceil_mode"):
         return f"{node.op_type} with ceil_mode counts windows that torch leaves out"
     if node.op_type == "Resize" and given.get("mode", b"nearest") == b"nearest" and not whole(known, node.input[2:3]):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from export.rewrites.differentiable import Known
@@ -22,6 +23,22 @@ def layer_norm(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     x = normalised(w, node.input[0], list(range(first, axes_of_x)), number(node, "epsilon", 1e-5))
     x = w("Mul", x, node.input[1])
     return w("Add", x, node.input[2]) if len(node.input) > 2 and node.input[2] else x
+
+
+def batch_norm(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    """With its statistics held; the mean first, as x · w − mean · w would lose what a large mean hides."""
+    x, weight, bias, mean, variance = node.input
+    axes_of_x = rank(known, x)
+    if axes_of_x is None or mean not in known.constants or variance not in known.constants:
+        return None
+    beside = [axis - 1 for axis in range(2, axes_of_x)]  # [C] beside [B, C, …]
+    slope = 1 / np.sqrt(known.constants[variance] + np.float32(number(node, "epsilon", 1e-5)))
+
+    def placed(value: str) -> str:
+        return w("Unsqueeze", value, beside) if beside else value
+
+    centred = w("Sub", x, placed(w.constant(known.constants[mean])))
+    return w("Add", w("Mul", centred, placed(w("Mul", weight, w.constant(slope)))), placed(bias))
 
 
 def instance_norm(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:

@@ -29,7 +29,7 @@ from export.rewrites.layout import (
     split,
     transpose,
 )
-from export.rewrites.norms import group_norm, instance_norm, layer_norm
+from export.rewrites.norms import batch_norm, group_norm, instance_norm, layer_norm
 from export.rewrites.pooling import average_pool, max_pool
 from export.rewrites.recurrent import recurrent
 from export.rewrites.resize import resize
@@ -50,6 +50,7 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Tan": (tangent, "sin(x) / cos(x)"),
     "Sign": (sign, "(x > 0) − (x < 0), which pass no gradient"),
     "Pow": (power, "exp(exponent · log(base)), or an exponent of the base's own type"),
+    "BatchNormalization": (batch_norm, "(x − mean) · weight / √(variance + ε) + bias, its statistics held"),
     "LayerNormalization": (layer_norm, "means, a square root and a division"),
     "InstanceNormalization": (instance_norm, "means, a square root and a division"),
     "GroupNormalization": (group_norm, "means, a square root and a division"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from export.network.batch_norm import learning_mode, running_statistics, smallest_map, with_batch_norm
 from export.network.dropout import LearningDropout, drop_nothing, keep_dropout
+from export.preflight import look
 from mentor_mentee.errors import UserError
 from tests.export.network.test_fold import lived_in
 
@@ -123,3 +124,32 @@ def test_kept_dropout_is_off_in_eval_mode_and_can_be_silenced() -> None:
     assert 20 < int((made.train()(x) == 0).sum()) < 80
     drop_nothing(made)
     assert torch.equal(made(x), x)
+
+
+class NormThenReLU(nn.BatchNorm2d):
+    """As timm has it: a BatchNorm that ends in an activation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(super().forward(x))
+
+
+def with_own_forward() -> nn.Sequential:
+    made = nn.Sequential(nn.Conv2d(3, 4, 3), NormThenReLU(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    lived_in(made)
+    return made
+
+
+@pytest.mark.parametrize("trainable", ["all", "head"])
+def test_a_batch_norm_with_a_forward_of_its_own_is_held_in_the_graph_as_it_is(trainable: str) -> None:
+    before = with_own_forward()
+    made = with_batch_norm(before, "frozen")
+    torch.testing.assert_close(made(samples(5)), before(samples(5)))
+    found = look(before, IMAGE, trainable=trainable)
+    assert found.trains, found.why()
+    assert [finding.op for finding in found.findings] == ["BatchNormalization"]
+
+
+@pytest.mark.parametrize("way", ["affine_only", "batch"])
+def test_a_batch_norm_with_a_forward_of_its_own_can_only_be_held(way: str) -> None:
+    with pytest.raises(UserError, match=rf"batch_norm={way}, but '1' \(NormThenReLU\) .* leave it at frozen"):
+        with_batch_norm(with_own_forward(), way)
