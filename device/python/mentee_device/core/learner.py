@@ -132,6 +132,11 @@ class Learner:
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))
+            if not np.isfinite(outputs["logits"]).all():
+                raise LearningError(
+                    "the parameters have grown so far that logits are not finite: reset the mentee or restore a snapshot, and "
+                    "lower the learning rate"
+                )
             logits_NK.append(outputs["logits"])
             embedding_ND.append(outputs["embedding"])
         if not logits_NK:
