@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, GuessRules, Owner, SampleError, Samples, Watch
+from mentee_device import Bundle, GuessRules, Learner, Owner, SampleError, Samples, StateError, Watch
 from mentee_device.core.learner import LearningError
 
 WRONG = [float("nan"), float("inf"), -1, "x", [1], True, 1j, object(), np.array([1, 2]), 10**400]
@@ -62,10 +62,30 @@ def test_verbs_of_an_owner(me: Owner, owner: Samples, act: str) -> None:
     assert me.store.revision == revision
 
 
-@pytest.mark.parametrize("wrong", ["x", [[1.0]], np.zeros((12, 10), object), np.full((12, 10), "1")])
+BEYOND_FLOAT32 = np.full((12, 10), 1e300)
+
+
+@pytest.mark.parametrize("wrong", ["x", [[1.0]], np.zeros((12, 10), object), np.full((12, 10), "1"), BEYOND_FLOAT32])
 def test_a_mentors_answers(me: Owner, owner: Samples, wrong: Any) -> None:
-    with pytest.raises(SampleError, match="the mentor's logits"):
+    with pytest.raises(SampleError, match="mentor's logits"):
         me.add(owner, "mentor", mentor_logits_NK=wrong)
+
+
+def test_labels_behind_a_mask_are_not_taken(me: Owner, owner: Samples) -> None:
+    with pytest.raises(SampleError, match="labels is a masked array"):
+        me.add(Samples(owner.input, np.ma.masked_equal(owner.labels, owner.labels[0])))
+
+
+def test_a_version_of_any_number_is_looked_for(me: Owner) -> None:
+    for wrong in (7, -1, 1 << 63, -(10**30)):
+        with pytest.raises(StateError, match=f"no version {wrong}: there are"):
+            me.roll_back(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 300, 10**30, True, 1.5, "x", None])
+def test_threads(bundle: Bundle, wrong: Any) -> None:
+    with pytest.raises(LearningError, match=r"threads is .*, expected a whole number from 1 to 256"):
+        Learner(bundle, wrong)
 
 
 def test_the_log_says_what_has_a_label(me: Owner, owner: Samples) -> None:

@@ -40,6 +40,10 @@ OTHERWISE: dict[str, tuple[np.ndarray[Any, Any], str]] = {
     "0 to 255 as float": (PIXELS.astype(np.float32), "sample 0 has"),
     "channels last": (PIXELS.transpose(0, 2, 3, 1), r"channels are last, x\.transpose\(0, 3, 1, 2\)"),
     "one sample": (PIXELS[0], "add a first axis"),
+    "text": (PIXELS.astype(str), "dtype <U3, expected uint8"),
+    "things": (PIXELS.astype(object), "dtype object, expected uint8"),
+    "a number": (np.array(3, np.uint8), "input is a single uint8"),
+    "masked": (np.ma.masked_greater(PIXELS, 99), "input is a masked array"),
     "a list": ([[1, 2]], "list, expected an array"),  # type: ignore[dict-item]
 }
 

@@ -105,3 +105,18 @@ def test_a_file_that_is_not_utf8_in_a_bundle_is_one_line(bundle_folder: Path, tm
     assert done.returncode == 2
     assert done.stderr.startswith("error: 'ort-training/ab")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that takes nothing")
+def test_a_report_that_cannot_be_written_is_one_line(bundle_folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command("info", "--bundle", bundle_folder),
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=120,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: the report cannot be written (No space left on device)")
+    assert done.stderr.count(b"\n") == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, BundleError, Learner, LearningError, Plan, SampleError, Samples
+from mentee_device import Budget, Bundle, BundleError, Learner, LearningError, Owner, Plan, SampleError, Samples
 from mentee_device.core import child
 from mentee_device.runs.curves import check_curve
 
@@ -111,3 +111,25 @@ def test_samples_are_finite_and_near(bundle: Bundle) -> None:
         for wrong in (np.nan, np.inf, 3e38):
             with pytest.raises(SampleError):
                 learner.learn_batch(Samples(np.full((2, 1, 8, 8), wrong, np.float32), np.array([0, 1])))
+
+
+def test_a_run_whose_last_step_leaves_no_finite_answer_is_dropped(
+    bundle: Bundle, mine: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing looks at the parameters between the last step and the guard."""
+    with Owner(bundle, tmp_path / "me") as me:
+        me.add(mine)
+        before, step = me.predict(mine.input).logits, me.learner.learn_batch
+
+        def grown(*given: object, **more: object) -> dict[str, float]:
+            terms = step(*given, **more)  # type: ignore[arg-type]
+            me.learner.set_parameters(
+                {name: np.full_like(value, 1e38) for name, value in me.learner.parameters().items()}
+            )
+            return terms
+
+        monkeypatch.setattr(me.learner, "learn_batch", grown)
+        with pytest.raises(LearningError, match="logits are not finite"):
+            me.learn(Plan(budget=Budget(steps=1), rounds=0))
+        assert (me.versions.get(1).status, me.versions.current, me.paused) == ("dropped", 0, None)
+        np.testing.assert_array_equal(me.predict(mine.input).logits, before)

@@ -1,7 +1,9 @@
 """The first opening of a bundle: what is not what was measured is refused, in a process that may die for it."""
 
 import os
+import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from mentee_device import Bundle, BundleError, Learner
+from mentee_device import Bundle, BundleError, Learner, Owner
 from mentee_device.core import child, opening
 from mentee_device.core.opening import require_accuracy
 from onnx import helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
+from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import edit_manifest, sums_only
 
 
@@ -60,6 +63,27 @@ def test_where_no_note_can_be_written_it_is_tried_in_each_process(
     monkeypatch.setenv("MENTEE_DEVICE_CACHE", str(tmp_path / "file"))
     Learner(bundle)
     assert opening._tried == {bundle.manifest.id}
+
+
+def test_a_cache_that_may_not_be_looked_into_is_none(
+    bundle: Bundle, nothing_tried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the home of another user is, or a name that is too long: pathlib raises there."""
+    monkeypatch.setenv("MENTEE_DEVICE_CACHE", "x" * 5000)
+    Learner(bundle)
+    assert opening._tried == {bundle.manifest.id}
+
+
+@pytest.mark.parametrize("closed", ["<&- >&-", "<&- 2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_program_without_standard_streams(bundle_folder: Path, tmp_path: Path, closed: str) -> None:
+    """As a daemon's: pipes and files get their numbers."""
+    words = shlex.join(command("info", "--bundle", bundle_folder, "--state", tmp_path / "me"))
+    with Owner(Bundle.open(bundle_folder), tmp_path / "me"):
+        pass
+    environment = {**ENVIRONMENT, "MENTEE_DEVICE_CACHE": str(tmp_path / "other")}
+    done = subprocess.run(f"{words} {closed}", shell=True, env=environment, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [*(tmp_path / "other").iterdir()]
 
 
 def test_a_new_interpreter_says_the_same(bundle: Bundle, altered: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,14 +41,14 @@ def clear(input: NDArray[Any], manifest: Manifest) -> NDArray[Any]:
     _require_mark_fits(input, rules)
     if rules.dtype != "uint8" or not input.size or isinstance(input, Raw | Preprocessed):
         return input
-    if input.shape[1:] != rules.shape:
+    if input.shape[1:] != rules.shape or input.dtype not in (np.uint8, np.float32):
         return input  # `preprocess` says it
     lowest, highest = input.min(), input.max()
     if input.dtype == np.uint8:
         if highest == 1:
             raise SampleError(f"input is uint8 and has only 0 and 1, this bundle's pixels are 0 to 255: {NEARLY_BLACK}")
         return input.view(Raw)
-    if input.dtype != np.float32 or _is_identity(rules):
+    if _is_identity(rules):
         return input
     from_to = pixel_range(rules)
     if (lowest >= 0 and highest <= 1) or (lowest == -1 and highest <= 1 and abs(from_to[0] + 1) > 1e-3):
@@ -70,6 +70,12 @@ def require_array(name: str, given: Any) -> None:
     """Raises SampleError for what is no array."""
     if not isinstance(given, np.ndarray):
         raise SampleError(f"{name}: {type(given).__name__}, expected an array of numpy")
+    if not given.ndim:
+        raise SampleError(f"{name} is a single {given.dtype}, expected an array with an axis for the samples")
+    if isinstance(given, np.ma.MaskedArray):
+        raise SampleError(
+            f"{name} is a masked array, and what its mask hides would be taken: give x.filled(…) or leave those out"
+        )
 
 
 def _require_mark_fits(input: NDArray[Any], rules: Preprocessing) -> None:

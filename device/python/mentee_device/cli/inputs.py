@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import struct
 import zipfile
 import zlib
@@ -40,7 +41,9 @@ MARKS: dict[str, type[Raw] | type[Preprocessed]] = {"raw": Raw, "preprocessed": 
 def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> Owner:
     """Opens the owner of --state; what was mended on opening goes to `given.say`."""
     place = Path(given.state)
-    if not new and not place.exists() and not place.with_name(place.name + UPGRADING).exists():
+    if (
+        not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}")
+    ):  # exists() raises for some
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
     owner = Owner(bundle, given.state, read_key(given), given.threads)
     say: Callable[[str], None] = given.say

@@ -18,7 +18,7 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
-from mentee_device.cli.output import quiet_when_unread, readable, shown
+from mentee_device.cli.output import quiet_when_unread, readable, shown, written
 from mentee_device.cli.parser import ALIASES, make_parser
 from mentee_device.core.learner import LearningError
 from mentee_device.core.runtime import RuntimeMissing
@@ -60,12 +60,8 @@ def answer(arguments: Sequence[str]) -> int:
         print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
         return 130
     result["seconds"] = round(time.perf_counter() - started, 3)
-    if given.json:
-        print(json.dumps({**result, **_process()}))
-    else:
-        for name, value in result.items():
-            print(f"{shown(name):>24}  {shown(readable(value))}")
-    return 0
+    lines = [f"{shown(name):>24}  {shown(readable(value))}" for name, value in result.items()]
+    return 0 if written([json.dumps({**result, **_process()})] if given.json else lines) else 2
 
 
 def _progress_line() -> OnProgress:

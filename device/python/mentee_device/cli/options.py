@@ -68,7 +68,10 @@ def _reader(one: "Field[Any]", hint: Any) -> Any:
 
 def curve(text: str) -> Any:
     """A number, or `[[0, 2], [1, 0.1]]` over the run."""
-    return json.loads(text) if text.lstrip().startswith("[") else float(text)
+    try:
+        return json.loads(text) if text.lstrip().startswith("[") else float(text)
+    except RecursionError:
+        raise ValueError("lists within lists") from None
 
 
 def at_least(lowest: int) -> Any:

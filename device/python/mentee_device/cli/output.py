@@ -3,7 +3,7 @@
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,29 @@ def readable(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def written(lines: Iterable[str]) -> bool:
+    """Prints the report; false, with one `error:` line, where its file does not take it. Raises BrokenPipeError."""
+    try:
+        for line in lines:
+            print(line)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return True
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        why = (
+            f"the report cannot be written ({error.strerror}): what the command did stays, `versions` and `log` say it"
+        )
+        print(f"error: {why}", file=sys.stderr)
+        _to_nowhere()
+        return False
+
+
+def _to_nowhere() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python writes what is left at its end
+
+
 @contextmanager
 def quiet_when_unread() -> Iterator[None]:
     """Ends the process without a word, with `UNREAD`, where nobody reads its output any more: `… --help | head`."""
@@ -38,7 +61,7 @@ def quiet_when_unread() -> Iterator[None]:
     except BrokenPipeError:
         if not reader_left():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python writes what is left at its end
+        _to_nowhere()
         sys.exit(UNREAD)
 
 

@@ -103,6 +103,8 @@ def _work_and_exit(work: Callable[[], str], writable: int) -> NoReturn:
     """The child's life; it leaves without what the parent has in its exit handlers and buffers."""
     code = 1
     try:
+        while writable <= 2:  # a program without standard streams, as a daemon is, got one of their numbers
+            writable = os.dup(writable)
         quiet = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(quiet, stream)

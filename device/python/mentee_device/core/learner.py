@@ -19,7 +19,7 @@ from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.inputs import Batch
 from mentee_device.bundle.parts import RATE_RANGE
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
-from mentee_device.bundle.scale import clear
+from mentee_device.bundle.scale import clear, require_array
 from mentee_device.core.batch import mixed, unanswered
 from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
 from mentee_device.core.opening import require_tried
@@ -29,6 +29,7 @@ from mentee_device.core.snapshot import Snapshot
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 
+MOST_THREADS = 256  # more only wait for each other: with 300 on two cores a first opening took minutes
 LARGEST_OUTPUT = 1e30  # of a graph that is about to leave float32
 
 
@@ -41,6 +42,13 @@ def check_learning_rate(value: float) -> None:
     least, most = RATE_RANGE
     if not fits_float32(value) or not least <= value <= most:
         raise LearningError(f"learning rate {repr(value)[:70]} is no number from {least:g} to {most:g}")
+
+
+def _checked_threads(threads: int) -> int:
+    """A number that a pool of threads can be made of. Raises LearningError."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise LearningError(f"threads is {repr(threads)[:70]}, expected a whole number from 1 to {MOST_THREADS}")
+    return threads
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class Learner:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle = bundle
         self._manifest = bundle.manifest
-        self.threads = threads
+        self.threads = _checked_threads(threads)
         require_tried(bundle, threads)
         self._supervision: Supervision | None = None
         self.step = 0
@@ -124,6 +132,11 @@ class Learner:
         logits_NK, embedding_ND = [], []
         for start in range(0, len(input) if input.ndim else 1, EVALUATION_BATCH):
             outputs = self._session.forward(unanswered(self._manifest, input[start : start + EVALUATION_BATCH]))
+            if not np.isfinite(outputs["logits"]).all():
+                raise LearningError(
+                    "the parameters have grown so far that logits are not finite: reset the mentee or restore a snapshot, and "
+                    "lower the learning rate"
+                )
             logits_NK.append(outputs["logits"])
             embedding_ND.append(outputs["embedding"])
         if not logits_NK:
@@ -135,6 +148,7 @@ class Learner:
         return self._share_right(input, labels, checked=False)
 
     def _share_right(self, input: NDArray[Any], labels: NDArray[Any], checked: bool) -> float:
+        require_array("input", input)
         labels_N = check_labels(labels, len(input), self._manifest, unlabelled=False)
         return float(np.mean(self.predict(input, checked=checked).logits.argmax(axis=1) == labels_N))
 
@@ -238,6 +252,7 @@ class Learner:
         """
         if steps < 1 or batch < 1 or replay_batch < 0:
             raise SampleError(f"steps {steps}, batch {batch}, replay batch {replay_batch}: expected ≥ 1, ≥ 1 and ≥ 0")
+        require_array("input", samples.input)
         labels_N = check_labels(samples.labels, len(samples.input), self._manifest, unlabelled=True)
         clear(samples.input, self._manifest)
         preprocess(samples.input, self._manifest)  # a bad sample must be refused before the first step, not at its draw

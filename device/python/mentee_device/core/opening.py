@@ -44,7 +44,7 @@ def require_tried(bundle: Bundle, threads: int) -> None:
     if identity in _tried:
         return
     note = _note(identity)
-    if note is None or not note.is_file():
+    if note is None or not _is_there(note):
         _try(bundle, threads)
         if note is not None:
             with contextlib.suppress(OSError):
@@ -203,6 +203,13 @@ def _note(identity: str) -> Path | None:
     except RuntimeError:  # no home
         return None
     return folder / f"{identity}-{CHECKS}-{runtime_version}.{PASSED}"
+
+
+def _is_there(note: Path) -> bool:
+    try:
+        return note.is_file()
+    except OSError:  # a home that this user may not look into
+        return False
 
 
 def _caches() -> Path:

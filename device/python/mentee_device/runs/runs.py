@@ -162,7 +162,11 @@ class Runs:
             self.learner.end_collecting()  # a step that the budget cut short
             if run.fraction < 1:
                 return self._pause(number, run)
-            return self._settle(number, run)
+            try:
+                return self._settle(number, run)
+            except LearningError as error:  # the last step left parameters that answer nothing finite
+                self.drop(number, str(error))
+                raise
         finally:
             self._running = False
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mentee_device.bundle.fields import LARGEST
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples, check_labels, preprocess
 from mentee_device.state.about import SOURCES, About, too_many
@@ -61,10 +62,10 @@ class SampleStore:
         preprocess(samples.input, self._manifest)
         expected = (len(samples), len(self._manifest.classes))
         if mentor_logits_NK is not None and (
-            mentor_logits_NK.shape != expected or not np.isfinite(mentor_logits_NK).all()
+            mentor_logits_NK.shape != expected or not (np.abs(mentor_logits_NK) <= LARGEST).all()
         ):
             raise SampleError(
-                f"mentor's logits have shape {list(mentor_logits_NK.shape)}, expected finite {list(expected)}"
+                f"mentor's logits have shape {list(mentor_logits_NK.shape)}, expected {list(expected)} of finite float32"
             )
         return Samples(samples.input, labels)
 

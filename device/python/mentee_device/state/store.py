@@ -59,11 +59,11 @@ class Store:
         self.seal = Seal(key)
         self.notes: list[str] = []
         self._depth = 0
-        if not self.folder.absolute().parent.is_dir():  # said now, not after an hour of learning
-            raise StateError(f"no folder {self.folder.parent} for the state {self.folder.name}: make it first")
-        if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
-            raise StateError(f"no state at {self.folder}: there is nothing to use")
         try:
+            if not self.folder.absolute().parent.is_dir():  # said now, not after an hour of learning
+                raise StateError(f"no folder {self.folder.parent} for the state {self.folder.name}: make it first")
+            if bundle is None and not any((self.folder / name).is_file() for name in (DATABASE, BACKUP)):
+                raise StateError(f"no state at {self.folder}: there is nothing to use")
             upgraded = None if self.folder.is_dir() else upgrade_file(self.folder, self.seal, bundle)
             refuse_strangers(self.folder)
             new = not self.folder.is_dir()

@@ -67,7 +67,8 @@ class Versions:
 
     def get(self, number: int) -> Version:
         """Raises StateError where there is none."""
-        rows = self.store.rows(f"SELECT {COLUMNS} FROM versions WHERE number = ?", number)
+        held = abs(number) < 1 << 63  # what SQLite takes
+        rows = self.store.rows(f"SELECT {COLUMNS} FROM versions WHERE number = ?", number) if held else []
         if not rows:
             raise StateError(
                 f"no version {number}: there are {[version.number for version in self.all()]} and 0, the base"
