@@ -48,11 +48,12 @@ def lines_calling(functions: Collection[str], network: nn.Module, shape: Sequenc
 
 
 def stops_in_words(network: nn.Module, shape: Sequence[int]) -> str:
-    """An end of a sentence, which is empty where there are none."""
+    """A sentence, which is empty where there are none."""
     places = lines_calling(STOPS, network, shape)
     if not places:
         return ""
     shown = ", ".join(places[:3])
     return (
-        f"; a gradient that the network stops does not stop in the graph: leave out detach() and no_grad() at {shown}"
+        f"{type(network).__name__} stops a gradient at {shown}, which the graph does not: leave out detach() and no_grad(), or "
+        "freeze every parameter before it; "
     )

@@ -12,7 +12,7 @@ STEPS_BOUND = 1e-4
 
 
 def require_parity(report: dict[str, Any], why: Callable[[], str] = str, outcome: str = "; no bundle was made") -> None:
-    """Raises `UserError` naming what is out of bounds; it ends in what `why` says."""
+    """Raises `UserError` naming what is out of bounds; it begins with what `why` says."""
     bounds = report["bounds"]
     own = report["torch_float32"]["gradients"]
     allowed = {name: max(bounds["gradients"], 2 * value) for name, value in own.items()}
@@ -32,8 +32,8 @@ def require_parity(report: dict[str, Any], why: Callable[[], str] = str, outcome
     ]
     if broken:
         raise UserError(
-            f"the exported graph does not train as torch does{outcome}. It differs in {'; '.join(broken[:4])}"
-            f"{f' and {len(broken) - 4} more' if len(broken) > 4 else ''}{why()}"
+            f"{why()}the exported graph does not train as torch does{outcome}. It differs in {'; '.join(broken[:4])}"
+            f"{f' and {len(broken) - 4} more' if len(broken) > 4 else ''}"
         )
 
 
