@@ -133,7 +133,18 @@ def build_and_try(
             f"{where}: {target} puts out {described(trained)} while it trains: it learns through its logits, its auxiliary "
             f"heads take no part{dropped}"
         )
+    if are_probabilities(logits):
+        say(
+            f"{where}: {target} puts out numbers above 0 that sum to 1, as behind a softmax; they are taken as logits, so that "
+            "the softmax is applied twice and little can be learnt: leave it out of the network"
+        )
     return network, logits
+
+
+def are_probabilities(logits_BK: torch.Tensor) -> bool:
+    """Whether each row looks like a softmax: nobody's logits sum to 1 in every row by chance."""
+    sums_B = logits_BK.flatten(1).sum(1)
+    return bool((logits_BK >= 0).all()) and bool(((sums_B - 1).abs() < 1e-4).all())
 
 
 def output_in_evaluation(network: nn.Module, example: torch.Tensor, target: str) -> tuple[object, torch.Tensor]:

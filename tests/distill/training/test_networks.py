@@ -130,6 +130,10 @@ class NormEval(Net):
         self.norm.eval()
         return self
 
+class Softmax(Net):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
 class Squeezed(Net):
     def forward(self, x):
         return super().forward(x).squeeze()
@@ -202,7 +206,10 @@ def test_what_is_done_about_its_outputs_is_said_before_anything_is_trained(stran
     build_network({"_target_": f"{strange}.Auxiliary"}, "mentee.network", splits, view, said.append)
     build_network({"_target_": f"{strange}.half"}, "mentor.network", splits, view, said.append)
     build_network({"_target_": f"{strange}.Auxiliary"}, "mentor.network", splits, view, said.append, learns=False)
-    assert len(said) == 2
+    build_network({"_target_": f"{strange}.Net"}, "mentee.network", splits, view, said.append)
+    build_network({"_target_": f"{strange}.Softmax"}, "mentee.network", splits, view, said.append)
+    assert len(said) == 3
+    assert "Softmax puts out numbers above 0 that sum to 1, as behind a softmax; they are taken as logits" in said[2]
     assert "puts out tuple ([2, 10], [2, 10]) while it trains: it learns through its logits, its auxiliary" in said[0]
     assert said[1] == "mentor.network: Net has float16 weights; it answers and learns in float32"
     with pytest.raises(UserError, match=r"puts out \[10\] for a batch of one image, \[2, 10\] for two.*squeeze"):
