@@ -102,6 +102,13 @@ def test_without_a_process_of_its_own_the_figures_are_compared_all_the_same(
     refused(altered, "right on .* of the golden set here")
 
 
+def test_a_supervision_pack_without_samples_is_refused_where_the_manifest_counts_some(altered: Path) -> None:
+    """Replay and mentor would be gone without a word."""
+    path = altered / "supervision.safetensors"
+    save_file({name: value[:0] for name, value in load_file(path).items()}, path)
+    refused(altered, "the supervision pack has 0 samples, manifest.json says")
+
+
 @pytest.mark.parametrize(
     ("pack", "name", "said"),
     [

@@ -77,6 +77,7 @@ def learn(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | N
         hits.append(_hits(owner, samples))
         trained = _trained(owner, samples, results)
         return {
+            **({"held_out": 0} if plan.holdout else {}),  # where all labels were learnt before
             **_of_results(results),
             "step": owner.learner.step,
             **{
