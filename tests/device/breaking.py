@@ -53,6 +53,7 @@ BROKEN: dict[str, Edit] = {
     "bytes a bool": put("files", "parity.json", "bytes", value=True),
     "bytes a text": put("files", "parity.json", "bytes", value="12"),
     "no sha256": drop("files", "parity.json", "sha256"),
+    "a sha256 of two lines": put("files", "parity.json", "sha256", value="0\n" * 32),
     "no classes": drop("classes"),
     "one class": put("classes", value=["a"]),
     "a class twice": put("classes", value=["a", "a"]),
