@@ -18,7 +18,6 @@ from export.graph.ports import DEFAULT, GraphInputs, Port
 from export.graph.tracing import one_line, untraceable
 from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
-from export.network.stops import COUNTS, lines_calling
 from export.rewrites.differentiable import constant_value
 from export.rewrites.rewrite import PREFIX, Finding, origin, place, require_differentiable, rewrite
 from export.rewrites.translations import translations
@@ -144,23 +143,8 @@ def traced_once(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[
     assert program is not None
     model = program.model_proto
     name_ports(model.graph, [port.name for port in (*inputs, *outputs)])
-    require_free_batch(model, graph.student.mentee)
     drop_zero_biases(model.graph)
     return model
-
-
-def require_free_batch(model: onnx.ModelProto, mentee: nn.Module) -> None:
-    """Raises `UserError` where the mentee made a number of its samples' count, so that the graph takes as many and no other."""
-    batch, *shape = next(value for value in model.graph.input if value.name == "input").type.tensor_type.shape.dim
-    if batch.dim_param:
-        return
-    lines = lines_calling(COUNTS, mentee, [size.dim_value for size in shape])
-    where = f", at {', '.join(lines[:3])}" if lines else ""
-    raise UserError(
-        f"{type(mentee).__name__} fixes the number of samples in the graph{where}: "
-        "len(y), int(y.shape[0]) and a loop over samples make a plain number of it; write y.shape[0], as in "
-        "expand(y.shape[0], -1)"
-    )
 
 
 def name_ports(graph: onnx.GraphProto, ports: Sequence[str]) -> None:

@@ -80,7 +80,7 @@ def test_a_budget_in_megabytes_holds_and_one_more_of_each_class_would_not_fit(
     settings = ExportSettings(golden_per_class=2, supervision_mb=megabytes, replay_rule="herding")
     pack = prepare(checkpoint, settings).pack
     path = tmp_path_factory.mktemp("pack") / "supervision.safetensors"
-    write_tensors(path, pack.tensors())
+    write_tensors(path, pack.tensors(), checkpoint.classes)
     assert len(pack.labels_N) % 10 == 0
     shapes = [probe.adapter.shape for probe in checkpoint.probes]
     assert sample_bytes(checkpoint.view.shape, "uint8", 10, shapes) == pack.bytes_per_sample == 64 + 8 + 20 + 1536

@@ -13,11 +13,18 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 
 
+class Whole(nn.Module):
+    """No gradient on the device, and nothing that takes its place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.round()
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Hardswish())
-        self.up = nn.ConvTranspose2d(4, 4, 2, 2)
+        self.up = nn.Sequential(nn.ConvTranspose2d(4, 4, 2, 2), Whole())
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,15 +35,16 @@ def test_each_operator_is_named_with_its_module_and_what_would_be_done() -> None
     found = preflight(Net(), (1, 6, 6))
     assert [(finding.module, finding.op, finding.kind) for finding in found.findings] == [
         ("first.1", "HardSwish", "Hardswish"),
-        ("up", "ConvTranspose", "ConvTranspose2d"),
+        ("up.0", "ConvTranspose", "ConvTranspose2d"),
+        ("up.1", "Round", "Whole"),
     ]
     assert not found.trains
-    head, first, second, verdict = found.lines()
+    head, first, second, third, verdict = found.lines()
     assert head.startswith("Net: 123 parameters, 123 of them trainable; head 'head', embedding of 4")
     assert first.startswith("first.1: HardSwish (Hardswish, test_preflight.py:")
     assert first.endswith("-> x · clip(x + 3, 0, 6) / 6")
-    assert "ConvTranspose has no gradient" in second
-    assert "repeat_interleave" in second
+    assert second.startswith("up.0: ConvTranspose (ConvTranspose2d, test_preflight.py:")
+    assert "Round has no gradient" in third
     assert verdict.startswith("1 operators cannot be differentiated")
 
 
@@ -53,7 +61,7 @@ def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
 def test_what_is_chosen_to_train_decides_what_needs_a_gradient(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [finding.module for finding in preflight(Net(), (1, 6, 6), trainable="up.*").findings] == ["up"]
+    assert [finding.module for finding in preflight(Net(), (1, 6, 6), trainable="up.0.*").findings] == ["up.0", "up.1"]
     monkeypatch.setattr("sys.argv", ["export"])
     given = [f"network._target_={__name__}.Net", "shape=[1,6,6]"]
     assert command(given) == 1
@@ -65,7 +73,7 @@ def test_weights_of_another_type_are_named() -> None:
     x = torch.zeros(2, 1, 6, 6)
     network = Net()
     network.up.half()
-    with pytest.raises(UserError, match=r"parameter 'up\.weight' of Net is float16; expected float32"):
+    with pytest.raises(UserError, match=r"parameter 'up\.0\.weight' of Net is float16; expected float32"):
         require_exportable(network, x)
     with pytest.raises(UserError, match=r"parameter 'first\.0\.weight' of Net is float64"):
         require_exportable(Net().double(), x)

@@ -40,6 +40,6 @@ def test_len_of_a_tensor_is_free_and_the_module_is_left_as_it_was() -> None:
 def test_a_fixed_number_of_samples_is_refused_with_its_line() -> None:
     probed = ProbedMentee(Token(fixed=True), (), "head").eval()
     with pytest.raises(
-        UserError, match=r"fixed number .* at test_batch_axis.py:\d+ \(samples = int.*write x.shape\[0\]"
+        UserError, match=r"fixes the number of samples .* at test_batch_axis.py:\d+ \(samples = int.*write y.shape\[0\]"
     ):
         traced(TrainingGraph(probed), input_ports((5, 4), 3, ()), output_ports(3, 4, ()))

@@ -111,9 +111,10 @@ def test_an_endless_loop_is_one_line(traced: Traced, tmp_path: Path) -> None:
             node.input[:] = ["looped" if name == "input" else name for name in node.input]
         graph.node.insert(0, helper.make_node("Loop", ["rounds", "true", "input"], ["looped"], "endless", body=body))
 
-    with pytest.raises(
-        UserError, match=r"before or in body\.0: Conv .*ends in no sign of life for 2 s in a step of 1 sample"
-    ):
+    blamed = (
+        r"(before or in body\.0: Conv .*|the mentee): ONNX Runtime Training"  # a busy machine finds no place in 2 s
+    )
+    with pytest.raises(UserError, match=rf"{blamed} ends in no sign of life for 2 s in a step of 1 sample"):
         try_out(changed(traced, endless), traced, tmp_path, patience=2)
 
 

@@ -110,7 +110,9 @@ def parse_files(raw: dict[str, Any]) -> dict[str, FileEntry]:
             raise BundleError(f"manifest.json: {where} is not an object with sha256 and bytes")
         digest = get(entry, "sha256", str, where)
         if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise BundleError(f"manifest.json: {where}.sha256 is {digest[:70]!r}, expected 64 hex digits: fetch it again")
+            raise BundleError(
+                f"manifest.json: {where}.sha256 is {digest[:70]!r}, expected 64 hex digits: fetch it again"
+            )
         entries[path] = FileEntry(digest, whole(get(entry, "bytes", int, where), where))
     return entries
 

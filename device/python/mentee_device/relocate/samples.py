@@ -34,7 +34,7 @@ class MigratedSamples:
 
     def __init__(self, store: Store, old: Base, manifest: Manifest) -> None:
         self._store, self._old, self._manifest = store, old, manifest
-        self._samples = SampleStore(store, manifest)
+        self._samples = SampleStore(store, manifest, len(old.classes))
         rules = manifest.preprocessing
         found = []
         for about in self._samples.all():

@@ -21,8 +21,11 @@ from mentee_device.state.store import CLOCK, Store
 class SampleStore:
     """The samples of `store`, for the bundle of `manifest`."""
 
-    def __init__(self, store: Store, manifest: Manifest) -> None:
+    def __init__(self, store: Store, manifest: Manifest, classes: int = 0) -> None:
+        """`classes`: how many a row's label may be one of, where that is more than the manifest has, as on the way to another
+        base: until its row is made over a label is one of the old base's."""
         self._store, self._manifest = store, manifest
+        self._classes = max(classes, len(manifest.classes))
 
     def all(self) -> list[About]:
         """Oldest first. A row that is damaged is removed, and the log says so."""
@@ -44,7 +47,7 @@ class SampleStore:
     def _about(self, number: int, sealed: bytes) -> tuple[str, int, float]:
         """(source, label, weight). Raises ValueError, TypeError where they are none of this bundle's."""
         source, label, weight = about_of(self._store.seal.open(sealed, f"about {number}"))
-        if label >= len(self._manifest.classes):
+        if label >= self._classes:
             raise ValueError(f"label {label}")
         return source, label, weight
 
