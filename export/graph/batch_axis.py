@@ -24,8 +24,8 @@ def fixed_batch(model: onnx.ModelProto) -> int | None:
 def refuse_fixed_batch(network: nn.Module, lines: list[str]) -> None:
     where = f", at {lines[0]}" if lines else ""
     raise UserError(
-        f"{type(network).__name__} fixes the number of samples in the graph{where}: int(y.shape[0]) and a loop over samples make a "
-        "plain number of it; write y.shape[0], as in expand(y.shape[0], -1)"
+        f"{type(network).__name__} fixes the number of samples in the graph{where}: int(y.shape[0]) and a loop over samples make "
+        "a plain number of it; write y.shape[0], as in expand(y.shape[0], -1)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Places where a forward does what a graph does not: stops the gradient (detach(), no_grad()), counts the samples (len())."""
+"""Places where a forward does what a graph does not: stops the gradient (detach(), no_grad())."""
 
 import traceback
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,6 @@ from mentor_mentee.objective.taps import evaluating
 TORCH = Path(torch.__file__).parent
 HERE = Path(__file__)
 STOPS = ("detach", "detach_", "_set_grad_enabled")  # torch's exporter leaves them out without a word
-COUNTS = ("__len__", "__iter__")  # it writes the number that they return
 
 
 class Listening(TorchFunctionMode):

@@ -111,7 +111,7 @@ class Dropping(Odd):
 
 class Numbering(Odd):
     def odd(self, y: Tensor) -> Tensor:
-        return y + y.new_ones(1, 64).expand(len(y), -1)
+        return y + y.new_ones(1, 64).expand(int(y.shape[0]), -1)
 
 
 class Silent(Odd):
