@@ -13,7 +13,6 @@ from tests.paths import ROOT
 # one small network trained for an epoch: seconds
 TINY = [
     *("mentor.network.widths=[4,8]", "mentor.network.blocks=1", "mentor.fit.epochs=1", "mentor.least_accuracy=0"),
-    "preflight=false",  # tested by itself, and seconds in each process
     *("mentee.network.widths=[4,8]", "probes=digits", "trainer.epochs=1", "accelerator=cpu", "threads=1"),
 ]
 
