@@ -88,6 +88,9 @@ def test_a_signal_is_one_line_with_operator_module_and_batch(traced: Traced, tmp
     assert os.listdir(tmp_path / "ort-training") == []
 
 
+@pytest.mark.xfail(
+    strict=True, reason="a known fault: the search for the operator ends without one, so 'the mentee' is named"
+)
 def test_an_endless_loop_is_one_line(traced: Traced, tmp_path: Path) -> None:
     def endless(graph: onnx.GraphProto) -> None:
         """A Loop over 2^62 rounds, whose result the shape of an input is multiplied by 1 with."""
@@ -111,10 +114,9 @@ def test_an_endless_loop_is_one_line(traced: Traced, tmp_path: Path) -> None:
             node.input[:] = ["looped" if name == "input" else name for name in node.input]
         graph.node.insert(0, helper.make_node("Loop", ["rounds", "true", "input"], ["looped"], "endless", body=body))
 
-    blamed = (
-        r"(before or in body\.0: Conv .*|the mentee): ONNX Runtime Training"  # a busy machine finds no place in 2 s
-    )
-    with pytest.raises(UserError, match=rf"{blamed} ends in no sign of life for 2 s in a step of 1 sample"):
+    with pytest.raises(
+        UserError, match=r"before or in body\.0: Conv .*ends in no sign of life for 2 s in a step of 1 sample"
+    ):
         try_out(changed(traced, endless), traced, tmp_path, patience=2)
 
 
