@@ -11,6 +11,7 @@ NAMES = {  # settings inside free mappings, whose values are names, of classes, 
         *("inputs", "labels", "owners", "unlabelled", "root", "path"),
     )
 }
+LAYERS = re.compile(r"probes\.(?!_\w+_$)\w+$")  # a probe's pair; probes._normalise_ is a switch
 OTHER_THAN_TEXT = re.compile(
     r"[+-]?(?:\d[\d_]*\.?[\d_]*(?:e[+-]?\d[\d_]*)?|\.\d[\d_]*(?:e[+-]?\d[\d_]*)?|inf|nan)|true|false|null",
     re.IGNORECASE,
@@ -35,7 +36,7 @@ def text_settings(schema: type, path: str = "") -> set[str]:
 def as_typed(argument: str, settings: set[str]) -> str:
     """`data.classes=[1e3,true]` -> `data.classes=['1e3','true']`. `null` alone stays: it leaves a setting unset."""
     found = re.fullmatch(r"(\+*)([\w.]+)=(.*)", argument, re.DOTALL)
-    if found is None or not (found[2] in settings or re.match(r"probes\.\w+$", found[2])):
+    if found is None or not (found[2] in settings or LAYERS.match(found[2])):
         return argument
     if re.search(r"[(){}$]", re.sub(QUOTED, "", found[3])):
         return argument  # Hydra's own words: choice(…), {key: value}, ${…}

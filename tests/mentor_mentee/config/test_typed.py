@@ -66,6 +66,14 @@ def test_layers_with_numbers_for_names_can_be_probed() -> None:
     assert read("probes.first={mentor:0,mentee:0,normalise:true}") == {"mentor": 0, "mentee": 0, "normalise": True}
 
 
+@pytest.mark.parametrize("name", ["_auto_", "_normalise_"])
+def test_a_switch_among_the_probes_is_one(name: str) -> None:
+    assert read(f"probes.{name}=true") is True
+    assert read(f"++probes.{name}=false") is False
+    config = distill.compose([f"probes.{name}=true"])
+    assert config.probes[name] is True
+
+
 def test_settings_of_type_text_are_found_in_every_schema() -> None:
     assert {"run_dir", "cache_dir", "mentor.weights", "mentee.head", "data.classes"} <= text_settings(DistillConfig)
     assert not {"seed", "trainer.epochs", "data", "resume"} & text_settings(DistillConfig)
