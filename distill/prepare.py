@@ -65,7 +65,9 @@ def prepare(
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
     chosen: list[ChosenProbe] = []
     if schedule.supervised():
-        chosen = choose_probes(config.probes, found, mentee.network, mentee.view, splits.train, machine, loss)
+        chosen = choose_probes(
+            config.probes, found, mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
+        )
     probes = [one.probe for one in chosen]
     answering = found.mentor(probes)
     probed = ProbedMentee(mentee.network, probes, mentee.head)

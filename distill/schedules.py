@@ -13,8 +13,9 @@ Where a `temperature` is taken it is a number, or a curve like the others: `[[0,
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import Recipe, build
@@ -22,6 +23,7 @@ from mentor_mentee.recipe import Recipe, build
 Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
+STRENGTH = ((0.0, 10.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
 
 
@@ -44,9 +46,10 @@ class Schedule:
     beta: tuple[Point, ...]
     gamma: tuple[Point, ...]
     temperature: tuple[Point, ...] = ((0.0, 4.0),)
+    in_units: bool = False  # β is a strength: in the units of objective/units.py, the same for every pair of layers
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in curves():
             points = getattr(self, field.name)
             where = f"schedule.{field.name} = {[list(point) for point in points]}"
             if not points:
@@ -66,10 +69,11 @@ class Schedule:
     def summary(self) -> str:
         """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
         moments = [vars(self.at(position)) for position in (0, 0.5, 1)]
-        curves = [
-            f"{symbol} {' → '.join(f'{knobs[name]:.3g}' for knobs in moments)}" for name, symbol in SYMBOLS.items()
+        symbols = SYMBOLS | ({"beta": "layers' strength"} if self.in_units else {})
+        shown = [
+            f"{symbol} {' → '.join(f'{knobs[name]:.3g}' for knobs in moments)}" for name, symbol in symbols.items()
         ]
-        return f"{', '.join(curves)} (first step, half way, last step)"
+        return f"{', '.join(shown)} (first step, half way, last step)"
 
     def unsupervised_span(self) -> tuple[float, float] | None:
         """The first stretch of the run with β = γ = 0, as two fractions of it; None where there is none."""
@@ -95,7 +99,11 @@ class Schedule:
         return self.at(step / max(1, steps - 1))
 
     def at(self, position: float) -> Knobs:
-        return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in fields(self)})
+        return Knobs(**{field.name: interpolate(getattr(self, field.name), position) for field in curves()})
+
+
+def curves() -> list[Field[Any]]:
+    return [field for field in fields(Schedule) if field.name in SYMBOLS]
 
 
 def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
@@ -127,19 +135,27 @@ def interpolate(points: Sequence[Point], position: float) -> float:
 
 def piecewise(
     alpha: Sequence[Sequence[float]],
-    beta: Sequence[Sequence[float]],
+    beta: Sequence[Sequence[float]] | None,
     gamma: Sequence[Sequence[float]],
     temperature: Temperature,
+    strength: Sequence[Sequence[float]] | None = None,
 ) -> Schedule:
     """The user's own curves: linear between the points, flat outside them.
 
     - `alpha`: weight of the labels, [[fraction of the run, value], …]
-    - `beta`: weight of the probes, likewise
+    - `beta`: weight of the probes' distances as they are, likewise; null: as `strength` says
     - `gamma`: weight of the mentor's softmax, likewise
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
+    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 10 falling to 0
     """
-    curves = {name: curve(name, points) for name, points in (("alpha", alpha), ("beta", beta), ("gamma", gamma))}
-    return Schedule(**curves, temperature=temperatures(temperature))
+    if beta is not None and strength is not None:
+        raise UserError(
+            f"schedule.beta = {beta} and schedule.strength = {strength} both weigh the probes: β their distances as they are, "
+            "the strength in units of the mentor's layers; give one of them"
+        )
+    in_units = beta is None
+    layers = curve("beta", beta) if beta is not None else STRENGTH if strength is None else curve("strength", strength)
+    return Schedule(curve("alpha", alpha), layers, curve("gamma", gamma), temperatures(temperature), in_units=in_units)
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:

@@ -100,6 +100,7 @@ class TorchMentee:
             supervised_B=feeds["supervised"],
             **{knob: feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")},
             spec=self.loss,
+            weights=self.probed.weights(),
         )
         self.optimizer.zero_grad()
         terms.loss.sum().backward()  # type: ignore[no-untyped-call]

@@ -16,11 +16,10 @@ from mentor_mentee.data.view import View
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probe_spec import Pairing
 from mentor_mentee.objective.probes import Probe, find_probes, measure_probes
-from mentor_mentee.pairing.measured import measure_stages
+from mentor_mentee.objective.units import in_units
 from mentor_mentee.pairing.stages import Match, match_stages
 
 IMAGES = 512  # that adapters take their statistics from
-COMPARED = 256  # that layers are compared on; the comparison is quadratic in it
 BATCH = 64
 
 
@@ -28,7 +27,6 @@ BATCH = 64
 class ChosenProbe:
     probe: Probe
     reason: str
-    score: float | None = None  # of a search that has one
 
     def as_json(self) -> dict[str, Any]:
         adapter = self.probe.adapter
@@ -39,7 +37,7 @@ class ChosenProbe:
             "adapter": adapter.kind,
             "normalise": adapter.normalise,
             "compared": list(adapter.shape),
-            "score": self.score,
+            "weight": self.probe.weight,
             "reason": self.reason,
         }
 
@@ -52,25 +50,25 @@ def choose_probes(
     train: Split,
     machine: Machine,
     loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+    units: bool = False,
 ) -> list[ChosenProbe]:
     """The probes of the `probes` group, their adapters measured on training images where they need it; prints a table
-    where some were searched for. Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
+    where some were searched for. With `units` they weigh what turns β into units of the mentor's layers (objective/units.py).
+    Draws nothing from torch's global random state. Raises `UserError` as the parts do."""
     options = read_probes(group)
     images = some_images(train, IMAGES)
     teaching, learning = mentor.view(images[:2]), view(images[:2])
     matches: list[Match] = []
-    if options.search == "measured":
-        parts = torch.split(images[:COMPARED], BATCH)
-        matches = measure_stages(
-            mentor.network, [mentor.view(part) for part in parts], mentee, [view(part) for part in parts]
-        )
-    elif options.search:
+    if options.search:
         matches = match_stages(mentor.network, teaching, mentee, learning)
-    why = {match.name: (match.reason, match.score) for match in matches if match.name not in options.by_hand}
+    why = {match.name: match.reason for match in matches if match.name not in options.by_hand}
     pairs = all_pairs(options, matches)
     probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe)
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
-    chosen = [ChosenProbe(probe, *why.get(probe.name, ("by hand", None))) for probe in probes]
+    if units:
+        views = (mentor.view(part) for part in torch.split(images, BATCH))
+        probes = in_units(probes, mentor.network, views, loss.probe)
+    chosen = [ChosenProbe(probe, why.get(probe.name, "by hand")) for probe in probes]
     if matches:
         probe_table(chosen).print(machine.console)
     return chosen
@@ -90,7 +88,7 @@ def try_probes(
     options = read_probes(group)
     images = some_images(train, 2)
     teaching, learning = its_view(images), view(images)
-    matches = match_stages(mentor, teaching, mentee, learning) if options.search is True else []
+    matches = match_stages(mentor, teaching, mentee, learning) if options.search else []
     probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe)
     loss.check_probes({probe.name: probe.adapter for probe in probes})
 
@@ -120,11 +118,12 @@ def probe_table(chosen: Sequence[ChosenProbe]) -> Table:
             f"{one.probe.mentee} {shape(one.probe.adapter.mentee)}",
             one.probe.adapter.kind + (", normalised" if one.probe.adapter.normalise else ""),
             shape(one.probe.adapter.shape),
+            f"{1 / one.probe.weight:.3g}",
             one.reason,
         ]
         for one in chosen
     ]
-    return Table("Probes", ["probe", "mentor's layer", "mentee's layer", "adapter", "compared", "why"], rows)
+    return Table("Probes", ["probe", "mentor's layer", "mentee's layer", "adapter", "compared", "unit", "why"], rows)
 
 
 def shape(sizes: Sequence[int]) -> str:

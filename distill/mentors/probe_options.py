@@ -10,7 +10,7 @@ from mentor_mentee.objective.probe_spec import Pairing, parse_probes, require_ad
 OPTIONS: dict[str, tuple[Any, str]] = {  # default, description
     "_auto_": (
         False,
-        "find pairs: true, the last layer of each resolution; measured, by how alike they see images; false",
+        "find pairs, stage by stage: true or false",
     ),
     "_adapter_": ("auto", "of probes that name none: auto, identity, slice, select, regressor, pca, energy, whole"),
     "_normalise_": (False, "compare in units of the mentor's own mean and std of each channel"),
@@ -19,7 +19,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {  # default, description
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    search: bool | str  # False, True, "measured"
+    search: bool
     adapter: str  # of every probe that names none
     normalise: bool
     by_hand: dict[str, Pairing]
@@ -36,10 +36,7 @@ def read_probes(group: Mapping[str, Any]) -> ProbeOptions:
         if name.startswith("_") and name not in OPTIONS and (name.endswith("_") or did_you_mean(name, OPTIONS)):
             raise UserError(f"probes has no option '{name}'{did_you_mean(name, OPTIONS)}; it has {', '.join(OPTIONS)}")
     search, adapter, normalise = (group.get(name, default) for name, (default, _) in OPTIONS.items())
-    if not isinstance(search, bool) and search != "measured":
-        raise UserError(
-            f"probes._auto_={search}{did_you_mean(str(search), ('measured', 'true', 'false'))}; expected true, false or measured"
-        )
+    require_switch(search, "probes._auto_")
     require_adapter(adapter, "probes._adapter_")
     require_switch(normalise, "probes._normalise_")
     by_hand = {name: value for name, value in group.items() if name not in OPTIONS}

@@ -127,6 +127,7 @@ class Distillation(pl.LightningModule):
             gamma=gamma,
             temperature=temperature,
             spec=self.loss,
+            weights=self.student.weights(),
         )
         return terms, outputs
 

@@ -39,7 +39,7 @@ def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         "probes",
         [
             f"{probe['name']}: mentee {probe['mentee']} against mentor {probe['mentor']}, {probe['adapter']}, "
-            f"{sizes(probe['shape'])}"
+            f"{sizes(probe['shape'])}" + (f", weight {probe['weight']:.3g}" if "weight" in probe else "")
             for probe in about["probes"]
         ]
         or ["none"],

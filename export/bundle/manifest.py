@@ -52,11 +52,12 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
                 "mentor": probe.mentor,
                 "adapter": probe.adapter.kind,
                 "shape": list(probe.adapter.shape),
+                **({} if probe.weight == 1 else {"weight": probe.weight}),
             }
             for probe in checkpoint.probes
         ],
         "loss": {
-            "formula": checkpoint.loss.formula(),
+            "formula": checkpoint.loss.formula(any(probe.weight != 1 for probe in checkpoint.probes)),
             **asdict(checkpoint.loss),
             **asdict(settings.loss),
             "schedule": "constant",

@@ -53,6 +53,7 @@ class TrainingGraph(nn.Module):
             gamma=given.gamma,
             temperature=given.temperature,
             spec=self.loss,
+            weights=self.student.weights(),
         )
         return *terms.named(self.loss).values(), outputs.logits, outputs.embedding
 

@@ -75,6 +75,10 @@ class Adapter:
     kind: str = "slice"
     normalise: bool = False
     constants: Constants = field(default_factory=Constants)
+    mentee_last: bool = (
+        False  # the layer puts out [H, W, C], as a swin's does; `mentee` and `mentor` are [C, H, W] all the same
+    )
+    mentor_last: bool = False
 
     @classmethod
     def between(
@@ -142,6 +146,7 @@ class Adapter:
     def from_mentor(self, activation: Tensor) -> Tensor:
         """[B, *mentor] -> [B, *shape]."""
         fixed = self.constants.on(activation.device)
+        activation = self.mentor_channels_first(activation)
         if self.kind == "energy":  # of what is pooled first, values of either sign would take each other away
             energy = tokens_to_map(activation).square().mean(1, keepdim=True)
             return (energy if energy.shape[1:] == self.shape else self.mentor_map(energy)).sqrt()
@@ -156,6 +161,10 @@ class Adapter:
             mean, std = (along_channels(fixed[name], activation) for name in ("mean", "std"))
             activation = (activation - mean) / std
         return activation
+
+    def mentor_channels_first(self, activation: Tensor) -> Tensor:
+        """[B, ...] as the layer puts it out -> [B, *mentor]."""
+        return activation.permute(0, 3, 1, 2) if self.mentor_last else activation
 
     def mentor_map(self, activation: Tensor) -> Tensor:
         """[B, *mentor] -> all of its channels in the compared space, [B, C] or [B, C, H, W]."""
@@ -173,7 +182,9 @@ class Adapter:
         return activation
 
     def mentee_map(self, activation: Tensor) -> Tensor:
-        """[B, *mentee] -> the channels that are compared, or regressed from, in the compared space."""
+        """[B, ...] as the layer puts it out -> the channels that are compared, or regressed from, in the compared space."""
+        if self.mentee_last:
+            activation = activation.permute(0, 3, 1, 2)
         if self.mentee == self.shape or self.kind == "whole":
             return activation
         activation = tokens_to_map(activation)
@@ -239,6 +250,24 @@ def linear(activation: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
 
 def along_channels(value_C: Tensor, activation: Tensor) -> Tensor:
     return value_C.view(-1, *(1,) * (activation.dim() - 2))
+
+
+def channels_last(shape: Shape, image: Shape) -> bool:
+    """Whether a layer's [_, _, _] is [H, W, C]: its first two sizes, not its last two, have the proportions of the image
+    [height, width]. Of a cube of equal sizes it is not: [C, H, W] is the rule."""
+    if len(shape) != 3:
+        return False
+    height, width = image
+    first, last = (abs(math.log(high / wide * width / height)) for high, wide in (shape[:2], shape[1:]))
+    steps = [
+        (image[i] / (shape[i] + 1), image[i] / max(shape[i] - 1, 1e-9)) for i in range(2)
+    ]  # strides that make such sizes
+    return first < last and max(low for low, _ in steps) < min(high for _, high in steps)
+
+
+def channels_first_shape(shape: Shape, image: Shape) -> Shape:
+    """[H, W, C] of a map whose channels stand last -> [C, H, W]; any other shape as it is."""
+    return (shape[2], *shape[:2]) if channels_last(shape, image) else shape
 
 
 def as_map(shape: Shape) -> Shape | None:

@@ -1,14 +1,15 @@
 """The loss of the paper, once: the server run and the exported training graph both differentiate this function.
 
-    L = α · CE(labels) + β · Σ_p RMSE(mentee_p, mentor_p) + γ · T² · KL(mentor softmax ‖ mentee softmax)
+    L = α · CE(labels) + β · Σ_p w_p · RMSE(mentee_p, mentor_p) + γ · T² · KL(mentor softmax ‖ mentee softmax)
 
 Venkatesan & Li, "Diving deeper into mentee networks", arXiv 1604.08220, eq. 1-3; the tempered softmax term is
 Hinton et al., arXiv 1503.02531. A `LossSpec` puts another metric in RMSE's place, or another softmax loss in that of T² · KL:
-the function of that name in probe_metrics.py or softmax_losses.py.
+the function of that name in probe_metrics.py or softmax_losses.py. `w_p` is 1 unless β is in units of the mentor (units.py).
 Axes: B batch, K classes, a dot for the axes of whatever layer a probe compares.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,7 +21,7 @@ from mentor_mentee.objective.masked import masked_mean
 
 
 class Terms(NamedTuple):
-    """The loss and what it is made of, all of shape [1]: `loss = α·ce + β·Σ probes + γ·T²·softmax`, T² as the spec says."""
+    """The loss and what it is made of, all of shape [1]: `loss = α·ce + β·Σ w·probe + γ·T²·softmax`, T² as the spec says."""
 
     loss: Tensor
     ce: Tensor
@@ -53,6 +54,7 @@ def mentee_loss(
     gamma: Tensor,
     temperature: Tensor,
     spec: LossSpec = LossSpec(),  # noqa: B008 (frozen)
+    weights: Mapping[str, float] = MappingProxyType({}),
 ) -> Terms:
     """The formula above.
 
@@ -60,7 +62,7 @@ def mentee_loss(
     `labelled_B` and `supervised_B` are 1 where the label, or the mentor's answer, counts and 0 where there is none
     (a weight in between is a weighted mean); a term without a single sample that counts is 0. Where they are 0 the
     masked tensors must still hold finite numbers. `alpha` `beta` `gamma` `temperature` are [1], so that the exported
-    graph keeps them as inputs.
+    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1.
     """
     ce = cross_entropy(logits_BK, labels_B, labelled_B)
     metric = getattr(probe_metrics, spec.probe)
@@ -73,6 +75,6 @@ def mentee_loss(
     else:
         softmax = getattr(softmax_losses, spec.softmax)(mentee_BK, mentor_BK, supervised_B)
     loss = alpha * ce + gamma * (temperature.square() if spec.temperature_power else 1) * softmax
-    for term in probes.values():
-        loss = loss + beta * term
+    for name, term in probes.items():
+        loss = loss + beta * (weights[name] * term if name in weights else term)
     return Terms(loss, ce, probes, softmax)

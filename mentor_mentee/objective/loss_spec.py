@@ -72,10 +72,11 @@ class LossSpec:
         """`ce`, a `<metric>_<probe>` each, and the softmax loss: the terms in a history, a bundle's outputs and its manifest."""
         return ["ce", *(f"{self.probe}_{name}" for name in probes), self.softmax]
 
-    def formula(self) -> str:
-        """The formula in the words of a bundle's manifest."""
+    def formula(self, weighted: bool = False) -> str:
+        """The formula in the words of a bundle's manifest; `weighted` where probes have weights of their own."""
         softmax = ("T^2*" if self.temperature_power else "") + SOFTMAX_LOSSES[self.softmax].formula
-        formula = f"alpha*CE(labels) + beta*sum_p {self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
+        weight = "weight_p*" if weighted else ""
+        formula = f"alpha*CE(labels) + beta*sum_p {weight}{self.probe.upper()}(mentee_p, mentor_p) + gamma*{softmax}"
         return formula + (", logits as z-scores over the classes" if self.standardise else "")
 
     def check_probes(self, adapters: Mapping[str, Compared]) -> None:

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
-from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, MenteeSide
+from mentor_mentee.objective.adapters import (
+    OF_COVARIANCE,
+    Adapter,
+    MenteeSide,
+    channels_first_shape,
+    channels_last,
+)
 from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import parse_probes
 from mentor_mentee.objective.taps import Taps, evaluating, layer_shapes
@@ -21,12 +27,14 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Probe:
-    """`name` becomes `mentor_<name>` and `rmse_<name>` in the exported graph; the layers are module paths."""
+    """`name` becomes `mentor_<name>` and `rmse_<name>` in the exported graph; the layers are module paths. `weight` is w_p of
+    the loss."""
 
     name: str
     mentor: str
     mentee: str
     adapter: Adapter
+    weight: float = 1.0
 
 
 def find_probes(
@@ -48,17 +56,23 @@ def find_probes(
             raise UserError(f"probe name '{name}' is a word of torch.nn.Module's own; choose another")
     mentor_shapes = layer_shapes(mentor, mentor_example, [pair.mentor for pair in parsed.values()])
     mentee_shapes = layer_shapes(mentee, mentee_example, [pair.mentee for pair in parsed.values()])
-    return [
-        Probe(
+    its_image, image = tuple(mentor_example.shape[2:]), tuple(mentee_example.shape[2:])
+    probes = []
+    for name, pair in parsed.items():
+        mentee_shape, mentor_shape = mentee_shapes[pair.mentee], mentor_shapes[pair.mentor]
+        adapter = Adapter.between(
             name,
-            pair.mentor,
-            pair.mentee,
-            Adapter.between(
-                name, mentee_shapes[pair.mentee], mentor_shapes[pair.mentor], pair.adapter, pair.normalise, metric
-            ),
+            channels_first_shape(mentee_shape, image),
+            channels_first_shape(mentor_shape, its_image),
+            pair.adapter,
+            pair.normalise,
+            metric,
         )
-        for name, pair in parsed.items()
-    ]
+        adapter = replace(
+            adapter, mentee_last=channels_last(mentee_shape, image), mentor_last=channels_last(mentor_shape, its_image)
+        )
+        probes.append(Probe(name, pair.mentor, pair.mentee, adapter))
+    return probes
 
 
 def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tensor]) -> list[Probe]:
@@ -74,7 +88,8 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
             _, outputs, _ = taps(batch)
             for probe in wanted:
                 moments[probe.name].add(
-                    probe.adapter.mentor_map(outputs[probe.mentor]), crossed=probe.adapter.kind in OF_COVARIANCE
+                    probe.adapter.mentor_map(probe.adapter.mentor_channels_first(outputs[probe.mentor])),
+                    crossed=probe.adapter.kind in OF_COVARIANCE,
                 )
     return [
         replace(probe, adapter=with_moments(probe.adapter, moments[probe.name])) if probe.name in moments else probe
@@ -118,6 +133,10 @@ class ProbedMentee(nn.Module):
         if isinstance(self.mentee.get_submodule(self.head), CONVOLUTIONS):
             embedding = embedding.mean(tuple(range(2, embedding.dim())))
         return MenteeOutputs(logits, activations, embedding)
+
+    def weights(self) -> dict[str, float]:
+        """w_p of the loss by the probe's name; of those that weigh 1 none."""
+        return {probe.name: probe.weight for probe in self.probes if probe.weight != 1}
 
     def learned_probes(self) -> list[Probe]:
         """The probes as they are after training: with the regressors' weights, which are fixed from then on."""

@@ -1,1 +1,1 @@
-"""Finds pairs of layers to compare, by resolution and depth or by how alike they see images."""
+"""Finds pairs of layers to compare, by resolution and depth; how alike two layers see images."""

@@ -28,7 +28,6 @@ PLAIN = {"_target_": "mentee.networks.PlainCNN"}
         ({"probes": {"late": ["stages.1", "feature.1"]}}, r"no layer 'feature\.1'.*did you mean 'features\.1'"),
         ({"probes": {"late": ["stage.1", "features.1"]}}, r"no layer 'stage\.1'.*did you mean 'stages\.1'"),
         ({"probes": {"_auto_": True, "p": ["stages.9", "features.1"]}}, r"no layer 'stages\.9'"),
-        ({"probes": {"_auto_": "measured", "p": ["stages.9", "features.1"]}}, r"no layer 'stages\.9'"),
         ({"probes": {"p": {"mentor": "stages.1", "mentee": "features.1", "adapter": "identity"}}}, "cannot compare"),
         ({"probes": {"_adapter_": "identity", "p": ["stages.0", "features.1"]}}, "cannot compare"),
         ({"loss": LossConfig("attention"), "probes": {"end": ["head", "head"]}}, "which has one position"),

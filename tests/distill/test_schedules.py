@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distill.schedules import Schedule, adamant, constant, gullible, independent, obedient, piecewise, two_stage
+from distill.schedules import (
+    STRENGTH,
+    Schedule,
+    adamant,
+    constant,
+    gullible,
+    independent,
+    obedient,
+    piecewise,
+    two_stage,
+)
 from mentor_mentee.errors import UserError
 
 R, C = 0.25, 0.75
@@ -92,6 +102,24 @@ def test_piecewise_interpolates_as_numpy_does() -> None:
         for name, points in curves.items():
             xs, ys = zip(*points, strict=True)
             assert knobs[name] == pytest.approx(float(np.interp(position, xs, ys)), abs=1e-12), (name, position)
+
+
+def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> None:
+    rest = {"alpha": [[0, 1]], "gamma": [[0, 1]], "temperature": 4}
+    raw = piecewise(beta=[[0, 40]], **rest)
+    assert (raw.in_units, raw.at(0.3).beta) == (False, 40)
+    given = piecewise(beta=None, strength=[[0, 6], [1, 2]], **rest)
+    assert (given.in_units, given.at(0.5).beta) == (True, 4)
+    default = piecewise(beta=None, **rest)
+    assert default.in_units
+    assert default.beta == STRENGTH
+    assert "layers' strength" in default.summary()
+    assert "β 40" in raw.summary()
+
+
+def test_beta_and_a_strength_are_two_answers_to_one_question() -> None:
+    with pytest.raises(UserError, match=r"schedule\.beta = .* and schedule\.strength = .* give one of them"):
+        piecewise([[0, 1]], [[0, 40]], [[0, 1]], 4, strength=[[0, 10]])
 
 
 def test_two_points_at_one_position_are_a_step() -> None:

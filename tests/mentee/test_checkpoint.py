@@ -39,7 +39,7 @@ def made() -> MenteeCheckpoint:
         view=View((1, 8, 8), (0.1307,), (0.3081,)),
         classes=("null", "eins", "zwei ü"),
         probes=(
-            Probe("early", "layer1", "features.0", Adapter((2, 8, 8), (4, 16, 16), (2, 8, 8))),
+            Probe("early", "layer1", "features.0", Adapter((2, 8, 8), (4, 16, 16), (2, 8, 8)), weight=1.75),
             Probe("vector", "fc", "head", Adapter((3,), (3,), (3,))),
         ),
         mentor={

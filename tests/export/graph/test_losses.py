@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Tiny().eval()
-    probes = [Probe("p", "any", "body", Adapter(BODY, BODY, BODY))]
+    probes = [Probe("p", "any", "body", Adapter(BODY, BODY, BODY), weight=1.25)]
     graph = EveryLoss(ProbedMentee(network, probes, "head").eval())
     choice = Port("choice", "float32", (len(SPECS),), "a weight for each loss")
     first, *_, logits, embedding = output_ports(CLASSES, 12, probes)

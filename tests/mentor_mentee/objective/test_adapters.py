@@ -15,10 +15,11 @@ from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective import probe_metrics
-from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide
+from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, channels_last
 from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
+from mentor_mentee.objective.taps import Taps
 
 CASES = {  # mentee, mentor, compared
     "equal maps": ((4, 6, 6), (4, 6, 6), (4, 6, 6)),
@@ -423,3 +424,67 @@ def test_constants_compare_by_value_and_print_what_they_are() -> None:
     assert one != other
     assert repr(one) == repr(same) != repr(other)
     assert Constants() == Constants({})
+
+
+class ChannelsLast(nn.Module):
+    """One convolution whose map [B, C, H, W] a layer puts out as [B, H, W, C]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        torch.manual_seed(channels)
+        self.conv, self.tap, self.head = nn.Conv2d(1, channels, 3, padding=1), Permuted(), nn.Linear(channels, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.tap(self.conv(x)).mean((1, 2)))
+        return logits
+
+
+class Permuted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("kind", ["slice", "select", "pca", "regressor"])
+@pytest.mark.parametrize("image", [(8, 8), (6, 10)])
+@pytest.mark.parametrize("last", [(True, False), (False, True), (True, True)], ids=["mentor", "mentee", "both"])
+def test_channels_that_stand_last_are_compared_as_if_they_stood_first(
+    kind: str, image: tuple[int, int], last: tuple[bool, bool]
+) -> None:
+    """The reference is the same two nets, tapped where the channels stand first."""
+    mentor, mentee = ChannelsLast(5), ChannelsLast(3)
+    x = torch.randn(4, 1, *image, generator=torch.Generator().manual_seed(0))
+    compared = []
+    for tapped in (last, (False, False)):
+        pair = {side: "tap" if is_last else "conv" for side, is_last in zip(("mentor", "mentee"), tapped, strict=True)}
+        probes = find_probes({"p": pair | {"adapter": kind}}, mentor, x, mentee, x)
+        (probe,) = measure_probes(probes, mentor, [x])
+        assert (probe.adapter.mentor, probe.adapter.mentee) == ((5, *image), (3, *image))
+        torch.manual_seed(0)  # of the regressor
+        ours = ProbedMentee(mentee, [probe], "head")(x).activations["p"]
+        _, outputs, _ = Taps(mentor, outputs=[pair["mentor"]])(x)
+        compared.append((ours, probe.adapter.from_mentor(outputs[pair["mentor"]])))
+    for found, expected in zip(*compared, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "image", "last"),
+    [
+        ((8, 8, 192), (64, 64), True),  # a swin's stage
+        ((7, 7, 768), (224, 224), True),
+        ((192, 8, 8), (64, 64), False),
+        ((8, 8, 8), (64, 64), False),  # a cube: channels first is the rule
+        ((8, 8, 9), (64, 64), True),
+        ((4, 10, 16), (64, 160), True),
+        ((16, 4, 10), (64, 160), False),
+        ((8, 8, 20), (64, 160), False),  # a spectrogram's map of 8 channels
+        ((2, 1, 16), (1, 32), False),  # signals
+        ((1, 1, 50), (1, 50), False),
+        ((1, 1, 25), (1, 50), False),
+        ((12, 64), (64, 64), False),  # tokens
+    ],
+)
+def test_where_the_channels_stand_is_read_off_the_images_proportions(
+    shape: tuple[int, ...], image: tuple[int, int], last: bool
+) -> None:
+    assert channels_last(shape, image) is last

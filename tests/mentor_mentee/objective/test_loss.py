@@ -117,6 +117,14 @@ def test_terms_of_a_batch_worked_out_by_hand() -> None:
     assert flat(terms) == pytest.approx(expected, rel=1e-5)
 
 
+def test_probes_weigh_as_they_are_told_and_are_shown_unweighed() -> None:
+    given = batch([1] * B, [1] * B)
+    plain, weighed = mentee_loss(**given), mentee_loss(**given, weights={"late": 2.5})
+    more = KNOBS["beta"] * 1.5 * float(plain.probes["late"])
+    assert float(weighed.loss) == pytest.approx(float(plain.loss) + more, rel=1e-9)
+    assert flat(weighed) | {"loss": 0} == flat(plain) | {"loss": 0}
+
+
 def test_rmse_is_one_mean_with_the_root_outside() -> None:
     mentee, mentor = torch.zeros(2, 2, 1, 2), torch.zeros(2, 2, 1, 2)
     mentee[0, 0, 0, 0] = 8.0

@@ -6,10 +6,12 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
+from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.models.vision_transformer import VisionTransformer
 
-from mentee.networks import PlainCNN
+from mentee.networks import PlainCNN, ResidualCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import find_probes
@@ -94,12 +96,14 @@ def test_a_layer_that_runs_twice_is_no_stage_end_and_the_model_stays_as_it_was()
     assert not any(module._forward_hooks for module in net.modules())
 
 
-def test_the_digits_nets_pair_as_by_hand() -> None:
-    x = torch.randn(2, 1, 8, 8)
-    matches = match_stages(ResidualNet(1, 10, blocks=2), x, PlainCNN(1, 10), x)
-    assert [(match.mentor.path, match.mentee.path) for match in matches] == [
-        ("stages.0", "features.0"),
-        ("stages.1", "features.1"),
+def test_a_mentor_of_fewer_stages_teaches_block_by_block_the_last_with_the_last() -> None:
+    x = torch.randn(
+        2, 1, 8, 8
+    )  # the mentor's stages are of 8 and 4 pixels, two blocks each, the mentee's of 8, 4 and 2
+    assert pair_paths(ResidualNet(1, 10, blocks=2), PlainCNN(1, 10), x) == [
+        ("stages.0.0", "features.0"),
+        ("stages.1.0", "features.1"),
+        ("stages.1.1", "features.2"),
     ]
 
 
@@ -108,10 +112,51 @@ def test_families_pair_by_how_far_the_input_has_shrunk_and_every_pair_gets_an_ad
     big, small = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 32, 32)
     matches = match_stages(mentor, big, mentee, small)
     assert [(match.name, match.mentor.shrunk, match.mentee.shrunk) for match in matches] == [
-        (f"stage{i}", shrunk, shrunk) for i, shrunk in enumerate((2, 4, 8, 16), 1)
-    ]
+        (f"stage{i}", shrunk, shrunk) for i, shrunk in enumerate((2, 4, 8), 1)
+    ] + [("stage4", 32, 16)]  # the last with the last, although the mentor has a map shrunk by 16
+    assert matches[-1].reason == "the last of both: step 6 of 6 and 4 of 4, input shrunk by 32 and 16"
     pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
     assert len(find_probes(pairs, mentor, big, mentee, small)) == 4
+
+
+def test_a_stage_of_several_blocks_on_both_sides_has_a_pair_inside() -> None:
+    x = torch.randn(2, 1, 28, 28)
+    mentor, mentee = (PlainCNN(1, 10, widths, pool="before") for widths in ((8, 12, 16), (4, 6, 8)))
+    matches = match_stages(mentor, x, mentee, x)
+    assert [(match.name, match.mentor.path, match.mentee.path) for match in matches] == [
+        ("stage1", "features.0", "features.0"),
+        ("stage2_inner", "features.1", "features.1"),
+        ("stage2", "features.2", "features.2"),
+    ]
+    assert matches[1].reason == "block 1 of 2 and 1 of 2 inside the next pair"
+
+
+def test_a_mentee_that_pools_at_once_has_a_target_for_each_stage_and_the_last_meets_the_last() -> None:
+    """A ResNet of CIFAR (32, 16 and 8 pixels) over a mentee of 16, 8 and 4: by resolution the last two would miss each other."""
+    x = torch.randn(2, 3, 32, 32)
+    assert pair_paths(ResidualNet(3, 10, (4, 6, 8)), ResidualCNN(3, 10, (4, 4, 4)), x) == [
+        ("stages.0", "stages.0"),
+        ("stages.1", "stages.1"),
+        ("stages.2", "stages.2"),
+    ]
+
+
+def test_a_mentee_of_one_stage_gets_a_target() -> None:
+    x = torch.randn(2, 1, 16, 16)
+    assert pair_paths(ResidualNet(1, 3, (4, 6, 8)), PlainCNN(1, 3, (4,)), x) == [("stages.2.0", "features.0")]
+
+
+def test_a_convnexts_stage_ends_in_its_block_not_in_the_next_stages_norm() -> None:
+    net = ConvNeXt([CNBlockConfig(8, 12, 2), CNBlockConfig(12, 16, 1), CNBlockConfig(16, None, 1)], num_classes=4)
+    assert paths(net, torch.randn(1, 3, 64, 64)) == ["features.1", "features.3", "features.5"]
+
+
+def test_a_swins_maps_have_their_channels_last_and_are_read_so() -> None:
+    net = SwinTransformer([4, 4], 8, [1, 1], [2, 2], [4, 4], num_classes=4)
+    x = torch.randn(2, 3, 32, 32)
+    found = stages(net, x)
+    assert [stage.shape for stage in found] == [(8, 8, 8), (16, 4, 4)]
+    assert found[0].path == "features.1"
 
 
 def pair_paths(mentor: nn.Module, mentee: nn.Module, x: Tensor) -> list[tuple[str, str]]:
@@ -122,8 +167,15 @@ def pair_paths(mentor: nn.Module, mentee: nn.Module, x: Tensor) -> list[tuple[st
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "last"),  # the layer before the first and before the second pooling, as in the papers' tables
-    [("googlenet", 64, ["conv1", "conv3"]), ("inception_v3", 107, ["Conv2d_2b_3x3", "Conv2d_4a_3x3"])],
+    (
+        "name",
+        "side",
+        "last",
+    ),  # the layer before the first and before the second pooling and the last, as in the papers' tables
+    [
+        ("googlenet", 64, ["conv1", "conv3", "inception5b"]),
+        ("inception_v3", 107, ["Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_7c"]),
+    ],
 )
 def test_an_inception_mentor_pairs_at_the_end_of_each_resolution(name: str, side: int, last: list[str]) -> None:
     build = getattr(torchvision.models, name)
@@ -131,18 +183,19 @@ def test_an_inception_mentor_pairs_at_the_end_of_each_resolution(name: str, side
     big, small, mentee = torch.randn(2, 3, side, side), torch.randn(2, 3, 32, 32), PlainCNN(3, 4, widths=(4, 6, 8))
     matches = match_stages(mentor, big, mentee, small)
     assert [(match.mentor.path, match.mentee.path) for match in matches] == [
-        *zip(last, ["features.1", "features.2"], strict=True)
+        *zip(last, ["features.0", "features.1", "features.2"], strict=True)
     ]
     pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
-    assert len(find_probes(pairs, mentor, big, mentee, small)) == 2
+    assert len(find_probes(pairs, mentor, big, mentee, small)) == 3
 
 
-def test_a_residual_mentor_and_a_plain_mentee_pair_by_resolution() -> None:
+def test_a_residual_mentor_and_a_plain_mentee_of_as_many_stages_pair_one_by_one() -> None:
     x = torch.randn(2, 3, 32, 32)
     assert pair_paths(torchvision.models.resnet18(num_classes=4), PlainCNN(3, 4, widths=(4, 4, 4, 4)), x) == [
-        ("relu", "features.1"),
-        ("layer1", "features.2"),
-        ("layer2", "features.3"),
+        ("relu", "features.0"),
+        ("layer1", "features.1"),
+        ("layer2", "features.2"),
+        ("layer3", "features.3"),
     ]
 
 
@@ -158,8 +211,8 @@ def test_a_transformers_blocks_pair_by_depth_with_a_plain_mentees_stages() -> No
         zip(("features.0", "features.1"), blocks, strict=True)
     )
     (first, last) = match_stages(mentor, x, PlainCNN(3, 4, widths=(4, 4, 4)), x)
-    assert first.reason == "by depth: step 1 of 2 and 2 of 3; the resolutions do not say"
-    assert last.reason == "by depth: step 2 of 2 and 3 of 3; the resolutions do not say"
+    assert first.reason == "by depth: step 1 of 2 and 2 of 3, input shrunk by 8 and 2"
+    assert last.reason == "the last of both: step 2 of 2 and 3 of 3, input shrunk by 8 and 4"
 
 
 def test_signals_pair_by_their_length() -> None:
