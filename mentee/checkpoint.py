@@ -15,7 +15,7 @@ from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.data.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
-from mentor_mentee.objective.adapters import Adapter, Constants
+from mentor_mentee.objective.adapters import LEARNED, Adapter, Constants
 from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe
@@ -100,7 +100,7 @@ def restored_probe(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
         key: tuple(value) if isinstance(value, list) else value for key, value in about["adapter"].items()
     }
     probe = Probe(**{**about, "adapter": Adapter(**adapter, constants=Constants(constants))})
-    learned = {"weight", "bias"} if probe.adapter.kind == "regressor" else set()
+    learned = {"weight", "bias"} if probe.adapter.kind in LEARNED else set()
     if missing := (learned - set(constants)) | probe.adapter.lacking():
         raise KeyError(f"{prefix}{sorted(missing)[0]}")
     return probe

@@ -39,7 +39,8 @@ VIT = (
 PAIRS = {  # mentor -> mentee
     "plain": f"{MNIST} mentor=mnist5k_plain {PLAIN}",
     "residual": f"{MNIST} mentor=mnist_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 {PLAIN}",
-    "fashion": f"{FASHION} mentor=fashion_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 mentor.fit.epochs=8 {PLAIN}",
+    "fashion": f"{FASHION} mentor=fashion_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 mentor.fit.epochs=8 "
+    f"{PLAIN}",
     "resnet20": f"{CIFAR} mentee=residual_cnn",
     "inverted": f"{CIFAR} mentee=inverted_residual",
     "transformer": f"{MNIST} {VIT} {PLAIN}",

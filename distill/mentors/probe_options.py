@@ -12,7 +12,10 @@ OPTIONS: dict[str, tuple[Any, str]] = {  # default, description
         False,
         "find pairs, stage by stage: true or false",
     ),
-    "_adapter_": ("auto", "of probes that name none: auto, identity, slice, select, regressor, pca, energy, whole"),
+    "_adapter_": (
+        "auto",
+        "of probes that name none: auto, identity, slice, select, regressor, pca, projector, energy, whole",
+    ),
     "_normalise_": (False, "compare in units of the mentor's own mean and std of each channel"),
 }
 

@@ -7,6 +7,8 @@
     regressor   a learned 1×1 convolution, of vectors a linear layer, from the mentee's channels to the mentor's
                 (FitNets, arXiv 1412.6550, section 2.2)
     pca         the mentor's activations along their principal axes, as many as the mentee has channels
+    projector   both: a learned 1×1 convolution from the mentee's channels to those axes, so that the mentee need not have its
+                channels in the mentor's order, and the targets stay as small as the mentee
 
 For two metrics, which compare no channel of one side with a channel of the other, so that all of both count:
 
@@ -32,7 +34,12 @@ from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probe_spec import AUTO, OF_METRIC, require_adapter
 
 Shape = tuple[int, ...]
-OF_COVARIANCE = {"select": "channels", "pca": "projection"}  # kinds that need it, and the constant they make of it
+OF_COVARIANCE = {  # kinds that need it, and the constant they make of it
+    "select": "channels",
+    "pca": "projection",
+    "projector": "projection",
+}
+LEARNED = ("regressor", "projector")  # kinds with weights on the mentee's side
 
 
 class Constants:
@@ -67,7 +74,7 @@ def digest(value: Tensor) -> str:
 @dataclass(frozen=True)
 class Adapter:
     """`constants`: `mean` and `std` [C] where normalised, `channels` [C] of a select and `projection` [C, C of the mentor] of
-    a pca, once measured; `weight` and `bias` of a regressor, once learned."""
+    a pca or a projector, once measured; `weight` and `bias` of a regressor or a projector, once learned."""
 
     mentee: Shape  # of one sample: [C], [C, H, W] or tokens [L, D]
     mentor: Shape
@@ -136,7 +143,7 @@ class Adapter:
         return self.normalise or self.kind in OF_COVARIANCE
 
     def lacking(self) -> set[str]:
-        """The constants without which it cannot be run; a regressor's are learned and may be absent."""
+        """The constants without which it cannot be run; those that are learned may be absent."""
         needed = {OF_COVARIANCE[self.kind]} if self.kind in OF_COVARIANCE else set()
         return (needed | ({"mean", "std"} if self.normalise else set())) - set(self.constants.tensors)
 
@@ -155,7 +162,7 @@ class Adapter:
             activation = activation[:, : self.shape[0]]
         if self.kind == "select":
             activation = activation.index_select(1, fixed["channels"])
-        if self.kind == "pca":
+        if OF_COVARIANCE.get(self.kind) == "projection":
             activation = linear(activation, fixed["projection"])
         if self.normalise:
             mean, std = (along_channels(fixed[name], activation) for name in ("mean", "std"))
@@ -190,7 +197,7 @@ class Adapter:
         activation = tokens_to_map(activation)
         if self.kind == "energy":
             return activation
-        if self.kind != "regressor" and activation.shape[1] > self.shape[0]:
+        if self.kind not in LEARNED and activation.shape[1] > self.shape[0]:
             activation = activation[:, : self.shape[0]]
         if len(self.shape) == 1:
             return activation.mean((2, 3)) if activation.dim() == 4 else activation
@@ -205,8 +212,8 @@ class Adapter:
 class MenteeSide(nn.Module):
     """The adapter on the mentee's side: [B, *mentee] -> [B, *shape], with all channels in an `energy` and as it is in a `whole`.
 
-    `weight` and `bias` are a regressor's: to be learned, or fixed where the adapter brings learned ones. Nothing else
-    is in the state dict.
+    `weight` and `bias` are a regressor's or a projector's: to be learned, or fixed where the adapter brings learned ones. Nothing
+    else is in the state dict.
     """
 
     scale: Tensor
@@ -216,7 +223,7 @@ class MenteeSide(nn.Module):
         super().__init__()
         self.adapter = adapter
         fixed = adapter.constants.tensors
-        if adapter.kind == "regressor":
+        if adapter.kind in LEARNED:
             layer = regressor(as_map(adapter.mentee) or adapter.mentee, adapter.shape)
             if "weight" in fixed:
                 layer.load_state_dict({name: fixed[name] for name in ("weight", "bias")})
@@ -229,7 +236,7 @@ class MenteeSide(nn.Module):
 
     def forward(self, activation: Tensor) -> Tensor:
         activation = self.adapter.mentee_map(activation)
-        if self.adapter.kind == "regressor":
+        if self.adapter.kind in LEARNED:
             return linear(activation, self.weight, self.bias)
         if self.adapter.normalise:
             return activation * self.scale + self.shift

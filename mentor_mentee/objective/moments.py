@@ -5,7 +5,7 @@ from them. Axes: B batch, C channels of the mentor, K channels that are compared
 import torch
 from torch import Tensor
 
-from mentor_mentee.objective.adapters import Adapter
+from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter
 
 LEAST_STD = 0.1  # of the channels' root mean square std: a channel that hardly moves would outweigh all others
 
@@ -76,7 +76,7 @@ def with_moments(adapter: Adapter, moments: Moments) -> Adapter:
         unit = floored(covariance.diagonal()) if adapter.normalise else torch.ones_like(mean_C)
         chosen_K = tensors["channels"] = torch.tensor(spanning_channels(covariance / torch.outer(unit, unit), channels))
         mean_C, variance_C = mean_C[chosen_K], covariance.diagonal()[chosen_K]
-    elif adapter.kind == "pca":
+    elif OF_COVARIANCE.get(adapter.kind) == "projection":
         values_C, vectors_CC = torch.linalg.eigh(covariance)
         axes_KC = vectors_CC.T.flip(0)[:channels]
         heaviest_K = axes_KC.gather(1, axes_KC.abs().argmax(1, keepdim=True)).squeeze(1)

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 from mentor_mentee.errors import UserError, did_you_mean
 
-KINDS = ("identity", "slice", "select", "regressor", "pca", "energy", "whole")  # objective.adapters says what each does
+KINDS = (
+    "identity",
+    "slice",
+    "select",
+    "regressor",
+    "pca",
+    "projector",
+    "energy",
+    "whole",
+)  # objective.adapters says what each does
 AUTO = "auto"
 OF_METRIC = {
     "attention": "energy",

@@ -110,8 +110,9 @@ def adapted(made: MenteeCheckpoint) -> MenteeCheckpoint:
     tensors = {
         "learned": {"weight": (4, 2, 1, 1), "bias": (4,), "mean": (4,), "std": (4,)},
         "head": {"projection": (2, 4)},
+        "turned": {"projection": (2, 4), "weight": (2, 2, 1, 1), "bias": (2,)},
     }
-    learned, axes = (
+    learned, axes, turned = (
         Constants({key: torch.randn(shape, generator=random) for key, shape in shapes.items()})
         for shapes in tensors.values()
     )
@@ -121,6 +122,7 @@ def adapted(made: MenteeCheckpoint) -> MenteeCheckpoint:
             made.probes[0],
             Probe("learned", "a", "features.0", Adapter((2, 8, 8), (4, 8, 8), (4, 8, 8), "regressor", True, learned)),
             Probe("head", "a", "features.0", Adapter((2, 8, 8), (4, 8, 8), (2, 8, 8), "pca", False, axes)),
+            Probe("turned", "a", "features.0", Adapter((2, 8, 8), (4, 8, 8), (2, 8, 8), "projector", False, turned)),
         ),
     )
 
@@ -140,7 +142,9 @@ def test_adapters_travel_beside_the_mentees_own_weights(made: MenteeCheckpoint, 
     assert all(torch.equal(outputs[0][name], outputs[1][name]) for name in outputs[0])
 
 
-@pytest.mark.parametrize("lost", ["adapters/learned/bias", "adapters/learned/std", "adapters/head/projection"])
+@pytest.mark.parametrize(
+    "lost", ["adapters/learned/bias", "adapters/learned/std", "adapters/head/projection", "adapters/turned/weight"]
+)
 def test_an_adapter_that_lost_a_tensor_is_an_error_that_names_it(
     made: MenteeCheckpoint, tmp_path: Path, lost: str
 ) -> None:

@@ -27,6 +27,7 @@ HOW: dict[str, dict[str, Any]] = {
     "taught": {"mentor": "stages.1", "mentee": "features.0", "adapter": "regressor", "normalise": True},
     "axes": {"mentor": "stages.1", "mentee": "features.1", "adapter": "pca"},
     "chosen": {"mentor": "stages.1", "mentee": "features.1", "adapter": "select"},
+    "turned": {"mentor": "stages.1", "mentee": "features.1", "adapter": "projector"},
     "scaled": {"mentor": "stages.0", "mentee": "features.0", "adapter": "slice", "normalise": True},
 }
 
@@ -62,6 +63,7 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
         "taught": ("regressor", [24, 4, 4]),
         "axes": ("pca", [16, 4, 4]),
         "chosen": ("select", [16, 4, 4]),
+        "turned": ("projector", [16, 4, 4]),
         "scaled": ("slice", [8, 8, 8]),
     }
 
@@ -76,6 +78,7 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
     expected = {
         "taught": (late - fixed["taught"]["mean"].view(-1, 1, 1)) / fixed["taught"]["std"].view(-1, 1, 1),
         "axes": torch.einsum("bchw,kc->bkhw", late, fixed["axes"]["projection"]),
+        "turned": torch.einsum("bchw,kc->bkhw", late, fixed["turned"]["projection"]),
         "chosen": late[:, fixed["chosen"]["channels"]],
         "scaled": (early[:, :8] - fixed["scaled"]["mean"].view(-1, 1, 1)) / fixed["scaled"]["std"].view(-1, 1, 1),
     }

@@ -15,7 +15,7 @@ from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective import probe_metrics
-from mentor_mentee.objective.adapters import OF_COVARIANCE, Adapter, Constants, MenteeSide, channels_last
+from mentor_mentee.objective.adapters import LEARNED, OF_COVARIANCE, Adapter, Constants, MenteeSide, channels_last
 from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
@@ -112,7 +112,7 @@ def test_both_sides_are_sliced_and_pooled_to_one_shape(
         np.testing.assert_allclose(adapt(activation).numpy(), adapted(activation.numpy(), shape), rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["slice", "select", "regressor", "pca"])
+@pytest.mark.parametrize("kind", ["slice", "select", "regressor", "pca", "projector"])
 @pytest.mark.parametrize("normalise", [False, True])
 @pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
 def test_every_kind_brings_both_sides_into_its_shape(
@@ -196,6 +196,28 @@ def test_pca_targets_are_the_scores_along_numpys_principal_axes(normalise: bool)
     else:
         assert (expected.mean(0) > 0).all()
     np.testing.assert_allclose(rows(adapter.from_mentor(mixed.float())), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [((3, 4, 4), (6, 4, 4)), ((3,), (6,)), ((6, 4, 4), (6, 4, 4)), ((8, 4, 4), (6, 4, 4))]
+)
+def test_a_projector_learns_the_way_from_the_mentees_channels_to_the_pcas_targets(
+    ours: tuple[int, ...], theirs: tuple[int, ...], normalise: bool
+) -> None:
+    mixed = normal(60, *theirs).float()
+    turned, axes = (fitted(Adapter.between("p", ours, theirs, kind, normalise), mixed) for kind in ("projector", "pca"))
+    assert torch.equal(turned.from_mentor(mixed), axes.from_mentor(mixed))
+    side = MenteeSide(turned)
+    weight_KC, bias_K = (value.detach().double().numpy() for value in (side.weight.flatten(1), side.bias))
+    assert weight_KC.shape == (min(ours[0], theirs[0]), ours[0])  # all of the mentee's channels take part
+    given = normal(5, *ours)
+    expected = np.einsum("kc,bc...->bk...", weight_KC, given.numpy()) + bias_K.reshape(-1, *[1] * (len(ours) - 1))
+    np.testing.assert_allclose(side(given.float()).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert all(parameter.requires_grad for parameter in side.parameters())
+    assert not any(
+        p.requires_grad for p in MenteeSide(turned.with_constants(**dict(side.named_parameters()))).parameters()
+    )
 
 
 def left_of(mentor: np.ndarray, channels: list[int]) -> float:
@@ -351,7 +373,7 @@ def test_what_pairs_no_channels_has_none_to_normalise(metric: str, kind: str) ->
 
 KINDS: list[dict[str, Any]] = [
     {"adapter": kind, "normalise": normalise}
-    for kind in ("slice", "select", "regressor", "pca")
+    for kind in ("slice", "select", "regressor", "pca", "projector")
     for normalise in (False, True)
 ]
 
@@ -399,7 +421,7 @@ def test_under_the_probes_alone_neither_side_goes_to_zero_and_the_targets_do_not
     )
     trained = {name for name, _ in probed.named_parameters() if name.startswith("adapters.")}
     learned = {f"adapters.{name}.{part}" for name in pairs for part in ("weight", "bias")}
-    assert trained == (learned if how["adapter"] == "regressor" else set())
+    assert trained == (learned if how["adapter"] in LEARNED else set())
 
 
 def test_learned_regressors_come_back_fixed_and_answer_alike() -> None:
@@ -444,7 +466,7 @@ class Permuted(nn.Module):
         return x.permute(0, 2, 3, 1)
 
 
-@pytest.mark.parametrize("kind", ["slice", "select", "pca", "regressor"])
+@pytest.mark.parametrize("kind", ["slice", "select", "pca", "regressor", "projector"])
 @pytest.mark.parametrize("image", [(8, 8), (6, 10)])
 @pytest.mark.parametrize("last", [(True, False), (False, True), (True, True)], ids=["mentor", "mentee", "both"])
 def test_channels_that_stand_last_are_compared_as_if_they_stood_first(
