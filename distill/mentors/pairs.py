@@ -63,7 +63,7 @@ def choose_probes(
         matches = match_stages(mentor.network, teaching, mentee, learning)
     why = {match.name: match.reason for match in matches if match.name not in options.by_hand}
     pairs = all_pairs(options, matches)
-    probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe)
+    probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe, learned=True)
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
     if units:
         views = (mentor.view(part) for part in torch.split(images, BATCH))
@@ -89,7 +89,7 @@ def try_probes(
     images = some_images(train, 2)
     teaching, learning = its_view(images), view(images)
     matches = match_stages(mentor, teaching, mentee, learning) if options.search else []
-    probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe)
+    probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe, learned=True)
     loss.check_probes({probe.name: probe.adapter for probe in probes})
 
 

@@ -91,7 +91,8 @@ class Adapter:
     def between(
         cls, probe: str, mentee: Shape, mentor: Shape, kind: str = AUTO, normalise: bool = False, metric: str = "rmse"
     ) -> "Adapter":
-        """`auto` is what the metric asks for, else identity for equal shapes, else slice. Where spaces differ:
+        """`auto` is what the metric asks for, else identity for equal shapes, else slice, which need no measuring; a run asks for
+        `learned_kind` in its place. Where spaces differ:
 
         * the mentor's larger map is average-pooled to the mentee's size, cells of unequal size where it must be;
         * the mentee's larger map is pooled to the mentor's where that is a whole factor; else the mentor's is
@@ -207,6 +208,15 @@ class Adapter:
             down, across = activation.shape[2] // height, activation.shape[3] // width
             activation = activation.reshape(-1, channels, height, down, width, across).mean((3, 5))
         return activation
+
+
+def learned_kind(mentee: Shape, mentor: Shape, metric: str) -> str:
+    """The kind that `auto` stands for in a run: what the metric asks for, else one that learns the way from the mentee's channels
+    to the mentor's, which have no order in common; identity where the layers are neither maps, vectors nor square grids."""
+    one, other = as_map(mentee), as_map(mentor)
+    if metric in OF_METRIC or one is None or other is None:
+        return AUTO
+    return "projector" if other[0] > one[0] else "regressor"
 
 
 class MenteeSide(nn.Module):

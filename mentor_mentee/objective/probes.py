@@ -17,9 +17,10 @@ from mentor_mentee.objective.adapters import (
     MenteeSide,
     channels_first_shape,
     channels_last,
+    learned_kind,
 )
 from mentor_mentee.objective.moments import Moments, with_moments
-from mentor_mentee.objective.probe_spec import parse_probes
+from mentor_mentee.objective.probe_spec import AUTO, parse_probes
 from mentor_mentee.objective.taps import Taps, evaluating, layer_shapes
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -44,9 +45,10 @@ def find_probes(
     mentee: nn.Module,
     mentee_example: Tensor,
     metric: str = "rmse",
+    learned: bool = False,
 ) -> list[Probe]:
     """Runs both nets once on an example [B, C, H, W] each and fits an adapter to every pair of `parse_probes`' form, `auto` as
-    the metric asks.
+    the metric asks; with `learned` it is `learned_kind`.
 
     Raises `UserError` for a path that does not exist, a layer that does not run exactly once, shapes that do not fit.
     """
@@ -60,14 +62,9 @@ def find_probes(
     probes = []
     for name, pair in parsed.items():
         mentee_shape, mentor_shape = mentee_shapes[pair.mentee], mentor_shapes[pair.mentor]
-        adapter = Adapter.between(
-            name,
-            channels_first_shape(mentee_shape, image),
-            channels_first_shape(mentor_shape, its_image),
-            pair.adapter,
-            pair.normalise,
-            metric,
-        )
+        ours, theirs = channels_first_shape(mentee_shape, image), channels_first_shape(mentor_shape, its_image)
+        kind = learned_kind(ours, theirs, metric) if learned and pair.adapter == AUTO else pair.adapter
+        adapter = Adapter.between(name, ours, theirs, kind, pair.normalise, metric)
         adapter = replace(
             adapter, mentee_last=channels_last(mentee_shape, image), mentor_last=channels_last(mentor_shape, its_image)
         )

@@ -47,7 +47,12 @@ def in_units(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tenso
                 f"probe '{probe.name}': the mentor's layer '{probe.mentor}' puts out the same for every image, so there is "
                 "nothing to learn from it; pair another layer, probes.<name>=[mentor layer, mentee layer], or take probes=none"
             )
-    return [replace(probe, weight=count / units[probe.name]) for probe in probes]
+    return [replace(probe, weight=rounded(count / units[probe.name])) for probe in probes]
+
+
+def rounded(weight: float) -> float:
+    """To four digits, so that a run that is resumed with another number of threads has the same."""
+    return float(f"{weight:.4g}")
 
 
 def mean_of_channels(compared: Tensor) -> Tensor:

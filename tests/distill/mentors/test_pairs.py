@@ -121,7 +121,7 @@ def test_a_run_keeps_its_adapters_and_says_which_layers_it_paired(
         "taught": how | {"adapter": "regressor", "normalise": True},
         "axes": how | {"adapter": "pca"},
         "chosen": how | {"adapter": "select"},
-        "plain": ["stages.0", "features.0"],
+        "plain": {"mentor": "stages.0", "mentee": "features.0", "adapter": "identity"},
     }
     config = make_config(tmp_path / "run", probes=probes)
     result = distill(config, machine, mentor=mentor)
@@ -165,3 +165,30 @@ def test_a_regressor_resumes_where_it_was(
     other = {"p": probes["p"] | {"normalise": False}}
     with pytest.raises(UserError, match="is of a run with probes"):
         distill(replace(config, resume=True, probes=other), machine, mentor=mentor)
+
+
+def test_a_run_without_beta_learns_ships_and_resumes_under_weights_in_the_mentors_units(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    """The loss in its history, put together again from its terms and the weights in its checkpoint."""
+    curves = {"alpha": [[0, 0.7]], "strength": [[0, 5.0]], "gamma": [[0, 0.4]], "temperature": [[0, 3.0]]}
+    schedule = {"_target_": "distill.schedules.piecewise", "beta": None, **curves}
+    probes = {"early": ["stages.0", "features.0"], "late": ["stages.1", "features.1"]}
+    console = Console(file=io.StringIO(), width=200)
+    config = make_config(tmp_path / "run", schedule=schedule, probes=probes)
+    result = distill(config, replace(machine, console=console), mentor=mentor)
+    loaded = MenteeCheckpoint.load(tmp_path / "run" / "mentee.safetensors")
+    weights = {probe.name: probe.weight for probe in loaded.probes}
+    assert all(weight > 0 and weight != 1 for weight in weights.values())
+    rows = json.loads((tmp_path / "run" / "probes.json").read_text())
+    assert {row["name"]: row["weight"] for row in rows} == weights
+    assert "layers' strength 5 → 5 → 5" in console.file.getvalue()  # type: ignore[attr-defined]
+    for row in result.history:
+        layers = sum(weight * row[f"train_rmse_{name}"] for name, weight in weights.items())
+        expected = 0.7 * row["train_ce"] + 5 * layers + 0.4 * 9 * row["train_kl"]
+        assert row["train_loss"] == pytest.approx(expected, rel=1e-4)
+    resumed = distill(replace(config, resume=True), machine, mentor=mentor)  # nothing is left to do
+    assert resumed.checkpoint.probes == loaded.probes
+    other = replace(config, resume=True, schedule=schedule | {"strength": None, "beta": [[0, 5.0]]})
+    with pytest.raises(UserError, match="is of a run with schedule"):
+        distill(other, machine, mentor=mentor)

@@ -15,7 +15,15 @@ from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective import probe_metrics
-from mentor_mentee.objective.adapters import LEARNED, OF_COVARIANCE, Adapter, Constants, MenteeSide, channels_last
+from mentor_mentee.objective.adapters import (
+    LEARNED,
+    OF_COVARIANCE,
+    Adapter,
+    Constants,
+    MenteeSide,
+    channels_last,
+    learned_kind,
+)
 from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
@@ -510,3 +518,22 @@ def test_where_the_channels_stand_is_read_off_the_images_proportions(
     shape: tuple[int, ...], image: tuple[int, int], last: bool
 ) -> None:
     assert channels_last(shape, image) is last
+
+
+@pytest.mark.parametrize(
+    ("mentee", "mentor", "metric", "kind"),
+    [
+        ((4, 8, 8), (9, 8, 8), "rmse", "projector"),
+        ((4, 8, 8), (4, 8, 8), "rmse", "regressor"),
+        ((9, 8, 8), (4, 16, 16), "l1", "regressor"),
+        ((3,), (5, 4, 4), "cosine", "projector"),
+        ((4, 8, 8), (17, 64), "l2", "projector"),  # a grid of 4 × 4 tokens and a class token
+        ((7, 3), (7, 3), "rmse", "identity"),  # no square
+        ((4, 8, 8), (9, 8, 8), "attention", "energy"),
+        ((4, 8, 8), (9, 8, 8), "similarity", "whole"),
+    ],
+)
+def test_auto_in_a_run_learns_the_way_between_the_channels_where_there_is_one(
+    mentee: tuple[int, ...], mentor: tuple[int, ...], metric: str, kind: str
+) -> None:
+    assert Adapter.between("p", mentee, mentor, learned_kind(mentee, mentor, metric), metric=metric).kind == kind

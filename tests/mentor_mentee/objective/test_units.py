@@ -61,7 +61,7 @@ def test_the_unit_of_rmse_is_the_pooled_standard_deviation_of_the_mentors_channe
     mentor = Net()
     seen_BCHW = mentor.conv(IMAGES).relu().detach().numpy()[:, :4]  # the mentee has four channels
     unit = np.sqrt(np.mean([seen_BCHW[:, c].var() for c in range(4)]))
-    assert 1 / probe_of(mentor).weight == pytest.approx(float(unit), rel=1e-5)
+    assert 1 / probe_of(mentor).weight == pytest.approx(float(unit), rel=1e-3)
 
 
 @pytest.mark.parametrize("metric", PROBE_METRICS)
@@ -72,7 +72,7 @@ def test_a_mentee_that_puts_out_the_mean_is_at_distance_1_under_every_metric(met
     over = (0, 2, 3)
     mean = theirs.mean(over, keepdim=True).expand_as(theirs)
     distance = getattr(probe_metrics, metric)(mean, theirs, torch.ones(len(theirs)))
-    assert probe.weight * float(distance) == pytest.approx(1, rel=1e-5)
+    assert probe.weight * float(distance) == pytest.approx(1, rel=1e-3)
 
 
 @pytest.mark.parametrize("factor", [0.03, 700.0])
@@ -105,7 +105,7 @@ def test_the_weighted_loss_does_not_depend_on_how_loud_the_mentor_is(factor: flo
             weights=student.weights(),
         )
         losses.append(float(terms.loss.detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
     assert losses[0] > 0.5
 
 
