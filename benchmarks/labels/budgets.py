@@ -25,8 +25,9 @@ from mentor_mentee.data.load import load_data
 
 PAIRS = [f"probes.conv{i + 1}=[features.{i},features.{i}]" for i in range(3)]
 KD = ["probes=none", "schedule.beta=[[0,0]]"]
-LAYERS = ["probes=none", *PAIRS, "schedule.beta=[[0,40]]"]
-SELECT = "probes._adapter_=select"  # else the mentor's first channels
+FIRST = "probes._adapter_=slice"  # the mentor's first channels
+LAYERS = ["probes=none", *PAIRS, FIRST, "schedule.beta=[[0,40]]"]
+SELECT = "probes._adapter_=select"
 SOFT = ["schedule.gamma=[[0,0.3]]", "schedule.temperature=[[0,16]]"]  # else 1 and 4
 ARMS = {
     "alone": ["probes=none", "schedule=alone"],
@@ -42,13 +43,14 @@ ARMS = {
 BETAS = {"l1": 40, "l2": 40, "cosine": 40, "attention": 500, "similarity": 3000}  # of the last two their authors' own
 ARMS |= {
     f"layers, {metric}": [*ARMS["RMSE"], f"loss.probe={metric}", f"schedule.beta=[[0,{beta}]]"]
+    + (["probes._adapter_=auto"] if metric in ("attention", "similarity") else [])
     for metric, beta in BETAS.items()
 }
 ARMS |= {f"softmax, {loss}": [*KD, f"loss.softmax={loss}"] for loss in ("prob_rmse", "dkd", "dist")}
 ARMS |= {"softmax, prob_rmse at T = 1": [*KD, "loss.softmax=prob_rmse", "schedule.temperature=[[0,1]]"]}
 ARMS |= {"softmax, z-scores": [*KD, "loss.standardise=true"]}
 SCHEDULES = ("obedient", "adamant", "independent", "gullible", "two_stage")
-ARMS |= {schedule: ["probes=none", *PAIRS, f"schedule={schedule}"] for schedule in SCHEDULES}
+ARMS |= {schedule: ["probes=none", *PAIRS, FIRST, f"schedule={schedule}"] for schedule in SCHEDULES}
 VIEWS = {
     "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
     "fashion_mnist": ["rotate=5", "scale=0.08", "shift=0.07", "flip=true"],
