@@ -23,7 +23,7 @@ from mentor_mentee.recipe import Recipe, build
 Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
-STRENGTH = ((0.0, 10.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
+STRENGTH = ((0.0, 30.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
 
 
@@ -51,7 +51,8 @@ class Schedule:
     def __post_init__(self) -> None:
         for field in curves():
             points = getattr(self, field.name)
-            where = f"schedule.{field.name} = {[list(point) for point in points]}"
+            given = "strength" if field.name == "beta" and self.in_units else field.name
+            where = f"schedule.{given} = {[list(point) for point in points]}"
             if not points:
                 raise UserError(f"{where} has no point; expected at least one [fraction of the run, value]")
             positions = [position for position, _ in points]
@@ -146,7 +147,7 @@ def piecewise(
     - `beta`: weight of the probes' distances as they are, likewise; null: as `strength` says
     - `gamma`: weight of the mentor's softmax, likewise
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
-    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 10 falling to 0
+    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 30 falling to 0
     """
     if beta is not None and strength is not None:
         raise UserError(
@@ -155,7 +156,7 @@ def piecewise(
         )
     in_units = beta is None
     layers = curve("beta", beta) if beta is not None else STRENGTH if strength is None else curve("strength", strength)
-    return Schedule(curve("alpha", alpha), layers, curve("gamma", gamma), temperatures(temperature), in_units=in_units)
+    return Schedule(curve("alpha", alpha), layers, curve("gamma", gamma), temperatures(temperature), in_units)
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:

@@ -117,6 +117,12 @@ def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> 
     assert "β 40" in raw.summary()
 
 
+@pytest.mark.parametrize("strength", [[[0, -1]], [[0.5, 1], [0.2, 1]], []])
+def test_a_strength_that_makes_no_sense_is_named_as_it_was_given(strength: list[list[float]]) -> None:
+    with pytest.raises(UserError, match=r"schedule\.strength = "):
+        piecewise([[0, 1]], None, [[0, 1]], 4, strength=strength)
+
+
 def test_beta_and_a_strength_are_two_answers_to_one_question() -> None:
     with pytest.raises(UserError, match=r"schedule\.beta = .* and schedule\.strength = .* give one of them"):
         piecewise([[0, 1]], [[0, 40]], [[0, 1]], 4, strength=[[0, 10]])
