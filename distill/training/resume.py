@@ -37,13 +37,8 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         done, was = content["epoch"] + 1, dict(content["run"])
-        module.load_state_dict(content["state_dict"])
     except Exception as error:  # an altered pickle raises whatever it happens to run into
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(
-            f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
-            "give the configuration of the run that it is of, or start again without resume=true"
-        ) from None
+        raise damaged(checkpoint, error) from None
     if done > module.fit_config.epochs:
         raise UserError(
             f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
@@ -62,6 +57,18 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
             f"'{checkpoint}' is of a run with {name} = {shown(before)}, this one has {shown(value)}; resume it with "
             "the settings it began with, or start again without resume=true"
         )
+    try:
+        module.load_state_dict(content["state_dict"])
+    except Exception as error:
+        raise damaged(checkpoint, error) from None
+
+
+def damaged(checkpoint: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    return UserError(
+        f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
+        "give the configuration of the run that it is of, or start again without resume=true"
+    )
 
 
 def shown(value: str) -> str:

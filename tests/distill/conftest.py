@@ -39,7 +39,7 @@ def make_config(cache_dir: Path) -> MakeConfig:
             ),
             mentee=MenteeConfig(network={"_target_": "mentee.networks.PlainCNN", "widths": [4, 6]}),
             data={"_target_": "mentor_mentee.data.datasets.digits"},
-            probes={"early": ["stages.0", "features.0"], "late": ["stages.1", "features.1"]},
+            probes={"early": ["stages.0", "features.0"], "late": ["stages.1", "features.1"], "_adapter_": "slice"},
             schedule={
                 "_target_": "distill.schedules.piecewise",
                 "alpha": [[0, 1.0], [1, 0.5]],

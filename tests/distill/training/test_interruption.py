@@ -194,7 +194,7 @@ def test_resume_into_another_network_is_an_error_of_the_users(
     distill(make_config(tmp_path), machine, mentor=mentor)
     other = MenteeConfig(network={"_target_": "mentee.networks.PlainCNN", "widths": [4, 8]})
     with pytest.raises(
-        UserError, match=r"last\.ckpt' cannot be resumed: .*size mismatch for student\.mentee\.features\.1"
+        UserError, match=r"last\.ckpt' is of a run with mentee\.network = .*\[4, 6\].* this one has .*\[4, 8\]"
     ):
         distill(make_config(tmp_path, mentee=other, resume=True), machine, mentor=mentor)
 
@@ -207,6 +207,7 @@ def test_resume_into_another_network_is_an_error_of_the_users(
         ("seed", {"seed": 77}),
         ("data", {"data": {"_target_": "mentor_mentee.data.datasets.digits", "seed": 5}}),
         ("probes", {"probes": {"other": ["stages.0", "features.0"]}}),
+        ("probes", {"probes": {"late": ["stages.1", "features.1"], "_adapter_": "regressor"}}),
     ],
 )
 def test_resume_under_other_settings_is_refused_and_names_the_setting(

@@ -57,7 +57,10 @@ def test_the_cosine_of_a_run_is_torchs(
     """Validation after a step of rate ~0: BatchNorm aside, the network at the end is that of the row."""
     fit = FitConfig(epochs=1, steps_per_epoch=1, batch=8, learning_rate=1e-30, weight_decay=0)
     config = make_config(
-        tmp_path, loss=LossConfig("cosine", "prob_rmse"), trainer=fit, probes={"late": ["stages.0", "features.0"]}
+        tmp_path,
+        loss=LossConfig("cosine", "prob_rmse"),
+        trainer=fit,
+        probes={"late": {"mentor": "stages.0", "mentee": "features.0", "adapter": "identity"}},
     )
     result = distill(config, machine, mentor=mentor)
     seen: dict[str, torch.Tensor] = {}
