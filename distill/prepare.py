@@ -10,6 +10,7 @@ from distill.exportable import EarlyWarning
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
+from distill.mentors.softness import logit_deviation
 from distill.run_folder import require_checkpoint
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
@@ -63,6 +64,8 @@ def prepare(
     if warning is not None:
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
+    if schedule.supervised() and schedule.follows and loss.softmax == "kl" and not loss.standardise:
+        schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []
     if schedule.supervised():
         chosen = choose_probes(

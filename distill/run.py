@@ -41,7 +41,7 @@ def distill(
     schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
     with reporting(machine.say):
         run = prepare(config, schedule, machine, mentor, warning)
-        machine.say(f"{title}: {schedule.summary()}")
+        machine.say(f"{title}: {run.schedule.summary()}")
         result = hand_over(run, train(run, machine, title, on_start))
     accuracy = result.checkpoint.accuracy["val"]
     if schedule.supervised() and (

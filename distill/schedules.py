@@ -24,6 +24,8 @@ Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
 STRENGTH = ((0.0, 30.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
+SOFTNESS = 1.2  # T in standard deviations of the mentor's logits over the classes, where none is given; same page
+GAMMA_T = 4.0  # γ · T, where neither is given: T² · KL grows as T does once T follows the logits
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
 
 
@@ -47,6 +49,7 @@ class Schedule:
     gamma: tuple[Point, ...]
     temperature: tuple[Point, ...] = ((0.0, 4.0),)
     in_units: bool = False  # β is a strength: in the units of objective/units.py, the same for every pair of layers
+    follows: tuple[str, ...] = ()  # of "gamma" and "temperature" those that `under` a mentor sets
 
     def __post_init__(self) -> None:
         for field in curves():
@@ -66,6 +69,15 @@ class Schedule:
     def supervised(self) -> bool:
         """True if the mentor is ever listened to."""
         return any(value > 0 for _, value in (*self.beta, *self.gamma))
+
+    def under(self, deviation: float) -> "Schedule":
+        """T and γ as the mentor's logits ask for, where they were not given; `deviation` is their standard deviation over the
+        classes. To three digits, so that a resumed run has the same."""
+        if not self.follows:
+            return self
+        temperature = float(f"{SOFTNESS * deviation:.3g}") if "temperature" in self.follows else self.temperature[0][1]
+        gamma = ((0.0, float(f"{GAMMA_T / temperature:.3g}")),) if "gamma" in self.follows else self.gamma
+        return replace(self, temperature=((0.0, temperature),), gamma=gamma, follows=())
 
     def summary(self) -> str:
         """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
@@ -137,16 +149,17 @@ def interpolate(points: Sequence[Point], position: float) -> float:
 def piecewise(
     alpha: Sequence[Sequence[float]],
     beta: Sequence[Sequence[float]] | None,
-    gamma: Sequence[Sequence[float]],
-    temperature: Temperature,
+    gamma: Sequence[Sequence[float]] | None,
+    temperature: Temperature | None,
     strength: Sequence[Sequence[float]] | None = None,
 ) -> Schedule:
     """The user's own curves: linear between the points, flat outside them.
 
     - `alpha`: weight of the labels, [[fraction of the run, value], …]
     - `beta`: weight of the probes' distances as they are, likewise; null: as `strength` says
-    - `gamma`: weight of the mentor's softmax, likewise
-    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]
+    - `gamma`: weight of the mentor's softmax, likewise; null: 4 / T, or 1 beside a temperature that is given
+    - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]; null: 1.2 standard deviations of
+      the mentor's logits
     - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 30 falling to 0
     """
     if beta is not None and strength is not None:
@@ -156,7 +169,14 @@ def piecewise(
         )
     in_units = beta is None
     layers = curve("beta", beta) if beta is not None else STRENGTH if strength is None else curve("strength", strength)
-    return Schedule(curve("alpha", alpha), layers, curve("gamma", gamma), temperatures(temperature), in_units)
+    follows = tuple(
+        name
+        for name, open_ in (("gamma", gamma is None and temperature is None), ("temperature", temperature is None))
+        if open_
+    )
+    softmax = ((0.0, 1.0),) if gamma is None else curve("gamma", gamma)
+    softness = temperatures(4.0 if temperature is None else temperature)
+    return Schedule(curve("alpha", alpha), layers, softmax, softness, in_units, follows)
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:

@@ -278,3 +278,27 @@ def test_two_points_at_one_position_are_a_jump() -> None:
     schedule = piecewise([[0, 1]], [[0, 2], [0.5, 1], [0.5, 0.25], [1, 0]], [[0, 1]], 4)
     assert schedule.at(0.5 - 1e-9).beta == pytest.approx(1)
     assert schedule.at(0.5).beta == 0.25
+
+
+def test_temperature_and_gamma_that_were_not_given_follow_the_mentors_logits() -> None:
+    open_ = piecewise([[0, 1]], None, None, None)
+    assert open_.follows == ("gamma", "temperature")
+    sure, unsure = open_.under(8.0), open_.under(10 / 3)
+    assert (sure.at(0.5).temperature, sure.at(0.5).gamma) == (9.6, pytest.approx(4 / 9.6, rel=1e-2))
+    assert (unsure.at(0.5).temperature, unsure.at(0.5).gamma) == (4.0, 1.0)  # what stood here before, T 4 and γ 1
+    assert sure.follows == ()
+    assert sure.under(1.0) == sure
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"gamma": [[0, 0.3]], "temperature": 16.0}, (0.3, 16.0)),
+        ({"gamma": None, "temperature": 16.0}, (1.0, 16.0)),
+        ({"gamma": [[0, 0.3]], "temperature": None}, (0.3, 6.0)),
+        ({"gamma": [[0, 0]], "temperature": None}, (0, 6.0)),
+    ],
+)
+def test_what_was_given_of_them_stays(given: dict[str, Any], expected: tuple[float, float]) -> None:
+    knobs = piecewise([[0, 1]], [[0, 1]], **given).under(5.0).at(0.5)
+    assert (knobs.gamma, knobs.temperature) == expected
