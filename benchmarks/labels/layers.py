@@ -51,7 +51,14 @@ CONDITIONS = {
     "few + unlabelled": "data.labels_per_class=10 data.keep_unlabelled=true",
     "all": "",
 }
-ARMS = {"alone": "schedule=alone probes=none", "KD": "probes=none", "default": ""}
+T4 = "schedule.temperature=4 schedule.gamma=[[0,1]]"
+ARMS = {
+    "alone": "schedule=alone probes=none",
+    "KD": f"probes=none {T4}",
+    "KD by the mentor's logits": "probes=none",
+    "before": f"probes._adapter_=slice schedule.beta=[[0,0.5],[1,0.05]] {T4}",  # the default's β; its pairs were others as well
+    "default": "",
+}
 BASE = (
     "trainer.epochs=20 trainer.steps_per_epoch=15 trainer.learning_rate=6e-3 threads=1 accelerator=cpu preflight=false"
 )
