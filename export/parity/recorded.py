@@ -21,7 +21,7 @@ from export.graph.training_graph import TrainingGraph
 from export.graph.weights import PARAMETERS, fill_nominal
 from export.network.dropout import drop_nothing_in
 from export.parity.backends import Backend, Reference, one_thread
-from export.parity.check import relative
+from export.parity.check import off, relative
 from export.parity.feeds import Feed, Samples
 from export.parity.gradient_check import worse
 
@@ -106,8 +106,9 @@ def replay(
             backend = Backend(still)
             if (still / PARAMETERS).exists():
                 fill_nominal(backend.module, still / PARAMETERS)
-            for name, value in zip(outputs, backend(feed, learning=False), strict=True):
-                worst["outputs"] = worse(worst["outputs"], relative(value, torch.from_numpy(expected[name])))
+            wanted = {name: torch.from_numpy(value) for name, value in expected.items()}
+            for value in off(backend(feed, learning=False), wanted, feed).values():
+                worst["outputs"] = worse(worst["outputs"], value)
             backend(feed, learning=True)
             marks = {
                 name.removeprefix("gradients/"): value[number]

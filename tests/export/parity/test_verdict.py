@@ -1,6 +1,7 @@
 """The proof looks behind a scale of 0, and where it is silent it says so."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,76 @@ def test_a_gradient_that_stays_0_makes_the_verdict_inconclusive(tmp_path: Path) 
     said = look(Residual(0.0, frozen=True), SHAPE)
     assert said.trains
     assert "inconclusive for 2 parameters" in said.lines()[-1]
+
+
+class Centred(nn.Module):
+    """A bias before its own mean is taken away: nothing depends on it, and none of its values shows that it is there."""
+
+    def __init__(self, leak: float = 0.0) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+        self.bias, self.leak = nn.Parameter(torch.ones(4, 1, 1)), leak
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.stem(x)) + self.bias
+        y = torch.tanh(y - y.mean((2, 3), keepdim=True)) + self.leak * (self.bias - 1).square()  # no slope at 1
+        return self.head(y.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """The bias of the keys adds the same to each of a row's scores, which softmax takes away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+        self.query, self.key, self.value = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.stem(x).flatten(2).transpose(1, 2)
+        scores = self.query(t) @ self.key(t).transpose(1, 2)
+        return self.head((t + scores.softmax(2) @ self.value(t)).mean(1))  # type: ignore[no-any-return]
+
+
+class Dead(nn.Module):
+    """A layer whose ReLU is off for every sample, though other values would wake it."""
+
+    def __init__(self, trained: bool) -> None:
+        super().__init__()
+        self.stem, self.dead, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+        nn.init.constant_(self.dead.bias, -100.0)
+        self.dead.bias.requires_grad_(trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return self.head((y + torch.relu(self.dead(y))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("make", "inert"), [(Centred, ["bias"]), (Attention, ["key.bias"])])
+def test_a_parameter_that_nothing_depends_on_is_proved(
+    make: Callable[[], nn.Module], inert: list[str], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    found = report(make(), tmp_path)
+    require_parity(found)
+    assert (found["verdict"], found["inconclusive"], found["inert"]) == ("proved", {}, inert)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_layer_that_is_off_everywhere_is_not_taken_for_one_that_nothing_depends_on(
+    trained: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    found = report(Dead(trained), tmp_path)
+    assert found["inert"] == []
+    assert set(found["inconclusive"]) == {"dead.weight", *(["dead.bias"] if trained else [])}
+
+
+def test_a_graph_that_depends_on_what_torch_does_not_is_caught(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    right, wrong = Centred(), Centred(leak=1e-2)
+    wrong.load_state_dict(right.state_dict())
+    with pytest.raises(UserError, match=r"output '\w+' by"):
+        require_parity(report(right, tmp_path, wrong))
 
 
 def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:
