@@ -91,10 +91,10 @@ def without_steps(
     if gradients.asleep:
         awake = list(zip(AWAKE, draw(samples, AWAKE, BATCH, 4, together), strict=True))
         gradients.join(compare_awake(graph, folder, awake, outputs, report))
-    if gradients.asleep:
+    if gradients.unproved:
         reference = Reference(graph)
         wake(None, reference)
-        gradients.inert = inert(reference, gradients.asleep, awake[0][1])
+        gradients.inert = inert(reference, gradients.unproved, awake[0][1])
     if gradients.inert:  # the runtime must not depend on them either
         gradients.join(compare_awake(graph, folder, awake[:1], outputs, report, gradients.inert))
     report["inference"] = compare_inference(graph, inference, samples.input)
@@ -102,7 +102,7 @@ def without_steps(
 
 
 def stated(gradients: GradientCheck) -> dict[str, Any]:
-    unproved = inconclusive(gradients.nearer, gradients.torch_float32, gradients.asleep)
+    unproved = inconclusive(gradients.nearer, gradients.torch_float32, gradients.unproved)
     return {
         "gradients": gradients.nearer,
         "gradients_to_float64": gradients.float64,

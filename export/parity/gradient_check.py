@@ -9,16 +9,18 @@ from torch import Tensor
 from export.parity.verdict import GRADIENT_BOUND
 
 FLOOR = 1e-3  # of the largest gradient: below it, a difference counts relative to that
-FEW = 8
 ASLEEP = 1e-6  # of the largest gradient: below it, a difference of 1 % would pass
+AGREES = 1e-4  # of a gradient's own size
+FEW = 8
 
 
 class GradientCheck:
     """The worst seen of each parameter: `nearer` is what is judged (`to_nearer`), `float64` ONNX Runtime's distance to torch in
-    float64, `torch_float32` that of torch's own float32. `size`: the largest gradient seen, relative to the largest of any."""
+    float64, `torch_float32` that of torch's own float32. `large`, `agreeing`: what was so in some batch."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.nearer, self.float64, self.torch_float32, self.size = (dict.fromkeys(names, 0.0) for _ in range(4))
+        self.nearer, self.float64, self.torch_float32 = (dict.fromkeys(names, 0.0) for _ in range(3))
+        self.large, self.agreeing = set[str](), set[str]()
         self.inert: list[str] = []  # 0 is their gradient, whatever the values (inert.py)
         self.wrong = False  # one was out of bounds, and no rounding explains it
 
@@ -38,25 +40,39 @@ class GradientCheck:
         self.nearer = joined(self.nearer, nearer)
         self.float64 = joined(self.float64, differences(seen, exact))
         self.torch_float32 = joined(self.torch_float32, own)
-        self.size = joined(self.size, sizes(exact))
+        self.large |= large(exact)
+        self.agreeing |= agreeing(seen, exact)
 
     @property
     def asleep(self) -> list[str]:
-        """Parameters whose gradient was 0 or next to it in all that was compared, though it need not be, so that nothing was."""
-        return [name for name, size in self.size.items() if size < ASLEEP and name not in self.inert]
+        """Parameters whose gradient was 0 or next to it in all that was compared."""
+        return [name for name in self.nearer if name not in self.large]
+
+    @property
+    def unproved(self) -> list[str]:
+        """Those of them of which nothing was compared: it need not be 0, and agrees in no batch to `AGREES` of its own size."""
+        return [name for name in self.asleep if name not in self.agreeing and name not in self.inert]
 
     def join(self, other: "GradientCheck") -> None:
         self.nearer = joined(self.nearer, other.nearer)
         self.float64 = joined(self.float64, other.float64)
         self.torch_float32 = joined(self.torch_float32, other.torch_float32)
-        self.size = joined(self.size, other.size)
+        self.large |= other.large
+        self.agreeing |= other.agreeing
 
 
-def sizes(gradients: dict[str, Tensor]) -> dict[str, float]:
-    """‖gradient‖ over the largest ‖gradient‖."""
+def large(gradients: dict[str, Tensor]) -> set[str]:
+    """Names of those of which `differences` shows a difference of 1 %."""
     norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
-    largest = max(norms.values()) or 1.0
-    return {name: norm / largest for name, norm in norms.items()}
+    return {name for name, norm in norms.items() if norm > ASLEEP * max(norms.values())}
+
+
+def agreeing(seen: dict[str, Tensor], exact: dict[str, Tensor]) -> set[str]:
+    """Names of those that are the same to `AGREES` of their own size, however small."""
+    norms = {name: float(gradient.norm()) for name, gradient in exact.items()}
+    return {
+        name for name, norm in norms.items() if norm > 0 and float((seen[name] - exact[name]).norm()) <= AGREES * norm
+    }
 
 
 def differences(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:

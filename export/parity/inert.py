@@ -20,28 +20,30 @@ ROUNDING = 1e-9  # of an output's largest value: float64 differs by less where t
 def inert(reference: Reference, names: Sequence[str], feed: Feed) -> list[str]:
     """Those of `names` on which no output depends. Changes `reference`, which is torch's side in float64.
 
-    Looked for where every frozen parameter and all of `names` have random values: what is switched off here may act there.
+    Looked for where every frozen parameter and all of `names` have random values: what is switched off here may act there. Those
+    without a slope there are given other values, and none may change an output.
     """
     random = torch.Generator().manual_seed(5)
     sought = {name: reference.parameters[name] for name in names}
     frozen = [value for value in reference.graph.student.mentee.parameters() if not value.requires_grad]
     for parameter in (*frozen, *sought.values()):
         redraw(parameter, random)
-    before = outputs(reference, feed)
-
-    def unheard(group: list[str]) -> list[str]:
-        held = {name: sought[name].detach().clone() for name in group}
-        for name in group:
-            redraw(sought[name], random)
-        changed = apart(before, outputs(reference, feed))
-        for name, value in held.items():
-            sought[name].data = value
-        if changed <= ROUNDING:
-            return group
-        half = len(group) // 2
-        return unheard(group[:half]) + unheard(group[half:]) if half else []
-
-    return unheard(list(names)) if names else []
+    before = reference(feed)
+    weights = [torch.randn(output.shape, generator=random, dtype=output.dtype) for output in before]
+    total = sum((weight * output / largest(output)).sum() for weight, output in zip(weights, before, strict=True))
+    slopes = torch.autograd.grad(total, list(sought.values()), allow_unused=True)
+    flat = [
+        name
+        for (name, parameter), slope in zip(sought.items(), slopes, strict=True)
+        if slope is None or float(slope.norm() * parameter.detach().norm()) <= ROUNDING
+    ]
+    for name in flat:
+        redraw(sought[name], random)
+    with torch.no_grad():
+        after = reference(feed)
+    pairs = zip(before, after, strict=True)
+    changed = max(float((one.detach() - other).abs().max() / largest(one)) for one, other in pairs)
+    return flat if changed <= ROUNDING else []
 
 
 def redraw(parameter: nn.Parameter, random: torch.Generator) -> None:
@@ -50,13 +52,5 @@ def redraw(parameter: nn.Parameter, random: torch.Generator) -> None:
     parameter.data = size * torch.randn(parameter.shape, generator=random, dtype=parameter.dtype)
 
 
-def outputs(reference: Reference, feed: Feed) -> tuple[Tensor, ...]:
-    with torch.no_grad():
-        return reference(feed)
-
-
-def apart(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """The largest difference of any output, relative to its largest value; infinite where one is no number."""
-    pairs = zip(one, other, strict=True)
-    found = max(float((a - b).abs().max() / a.abs().max().clamp(min=1e-30)) for a, b in pairs)
-    return found if math.isfinite(found) else math.inf
+def largest(value: Tensor) -> Tensor:
+    return value.detach().abs().max().clamp(min=1e-30)
