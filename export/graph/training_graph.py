@@ -140,6 +140,8 @@ def traced_once(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[
             Exception
         ) as error:  # torch's own classes of errors, and those that a stranger's forward and torch's passes let out
             raise UserError(untraceable(graph.student.mentee, error)) from None
+        finally:
+            graph.eval()  # a network may keep what it computed until its mode is set, and here that was no numbers
     assert program is not None
     model = program.model_proto
     name_ports(model.graph, [port.name for port in (*inputs, *outputs)])

@@ -34,7 +34,6 @@ class Reference:
     def __init__(self, graph: TrainingGraph, dtype: torch.dtype = torch.float64) -> None:
         self.graph = copy.deepcopy(graph).to(dtype)
         self.dtype = dtype
-        learning_mode(self.graph)
         drop_nothing(self.graph)
         self.parameters = {
             name: parameter
@@ -42,8 +41,14 @@ class Reference:
             if parameter.requires_grad
         }
 
-    def __call__(self, feed: Feed) -> tuple[Tensor, ...]:
+    def __call__(self, feed: Feed, learning: bool = True) -> tuple[Tensor, ...]:
+        """The outputs. The mode is set anew each time: some networks keep what they computed of their weights until it is, as
+        LeViT its attention biases."""
         outputs: tuple[Tensor, ...]
+        if learning:
+            learning_mode(self.graph)
+        else:
+            self.graph.eval()
         if self.dtype != torch.float64:
             outputs = self.graph(*feed.flat())
             return outputs
@@ -54,11 +59,8 @@ class Reference:
 
     def evaluated(self, feed: Feed) -> tuple[Tensor, ...]:
         """The outputs in eval mode, which differ where BatchNorm takes the batch's statistics."""
-        self.graph.eval()
         with torch.no_grad():
-            outputs = self(feed)
-        learning_mode(self.graph)
-        return outputs
+            return self(feed, learning=False)
 
     def backward(self, feed: Feed) -> tuple[Tensor, ...]:
         """The outputs; adds to the gradients."""

@@ -155,6 +155,39 @@ def test_a_graph_that_depends_on_what_torch_does_not_is_caught(tmp_path: Path) -
         require_parity(report(right, tmp_path, wrong))
 
 
+class Remembering(nn.Module):
+    """Keeps in eval mode what it computes of a weight, until its mode is set: as LeViT its attention biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+        self.table = nn.Parameter(torch.randn(6))
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> "Remembering":
+        self.kept = {}
+        return super().train(mode)
+
+    def looked_up(self) -> Tensor:
+        rows = torch.tensor([5, 1, 1, 0])
+        if self.training:
+            return self.table[rows]
+        if "table" not in self.kept:
+            self.kept["table"] = self.table[rows]
+        return self.kept["table"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.stem(x)).mean((2, 3)) * self.looked_up())  # type: ignore[no-any-return]
+
+
+def test_a_network_that_keeps_what_it_computed_of_its_weights_is_proved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = report(Remembering(), tmp_path)
+    require_parity(found)
+    assert found["verdict"] == "proved"
+    assert look(Remembering(), SHAPE).verdict() == "it will export; nothing needs a rewrite"
+
+
 def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:
     assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, []) == {
         "b": "torch's own float32 differs from float64 by 1.5e-03"
