@@ -24,10 +24,10 @@ from export.preflight import look
 
 CLASSES = 10
 SIZE = 64
-SIZES = {"inception_v3": 96}
+SIZES = {"inception_v3": 96, "crossvit_9_240": 120}
 SECONDS = 600
 MODELS = [
-    "resnet10t", "resnet18d", "resnetv2_18", "seresnet18", "resnest14d", "densenet121", "inception_v3", "inception_v3+aux_logits",
+    "resnet10t", "resnet18d", "resnetv2_18", "seresnet18", "resnest14d", "densenet121", "inception_v3",
     "dla46_c", "regnetx_002", "regnety_002", "mobilenetv1_100", "mobilenetv2_050", "mobilenetv3_small_050",
     "mobilenetv3_large_100", "mobilenetv4_conv_small", "mobileone_s0", "mnasnet_small", "semnasnet_075",
     "spnasnet_100", "efficientnet_lite0", "efficientnet_b0", "tinynet_e",

@@ -94,7 +94,7 @@ def without_steps(
     if gradients.unproved:
         reference = Reference(graph)
         wake(None, reference)
-        gradients.inert = inert(reference, gradients.unproved, awake[0][1])
+        gradients.inert = inert(reference, list(gradients.unproved), awake[0][1])
     if gradients.inert:  # the runtime must not depend on them either
         gradients.join(compare_awake(graph, folder, awake[:1], outputs, report, gradients.inert))
     report["inference"] = compare_inference(graph, inference, samples.input)

@@ -12,15 +12,17 @@ FLOOR = 1e-3  # of the largest gradient: below it, a difference counts relative 
 ASLEEP = 1e-6  # of the largest gradient: below it, a difference of 1 % would pass
 AGREES = 1e-4  # of a gradient's own size
 FEW = 8
+NONE = "its gradient is 0 in every batch that was compared"
+FAINT = "its gradient is next to 0, less than float32 knows, in every batch that was compared"
 
 
 class GradientCheck:
     """The worst seen of each parameter: `nearer` is what is judged (`to_nearer`), `float64` ONNX Runtime's distance to torch in
-    float64, `torch_float32` that of torch's own float32. `large`, `agreeing`: what was so in some batch."""
+    float64, `torch_float32` that of torch's own float32. `large`, `agreeing`, `nonzero`: what was so in some batch."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.nearer, self.float64, self.torch_float32 = (dict.fromkeys(names, 0.0) for _ in range(3))
-        self.large, self.agreeing = set[str](), set[str]()
+        self.large, self.agreeing, self.nonzero = set[str](), set[str](), set[str]()
         self.inert: list[str] = []  # 0 is their gradient, whatever the values (inert.py)
         self.wrong = False  # one was out of bounds, and no rounding explains it
 
@@ -42,6 +44,7 @@ class GradientCheck:
         self.torch_float32 = joined(self.torch_float32, own)
         self.large |= large(exact)
         self.agreeing |= agreeing(seen, exact)
+        self.nonzero |= {name for name, gradient in exact.items() if bool(gradient.any())}
 
     @property
     def asleep(self) -> list[str]:
@@ -49,9 +52,11 @@ class GradientCheck:
         return [name for name in self.nearer if name not in self.large]
 
     @property
-    def unproved(self) -> list[str]:
-        """Those of them of which nothing was compared: it need not be 0, and agrees in no batch to `AGREES` of its own size."""
-        return [name for name in self.asleep if name not in self.agreeing and name not in self.inert]
+    def unproved(self) -> dict[str, str]:
+        """Those of them of which nothing was compared, with the reason: it need not be 0, and agrees in no batch to `AGREES` of
+        its own size."""
+        left = [name for name in self.asleep if name not in self.agreeing and name not in self.inert]
+        return {name: FAINT if name in self.nonzero else NONE for name in left}
 
     def join(self, other: "GradientCheck") -> None:
         self.nearer = joined(self.nearer, other.nearer)
@@ -59,6 +64,7 @@ class GradientCheck:
         self.torch_float32 = joined(self.torch_float32, other.torch_float32)
         self.large |= other.large
         self.agreeing |= other.agreeing
+        self.nonzero |= other.nonzero
 
 
 def large(gradients: dict[str, Tensor]) -> set[str]:

@@ -11,7 +11,7 @@ from export.graph.ports import GraphInputs
 from export.graph.training_graph import TrainingGraph
 from export.parity.backends import SHAKES, Reference
 from export.parity.check import loss_scale, off
-from export.parity.gradient_check import FEW, GradientCheck
+from export.parity.gradient_check import FAINT, FEW, NONE, GradientCheck
 from export.parity.verdict import GRADIENT_BOUND
 from mentor_mentee.objective.probes import ProbedMentee
 
@@ -125,3 +125,23 @@ def test_the_loss_is_judged_by_the_sum_of_what_its_terms_may_differ_by(softmax: 
     assert found["logits"] == pytest.approx(0.01, rel=1e-3)
     alone = {**values, **{name: torch.tensor(0.0) for name in names[2:5]}}
     assert loss_scale(alone, feed()) == pytest.approx(8.0)  # where no term but CE counts, no other weight does
+
+
+@pytest.mark.parametrize(
+    ("seen", "exact", "said"),
+    [
+        (1e-9, 1e-9 * (1 + 1e-5), None),
+        (1e-9, 1.01e-9, FAINT),
+        (1e-9, 0.0, NONE),
+        (0.0, 0.0, NONE),
+        (1e-5 * (1 + 1e-3), 1e-5, None),
+    ],
+)
+def test_a_gradient_far_below_the_largest_is_proved_where_it_agrees_by_itself(
+    seen: float, exact: float, said: str | None
+) -> None:
+    given = [{"w": torch.tensor([value]).double(), "large": torch.ones(4).double()} for value in (seen, exact, exact)]
+    check = GradientCheck(["w", "large"])
+    check.judge(*given)
+    assert check.nearer["w"] <= GRADIENT_BOUND
+    assert check.unproved == ({} if said is None else {"w": said})

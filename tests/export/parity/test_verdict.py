@@ -189,7 +189,7 @@ def test_a_network_that_keeps_what_it_computed_of_its_weights_is_proved(tmp_path
 
 
 def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:
-    assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, []) == {
+    assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, {}) == {
         "b": "torch's own float32 differs from float64 by 1.5e-03"
     }
     assert ASLEEP < GRADIENT_BOUND
