@@ -30,8 +30,8 @@ def inert(reference: Reference, names: Sequence[str], feed: Feed) -> list[str]:
         redraw(parameter, random)
     before = reference(feed)
     weights = [torch.randn(output.shape, generator=random, dtype=output.dtype) for output in before]
-    total = sum((weight * output / largest(output)).sum() for weight, output in zip(weights, before, strict=True))
-    slopes = torch.autograd.grad(total, list(sought.values()), allow_unused=True)
+    parts = [(weight * output / largest(output)).sum() for weight, output in zip(weights, before, strict=True)]
+    slopes = torch.autograd.grad(torch.stack(parts).sum(), list(sought.values()), allow_unused=True)
     flat = [
         name
         for (name, parameter), slope in zip(sought.items(), slopes, strict=True)
