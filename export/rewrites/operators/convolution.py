@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from export.rewrites.differentiable import Known, attributes
-from export.rewrites.layout import same_padding
+from export.rewrites.operators.layout import same_padding
 from export.rewrites.writer import Writer, fixed
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from export.rewrites.differentiable import Array, Known, attributes
-from export.rewrites.matrices import along_axes
+from export.rewrites.operators.matrices import along_axes
 from export.rewrites.writer import Writer, fixed
 
 MODES = {"linear": "bilinear", "cubic": "bicubic"}

@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional as F
 
 from export.rewrites.differentiable import Array, Known, attributes
-from export.rewrites.layout import same_padding
-from export.rewrites.matrices import FLAT, along_axes
+from export.rewrites.operators.layout import same_padding
+from export.rewrites.operators.matrices import FLAT, along_axes
 from export.rewrites.writer import Writer
 
 LOWEST = float(np.finfo(np.float32).min)  # padding that a maximum never takes
