@@ -9,7 +9,7 @@ from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
-from mentor_mentee.data.present import require_present
+from mentor_mentee.data.reading.present import require_present
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.recipe import check_recipe, split_target

@@ -12,7 +12,7 @@ from distill.schema import MenteeConfig, ViewConfig
 from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import Say, build_classifier, described, raw_output, silent
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer

@@ -18,7 +18,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 

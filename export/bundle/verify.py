@@ -20,7 +20,7 @@ from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND
 from export.schema import ExportSettings
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 

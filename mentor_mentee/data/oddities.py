@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from mentor_mentee.data.image_files import listed
+from mentor_mentee.data.reading.image_files import listed
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError
 

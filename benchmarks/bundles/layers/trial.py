@@ -23,7 +23,7 @@ from export.preflight import look
 from export.rewrites.rewrite import Finding, place
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 SECONDS = 600  # for either; a tenth of it on a machine that does nothing else

@@ -20,7 +20,7 @@ from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 
 MakeConfig = Callable[..., DistillConfig]
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mentor_mentee.data.image_files import GROUNDS
+from mentor_mentee.data.reading.image_files import GROUNDS
 from mentor_mentee.errors import UserError
 from mentor_mentee.progress import Progress, remark
 

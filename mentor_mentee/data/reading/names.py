@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mentor_mentee.data.array_columns import as_text
+from mentor_mentee.data.reading.array_columns import as_text
 from mentor_mentee.errors import UserError
 
 Owners = str | int | Sequence[str | int]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_mentee.data.image_files import require_images, rows_of
+from mentor_mentee.data.reading.image_files import require_images, rows_of
 from mentor_mentee.errors import UserError
 from tests.paths import ROOT
 
@@ -49,7 +49,7 @@ def test_what_the_names_of_the_files_show_is_told_without_reading_one(
 def test_the_check_imports_no_torch(tmp_path: Path) -> None:
     touch(tmp_path, {"a": 30, "b": 30})
     program = (
-        "import sys; from mentor_mentee.data.present import require_present; "
+        "import sys; from mentor_mentee.data.reading.present import require_present; "
         f"require_present({{'_target_': {TARGET!r}, 'root': {str(tmp_path)!r}, 'size': 8}}); "
         "assert 'torch' not in sys.modules and 'PIL' not in sys.modules"
     )
@@ -58,7 +58,7 @@ def test_the_check_imports_no_torch(tmp_path: Path) -> None:
 
 def test_three_hundred_classes_of_seven(tmp_path: Path) -> None:
     """As many in each split as was asked for, each class in train; which classes val lacks is said (`oddities`)."""
-    from mentor_mentee.data.image_files import list_images
+    from mentor_mentee.data.reading.image_files import list_images
 
     touch(tmp_path, {f"{i:03}": 7 for i in range(300)})
     found = list_images(tmp_path, 0.1, 0.2, 0, None)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mentor_mentee.data.augment import augment, uniform
-from mentor_mentee.data.augmentation import LIMITS, Augmentation
+from mentor_mentee.data.views.augment import augment, uniform
+from mentor_mentee.data.views.augmentation import LIMITS, Augmentation
 from mentor_mentee.errors import UserError
 
 GEOMETRY = {"rotate": 25.0, "shear": 15.0, "scale": 0.3, "shift": 0.2, "elastic": 0.1, "flip": True}

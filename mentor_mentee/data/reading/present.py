@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mentor_mentee.data.image_files import require_images
+from mentor_mentee.data.reading.image_files import require_images
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import split_target
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.errors import UserError
 
 

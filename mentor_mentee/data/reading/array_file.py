@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from mentor_mentee.data.present import require_array_file
+from mentor_mentee.data.reading.present import require_array_file
 from mentor_mentee.errors import UserError, did_you_mean
 
 DAMAGE = (

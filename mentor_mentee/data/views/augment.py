@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
 KNOTS = 4  # the elastic field is 4x4 random vectors, interpolated
