@@ -45,7 +45,7 @@ from mentee_device.bundle import archive
 from mentee_device.core import child, opening
 from mentee_device.core import learner as learner_module
 
-from benchmarks.crashes.mutant_bundles import KINDS, Mutant, make
+from benchmarks.crashes.mutants.bundles import KINDS, Mutant, make
 
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
 WORKS, REFUSED = "works", "refused"

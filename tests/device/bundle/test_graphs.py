@@ -12,7 +12,7 @@ from mentee_device.bundle.graphs import WITHOUT_END, check_graph
 from mentee_device.bundle.manifest import FileEntry
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-from benchmarks.crashes.mutant_graphs import EDITS
+from benchmarks.crashes.mutants.graphs import EDITS
 from tests.device.sealing import sums_only
 
 FILES = {"a/graph.onnx": FileEntry("", 1), "a/weights": FileEntry("", 100), "manifest": FileEntry("", 100)}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
-from mentee_device.state.store import Store
-from mentee_device.state.sums import TABLES
+from mentee_device.state.storage.store import Store
+from mentee_device.state.storage.sums import TABLES
 
 from tests.device.program import ENVIRONMENT
 from tests.device.taking import part

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 from benchmarks.crashes.acknowledged import Acknowledged, examine, samples_in
 from benchmarks.crashes.disk_trace import STRACE, Create, Rename, Resize, Said, Sync, Unlink, Write, parse

@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from mentee_device.files import is_unfinished, sync_folder
-from mentee_device.state import database
-from mentee_device.state.database import Damaged, Foreign, StateError, translated
-from mentee_device.state.encryption import Seal
+from mentee_device.state.storage import database
+from mentee_device.state.storage.database import Damaged, Foreign, StateError, translated
+from mentee_device.state.storage.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version
 DATABASE, BACKUP, LOCK = "state.sqlite", "backup.sqlite", "lock"

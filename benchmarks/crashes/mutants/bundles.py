@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crashes import mutant_graphs, mutant_packs, mutant_zips
+from benchmarks.crashes.mutants import graphs, packs, zips
 
 GRAPHS = ("inference.onnx", *(f"ort-training/{name}_model.onnx" for name in ("training", "eval", "optimizer")))
 NO_ID = "0" * 64
@@ -77,7 +77,7 @@ def make(base: Path, folder: Path, seed: int, number: int) -> Mutant:
     path = folder
     if kind == "zip":
         path = folder.with_suffix(".zip")
-        what = mutant_zips.write(folder, path, chance)
+        what = zips.write(folder, path, chance)
     says_so = kind == "manifest" and any(f".{word}" in what for word in FREE)
     return Mutant(kind, what, path, says_so)
 
@@ -194,14 +194,14 @@ def classes(folder: Path, chance: random.Random) -> str:
 def graph(folder: Path, chance: random.Random) -> str:
     """One graph, edited as protobuf, with right sums."""
     path = folder / chance.choice(GRAPHS)
-    what = mutant_graphs.edit(path, chance)
+    what = graphs.edit(path, chance)
     reseal(folder)
     return f"{what} in {path.relative_to(folder)}"
 
 
 def weights(folder: Path, chance: random.Random) -> str:
     """The numbers of the checkpoint, with right sums."""
-    what = mutant_packs.edit_weights(folder / "ort-training" / "checkpoint", chance)
+    what = packs.edit_weights(folder / "ort-training" / "checkpoint", chance)
     reseal(folder)
     return what
 
@@ -209,7 +209,7 @@ def weights(folder: Path, chance: random.Random) -> str:
 def pack(folder: Path, chance: random.Random) -> str:
     """One pack of samples, with right sums."""
     path = folder / chance.choice(("golden.safetensors", "supervision.safetensors"))
-    what = mutant_packs.edit_pack(path, chance)
+    what = packs.edit_pack(path, chance)
     reseal(folder)
     return f"{what} in {path.name}"
 

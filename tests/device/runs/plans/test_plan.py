@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, LearningError, Plan, SampleError, Settings
-from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.state.about import About
 
 

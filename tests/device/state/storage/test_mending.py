@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mentee_device import Bundle, BundleError, LearningError, Owner, Samples, StateError
 from mentee_device.core import private_file
-from mentee_device.state.sums import TABLES
+from mentee_device.state.storage.sums import TABLES
 
 from tests.device.sealing import edit_manifest
 from tests.device.taking import part

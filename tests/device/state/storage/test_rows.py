@@ -11,8 +11,8 @@ import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
 from mentee_device.anomaly.normal import Watch
 from mentee_device.state.sample_store import SampleStore
-from mentee_device.state.store import Store
-from mentee_device.state.sums import TABLES
+from mentee_device.state.storage.store import Store
+from mentee_device.state.storage.sums import TABLES
 from mentee_device.state.versions import Versions
 
 from tests.device.state.test_copies import rows_in

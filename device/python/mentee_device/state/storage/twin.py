@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mentee_device.state import database, sums
-from mentee_device.state.database import StateError, translated
+from mentee_device.state.storage import database, sums
+from mentee_device.state.storage.database import StateError, translated
 
 READS = ("SELECT", "PRAGMA")
 

@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 from mentee_device.bundle.inputs import KNOBS
 from mentee_device.core.learner import LearningError, check_learning_rate
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.curves import Curve, check_curve, highest
-from mentee_device.runs.described import described
-from mentee_device.runs.given import plain, plain_number
 from mentee_device.runs.holdout import held_out
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.curves import Curve, check_curve, highest
+from mentee_device.runs.plans.described import described
+from mentee_device.runs.plans.given import plain, plain_number
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
-from mentee_device.runs.settings import Settings
 from mentee_device.state.about import About, sample_numbers
 
 FLOAT32_END = 3.4e38  # what a graph takes

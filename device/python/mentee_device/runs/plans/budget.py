@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mentee_device.core.learner import LearningError
-from mentee_device.runs.described import described
-from mentee_device.runs.given import plain_number
+from mentee_device.runs.plans.described import described
+from mentee_device.runs.plans.given import plain_number
 
 
 @dataclass(frozen=True)

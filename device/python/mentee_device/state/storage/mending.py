@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from mentee_device.state import sums
-from mentee_device.state.encryption import Seal
-from mentee_device.state.rows import content_intact, keeps_rules
-from mentee_device.state.sums import TABLES, Table
+from mentee_device.state.storage import sums
+from mentee_device.state.storage.encryption import Seal
+from mentee_device.state.storage.rows import content_intact, keeps_rules
+from mentee_device.state.storage.sums import TABLES, Table
 
 NEUTRAL = {  # what stands in a version's row for a column that makes no sense
     "name": "", "parent": 0, "status": "damaged", "time": "", "bundle": "", "step": 0, "learning_rate": 0.0, "random": "{}",

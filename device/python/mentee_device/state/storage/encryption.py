@@ -7,7 +7,7 @@ import os
 from hashlib import sha256
 from typing import Any
 
-from mentee_device.state.database import StateError
+from mentee_device.state.storage.database import StateError
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 

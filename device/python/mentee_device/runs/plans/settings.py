@@ -7,12 +7,12 @@ from typing import Any
 from mentee_device.bundle.inputs import KNOBS
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.guard.measures import Limits
-from mentee_device.runs.curves import check_curve, highest
-from mentee_device.runs.described import described
-from mentee_device.runs.given import plain
+from mentee_device.runs.plans.curves import check_curve, highest
+from mentee_device.runs.plans.described import described
+from mentee_device.runs.plans.given import plain
 from mentee_device.runs.replay import AUTO, MENTOR, OWN, REPLAYS
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 NAME = "settings"
 

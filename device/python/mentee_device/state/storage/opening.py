@@ -14,12 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mentee_device.files import is_unfinished, sweep_unfinished
-from mentee_device.state import database, sums
-from mentee_device.state.database import Damaged, Foreign, StateError, translated
-from mentee_device.state.encryption import Seal
-from mentee_device.state.mending import mend, settle_references
-from mentee_device.state.schema import BACKUP, DATABASE, FORMAT, KEY_WORDS, LOCK, MERGING, SCHEMA, require_format
-from mentee_device.state.twin import Twin
+from mentee_device.state.storage import database, sums
+from mentee_device.state.storage.database import Damaged, Foreign, StateError, translated
+from mentee_device.state.storage.encryption import Seal
+from mentee_device.state.storage.mending import mend, settle_references
+from mentee_device.state.storage.schema import (
+    BACKUP,
+    DATABASE,
+    FORMAT,
+    KEY_WORDS,
+    LOCK,
+    MERGING,
+    SCHEMA,
+    require_format,
+)
+from mentee_device.state.storage.twin import Twin
 
 SHARED = 5  # newest lines of the log, of which a copy of the same state has one
 

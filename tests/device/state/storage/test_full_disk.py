@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
-from mentee_device.state import database
+from mentee_device.state.storage import database
 
 from tests.device.program import ENVIRONMENT
 from tests.device.state.test_copies import rows_in

@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Any
 
 from mentee_device.files import sync_folder, unfinished
-from mentee_device.state import database
-from mentee_device.state.database import Damaged, StateError, translated
-from mentee_device.state.encryption import Seal
-from mentee_device.state.lock import Lock, StateLocked
-from mentee_device.state.opening import open_database, refuse_strangers, sweep
-from mentee_device.state.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
-from mentee_device.state.twin import Twin
+from mentee_device.state.storage import database
+from mentee_device.state.storage.database import Damaged, StateError, translated
+from mentee_device.state.storage.encryption import Seal
+from mentee_device.state.storage.lock import Lock, StateLocked
+from mentee_device.state.storage.opening import open_database, refuse_strangers, sweep
+from mentee_device.state.storage.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
+from mentee_device.state.storage.twin import Twin
 
 BACKUP_EVERY = (
     20  # transactions between two tries to make a backup that is behind anew; also at every verdict and closing

@@ -35,7 +35,7 @@ def plain_number(name: str, value: Any, kind: Any, error: type[Exception] = Lear
 
 
 def plain_numbers(given: Any, error: type[Exception]) -> None:
-    """Makes every number of a frozen dataclass Python's own, and checks its bounds (runs/described.py). Raises `error`."""
+    """Makes every number of a frozen dataclass Python's own, and checks its bounds (described.py). Raises `error`."""
     for one in fields(given):
         if not {int, float}.intersection({one.type, *get_args(one.type)}):
             continue

@@ -13,7 +13,7 @@ import numpy as np
 
 from mentee_device.core.snapshot import Snapshot
 from mentee_device.state.about import SOURCES
-from mentee_device.state.encryption import Seal
+from mentee_device.state.storage.encryption import Seal
 
 Row = Mapping[str, Any]
 LARGEST = 2**53  # of a number that JSON carries exactly
