@@ -95,7 +95,7 @@ def check_transfer(config: MentorConfig) -> None:
 
 
 def check_view(view: ViewConfig, where: str) -> None:
-    """What can be known of a view before the data: afterwards a mentor may have been trained."""
+    """Checks all of a view that needs no data, before a mentor is trained. Raises `UserError`."""
     for name in ("size", "channels"):
         if getattr(view, name) is not None and getattr(view, name) < 1:
             raise UserError(f"{where}.{name}={getattr(view, name)}; expected 1 or more, or null")

@@ -46,7 +46,7 @@ Verdict = tuple[str, str]  # a word, and what there is to say
 
 
 def apart(work: Callable[[], Any], seconds: float = BOUND) -> Verdict | Any:
-    """What `work` returns, in a process of its own; a verdict where that crashes or hangs."""
+    """Runs `work` in a child process and returns its result; a verdict where the child crashes or hangs."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -173,7 +173,7 @@ def contents(folder: Path) -> set[str]:
 
 
 def behind(folder: Path) -> str:
-    """What the backup lacks of the state, after both were closed."""
+    """Compares the backup with the closed state: a line where they differ, else ""."""
     rows = []
     for name in ("state.sqlite", "backup.sqlite"):
         with contextlib.closing(sqlite3.connect(folder / name)) as connection:
@@ -303,7 +303,7 @@ def main() -> int:
 
 
 def _before(bundle: Bundle, life: Life, scratch: Path) -> dict[str, Any]:
-    """What the state holds, undamaged; a copy of it is opened. The moments of JSON are those of the comparison."""
+    """Reads the content of the undamaged state from a copy of it, as `held` gives it."""
 
     def look() -> dict[str, Any]:
         shutil.copytree(life.folder, scratch / "look")

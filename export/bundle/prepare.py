@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class OnDevice:
-    """What of a bundle the checkpoint alone decides: it is tried before any data is read."""
+    """Parts of a bundle that the checkpoint alone decides: they are tried before any data is read."""
 
     classes: tuple[str, ...]
     plan: ClassPlan | None

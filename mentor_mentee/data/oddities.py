@@ -1,4 +1,4 @@
-"""What nobody meant about a data set: classes without samples, samples in two splits, names that differ in case only.
+"""Finds likely mistakes in a data set: classes without samples, samples in two splits, names that differ in case only.
 
 Axes: N samples.
 """

@@ -67,7 +67,7 @@ def rows_of(found: ImageFiles, folder: Path, seed: int) -> dict[str, np.ndarray]
 
 
 def passed_over(root: Path, found: ImageFiles) -> str | None:
-    """What lies in the folders of classes and is not read, hidden files apart: other suffixes, and images deeper down."""
+    """Lists what the folders of classes hold but is not read, hidden files apart: other suffixes, and images deeper down."""
     others, deeper = Counter[str](), Counter[str]()
     folders = {file.parent for labelled in found.labelled.values() for file, _ in labelled}
     for entry in (entry for folder in sorted(folders) for entry in folder.iterdir() if not entry.name.startswith(".")):

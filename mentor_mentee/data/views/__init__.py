@@ -1,1 +1,1 @@
-"""What a network is shown of a sample: its augmented views, in the size and normalisation of the network."""
+"""Views of samples: augmentation, and the size, channels and normalisation that a network takes."""

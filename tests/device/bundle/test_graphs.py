@@ -143,7 +143,7 @@ def test_what_the_exporter_writes_passes(bundle_folder: Path, sealed_folder: Pat
 
 
 def seen_by_onnx(graph: GraphProto) -> Iterator[tuple[str, str]]:
-    """What onnx itself finds: places of weights, and operators."""
+    """The same walk by onnx itself: places of weights, and operators."""
     tensors = [*graph.initializer]
     for sparse in graph.sparse_initializer:
         tensors += [sparse.values, sparse.indices]

@@ -1,4 +1,4 @@
-"""What is said of a mentor that knows less than its mentee, or has seen what it is judged by; and steps enough for a new head."""
+"""Warnings about a mentor that knows less than its mentee, or has seen what it is judged by; and steps enough for a new head."""
 
 import io
 from collections.abc import Callable

@@ -20,7 +20,7 @@ NEUTRAL = {  # what stands in a version's row for a column that makes no sense
 
 @dataclass
 class Found:
-    """What was done to a state's rows, by what they are: numbers and names."""
+    """Rows that were restored, mended, removed or found strange: numbers or names, by kind of row."""
 
     restored: dict[str, list[Any]] = field(default_factory=dict)
     mended: dict[str, list[Any]] = field(default_factory=dict)

@@ -272,7 +272,7 @@ def _require_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _misfit(bundle: object, check: object, folder: Path, seal: Seal, wanted: str | None) -> StateError | None:
-    """What is against using it: another bundle's, no key, another key."""
+    """The error to raise where the state is another bundle's, lacks its key or has another one; None where it fits."""
     if not isinstance(check, bytes) or seal.keyed == (check == KEY_WORDS):
         how = "was made without a key" if seal.keyed else "is encrypted: its key is needed"
         return StateError(f"{folder} {how}")

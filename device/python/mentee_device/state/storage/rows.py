@@ -53,7 +53,7 @@ def content_intact(table: str, row: Row, seal: Seal) -> bool:
 
 
 def version_snapshot(row: Row, seal: Seal) -> Snapshot:
-    """What a version's row holds of its checkpoint, unchecked. Raises ValueError, TypeError, AttributeError."""
+    """The snapshot in a version's row, unchecked. Raises ValueError, TypeError, AttributeError."""
     sealed = seal.open(row["checkpoint"], f"version {row['number']}")
     return Snapshot(row["bundle"], row["step"], row["learning_rate"], json.loads(row["random"]), sealed)
 

@@ -81,7 +81,7 @@ def fill(connection: sqlite3.Connection) -> None:
 
 
 def name_of(connection: sqlite3.Connection) -> bytes | None:
-    """What tells this state and its copies from any other; None where it is damaged, or a program that gave none wrote it."""
+    """Identity that this state shares with its copies alone; None where it is damaged or an older program wrote the state."""
     rows = (
         connection.execute("SELECT digest FROM sums WHERE of = 'name' AND key = 0").fetchall()
         if has_sums(connection)
