@@ -81,6 +81,19 @@ def one_registry() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """`own_module(source)`: the name of a user's module on the path, one that no other test uses."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+
+    def write(source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A folder of this run that all of its workers see."""

@@ -11,9 +11,10 @@ from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, Samples, Supervision
 from mentee_device.bundle.scale import Preprocessed, Raw
-from mentee_device.core.learner import Learned, Learner, LearningError, Prediction
+from mentee_device.core.learner import Learned, Learner, Prediction
 from mentee_device.core.runtime import RuntimeMissing
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.folder import migrate
 from mentee_device.guard.answers import Answers
 from mentee_device.labels.assign import Guess, GuessRules
