@@ -33,7 +33,7 @@ def in_one_line(error: Exception, schema: type) -> str:
 
 
 def explain(error: Exception, schema: type) -> str:
-    """One line from Hydra's or OmegaConf's many, with the name that was probably meant."""
+    """The message of an error of Hydra's or OmegaConf's, shortened."""
     if isinstance(error, MissingConfigException):
         return explain_missing_option(error)
     if isinstance(error, OverrideParseException):
