@@ -153,12 +153,8 @@ class Store:
                 line += f" (the clock went back, from {last[0]}: the order of this log is that of its numbers)"
             connection.execute(
                 "INSERT INTO log (time, event, line, details) VALUES (?, ?, ?, ?)",
-                (
-                    now,
-                    event,
-                    line.encode(errors="replace").decode(),
-                    json.dumps(details),
-                ),  # a file's name need be no text
+                # a file's name need be no text
+                (now, event, line.encode(errors="replace").decode(), json.dumps(details)),
             )
 
     def log(self, last: int | None = None) -> list[Entry]:
