@@ -25,6 +25,7 @@ KEPT = (
     "BatchStatistics"  # the class of those that are to run on the statistics of the batch (export.network.batch_norm)
 )
 RECURRENT = ("GRU", "LSTM")
+WITHOUT_END = ("Loop", "Scan", "SequenceMap")  # what a device refuses, wherever it stands: see the bundle format
 WEIGHTS = (1, 2)  # places of their weights among their inputs: of what comes in, and of the hidden state
 
 Array = NDArray[Any]
@@ -66,7 +67,7 @@ class Known:
                 constants[node.output[0]] = constants[node.input[0]].astype(to)
         users: dict[str, int] = {value.name: 1 for value in graph.output}
         for node in model.graph.node:
-            for name in node.input:
+            for name in read_by(node):
                 users[name] = users.get(name, 0) + 1
         return cls(types, shapes, constants, {name: node for node in model.graph.node for name in node.output}, users)
 
@@ -132,11 +133,24 @@ def gradient_path(model: onnx.ModelProto, trainable: Collection[str], known: Kno
 
 def differentiated(node: onnx.NodeProto) -> list[str]:
     """CastLike takes no more than the element type of its second input."""
-    return list(node.input[:1]) if node.op_type == "CastLike" else list(node.input)
+    return list(node.input[:1]) if node.op_type == "CastLike" else read_by(node)
+
+
+def read_by(node: onnx.NodeProto) -> list[str]:
+    """The inputs of a node, and what the graphs inside it read of the graph around them."""
+    names = list(node.input)
+    for graph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        own |= {name for inner in graph.node for name in inner.output}
+        read = [name for inner in graph.node for name in read_by(inner)] + [value.name for value in graph.output]
+        names += [name for name in read if name and name not in own]
+    return names
 
 
 def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
     """Why a device would fail at this node, or compute something else than torch, whatever trains; None where it would not."""
+    if node.op_type in WITHOUT_END:
+        return f"{node.op_type} may never end, so devices refuse every graph that has one"
     given = attributes(node)
     if node.op_type in RECURRENT and given.get("direction", b"forward") != b"forward":
         # it puts its training kernel in the place of every one, also where nothing trains
