@@ -18,6 +18,8 @@ from torch.fx.experimental.sym_node import SymNode
 from export.graph.tracing import is_networks
 from mentor_mentee.errors import UserError
 
+NEAR = 3  # frames between torch's call of an operator and the question for a number
+
 
 @dataclass(frozen=True)
 class Fixing:
@@ -88,8 +90,13 @@ def length(x: Any) -> Any:
 
 def operator_around(frame: FrameType | None) -> str:
     """`take_along_dim` where torch itself asks for the number, to take that operator apart; "" where Python does."""
-    asks = frame.f_locals.get("func") if frame is not None else None
-    return str(asks).removeprefix("aten.").partition(".")[0] if isinstance(asks, torch._ops.OpOverload) else ""
+    for _ in range(NEAR):
+        asks = [frame.f_locals.get(name) for name in ("func", "self")] if frame is not None else []
+        for operator in asks:
+            if isinstance(operator, torch._ops.OpOverload):
+                return str(operator).removeprefix("aten.").partition(".")[0]
+        frame = frame.f_back if frame is not None else None
+    return ""
 
 
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:

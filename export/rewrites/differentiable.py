@@ -131,6 +131,15 @@ def gradient_path(model: onnx.ModelProto, trainable: Collection[str], known: Kno
     return on_path[::-1], reached
 
 
+def gradient_from(model: onnx.ModelProto, known: Known) -> set[str]:
+    """Every value that a gradient of the loss, the graph's first output, comes to."""
+    passed = {model.graph.output[0].name}
+    for node in reversed(model.graph.node):
+        if any(name in passed for name in node.output):
+            passed |= {name for name in differentiated(node) if known.carries_gradient(name)}
+    return passed
+
+
 def differentiated(node: onnx.NodeProto) -> list[str]:
     """CastLike takes no more than the element type of its second input."""
     return list(node.input[:1]) if node.op_type == "CastLike" else read_by(node)
@@ -191,6 +200,12 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return "Pow gives its exponent no gradient"
     if node.op_type == "Pow" and not known.carries_gradient(node.input[1]):
         return "Pow has a gradient only where its exponent is of its base's type"
+    if node.op_type == "Slice" and is_below_zero(known, node.input[4:5]):
+        return "Slice has no gradient for steps below 0"
+    if node.op_type == "Concat" and taken_twice(node, known, reached):
+        return "Concat gives two gradients one name, of a value that does not train and is put in twice"
+    if node.op_type in ("ScatterElements", "ScatterND") and given.get("reduction", b"none") != b"none":
+        return f"{node.op_type} with reduction={bytes(given['reduction']).decode()} gets a wrong gradient"
     if wants_weights(node, reached):
         return f"{node.op_type} has a gradient only together with those of all of its weights"
     return None
@@ -205,6 +220,32 @@ def wants_weights(node: onnx.NodeProto, reached: Collection[str]) -> bool:
     )
 
 
+def taken_twice(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> bool:
+    """Whether Concats take a value of this one that has no gradient again: the runtime makes one of two that are computed alike,
+    and its gradient for each Concat bears that one name."""
+    others = [maker for name, maker in known.makers.items() if maker.op_type == "Concat" and name in reached]
+    taken = [name for other in others for name in other.input if name not in reached]
+    return any(sum(alike(name, other, known) for other in taken) > 1 for name in node.input if name not in reached)
+
+
+def alike(one: str, other: str, known: Known) -> bool:
+    """Whether two values are computed by the same operators from the same values."""
+    if one == other:
+        return True
+    if one in known.constants and other in known.constants:
+        return np.array_equal(known.constants[one], known.constants[other])
+    first, second = known.makers.get(one), known.makers.get(other)
+    return (
+        first is not None
+        and second is not None
+        and first.op_type == second.op_type
+        and list(first.attribute) == list(second.attribute)
+        and list(first.output).index(one) == list(second.output).index(other)
+        and len(first.input) == len(second.input)
+        and all(alike(a, b, known) for a, b in zip(first.input, second.input, strict=True))
+    )
+
+
 def written_as(node: onnx.NodeProto) -> str:
     """The torch operators that it stands for, as the exporter notes them; "" where it does not."""
     return next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.class_hierarchy"), "")
@@ -213,6 +254,10 @@ def written_as(node: onnx.NodeProto) -> str:
 def whole(known: Known, names: Collection[str]) -> bool:
     """Whether each is a constant of whole numbers, or left out."""
     return all(not name or (name in known.constants and not (known.constants[name] % 1).any()) for name in names)
+
+
+def is_below_zero(known: Known, names: Collection[str]) -> bool:
+    return any(name not in known.constants or bool((known.constants[name] < 0).any()) for name in names)
 
 
 def is_zero(known: Known, names: Collection[str]) -> bool:

@@ -189,3 +189,39 @@ def test_what_a_graph_inside_a_node_reads_is_an_input_of_that_node(kind: str) ->
     around = helper.make_graph([helper.make_node("If", ["yes"], ["both"], then_branch=inner)], "around", [], [])
     assert read_by(helper.make_node(kind, ["x"], ["y"], body=inner)) == ["x", "weight", "bias"]
     assert read_by(helper.make_node(kind, ["x"], ["y"], body=around)) == ["x", "yes", "weight", "bias"]
+
+
+class Written(nn.Module):
+    """What torch's exporter gets wrong or does not know, and what the runtime dies of, behind a layer that trains."""
+
+    def __init__(self, written: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head, self.written = nn.Linear(4, 4), nn.Linear(24, 3), written
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.written(self.first(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def with_zeros(x: Tensor) -> Tensor:
+    zeros = torch.zeros_like(x[:, :1])
+    first, second = torch.cat([x, zeros], 1), torch.cat([x.tanh(), torch.zeros_like(x[:, :1]), zeros], 1)
+    return first[:, :6] + second[:, 2:] * 2
+
+
+WRITTEN: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x * torch.hamming_window(4) + x.tanh() * torch.hamming_window(4, False, 0.5, 0.3),
+    lambda x: x * torch.blackman_window(4, False) + x.tanh() * torch.kaiser_window(4, True, 9.0),
+    lambda x: F.scaled_dot_product_attention(x, x.tanh(), x) + F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(6, 6).tril().bool()),
+    lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(x.shape[0], 6, 6).tril(), scale=0.3),
+    lambda x: x.flip((1, 2)).cumsum(1) + x.rot90(2, (1, 2)),
+    with_zeros,
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_the_exporter_or_the_runtime_gets_wrong_is_written_otherwise(written: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    found = look(Written(written), (6, 4), head="head")
+    assert found.why() is None
+    assert found.inconclusive is None
