@@ -36,6 +36,7 @@ def hold_padding(network: nn.Module) -> list[str]:
         if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
             continue
         refuse_settings(path, module)
+        module.sparse = False  # of its gradient, which is the same
         plain = isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward
         if not path or not plain or module.padding_idx is None:
             continue

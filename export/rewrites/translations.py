@@ -24,6 +24,9 @@ def translations() -> dict[Any, Callable[..., Any]]:
     """`custom_translation_table` of torch.onnx.export."""
     aten = torch.ops.aten
     return windows() | {
+        aten.hstack.default: side_by_side,
+        aten.squeeze.dim: squeeze,
+        aten.squeeze.dims: squeeze,
         aten.scaled_dot_product_attention.default: attention,
         aten._adaptive_avg_pool2d.default: adaptive_average,
         aten._adaptive_avg_pool3d.default: adaptive_average,
@@ -32,6 +35,19 @@ def translations() -> dict[Any, Callable[..., Any]]:
         aten.avg_pool2d.default: average,
         aten.avg_pool3d.default: average,
     }
+
+
+def side_by_side(tensors: Sequence[Value]) -> Value:
+    """torch's exporter writes a SequenceMap, which has no gradient, and which devices refuse."""
+    return Emitter()("Concat", *tensors, axis=min(len(tensors[0].shape), 2) - 1)
+
+
+def squeeze(x: Value, dim: int | Sequence[int]) -> Value:
+    """torch leaves an axis of another size than 1 as it is, ONNX refuses it."""
+    sizes = list(x.shape)
+    axes = [axis % len(sizes) for axis in ([dim] if isinstance(dim, int) else dim)] if sizes else []
+    axes = [axis for axis in axes if sizes[axis] == 1]
+    return Emitter()("Squeeze", x, axes) if axes else Emitter()("Identity", x)
 
 
 WINDOWS = (torch.hamming_window, torch.hann_window, torch.blackman_window, torch.bartlett_window, torch.kaiser_window)

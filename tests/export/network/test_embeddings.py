@@ -56,6 +56,14 @@ def test_a_padding_row_is_proved_and_one_that_is_not_0_is_said_to_be_held() -> N
     assert set(dict(made.named_parameters())) == {"words.weight", "head.weight", "head.bias"}
 
 
+def test_a_sparse_gradient_is_a_dense_one_on_the_device() -> None:
+    network = Words(sparse=True)
+    hold_padding(network)
+    network(torch.ones(2, *SHAPE)).sum().backward()
+    assert network.words.weight.grad is not None
+    assert not network.words.weight.grad.is_sparse
+
+
 @pytest.mark.parametrize("setting", [{"max_norm": 1.0}, {"scale_grad_by_freq": True}])
 @pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
 def test_a_setting_that_a_graph_has_not_is_refused_at_once(kind: type[nn.Module], setting: dict[str, object]) -> None:

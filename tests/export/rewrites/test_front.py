@@ -216,6 +216,8 @@ WRITTEN: list[Callable[[Tensor], Tensor]] = [
     lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(x.shape[0], 6, 6).tril(), scale=0.3),
     lambda x: x.flip((1, 2)).cumsum(1) + x.rot90(2, (1, 2)),
     with_zeros,
+    lambda x: torch.hstack([x[:, :2].squeeze(1), x[:, 2:].tanh()]).unsqueeze(2).squeeze((1, 2)),
+    lambda x: x.squeeze(2).tanh() + x.squeeze(-1).squeeze(0),
 ]
 
 
