@@ -41,9 +41,10 @@ class EarlyWarning:
     def ask(self, mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> None:
         self.answer = self.cache / f"{question(mentee, len(classes), loss)}.json"
         if self.answer.is_file():
-            return self.tell()
+            self.tell()
+            return
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            return None
+            return
         self.scratch = tempfile.TemporaryDirectory()
         path = Path(self.scratch.name) / "mentee.safetensors"
         untrained(mentee, classes, loss).save(path)
@@ -57,7 +58,6 @@ class EarlyWarning:
             text=True,
             env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
         )
-        return None
 
     def tell(self) -> None:
         if self.answer is None:

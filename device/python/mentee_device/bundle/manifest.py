@@ -75,9 +75,8 @@ def parse_json(text: bytes) -> dict[str, Any]:
     """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
     try:
         raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-        json.dumps(
-            raw, ensure_ascii=False
-        ).encode()  # half a character (a lone surrogate) could be stored and shown nowhere
+        # half a character (a lone surrogate) could be stored and shown nowhere
+        json.dumps(raw, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):
@@ -231,7 +230,7 @@ def _samples(raw: dict[str, Any], pack: str) -> int | None:
 
 
 def _expected(raw: Any) -> dict[str, float]:
-    """What the eval graph puts out for the first replay samples; older manifests do not say it."""
+    """Reads the eval graph's outputs for the first replay samples; empty for older manifests, which do not record them."""
     if raw is None:
         return {}
     terms = get({"expected": raw}, "expected", dict)

@@ -17,8 +17,8 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.bundle.scale import Preprocessed, Raw, clear
 from mentee_device.owner import Owner
-from mentee_device.state.database import StateError
-from mentee_device.state.schema import UPGRADING
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.schema import UPGRADING
 
 Report = dict[str, Any]
 NOT_AN_NPZ = (
@@ -41,9 +41,8 @@ MARKS: dict[str, type[Raw] | type[Preprocessed]] = {"raw": Raw, "preprocessed": 
 def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> Owner:
     """Opens the owner of --state; what was mended on opening goes to `given.say`."""
     place = Path(given.state)
-    if (
-        not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}")
-    ):  # exists() raises for some
+    # exists() raises for some names
+    if not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}"):
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
     owner = Owner(bundle, given.state, read_key(given), given.threads)
     say: Callable[[str], None] = given.say

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mentee_device.bundle.errors import BundleError
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.core.session import read_parameters
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.relocate import candidates
 from mentee_device.relocate.candidates import Judge, Score
 from mentee_device.relocate.samples import MigratedSamples
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.settings import read_settings
 from mentee_device.runs.replay import Answered, answered, own_answers
 from mentee_device.runs.run import Done, OnProgress
-from mentee_device.runs.settings import read_settings
 from mentee_device.state.about import About
 from mentee_device.state.base import Base
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import Version, Versions
 
 
