@@ -2,9 +2,8 @@
 
     pip install timm                                     or .[zoo]; no weights are loaded
     python -m benchmarks.bundles.timm_models [NAME …]    NAME:LAYER gives the head by name, as head=LAYER does
-                                                         NAME+OPTION sets an option of the model to true
 
-Fresh weights of seed 0, ten classes, samples of 3×64×64 (inception_v3, which takes no smaller ones: 3×96×96), one thread.
+Fresh weights of seed 0, ten classes, samples of 3×64×64 (`SIZES`: another size, where a model takes none so small), one thread.
 Preflight looks at each in a process of its own with a time bound: it takes steps with the artifacts, and compares outputs and
 gradients with torch's in float64. What dies there is a row.
 """
@@ -35,26 +34,24 @@ MODELS = [
     "edgenext_xx_small", "mobilevit_xxs", "mobilevitv2_050", "efficientvit_b0", "efficientvit_m0", "fastvit_t8", "poolformer_s12",
     "efficientformerv2_s0", "efficientformerv2_s0:head", "levit_128s", "levit_128s:head.linear", "deit_tiny_patch16_224",
     "deit_tiny_distilled_patch16_224", "deit_tiny_distilled_patch16_224:head", "vit_tiny_patch16_224", "xcit_nano_12_p16_224",
-    "coat_lite_tiny", "crossvit_9_240", "pit_ti_224",
+    "coat_lite_tiny", "crossvit_9_240", "crossvit_9_240:head.0", "pit_ti_224",
 ]  # fmt: skip
 
 
-def make(model: str) -> nn.Module:
+def make(name: str) -> nn.Module:
     """The model for samples of its size; those that fix a size of their own are told ours."""
     import timm
 
-    name, *switched = model.split("+")
-    options: dict[str, Any] = {"num_classes": CLASSES, **dict.fromkeys(switched, True)}
     torch.manual_seed(0)
     try:
-        made: nn.Module = timm.create_model(name, **options, img_size=SIZES.get(name, SIZE))
+        made: nn.Module = timm.create_model(name, num_classes=CLASSES, img_size=SIZES.get(name, SIZE))
     except TypeError:
-        made = timm.create_model(name, **options)
+        made = timm.create_model(name, num_classes=CLASSES)
     return made.eval()
 
 
-def shape_for(model: str) -> tuple[int, int, int]:
-    size = SIZES.get(model.split("+")[0], SIZE)
+def shape_for(name: str) -> tuple[int, int, int]:
+    size = SIZES.get(name, SIZE)
     return 3, size, size
 
 
