@@ -9,7 +9,7 @@ from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
-from mentor_mentee.data.present import require_present
+from mentor_mentee.data.reading.present import require_present
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.recipe import check_recipe, split_target
@@ -95,7 +95,7 @@ def check_transfer(config: MentorConfig) -> None:
 
 
 def check_view(view: ViewConfig, where: str) -> None:
-    """What can be known of a view before the data: afterwards a mentor may have been trained."""
+    """Checks all of a view that needs no data, before a mentor is trained. Raises `UserError`."""
     for name in ("size", "channels"):
         if getattr(view, name) is not None and getattr(view, name) < 1:
             raise UserError(f"{where}.{name}={getattr(view, name)}; expected 1 or more, or null")

@@ -19,7 +19,7 @@ from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import ProbedMentee

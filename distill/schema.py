@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from mentee.budget import Budget
-from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from mentor_mentee.settings import setting
 

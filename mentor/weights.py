@@ -141,8 +141,7 @@ def said(network: nn.Module, found: Fit, others: Sequence[str]) -> str:
 
 
 def misfit(network: nn.Module, best: Fit, content: Any, prefix: str) -> str:
-    """What is wrong with the place that fits best: the first key of each kind, the nearest one of the file's to it, and what
-    the file holds."""
+    """Error text for the place that fits best: the first misfit of each kind, the file's nearest key, and what the file holds."""
     own = network.state_dict()
     kinds = (("missing", best.missing), ("unexpected", best.unexpected), ("of another shape", best.misshapen))
     details = [

@@ -26,7 +26,7 @@ from export.graph.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build

@@ -1,4 +1,4 @@
-"""What every child would do first, done once: importing this takes seconds, and each child is forked from where it ends."""
+"""Imports and registries that every child needs, loaded once: this takes seconds, and each child is forked from its end."""
 
 from functools import cache
 

@@ -12,7 +12,7 @@ from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import ProbeOptions, read_probes
 from distill.report.page import Table
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probe_spec import Pairing
 from mentor_mentee.objective.probes import Probe, find_probes, measure_probes

@@ -19,7 +19,7 @@ from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation
 from distill.training.resume import check_resumable, describe_run
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from mentor_mentee.objective.taps import find_layer

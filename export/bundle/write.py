@@ -38,7 +38,7 @@ from export.schema import ExportSettings
 from export.trial.run import require_trains
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 CALIBRATION = 256  # samples of the supervision pack that int8 activations are scaled on

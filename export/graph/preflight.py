@@ -24,7 +24,7 @@ from mentor_mentee.objective.taps import find_head
 
 
 class Traced(NamedTuple):
-    """What the findings are of: `forward` is rewritten and ready for a trial, None where an operator is left."""
+    """A traced training graph: `forward` is rewritten and ready for a trial, None where an operator has no gradient."""
 
     graph: TrainingGraph
     inputs: list[Port]

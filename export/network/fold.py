@@ -66,7 +66,7 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
 
 def is_batch_norm(module: nn.Module) -> bool:
     """Whether it computes what torch's own does. A subclass with a forward of its own does not (timm's ends in an activation): it
-    stays what it is, and its statistics are held in the graph (export.rewrites.norms)."""
+    stays what it is, and its statistics are held in the graph (export.rewrites.operators.norms)."""
     return isinstance(module, BATCH_NORMS) and type(module).forward is nn.modules.batchnorm._BatchNorm.forward
 
 

@@ -17,9 +17,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export.rewrites.differentiable import Array, Known, gradient_path, obstacle, unlike_torch
-from export.rewrites.einsum import einsum
-from export.rewrites.pooling import pooled_by_torch
-from export.rewrites.resize import resized_by_torch
+from export.rewrites.operators.einsum import einsum
+from export.rewrites.operators.pooling import pooled_by_torch
+from export.rewrites.operators.resize import resized_by_torch
 from export.rewrites.rules import RULES as ONE_BY_ONE
 from export.rewrites.sizes import fold_sizes
 from export.rewrites.writer import Writer

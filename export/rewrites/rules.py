@@ -4,7 +4,7 @@ A rule is given the node and what the graph knows of its values, and writes the 
 cannot (a size that is not fixed). Every use of a rule is checked by running both (`export.rewrites.rewrite`).
 """
 
-from export.rewrites.activations import (
+from export.rewrites.operators.activations import (
     celu,
     elu,
     hard_sigmoid,
@@ -19,8 +19,8 @@ from export.rewrites.activations import (
     softsign,
     tangent,
 )
-from export.rewrites.convolution import conv, conv_transpose
-from export.rewrites.layout import (
+from export.rewrites.operators.convolution import conv, conv_transpose
+from export.rewrites.operators.layout import (
     depth_to_space,
     global_max_pool,
     pad,
@@ -29,11 +29,11 @@ from export.rewrites.layout import (
     split,
     transpose,
 )
-from export.rewrites.norms import batch_norm, group_norm, instance_norm, layer_norm
-from export.rewrites.pooling import average_pool, max_pool
-from export.rewrites.recurrent import recurrent
-from export.rewrites.resize import resize
-from export.rewrites.sums import cumulative_sum, extreme, mean, product, sum_of, total
+from export.rewrites.operators.norms import batch_norm, group_norm, instance_norm, layer_norm
+from export.rewrites.operators.pooling import average_pool, max_pool
+from export.rewrites.operators.recurrent import recurrent
+from export.rewrites.operators.resize import resize
+from export.rewrites.operators.sums import cumulative_sum, extreme, mean, product, sum_of, total
 from export.rewrites.writer import Rule
 
 RULES: dict[str, tuple[Rule, str]] = {

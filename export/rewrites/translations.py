@@ -13,8 +13,8 @@ import onnx
 import torch
 
 from export.rewrites.differentiable import Array
-from export.rewrites.matrices import along_axes
-from export.rewrites.pooling import Window
+from export.rewrites.operators.matrices import along_axes
+from export.rewrites.operators.pooling import Window
 
 Value = Any  # of the exporter: a value of the graph, with its shape
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, SampleError, Samples, StateError
+from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.run import Progress
-from mentee_device.runs.settings import SettingError
 from mentee_device.state.about import SOURCES, About
 from safetensors.numpy import load_file, save_file
 

@@ -81,7 +81,7 @@ CALLED = (  # what an attacker would name, by module: all are refused before the
 @pytest.mark.parametrize("product", [nn.Module, Splits])
 @pytest.mark.parametrize("target", CALLED)
 def test_nothing_else_is_called(target: str, product: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its options: here those that it needs, each a path at which nothing may appear."""
+    """Each required option is a path at which nothing may appear."""
     monkeypatch.chdir(tmp_path)
     module, _, name = target.rpartition(".")
     options: dict[str, Any] = {}

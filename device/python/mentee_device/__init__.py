@@ -21,13 +21,13 @@ from mentee_device.owner import Owner
 from mentee_device.relocate.merge import Merged
 from mentee_device.relocate.migrate import Migrated
 from mentee_device.relocate.state_file import import_state
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import Plan
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import Plan
+from mentee_device.runs.plans.settings import SettingError, Settings
 from mentee_device.runs.run import Progress
 from mentee_device.runs.runs import RunResult
-from mentee_device.runs.settings import SettingError, Settings
 from mentee_device.runs.unlearn import Unlearned
-from mentee_device.state.database import StateError
+from mentee_device.state.storage.database import StateError
 
 __all__ = [
     "Answers",

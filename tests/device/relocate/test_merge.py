@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError
 from mentee_device.relocate.state_file import import_state
-from mentee_device.state.lock import Lock
+from mentee_device.state.storage.lock import Lock
 
 from tests.device.program import ENVIRONMENT, command
 

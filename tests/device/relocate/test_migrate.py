@@ -20,7 +20,7 @@ from mentee_device.relocate.candidates import hold_out, transferred
 from mentee_device.state import aside, base
 from mentee_device.state.about import About
 from mentee_device.state.base import refit
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 from safetensors.numpy import load_file, save_file
 
 from export.bundle.write import export_bundle

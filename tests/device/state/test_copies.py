@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
-from mentee_device.state.store import Store
-from mentee_device.state.sums import TABLES
+from mentee_device.state.storage.store import Store
+from mentee_device.state.storage.sums import TABLES
 
 from tests.device.program import ENVIRONMENT
 from tests.device.taking import part
@@ -76,7 +76,7 @@ def killed(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def expected(killed: Path, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What an undamaged copy holds."""
+    """Rows of an undamaged copy."""
     folder = tmp_path_factory.mktemp("whole") / "me"
     shutil.copytree(killed, folder)
     with Store(folder, Bundle.open(bundle_folder).manifest.id) as store:

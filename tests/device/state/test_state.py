@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, Snapshot, StateError
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import reseal

@@ -11,7 +11,7 @@ from distill.schema import ViewConfig
 from distill.training.networks import build_network, complete, view_for
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build
 

@@ -231,7 +231,7 @@ def _samples(raw: dict[str, Any], pack: str) -> int | None:
 
 
 def _expected(raw: Any) -> dict[str, float]:
-    """What the eval graph puts out for the first replay samples; older manifests do not say it."""
+    """Reads the eval graph's outputs for the first replay samples; empty for older manifests, which do not record them."""
     if raw is None:
         return {}
     terms = get({"expected": raw}, "expected", dict)

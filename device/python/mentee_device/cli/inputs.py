@@ -17,8 +17,8 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.bundle.scale import Preprocessed, Raw, clear
 from mentee_device.owner import Owner
-from mentee_device.state.database import StateError
-from mentee_device.state.schema import UPGRADING
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.schema import UPGRADING
 
 Report = dict[str, Any]
 NOT_AN_NPZ = (

@@ -10,7 +10,7 @@ from mentee_device.cli import labelling, learning, looking, relocating, without_
 from mentee_device.cli.options import add_fields, at_least, described_fields
 from mentee_device.labels.assign import RULES, GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED
-from mentee_device.runs.settings import Settings
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.state.about import SOURCES
 
 ALIASES = {"forget": "unlearn", "update": "migrate"}  # names that commands had before

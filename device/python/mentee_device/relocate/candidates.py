@@ -17,7 +17,7 @@ from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import softmax
 from mentee_device.guard.measures import Limits, judge, measure
-from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.replay import Answered
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
 from mentee_device.state.about import About

@@ -13,15 +13,15 @@ from mentee_device.core.snapshot import Snapshot
 from mentee_device.relocate import candidates
 from mentee_device.relocate.candidates import Judge, Score
 from mentee_device.relocate.samples import MigratedSamples
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.settings import read_settings
 from mentee_device.runs.replay import Answered, answered, own_answers
 from mentee_device.runs.run import Done, OnProgress
-from mentee_device.runs.settings import read_settings
 from mentee_device.state.about import About
 from mentee_device.state.base import Base
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import Version, Versions
 
 

@@ -21,14 +21,14 @@ from mentee_device.core.snapshot import Snapshot
 from mentee_device.prototypes.enrolled import Enrolled, enrolled_in
 from mentee_device.relocate.candidates import Judge, Parameters, Score
 from mentee_device.relocate.state_file import opened, unpack_state
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
 from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
-from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.schema import DATABASE, MERGING
-from mentee_device.state.store import Entry, Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.schema import DATABASE, MERGING
+from mentee_device.state.storage.store import Entry, Store
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of

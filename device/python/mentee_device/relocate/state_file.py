@@ -17,10 +17,10 @@ from typing import Any
 
 from mentee_device.bundle.archive import Bundle
 from mentee_device.files import LONGEST, printable, replacing, sha256_of, sync_file, sync_folder
-from mentee_device.state.database import StateError
-from mentee_device.state.lock import Lock
-from mentee_device.state.schema import DATABASE, LOCK
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.lock import Lock
+from mentee_device.state.storage.schema import DATABASE, LOCK
+from mentee_device.state.storage.store import Store
 
 FORMAT = "mentee-state/1"
 LONGEST_HEAD, CHUNK = 4096, 1 << 20

@@ -24,8 +24,8 @@ DOUBTFUL = (
 
 @dataclass(frozen=True)
 class Guessed:
-    """What a run made of `samples` without a label. It gives `changed` of them another class than before; the groups they lay in
-    before the run, whichever samples they are drawn from, say so `agreed` times, and `opposed` times the class of before."""
+    """Classes that a run gave `samples` without a label. `changed` of them have another class than before; the groups they lay
+    in before the run side with the new class `agreed` times, with the old one `opposed` times, over all draws of groups."""
 
     samples: int
     changed: int
@@ -105,7 +105,7 @@ def judge_by(golden: Golden, limits: Limits, before: Before | None) -> Callable[
 
 
 def guessed_of(before: Before, learner: Learner) -> Guessed:
-    """What `learner` makes of the samples without a label."""
+    """Classifies the samples without a label with `learner`, and counts how their groups judge each change."""
     if not len(before.rows):
         return Guessed(0, 0, 0, 0)
     now_N = learner.predict(before.learnt.input, checked=True).logits[before.rows].argmax(axis=1)

@@ -14,12 +14,12 @@ from mentee_device.runs.current import go_to_current
 from mentee_device.runs.holdout import HeldOut
 from mentee_device.runs.interpolation import Parameters, judged
 from mentee_device.runs.judgement import Before, judge_by
-from mentee_device.runs.plan import Plan, ResolvedPlan, require_plan
+from mentee_device.runs.plans.plan import Plan, ResolvedPlan, require_plan
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.replay import remembered_answers
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
-from mentee_device.runs.settings import Settings
-from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
+from mentee_device.state.storage.database import Damaged, StateError
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 
