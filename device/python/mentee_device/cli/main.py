@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no é shows \\xe9
     with quiet_when_unread():
-        return answer(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return answer(sys.argv[1:] if arguments is None else arguments)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
+            return 130
 
 
 def answer(arguments: Sequence[str]) -> int:
@@ -56,9 +60,6 @@ def answer(arguments: Sequence[str]) -> int:
     except MISTAKES as error:
         print(f"error: {shown(' '.join(str(error).split())[:LONGEST])}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
-        return 130
     result["seconds"] = round(time.perf_counter() - started, 3)
     lines = [f"{shown(name):>24}  {shown(readable(value))}" for name, value in result.items()]
     return 0 if written([json.dumps({**result, **_process()})] if given.json else lines) else 2
