@@ -155,7 +155,8 @@ def require_references(manifest: dict[str, Any]) -> None:
     for name in named:
         if name not in manifest["files"]:
             raise UserError(f"{MANIFEST} refers to '{name}', which its `files` does not list; make the bundle again")
-    for graph in graphs.values():
+    variants = [variant for variant in manifest.get("variants", {}).values() if "file" in variant]
+    for graph in (*graphs.values(), *variants):
         if not graph["file"].endswith(GRAPH_SUFFIX):
             raise UserError(f"{MANIFEST}: the graph '{graph['file'][:70]}' does not end in {GRAPH_SUFFIX}: refused")
     if not len(view["mean"]) == len(view["std"]) == view["shape"][0]:

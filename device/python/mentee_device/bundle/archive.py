@@ -21,7 +21,7 @@ from mentee_device.bundle.manifest import FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
 from mentee_device.bundle.scratch import Scratch
 from mentee_device.bundle.signature import check_signature
-from mentee_device.files import sha256_of
+from mentee_device.files import as_path, sha256_of
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -60,9 +60,9 @@ class Bundle:
 
         Reads every byte once for its sha256: about 1 s per GB on a desktop core, 2 ms for a 1 MB bundle.
         """
-        source = Path(path)
+        source = as_path(path, BundleError)
         try:
-            return cls._open(source, None if key is None else Path(key))
+            return cls._open(source, None if key is None else as_path(key, BundleError))
         except OSError as error:
             raise BundleError(
                 f"{source} cannot be read ({str(error)[:300]}): check its permissions and the free space"

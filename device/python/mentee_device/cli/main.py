@@ -51,6 +51,7 @@ def answer(arguments: Sequence[str]) -> int:
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
     given, unknown = make_parser().parse_known_args(words)
     given.command.refuse_unknown(unknown)
+    given.command.refuse_lost(given)
     given.say = lambda note: print(f"note: {shown(note)}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()
