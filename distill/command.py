@@ -58,7 +58,9 @@ def run(config: DistillConfig) -> float:
         draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
 
     machine = Machine(config.accelerator, config.threads, NamedConsole(name))
-    warning = EarlyWarning(Path(config.cache_dir) / "preflight", machine.say) if config.preflight else None
+    warning = None
+    if config.preflight:
+        warning = EarlyWarning(Path(config.cache_dir) / "preflight", machine.say, config.export)
     result = distill(config, machine, on_start=on_start, warning=warning)
     present(result, report, name)
     return result.checkpoint.accuracy["val"]["accuracy"]

@@ -120,6 +120,7 @@ class DistillConfig:
     )
     answer_cache_mb: int = setting(2048, "megabytes of memory that cached mentor outputs may take")
     preflight: bool = setting(True, "say before any training whether the mentee will export; the answer is cached")
+    export: dict[str, Any] = setting({}, "settings that the export will have, for that: trainable, batch_norm, rewrite")
     accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
     threads: int | None = setting(None, "CPU threads; null: torch's choice")
     experiment: Any = setting(None, "a file of several settings at once")
