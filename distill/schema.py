@@ -61,7 +61,7 @@ class TransferConfig:
     all_epochs: int = setting(0, "epochs of all layers, after those of the head")
     all_learning_rate: float = setting(1e-4, "of all layers")
     least_steps: int = setting(
-        400,
+        800,
         "steps of each of the two at least: where samples are few an epoch passes over them several times; 0: once",
     )
 
