@@ -49,13 +49,14 @@ class EarlyWarning:
         """The adapters of `probes` have their constants, of whatever mentor. Nothing is asked twice."""
         asked = question(mentee, len(classes), loss, probes, self.settings)
         if asked in self.told:
-            return None
+            return
         self.told.add(asked)
         self.answer = self.cache / f"{asked}.json"
         if self.answer.is_file():
-            return self.tell()
+            self.tell()
+            return
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            return None
+            return
         self.scratch = tempfile.TemporaryDirectory()
         path = Path(self.scratch.name) / "mentee.safetensors"
         untrained(mentee, classes, loss, probes).save(path)
@@ -70,7 +71,6 @@ class EarlyWarning:
             text=True,
             env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
         )
-        return None
 
     def tell(self) -> None:
         if self.answer is None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.weights_content import read_content, states
-from mentor.weights_fit import Fit, fits
+from mentor.weights_fit import Fit, fits, is_averaged
 from mentor_mentee.errors import UserError, did_you_mean
 
 TOP = "."  # the file's own dict, as a place
@@ -197,7 +197,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"'{path}' holds a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
         )
-    return max(found, key=lambda one: (len(one[1]), Fit(one[0], {}, [], [], []).averaged))[1]
+    return max(found, key=lambda one: (len(one[1]), is_averaged(one[0])))[1]
 
 
 def plainly(place: str) -> str:

@@ -39,7 +39,12 @@ class Fit:
 
     @property
     def averaged(self) -> bool:
-        return any(word in self.place.lower() for word in AVERAGED)
+        return is_averaged(self.place)
+
+
+def is_averaged(place: str) -> bool:
+    """Whether a place's name is that of averaged weights."""
+    return any(word in place.lower() for word in AVERAGED)
 
 
 def fits(network: nn.Module, content: Any, without: str | None = None) -> list[Fit]:

@@ -196,7 +196,7 @@ def mutant(
     shutil.copytree(life.folder, folder)
     kind = chance.random()
     if kind < 0.12:
-        return archive(bundle, place, life, before, folder, data, chance)
+        return archive(bundle, place, life, before, folder, chance)
     if kind < 0.17:
         what, files = older(folder, chance, life.before), 1
     else:
@@ -208,7 +208,7 @@ def mutant(
 
 
 def archive(
-    bundle: Bundle, place: Path, life: Life, before: dict[str, Any], folder: Path, data: Path, chance: random.Random
+    bundle: Bundle, place: Path, life: Life, before: dict[str, Any], folder: Path, chance: random.Random
 ) -> tuple[str, Verdict]:
     """A damaged file of `export-state`, imported into a new folder or merged into the state it came from."""
     file, verb = folder.with_name("archive"), chance.choice(("import-state", "merge"))

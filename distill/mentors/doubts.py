@@ -12,8 +12,8 @@ SURE = 0.99  # mean probability of the true class above which a softmax says no 
 
 
 def too_sure(mentor: Mentor, splits: Splits, given: bool) -> str:
-    """Warning about a mentor that is right on every validation sample; "" where there is none to give.
-    `given`: its weights come from a file, and not from a training on the training split."""
+    """Warning about a mentor that is right on every validation sample; "" where these are too few to
+    tell. `given`: its weights come from a file, and not from a training on the training split."""
     count = int((splits.val.labels >= 0).sum())
     if count < FEWEST:
         return ""

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mentee_device.bundle.scale import Raw as Raw
     from mentee_device.core.learner import Learned as Learned
     from mentee_device.core.learner import Learner as Learner
-    from mentee_device.core.learner import LearningError as LearningError
     from mentee_device.core.learner import Prediction as Prediction
     from mentee_device.core.runtime import RuntimeMissing as RuntimeMissing
     from mentee_device.core.snapshot import Snapshot as Snapshot
+    from mentee_device.core.step import LearningError as LearningError
     from mentee_device.folder import migrate as migrate
     from mentee_device.guard.answers import Answers as Answers
     from mentee_device.labels.assign import Guess as Guess
@@ -50,7 +50,7 @@ HOMES = {
     "GuessRules": "labels.assign",
     "Learned": "core.learner",
     "Learner": "core.learner",
-    "LearningError": "core.learner",
+    "LearningError": "core.step",
     "Manifest": "bundle.manifest",
     "Merged": "relocate.merge",
     "Migrated": "relocate.migrate",

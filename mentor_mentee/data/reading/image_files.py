@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -110,15 +110,16 @@ def require_folder(root: Path) -> None:
         raise UserError(f"no folder {root}; set data.root=... to a folder with one subfolder of images per class")
 
 
-def require_images(recipe: Mapping[str, object]) -> None:
+def require_images(recipe: Mapping[str, Any]) -> None:
     """`list_images` of a recipe whose options have been checked, with the defaults of `image_folder`."""
-    given = {"val_fraction": 0.1, "test_fraction": 0.2, "seed": 0, "unlabelled": UNLABELLED} | dict(recipe)
+    defaults = {"val_fraction": 0.1, "test_fraction": 0.2, "seed": 0, "unlabelled": UNLABELLED}
+    given: dict[str, Any] = {**defaults, **recipe}
     list_images(
-        Path(str(given["root"])).expanduser(),
-        float(str(given["val_fraction"])),
-        float(str(given["test_fraction"])),
-        int(str(given["seed"])),
-        None if given["unlabelled"] is None else str(given["unlabelled"]),
+        Path(given["root"]).expanduser(),
+        given["val_fraction"],
+        given["test_fraction"],
+        given["seed"],
+        given["unlabelled"],
     )
 
 

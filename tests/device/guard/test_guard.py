@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.guard.answers import answer
 from mentee_device.guard.chance import binomial_tail
 from mentee_device.guard.measures import Limits, calibration_error, judge, measure

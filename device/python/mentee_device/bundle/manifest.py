@@ -75,9 +75,8 @@ def parse_json(text: bytes) -> dict[str, Any]:
     """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
     try:
         raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-        json.dumps(
-            raw, ensure_ascii=False
-        ).encode()  # half a character (a lone surrogate) could be stored and shown nowhere
+        # half a character (a lone surrogate) could be stored and shown nowhere
+        json.dumps(raw, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):

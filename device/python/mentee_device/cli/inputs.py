@@ -41,9 +41,8 @@ MARKS: dict[str, type[Raw] | type[Preprocessed]] = {"raw": Raw, "preprocessed": 
 def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> Owner:
     """Opens the owner of --state; what was mended on opening goes to `given.say`."""
     place = as_path(given.state, StateError)
-    if (
-        not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}")
-    ):  # exists() raises for some
+    # exists() raises for some names
+    if not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}"):
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
     owner = Owner(bundle, given.state, read_key(given), given.threads)
     say: Callable[[str], None] = given.say

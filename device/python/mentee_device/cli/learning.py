@@ -12,7 +12,7 @@ from mentee_device.bundle.inputs import KNOBS
 from mentee_device.bundle.samples import SampleError, Samples
 from mentee_device.cli.inputs import Report, open_owner, read_samples
 from mentee_device.cli.options import add_fields, at_least, curve, given_fields
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.owner import Owner
 from mentee_device.runs.holdout import HeldOut
 from mentee_device.runs.plans.budget import Budget, be_nice

@@ -20,8 +20,8 @@ from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
 from mentee_device.cli.output import quiet_when_unread, readable, shown, written
 from mentee_device.cli.parser import ALIASES, make_parser
-from mentee_device.core.learner import LearningError
 from mentee_device.core.runtime import RuntimeMissing
+from mentee_device.core.step import LearningError
 from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.run import OnProgress, Progress
 from mentee_device.state.storage.database import StateError

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mentee_device.bundle.errors import BundleError
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.core.session import read_parameters
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.relocate import candidates
 from mentee_device.relocate.candidates import Judge, Score
 from mentee_device.relocate.samples import MigratedSamples

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import SampleError, Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.prototypes.enrolled import Enrolled, enrolled_in
 from mentee_device.relocate.candidates import Judge, Parameters, Score
 from mentee_device.relocate.state_file import opened, unpack_state

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.relocate.candidates import Score
 from mentee_device.relocate.comparison import Candidate, Comparison
 from mentee_device.relocate.samples import MigratedSamples

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import SampleError, Samples, check_labels
 from mentee_device.bundle.scale import clear, require_array
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.given import plain_number
 from mentee_device.runs.plans.plan import Plan

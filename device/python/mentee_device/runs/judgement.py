@@ -17,9 +17,8 @@ from mentee_device.guard.measures import Limits
 from mentee_device.runs.clusters import steady_classes
 from mentee_device.runs.holdout import HeldOut
 
-DOUBTFUL = (
-    0.2  # stricter than a test's .05: without a label it is the run that needs evidence (docs/experiments/guard.md)
-)
+# Stricter than a test's .05: without a label it is the run that needs evidence (docs/experiments/guard.md).
+DOUBTFUL = 0.2
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def judge_by(golden: Golden, limits: Limits, before: Before | None) -> Callable[
         verdict = golden.judge(learner, limits, gained=held.clearly_better)
         reasons, evidence, words = list(verdict.reasons), dict(verdict.evidence), list(verdict.words)
         if held.samples:
-            evidence["held_out"] = held.as_json()
+            evidence["held_out"] = asdict(held)
             words.append(str(held))
             if held.clearly_worse:
                 reasons.append(f"worse for the owner, beyond chance: {held}")

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.current import go_to_current
 from mentee_device.runs.holdout import HeldOut

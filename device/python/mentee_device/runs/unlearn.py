@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mentee_device.bundle.samples import UNLABELLED
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.run import OnProgress

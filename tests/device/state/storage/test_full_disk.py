@@ -11,7 +11,7 @@ from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
 from mentee_device.state.storage import database
 
 from tests.device.program import ENVIRONMENT
-from tests.device.state.test_copies import rows_in
+from tests.device.state.folders import rows_in
 from tests.device.taking import part
 from tests.paths import ROOT
 

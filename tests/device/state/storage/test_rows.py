@@ -15,7 +15,7 @@ from mentee_device.state.storage.store import Store
 from mentee_device.state.storage.sums import TABLES
 from mentee_device.state.versions import Versions
 
-from tests.device.state.test_copies import rows_in
+from tests.device.state.folders import rows_in
 from tests.device.taking import part, pause_at
 
 VALUES: tuple[Any, ...] = (

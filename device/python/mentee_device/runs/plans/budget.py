@@ -5,7 +5,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.runs.plans.described import described
 from mentee_device.runs.plans.given import plain_number
 

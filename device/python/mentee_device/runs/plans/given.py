@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 
 from mentee_device.bundle.fields import LARGEST
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 
 MOST_WHOLE = 1 << 63  # what SQLite and numpy hold
 

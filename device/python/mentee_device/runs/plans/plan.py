@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args
 
 from mentee_device.bundle.inputs import KNOBS
-from mentee_device.core.learner import LearningError, check_learning_rate
+from mentee_device.core.learner import check_learning_rate
+from mentee_device.core.step import LearningError
 from mentee_device.runs.holdout import held_out
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.curves import Curve, check_curve, highest

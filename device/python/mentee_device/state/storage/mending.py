@@ -19,7 +19,7 @@ NEUTRAL = {  # what stands in a version's row for a column that makes no sense
 
 
 @dataclass
-class Found:
+class Mended:
     """Rows that were restored, mended, removed or found strange: numbers or names, by kind of row."""
 
     restored: dict[str, list[Any]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Copy:
         return {} if self.legacy else dict(self._rows("SELECT key, digest FROM sums WHERE of = ?", table.name))
 
     def keys(self, table: Table) -> set[Any]:
-        """Of all rows that are there."""
+        """Keys of all rows that are there."""
         return {key for (key,) in self._rows(f"SELECT {table.key} FROM {table.name}")}
 
     def get(self, table: Table, key: Any) -> dict[str, Any] | None:
@@ -94,7 +94,7 @@ class Copy:
             self.connection.text_factory = before
 
 
-def mend(main: sqlite3.Connection, backup: sqlite3.Connection | None, alike: bool, seal: Seal) -> tuple[Found, bool]:
+def mend(main: sqlite3.Connection, backup: sqlite3.Connection | None, alike: bool, seal: Seal) -> tuple[Mended, bool]:
     """Mends the rows of `main`, in the caller's transaction; what was done, and whether `backup` holds the same rows, whole.
 
     `alike`: both are at the same transaction, so what only one of them has is damage. `backup` is not changed.
@@ -116,7 +116,7 @@ def mend(main: sqlite3.Connection, backup: sqlite3.Connection | None, alike: boo
 class _Mending:
     def __init__(self, here: Copy, there: Copy | None, alike: bool, seal: Seal) -> None:
         self._here, self._there, self.alike, self._seal = here, there, alike, seal
-        self.found, self.wrong, self.same = Found(), 0, True
+        self.found, self.wrong, self.same = Mended(), 0, True
 
     def do(self, table: Table) -> None:
         """One table."""
@@ -161,7 +161,7 @@ def _mend_sequences(main: sqlite3.Connection, backup: sqlite3.Connection) -> int
     return len(behind)
 
 
-def _restore(main: sqlite3.Connection, table: Table, one: Broken, row: dict[str, Any], found: Found) -> None:
+def _restore(main: sqlite3.Connection, table: Table, one: Broken, row: dict[str, Any], found: Mended) -> None:
     if one.place is not None:
         main.execute(f"DELETE FROM {table.name} WHERE rowid = ?", (one.place,))
     _put(main, table, row)
@@ -169,7 +169,7 @@ def _restore(main: sqlite3.Connection, table: Table, one: Broken, row: dict[str,
         found.restored.setdefault(table.name, []).append(one.key)
 
 
-def _make_do(main: sqlite3.Connection, table: Table, one: Broken, found: Found, seal: Seal) -> None:
+def _make_do(main: sqlite3.Connection, table: Table, one: Broken, found: Mended, seal: Seal) -> None:
     """Without a whole copy: what makes sense stays, the rest goes."""
     what = found.mended
     if one.row is not None and _plausible(table, one.row, seal):
@@ -242,6 +242,6 @@ def _put(main: sqlite3.Connection, table: Table, row: dict[str, Any]) -> None:
 def _named(what: dict[str, list[Any]]) -> str:
     words = {"state": "which version answers", "log": "lines of the log", "blobs": "other contents"}
     return "; ".join(
-        words.get(name, name) if name == "state" else f"{words.get(name, name)} {', '.join(map(str, keys[:20]))}"
+        words[name] if name == "state" else f"{words.get(name, name)} {', '.join(map(str, keys[:20]))}"
         for name, keys in what.items()
     )

@@ -45,7 +45,7 @@ def refuse_strangers(folder: Path) -> None:
 
 
 @dataclass
-class Found:
+class DatabaseFile:
     """One of the two files, as it was found: open where it is whole, else what is wrong with it."""
 
     path: Path
@@ -54,7 +54,7 @@ class Found:
     revision: int = 0
     sure: bool = False  # the row that says so is what was written
     last: int = 0  # number of the log's last line
-    fits: StateError | None = None  # why it is not for our bundle, or not under our key
+    misfit: StateError | None = None  # why it is not for our bundle, or not under our key
     key_fits: bool = True
 
     def close(self) -> None:
@@ -80,8 +80,8 @@ def open_database(folder: Path, seal: Seal, wanted: str | None, newest: int, not
             if spare is not None and spare.trouble is not None and not isinstance(spare.trouble, Damaged):
                 raise spare.trouble
             raise main.trouble
-        if main.fits is not None and (main.sure or spare is None or spare.fits is not None):
-            raise main.fits
+        if main.misfit is not None and (main.sure or spare is None or spare.misfit is not None):
+            raise main.misfit
         return _attached(main, spare, seal, wanted, notes)
     except BaseException as error:
         for one in (main, spare):
@@ -102,7 +102,7 @@ def sweep(folder: Path) -> None:
     shutil.rmtree(folder / MERGING, ignore_errors=True)
 
 
-def _is_damage(trouble: StateError, spare: Found | None, newest: int) -> bool:
+def _is_damage(trouble: StateError, spare: DatabaseFile | None, newest: int) -> bool:
     """Whether the file itself is at fault. One of another program or format is only where the backup, which is written alike, is
     of ours and has all there was."""
     if isinstance(trouble, Foreign):
@@ -110,22 +110,22 @@ def _is_damage(trouble: StateError, spare: Found | None, newest: int) -> bool:
     return isinstance(trouble, Damaged)
 
 
-def _goes_back(main: Found, spare: Found) -> bool:
+def _goes_back(main: DatabaseFile, spare: DatabaseFile) -> bool:
     """Whether the backup is to take the state's place: that is damaged, or lacks what the backup has."""
     if main.connection is None:
-        if spare.fits is not None:  # one that is not ours replaces nothing
-            raise spare.fits
+        if spare.misfit is not None:  # one that is not ours replaces nothing
+            raise spare.misfit
         return True
     if not spare.key_fits or not _same_history(main, spare):
         return False
     sure = main.sure and spare.sure
     richer = spare.revision > main.revision if sure else spare.last > main.last
-    if richer and spare.fits is not None:
-        raise spare.fits
+    if richer and spare.misfit is not None:
+        raise spare.misfit
     return richer
 
 
-def _same_history(main: Found, spare: Found) -> bool:
+def _same_history(main: DatabaseFile, spare: DatabaseFile) -> bool:
     """Whether one is an earlier copy of the other, or of one that was: the log only grows."""
     older, newer = sorted((main, spare), key=lambda one: one.last)
     if older.connection is None or newer.connection is None:
@@ -140,7 +140,9 @@ def _same_history(main: Found, spare: Found) -> bool:
     )
 
 
-def _back(main: Found, spare: Found, folder: Path, seal: Seal, wanted: str | None, notes: list[str]) -> Twin:
+def _back(
+    main: DatabaseFile, spare: DatabaseFile, folder: Path, seal: Seal, wanted: str | None, notes: list[str]
+) -> Twin:
     """The backup takes the state's place; the state's files are set aside."""
     path = folder / DATABASE
     connection = spare.connection
@@ -161,7 +163,7 @@ def _back(main: Found, spare: Found, folder: Path, seal: Seal, wanted: str | Non
     return _attached(_found(path, seal, wanted), spare, seal, wanted, notes)
 
 
-def _attached(main: Found, spare: Found | None, seal: Seal, wanted: str | None, notes: list[str]) -> Twin:
+def _attached(main: DatabaseFile, spare: DatabaseFile | None, seal: Seal, wanted: str | None, notes: list[str]) -> Twin:
     """The state with every row checked, and with its backup, which is renewed where it is not the same."""
     connection = main.connection
     if connection is None:
@@ -198,7 +200,7 @@ def _require_fit(connection: sqlite3.Connection, path: Path, seal: Seal, wanted:
         raise misfit
 
 
-def _alike(main: Found, spare: Found) -> bool:
+def _alike(main: DatabaseFile, spare: DatabaseFile) -> bool:
     if main.sure and spare.sure:
         return main.revision == spare.revision
     return main.last == spare.last
@@ -230,15 +232,15 @@ def _mended(
         raise
 
 
-def _found(path: Path, seal: Seal, wanted: str | None) -> Found:
+def _found(path: Path, seal: Seal, wanted: str | None) -> DatabaseFile:
     """Opens and checks it; what is wrong is in what is returned."""
     try:
         if not path.exists():
             raise Damaged(f"{path} is gone")
         connection = database.checked(path)
     except StateError as error:
-        return Found(path, trouble=error)
-    found = Found(path, connection)
+        return DatabaseFile(path, trouble=error)
+    found = DatabaseFile(path, connection)
     try:
         require_format(connection, path)
         _require_tables(connection, path)
@@ -246,8 +248,8 @@ def _found(path: Path, seal: Seal, wanted: str | None) -> Found:
         found.revision = revision if isinstance(revision, int) else 0
         (found.last,) = connection.execute("SELECT ifnull(max(number), 0) FROM log").fetchone()
         found.sure = _is_sure(connection)
-        found.fits = _misfit(bundle, check, path.parent, seal, wanted)
-        found.key_fits = found.fits is None or _misfit(bundle, check, path.parent, seal, None) is None
+        found.misfit = _misfit(bundle, check, path.parent, seal, wanted)
+        found.key_fits = found.misfit is None or _misfit(bundle, check, path.parent, seal, None) is None
     except (sqlite3.Error, StateError) as error:
         found.close()
         found.trouble = translated(error, path) if isinstance(error, sqlite3.Error) else error

@@ -21,6 +21,8 @@ STATUSES = ("candidate", "kept", "dropped", "pruned", "forgotten", "damaged", "s
 WITH_CHECKPOINT = ("candidate", "kept")
 PROGRESS = {"steps", "seconds", "samples", "round"}
 MOST_AXES = 32
+# What a row that makes no sense raises when it is read; a StateError of the seal is a ValueError.
+NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
 def keeps_rules(table: str, row: Row, seal: Seal) -> bool:
@@ -30,13 +32,7 @@ def keeps_rules(table: str, row: Row, seal: Seal) -> bool:
             if isinstance(value, str):
                 value.encode()  # refuses what was no UTF-8
         return bool(_RULES[table](row, seal))
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        RecursionError,
-    ):  # a StateError of the seal is a ValueError
+    except NONSENSE:
         return False
 
 
@@ -48,7 +44,7 @@ def content_intact(table: str, row: Row, seal: Seal) -> bool:
         if table == "samples":
             return bool(_hex(row["about"]) + _hex(row["content"]) == row["digest"])
         return table != "blobs" or bool(_hex(row["value"]) == row["digest"])
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except NONSENSE:
         return False
 
 

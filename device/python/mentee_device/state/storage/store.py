@@ -26,17 +26,12 @@ from mentee_device.state.storage.opening import open_database, refuse_strangers,
 from mentee_device.state.storage.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
 from mentee_device.state.storage.twin import Twin
 
-BACKUP_EVERY = (
-    20  # transactions between two tries to make a backup that is behind anew; also at every verdict and closing
-)
+# Transactions between two tries to make a backup that is behind anew; also at every verdict and closing.
+BACKUP_EVERY = 20
 SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
-RENAMED = {
-    "kept": "accepted",
-    "forget": "unlearn",
-    "update": "migrate",
-    "migration": "upgrade",
-}  # events of programs before
+# Events of programs before, by what they are called now.
+RENAMED = {"kept": "accepted", "forget": "unlearn", "update": "migrate", "migration": "upgrade"}
 
 
 @dataclass(frozen=True)
@@ -158,12 +153,8 @@ class Store:
                 line += f" (the clock went back, from {last[0]}: the order of this log is that of its numbers)"
             connection.execute(
                 "INSERT INTO log (time, event, line, details) VALUES (?, ?, ?, ?)",
-                (
-                    now,
-                    event,
-                    line.encode(errors="replace").decode(),
-                    json.dumps(details),
-                ),  # a file's name need be no text
+                # a file's name need be no text
+                (now, event, line.encode(errors="replace").decode(), json.dumps(details)),
             )
 
     def log(self, last: int | None = None) -> list[Entry]:
