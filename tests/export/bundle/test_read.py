@@ -12,12 +12,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from benchmarks.crashes.mutant_graphs import EDITS
 from mentee_device import Bundle, BundleError
 from mentee_device.bundle import scratch as device_scratch
 from onnx import GraphProto, ModelProto, NodeProto
 
-from benchmarks.crashes import mutant_zips
+from benchmarks.crashes.mutants import zips as mutant_zips
+from benchmarks.crashes.mutants.graphs import EDITS
 from export.bundle import scratch
 from export.bundle.graphs import WRITTEN_FOR_TRAINING, require_graph
 from export.bundle.read import opened
