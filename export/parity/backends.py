@@ -119,7 +119,7 @@ class TorchOptimizer:
 
     def step(self, gradients: Mapping[str, Tensor], rate: float) -> None:
         for name, parameter in self.parameters.items():
-            parameter.grad = gradients[name].clone()
+            parameter.grad = gradients[name].to_dense().clone()  # nn.functional.embedding has sparse=True
         if self.spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.spec.clip_norm)
         for group, members in zip(self.optimizer.param_groups, self.members, strict=True):
