@@ -16,7 +16,7 @@ from mentor_mentee.config.command_line import run_cli
 from mentor_mentee.interrupt import while_importing
 
 if TYPE_CHECKING:
-    from export.graph.preflight import Preflight
+    from export.graph.findings import Preflight
 
 USAGE = """\
 mentee-export preflight SETTING=VALUE …   says what of a model has no gradient on the device, without exporting

@@ -21,10 +21,12 @@ from export.rewrites.operators.activations import (
 )
 from export.rewrites.operators.convolution import conv, conv_transpose
 from export.rewrites.operators.layout import (
+    concat,
     depth_to_space,
     global_max_pool,
     pad,
     sequence_item,
+    slice_backwards,
     space_to_depth,
     split,
     transpose,
@@ -65,6 +67,8 @@ RULES: dict[str, tuple[Rule, str]] = {
     "CumSum": (cumulative_sum, "a product with a triangle of ones"),
     "GlobalMaxPool": (global_max_pool, "MaxPool over the whole map"),
     "Transpose": (transpose, "Transpose with its axes named"),
+    "Slice": (slice_backwards, "Gather of the places"),
+    "Concat": (concat, "the same, of values that are used once"),
     "SequenceAt": (sequence_item, "Slice"),
     "Split": (split, "Slice"),
     "Pad": (pad, "Pad of all axes, or Gather of the repeated places"),

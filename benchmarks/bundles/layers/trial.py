@@ -15,7 +15,7 @@ from benchmarks.bundles.layers.networks import CLASSES, FRONTS, SideBySide
 from benchmarks.bundles.layers.table import PROVED
 from export.bundle.prepare import on_device
 from export.bundle.write import write_graphs
-from export.graph.preflight import what_to_do
+from export.graph.findings import what_to_do
 from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.verdict import require_parity

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import onnx
@@ -18,6 +19,41 @@ def global_max_pool(w: Writer, node: onnx.NodeProto, known: Known) -> str | None
 def transpose(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
     axes_of_x = rank(known, node.input[0])
     return None if axes_of_x is None else w("Transpose", node.input[0], perm=list(range(axes_of_x))[::-1])
+
+
+def slice_backwards(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
+    """Steps below 0 as a Gather of the places, an axis after the other."""
+    if any(name not in known.constants for name in node.input[1:]) or node.input[0] not in known.shapes:
+        return None
+    starts, ends = (known.constants[name].tolist() for name in node.input[1:3])
+    axes_of_x, x = len(known.shapes[node.input[0]]), str(node.input[0])
+    axes = known.constants[node.input[3]].tolist() if len(node.input) > 3 and node.input[3] else range(len(starts))
+    steps = known.constants[node.input[4]].tolist()
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size = known.shapes[node.input[0]][axis % axes_of_x]
+        if step > 0:
+            x = w("Slice", x, [start], [end], [axis], [step])
+        elif isinstance(size, int):
+            first = start + size if start < 0 else min(start, size - 1)
+            last = max(end + size, -1) if end < 0 else end
+            x = w("Gather", x, list(range(first, last, step)), axis=axis)
+        else:
+            return None
+    return x
+
+
+def concat(w: Writer, node: onnx.NodeProto, known: Known) -> str:
+    """A value that no trained parameter reaches is chosen, always, over a number that no other node has: so the runtime does not
+    make one of two that are computed alike."""
+    parts = [
+        name if name in known.reached else w("Where", w.constant(np.array(True)), name, own_number(f"{w.prefix}/{i}"))
+        for i, name in enumerate(node.input)
+    ]
+    return w("Concat", *parts, axis=int(number(node, "axis", 0)))
+
+
+def own_number(name: str) -> float:
+    return float(crc32(name.encode()) % 2**24)
 
 
 def sequence_item(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:

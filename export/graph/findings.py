@@ -12,7 +12,7 @@ from torch import nn
 
 from export.graph.artifacts import silenced
 from export.graph.ports import DEFAULT, Port, input_ports, output_ports
-from export.graph.training_graph import Forward, TrainingGraph, origins, rewritten, tidied, traced
+from export.graph.training_graph import Forward, TrainingGraph, origins, require_gradients, rewritten, tidied, traced
 from export.network.checks import require_exportable
 from export.network.for_device import embedding_size
 from export.network.trainable import choose_trainable
@@ -117,6 +117,8 @@ def preflight(
     require_used(names, {tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer})
     findings = rewritten(graph, model, names, rewriting)
     left = any(finding.rewrite is None for finding in findings)
+    if not left:
+        require_gradients(graph, model, names, shape)
     forward = None if left else Forward(tidied(model, names), where)
     parameters = dict(network.named_parameters())
     return Preflight(
