@@ -130,6 +130,8 @@ def said(network: nn.Module, found: Fit, others: Sequence[str]) -> str:
     parts = [f"'{found.place}' is taken"] if found.place else []
     if others:
         parts.append(f"{' and '.join(map(repr, others))} would fit too (mentor.weights_at={others[0]})")
+    if found.unwrapped:
+        parts.append(f"{' and '.join(map(repr, found.unwrapped))} inside its names is taken off")
     if found.skipped:
         parts.append(f"skipped {listed(found.skipped)}, which {type(network).__name__} lacks")
     cast = {

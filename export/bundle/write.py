@@ -32,7 +32,7 @@ from export.network.stops import stops_in_words
 from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.recorded import FILE as REFERENCE
-from export.parity.recorded import record
+from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings
 from export.trial.run import require_trains
@@ -77,7 +77,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         if settings.inconclusive == "refuse":
             require_conclusive(parity)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
-        recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        names = [port.name for port in prepared.outputs]
+        recorded = recorded_for(prepared.graph, samples, names, training, inference)
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, staging)
         manifest["base"] = {

@@ -5,6 +5,7 @@ Axes: B batch, K classes, D embedding.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -158,6 +159,8 @@ def traced_once(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[
                 stops_in_words(mentee, sample_shape(inputs)) if "fake tensor" in str(error.__cause__ or error) else ""
             )
             raise UserError(stops.removesuffix("; ") or untraceable(mentee, error)) from None
+        finally:
+            graph.eval()  # a network may keep what it computed until its mode is set, and here that was no numbers
     assert program is not None
     model = program.model_proto
     name_ports(model.graph, [port.name for port in (*inputs, *outputs)])
@@ -233,11 +236,13 @@ def drop_zero_biases(graph: onnx.GraphProto) -> None:
     for conv in graph.node:
         if conv.op_type == "Conv" and len(conv.input) == 3 and conv.input[2] in unneeded:
             del conv.input[2]
+    uses = Counter(name for node in graph.node for name in node.input)
     while unneeded:  # those zeros, and what made only them
         name = unneeded.pop()
-        if name in maker and not any(name in other.input for other in graph.node):
+        if name in maker and not uses[name]:
             node = maker.pop(name)
             graph.node.remove(node)
+            uses.subtract(node.input)
             unneeded += node.input
 
 

@@ -77,7 +77,7 @@ def ends_outside(layer: str, batch_norm: str, tapped: str) -> bool:
 def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
     """(layer, BatchNorm) paths where each runs once and the BatchNorm is all that the layer feeds; [] if fx cannot trace."""
     try:
-        nodes = list(fx.Tracer().trace(network).nodes)
+        nodes = list(fx.Tracer().trace(copied(network)).nodes)  # it may keep what it was traced with
     except Exception:  # data-dependent control flow and much else; every BatchNorm becomes a ChannelAffine then
         return []
     calls = [str(node.target) for node in nodes if node.op == "call_module"]

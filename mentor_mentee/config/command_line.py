@@ -32,10 +32,10 @@ from mentor_mentee.config.settings_help import Described, choices, described, fo
 from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
 from mentor_mentee.errors import UserError
+from mentor_mentee.interrupt import INTERRUPTED, while_importing
 from mentor_mentee.output import quiet_when_unread
 
 Options = Mapping[str, Mapping[str, tuple[Any, str]]]
-INTERRUPTED = 130
 FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
 # OSError: what cannot be written or read.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError)
@@ -80,7 +80,8 @@ def run_cli(
         require_known(config, schema)
         if hasattr(config, "run_dir"):
             config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
-        check(config)
+        with while_importing():  # the packages and the user's own modules that the settings name
+            check(config)
         return act(config)
 
     @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")

@@ -1,6 +1,7 @@
 """A new base arrives: what the owner's mentee has learnt comes along where it helps, and nothing is lost on the way."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError, migrate
 from mentee_device.core.session import read_parameters
-from mentee_device.relocate.candidates import hold_out, transferred
+from mentee_device.guard.measures import Limits
+from mentee_device.relocate.candidates import Judge, hold_out, transferred
 from mentee_device.state import base
 from mentee_device.state.about import About
 from mentee_device.state.storage.store import Store
@@ -176,6 +178,48 @@ def test_the_new_base_stays_untaught_where_the_guard_refuses_or_nothing_was_lear
         assert (found.taken, found.scores) == ("base", {})
         with Learner(other) as fresh:
             assert me.learner.snapshot().checkpoint == fresh.snapshot().checkpoint
+
+
+def test_the_owners_labels_that_nobody_learnt_from_speak_against_what_was_learnt(
+    bundle: Bundle, altered: Path, mine: Samples, tmp_path: Path
+) -> None:
+    with Learner(bundle) as skilled, Learner(bundle) as fresh:
+        skilled.learning_rate = 0.01
+        skilled.learn(bundle.golden(), 150)
+        fresh.set_parameters(skilled.parameters())
+        (altered / bundle.manifest.checkpoint).write_bytes(fresh.snapshot().checkpoint)
+    reseal(altered)
+    wrong = Samples(mine.input[::2], (mine.labels[::2] + 3) % 10)
+    with taught(bundle, tmp_path / "me", wrong, steps=1) as me:
+        me.learn(Plan(budget=Budget(steps=200), learning_rate=0.03, replay_batch=0))
+        me.add(mine.take(np.arange(1, 40, 2)))
+        found = me.migrate(Bundle.open(altered), Budget(steps=1))
+    assert found.taken != "delta"
+    assert re.search(
+        r"delta: golden [^)]*\), refused: worse for the owner, beyond chance: of \d+ held-out labels", found.why
+    )
+
+
+@pytest.mark.parametrize("evidence", ["none", "better", "worse"])
+def test_held_out_labels_weigh_as_at_the_end_of_a_run(evidence: str, bundle: Bundle) -> None:
+    """A golden loss between the limit and twice the limit, and what the owner's labels make of it."""
+    golden = bundle.golden()
+    with Learner(bundle) as base, Learner(bundle) as changed:
+        for one, shift, steps in ((base, 0, 150), (changed, 1, 60)):
+            one.learning_rate = 0.01
+            one.learn(Samples(golden.input, (golden.labels + shift) % 10), steps)
+        before_N, after_N = (one.predict(golden.input).logits.argmax(axis=1) for one in (base, changed))
+        loss = float((before_N == golden.labels).mean() - (after_N == golden.labels).mean())
+        assert loss > 0.1
+        rows = np.flatnonzero(before_N != after_N)[:8]
+        owner = Samples(golden.input[rows], (after_N if evidence == "better" else before_N)[rows])
+        right_N = None if evidence == "none" else np.full(len(rows), evidence == "worse")
+        judge = Judge(base, Limits(golden_drop=0.6 * loss))
+        reasons = judge.score(changed, owner, right_N).reasons
+        assert judge.score(base, owner, right_N).reasons == ()
+    by_golden = [reason for reason in reasons if reason.startswith("golden accuracy")]
+    by_owner = [reason for reason in reasons if reason.startswith("worse for the owner, beyond chance: of 8 held-out")]
+    assert (len(by_golden), len(by_owner)) == {"none": (1, 0), "better": (0, 0), "worse": (1, 1)}[evidence]
 
 
 # bad input, keys and crashes

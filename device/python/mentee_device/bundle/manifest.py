@@ -177,6 +177,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         activation_bytes=_activation_bytes(raw.get("costs")),
     )
     _check_references(manifest)
+    _check_variants(raw, files)
     return manifest
 
 
@@ -203,6 +204,23 @@ def _check_references(manifest: Manifest) -> None:
     for graph in graphs:
         if not graph.file.endswith(GRAPH_SUFFIX):
             raise BundleError(f"manifest.json: the graph {graph.file[:70]!r} does not end in {GRAPH_SUFFIX}: refused")
+
+
+def _check_variants(raw: dict[str, Any], files: dict[str, FileEntry]) -> None:
+    """This program uses none of them; who reads them elsewhere goes by the same manifest."""
+    variants = get(raw, "variants", dict) if "variants" in raw else {}
+    for name in variants:
+        where = f"variants.{name}"
+        variant = get(variants, name, dict, "variants")
+        if "file" not in variant:
+            get(variant, "omitted", str, where)
+            continue
+        file = get(variant, "file", str, where)
+        if file not in files or not file.endswith(GRAPH_SUFFIX):
+            raise BundleError(
+                f"manifest.json: {where}.file is {file[:70]!r}, which its `files` does not list or is no {GRAPH_SUFFIX}: make "
+                "the bundle again"
+            )
 
 
 def _weights(checkpoint: dict[str, Any]) -> str | None:

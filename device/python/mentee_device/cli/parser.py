@@ -49,6 +49,12 @@ class Parser(argparse.ArgumentParser):
         near = did_you_mean(wrong[1], re.findall(r"'(.*?)'", wrong[2])) if wrong else ""
         self.exit(2, f"error: {message}{near} (see {self.prog} --help)\n")
 
+    def refuse_lost(self, given: argparse.Namespace) -> None:
+        """Ends the process with 2 for the value `--`, which argparse takes out: `--state=--`."""
+        for name, value in vars(given).items():
+            if value == [] and name != "set":
+                self.error(f"argument --{name.replace('_', '-')}: expected a value, '--' is none")
+
     def refuse_unknown(self, words: Sequence[str]) -> None:
         """Ends the process with 2 where `words` are left over."""
         if words:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mentee_device.files import sync_folder, unfinished
+from mentee_device.files import as_path, sync_folder, unfinished
 from mentee_device.state.storage import database
 from mentee_device.state.storage.database import Damaged, StateError, translated
 from mentee_device.state.storage.encryption import Seal
@@ -50,7 +50,7 @@ class Store:
     for. Raises StateError: see the top."""
 
     def __init__(self, folder: str | os.PathLike[str], bundle: str | None, key: bytes | None = None) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder, StateError)
         self.seal = Seal(key)
         self.notes: list[str] = []
         self._depth = 0
