@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.interrupt import while_importing
 from mentor_mentee.output import quiet_when_unread
 
 
@@ -37,17 +38,18 @@ def run(given: Any, overrides: Sequence[str]) -> int:
         raise UserError(f"--seeds {given.seeds}; expected 1 or more")
     python = device_python(given.device_python)  # before anything that takes time
 
-    from demo.mentees import judged
-    from demo.owner import meet
-    from demo.seeds import run_seeds
-    from demo.table import demo_table, write_demo_report
-    from distill.machine import Machine
-    from distill.mentors.find import find_mentor
-    from distill.schedules import read_schedule
-    from distill.schema import DistillConfig
-    from mentee.networks import parameter_count
-    from mentor_mentee.config.compose import compose
-    from mentor_mentee.data.load import load_data
+    with while_importing():
+        from demo.mentees import judged
+        from demo.owner import meet
+        from demo.seeds import run_seeds
+        from demo.table import demo_table, write_demo_report
+        from distill.machine import Machine
+        from distill.mentors.find import find_mentor
+        from distill.schedules import read_schedule
+        from distill.schema import DistillConfig
+        from mentee.networks import parameter_count
+        from mentor_mentee.config.compose import compose
+        from mentor_mentee.data.load import load_data
 
     out = Path(given.out)
     machine = Machine(accelerator="cpu", threads=1)  # as the mentees': see demo.mentees

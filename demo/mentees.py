@@ -23,7 +23,7 @@ from distill.run import ALONE
 from distill.run import distill as run_distillation
 from distill.schema import DistillConfig
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 
 CHECKPOINT = "mentee.safetensors"
 FIGURES = "figures.json"  # in a mentee's run folder, written last

@@ -9,11 +9,16 @@ from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
-from mentor_mentee.data.present import require_present
-from mentor_mentee.errors import UserError
+from mentor_mentee.data.reading.present import require_present
+from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.recipe import check_recipe, split_target
 
+OF_EXPORT = (
+    "trainable",
+    "batch_norm",
+    "rewrite",
+)  # what decides whether a mentee exports; the preflight checks the values
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
 
@@ -45,6 +50,11 @@ def check_settings(config: DistillConfig) -> None:
     least = config.mentor.least_accuracy
     if least is not None and not 0 <= least <= 1:
         raise UserError(f"mentor.least_accuracy={least}; expected a fraction of the validation split, from 0 to 1")
+    for name in config.export:
+        if name not in OF_EXPORT:
+            raise UserError(
+                f"no setting 'export.{name}'{did_you_mean(name, OF_EXPORT)}; expected {', '.join(OF_EXPORT)}"
+            )
     if config.answer_cache_mb < 0:
         raise UserError(f"answer_cache_mb={config.answer_cache_mb}; expected 0 or more")
     if config.threads is not None and config.threads < 1:
@@ -95,7 +105,7 @@ def check_transfer(config: MentorConfig) -> None:
 
 
 def check_view(view: ViewConfig, where: str) -> None:
-    """What can be known of a view before the data: afterwards a mentor may have been trained."""
+    """Checks all of a view that needs no data, before a mentor is trained. Raises `UserError`."""
     for name in ("size", "channels"):
         if getattr(view, name) is not None and getattr(view, name) < 1:
             raise UserError(f"{where}.{name}={getattr(view, name)}; expected 1 or more, or null")

@@ -10,15 +10,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from distill.training.networks import NewMentee
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.files import write_json
+from mentor_mentee.objective.adapters import Constants
 from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probes import Probe, ProbedMentee
 from mentor_mentee.recipe import recipe_identity
 
 LONGEST = 300.0  # seconds that a run waits for the answer
@@ -26,28 +32,36 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-training-cpu")
 
 
 class EarlyWarning:
-    """`ask` starts the question, `tell` waits for its answer and says a warning, once, where the mentee will not export. A cached
-    answer is told at once.
+    """`ask` starts the question, `tell` waits for its answer and says a warning, once, where the mentee will not export as
+    `settings` has it (trainable, batch_norm, rewrite). A cached answer is told at once.
 
     Draws no random number, so a run's results are the same with and without it.
     """
 
-    def __init__(self, cache: Path, say: Callable[[str], None]) -> None:
-        self.cache, self.say = cache, say
+    def __init__(self, cache: Path, say: Callable[[str], None], settings: Mapping[str, Any] | None = None) -> None:
+        self.cache, self.say, self.settings = cache, say, dict(settings or {})
+        self.told: set[str] = set()  # questions, by their digest
         self.answer: Path | None = None  # where it is cached
         self.asked: subprocess.Popen[str] | None = None
         self.scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def ask(self, mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> None:
-        self.answer = self.cache / f"{question(mentee, len(classes), loss)}.json"
+    def ask(self, mentee: NewMentee, classes: Sequence[str], loss: LossSpec, probes: Sequence[Probe] = ()) -> None:
+        """The adapters of `probes` have their constants, of whatever mentor. Nothing is asked twice."""
+        asked = question(mentee, len(classes), loss, probes, self.settings)
+        if asked in self.told:
+            return
+        self.told.add(asked)
+        self.answer = self.cache / f"{asked}.json"
         if self.answer.is_file():
-            return self.tell()
+            self.tell()
+            return
         if os.environ.get("LOCAL_RANK", "0") != "0":
-            return None
+            return
         self.scratch = tempfile.TemporaryDirectory()
         path = Path(self.scratch.name) / "mentee.safetensors"
-        untrained(mentee, classes, loss).save(path)
-        command = [sys.executable, "-m", "export", "preflight", f"checkpoint={path}", "json=true"]
+        untrained(mentee, classes, loss, probes).save(path)
+        words = [f"{name}={in_one_word(value)}" for name, value in self.settings.items()]
+        command = [sys.executable, "-m", "export", "preflight", f"checkpoint={path}", "json=true", *words]
         here = os.pathsep.join(folder for folder in sys.path if folder)  # `-m` adds the folder of the call itself
         self.asked = subprocess.Popen(
             command,
@@ -57,7 +71,6 @@ class EarlyWarning:
             text=True,
             env={**os.environ, "PYTHONPATH": here, "OMP_NUM_THREADS": "1"},
         )
-        return None
 
     def tell(self) -> None:
         if self.answer is None:
@@ -65,7 +78,11 @@ class EarlyWarning:
         answer, self.answer = self.answer, None
         why = self.awaited(answer) if self.asked is not None else cached(answer)
         if why is not None:
-            self.say(f"warning: this mentee will not export: {why} (preflight=false leaves this check out)")
+            how = "".join(f" with {name}={in_one_word(value)}" for name, value in self.settings.items())
+            self.say(
+                f"warning: this mentee will not export{how}: {why} (export.trainable=… and export.batch_norm=… say how it will "
+                "be exported; preflight=false leaves this check out)"
+            )
 
     def awaited(self, answer: Path) -> str | None:
         assert self.asked is not None
@@ -107,14 +124,23 @@ def cached(answer: Path) -> str | None:
     return None if why is None else str(why)
 
 
-def untrained(mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> MenteeCheckpoint:
+def in_one_word(value: Any) -> str:
+    """As the command line takes it: [a,b]."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list | tuple) else str(value)
+
+
+def untrained(
+    mentee: NewMentee, classes: Sequence[str], loss: LossSpec, probes: Sequence[Probe] = ()
+) -> MenteeCheckpoint:
+    with torch.random.fork_rng(devices=[]):  # a regressor's weights
+        learned = ProbedMentee(mentee.network, probes, mentee.head).learned_probes()
     return MenteeCheckpoint(
         recipe=mentee.recipe,
         state=mentee.network.state_dict(),
         head=mentee.head,
         view=mentee.view,
         classes=tuple(classes),
-        probes=(),
+        probes=tuple(learned),
         mentor=None,
         data={},
         accuracy={},
@@ -122,10 +148,18 @@ def untrained(mentee: NewMentee, classes: Sequence[str], loss: LossSpec) -> Ment
     )
 
 
-def question(mentee: NewMentee, classes: int, loss: LossSpec) -> str:
-    """Equal for mentees whose answer is the same; their weights do not count."""
+def question(
+    mentee: NewMentee,
+    classes: int,
+    loss: LossSpec,
+    probes: Sequence[Probe] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """Equal for mentees whose answer is the same; their weights do not count, nor does what was measured of a mentor."""
     versions = [version(name) for name in PACKAGES]
     about = [recipe_identity(mentee.recipe, "mentee.network"), mentee.view.shape, mentee.head, classes, loss, versions]
+    about += [replace(probe, mentor="", adapter=replace(probe.adapter, constants=Constants())) for probe in probes]
+    about.append(sorted((settings or {}).items()))
     digest = hashlib.sha256(repr(about).encode())
     spec = find_spec("export")
     for folder in (spec.submodule_search_locations if spec is not None else None) or ():

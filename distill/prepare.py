@@ -10,6 +10,7 @@ from distill.exportable import EarlyWarning
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
+from distill.mentors.probe_options import read_probes
 from distill.mentors.softness import logit_deviation
 from distill.run_folder import require_checkpoint
 from distill.schedules import Schedule
@@ -20,10 +21,10 @@ from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
-from mentor_mentee.objective.probes import ProbedMentee
+from mentor_mentee.objective.probes import Probe, ProbedMentee
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def prepare(
         require_cacheable(config)
     torch.manual_seed(config.seed)
     mentee = new_mentee(config.mentee, splits, machine)
-    if warning is not None:
+    if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
     if schedule.supervised() and schedule.follows and loss.softmax == "kl" and not loss.standardise:
@@ -72,6 +73,8 @@ def prepare(
             config.probes, found, mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
         )
     probes = [one.probe for one in chosen]
+    if warning is not None:
+        warning.ask(mentee, splits.classes, loss, probes)
     answering = found.mentor(probes)
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches = answer_caches(config, answering, splits, machine) if schedule.supervised() else {}
@@ -103,9 +106,11 @@ def find_for(
     """The configuration's mentor. Where it has to be trained, the probes are tried on it first."""
 
     def try_on(untrained: nn.Module, its_view: View) -> None:
+        probes: list[Probe] = []
         if schedule.supervised():
-            try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
+            probes = try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
         if warning is not None:
+            warning.ask(mentee, splits.classes, loss, probes)
             warning.tell()
 
     with torch.random.fork_rng(

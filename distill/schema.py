@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Any
 
 from mentee.budget import Budget
-from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from mentor_mentee.settings import setting
 
@@ -61,7 +61,7 @@ class TransferConfig:
     all_epochs: int = setting(0, "epochs of all layers, after those of the head")
     all_learning_rate: float = setting(1e-4, "of all layers")
     least_steps: int = setting(
-        400,
+        800,
         "steps of each of the two at least: where samples are few an epoch passes over them several times; 0: once",
     )
 
@@ -120,6 +120,7 @@ class DistillConfig:
     )
     answer_cache_mb: int = setting(2048, "megabytes of memory that cached mentor outputs may take")
     preflight: bool = setting(True, "say before any training whether the mentee will export; the answer is cached")
+    export: dict[str, Any] = setting({}, "settings that the export will have, for that: trainable, batch_norm, rewrite")
     accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
     threads: int | None = setting(None, "CPU threads; null: torch's choice")
     experiment: Any = setting(None, "a file of several settings at once")

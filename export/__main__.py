@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from mentor_mentee.interrupt import while_importing
 from mentor_mentee.output import quiet_when_unread
 
 VERBS = {  # name -> module of export.cli; the function there has the verb's name
@@ -51,7 +52,8 @@ def answer(words: Sequence[str]) -> None:
 
 def function(verb: str) -> Callable[[Sequence[str]], int]:
     """Imported when it is called: torch, onnx and Hydra take seconds."""
-    found: Callable[[Sequence[str]], int] = getattr(import_module(f"export.cli.{VERBS[verb]}"), verb)
+    with while_importing():
+        found: Callable[[Sequence[str]], int] = getattr(import_module(f"export.cli.{VERBS[verb]}"), verb)
     return found
 
 

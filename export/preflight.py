@@ -10,9 +10,9 @@ import onnx
 import torch
 from torch import nn
 
+from export.graph.findings import Preflight, preflight
 from export.graph.optimizer_spec import Optimizer
 from export.graph.ports import DEFAULT, Port
-from export.graph.preflight import Preflight, preflight
 from export.graph.tracing import one_line
 from export.graph.training_graph import TrainingGraph, cut_inference
 from export.network.batch_norm import running_statistics

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from mentee.checkpoint_file import require_checkpoint_file
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
 from mentor_mentee.objective.adapters import LEARNED, Adapter, Constants

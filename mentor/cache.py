@@ -17,9 +17,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from mentor.mentor import Answers, Mentor
-from mentor_mentee.data.augment import augment
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.views.augment import augment
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.files import write_bytes
 from mentor_mentee.progress import Progress
 

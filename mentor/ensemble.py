@@ -6,6 +6,11 @@ section 3).
 puts the members' weights into the one file that `mentor.weights` takes, in the order of `mentor.network.members`.
 """
 
+from mentor_mentee.interrupt import as_usual, end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # until everything is imported
+
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -63,6 +68,7 @@ def merge(files: Sequence[Path], out: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    as_usual()
     with quiet_when_unread():
         return answer(arguments)
 

@@ -32,7 +32,7 @@ INERT: dict[str, type] = {}
 
 
 class Inert:
-    """What any class or function of the pickle becomes: takes whatever it is given, keeps its state, and does nothing."""
+    """Stands in for every class and function of a pickle: takes any arguments, keeps its state, and does nothing."""
 
     def __new__(cls, *_args: Any, **_named: Any) -> "Inert":
         return object.__new__(cls)

@@ -8,7 +8,7 @@ from typing import Any
 from mentor.mentor import Mentor
 from mentor.weights import load_weights
 from mentor.weights_file import file_digest
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import recipe_identity

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models import WeightsEnum
 
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError, did_you_mean
 
 # Auxiliary heads help to train these from scratch; they are no part of the classifier, so here they are left out.

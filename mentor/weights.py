@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.weights_content import read_content, states
-from mentor.weights_fit import Fit, fits
+from mentor.weights_fit import Fit, fits, is_averaged
 from mentor_mentee.errors import UserError, did_you_mean
 
 TOP = "."  # the file's own dict, as a place
@@ -130,6 +130,8 @@ def said(network: nn.Module, found: Fit, others: Sequence[str]) -> str:
     parts = [f"'{found.place}' is taken"] if found.place else []
     if others:
         parts.append(f"{' and '.join(map(repr, others))} would fit too (mentor.weights_at={others[0]})")
+    if found.unwrapped:
+        parts.append(f"{' and '.join(map(repr, found.unwrapped))} inside its names is taken off")
     if found.skipped:
         parts.append(f"skipped {listed(found.skipped)}, which {type(network).__name__} lacks")
     cast = {
@@ -141,8 +143,7 @@ def said(network: nn.Module, found: Fit, others: Sequence[str]) -> str:
 
 
 def misfit(network: nn.Module, best: Fit, content: Any, prefix: str) -> str:
-    """What is wrong with the place that fits best: the first key of each kind, the nearest one of the file's to it, and what
-    the file holds."""
+    """Error text for the place that fits best: the first misfit of each kind, the file's nearest key, and what the file holds."""
     own = network.state_dict()
     kinds = (("missing", best.missing), ("unexpected", best.unexpected), ("of another shape", best.misshapen))
     details = [
@@ -196,7 +197,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"'{path}' holds a {type(content).__name__}, not a state dict; save it with torch.save(net.state_dict(), …)"
         )
-    return max(found, key=lambda one: (len(one[1]), Fit(one[0], {}, [], [], []).averaged))[1]
+    return max(found, key=lambda one: (len(one[1]), is_averaged(one[0])))[1]
 
 
 def plainly(place: str) -> str:

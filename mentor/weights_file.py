@@ -5,10 +5,8 @@ from pathlib import Path
 
 from mentor_mentee.errors import UserError
 
-TORCHVISION = (
-    "mentor.torchvision_models",
-    "classifier",
-)  # the target whose weights may be a published name instead of a file
+# The target whose weights may be a published name instead of a file.
+TORCHVISION = ("mentor.torchvision_models", "classifier")
 
 
 def require_file(path: Path) -> None:

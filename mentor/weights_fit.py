@@ -5,7 +5,7 @@ A *place* is a dict in the file and the prefix that the network's keys have ther
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ UNCOUNTED = "num_batches_tracked"  # a BatchNorm's count of its batches, which f
 COUNTERS = ("total_ops", "total_params")  # thop's
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)  # in which one more entry is one more layer
 PREFIXES = 8  # the most frequent ones that are tried in a dict
+WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
 AVERAGED = ("ema", "averag", "swa", "shadow")  # in the names of averaged weights
 
 
@@ -30,6 +31,7 @@ class Fit:
     misshapen: list[str]  # of another shape or kind
     unexpected: list[str]  # that the network lacks, and that would change what it puts out
     skipped: list[str] = field(default_factory=list)  # in the file's names
+    unwrapped: tuple[str, ...] = ()  # words that were taken out of the file's names
 
     @property
     def complete(self) -> bool:
@@ -37,19 +39,36 @@ class Fit:
 
     @property
     def averaged(self) -> bool:
-        return any(word in self.place.lower() for word in AVERAGED)
+        return is_averaged(self.place)
+
+
+def is_averaged(place: str) -> bool:
+    """Whether a place's name is that of averaged weights."""
+    return any(word in place.lower() for word in AVERAGED)
 
 
 def fits(network: nn.Module, content: Any, without: str | None = None) -> list[Fit]:
     """The places of the file that hold any of the network's keys, the best first; of a file that holds none its largest
     dict. `without`: path of a layer that is left out on both sides."""
     own = network.state_dict()
-    found = [
-        fit(network, own, state, place, taken_off, put_on, without)
-        for place, state in states(content)
-        for taken_off, put_on in prefixes(state, own)
-    ]
+    found = []
+    for place, state in states(content):
+        found += [fit(network, own, state, place, off, on, without) for off, on in prefixes(state, own)]
+        if plain := without_inner_wrappers(state):
+            words = tuple(word for word in WRAPPERS if any(word in key.split(".") for key in state))
+            for off, on in prefixes(plain, own):
+                found.append(replace(fit(network, own, plain, place, off, on, without), unwrapped=words))
     return sorted(found, key=lambda one: (not one.complete, len(one.missing) + len(one.misshapen), len(one.unexpected)))
+
+
+def without_inner_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same without what wrappers of inner modules add (`features._orig_mod.0.weight`, of one that was compiled or was in
+    parallel on its own); empty where there is none, or two names would become one. Those around all of it are prefixes."""
+    plain = {}
+    for key, value in state.items():
+        first, *rest = key.split(".")
+        plain[".".join([first, *(part for part in rest if part not in WRAPPERS)])] = value
+    return plain if plain.keys() != state.keys() and len(plain) == len(state) else {}
 
 
 def prefixes(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[tuple[str, str]]:

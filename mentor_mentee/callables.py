@@ -67,7 +67,7 @@ def require_allowed(target: Any, where: str, called: str, product: type | None =
 
 
 def maker_of(target: Any) -> Any:
-    """What runs when `target` is called: inside partials and decorators."""
+    """The function or class that runs when `target` is called: partials and decorators are taken off."""
     while isinstance(target, functools.partial):
         target = target.func
     return inspect.unwrap(target) if callable(target) else target

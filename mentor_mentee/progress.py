@@ -1,4 +1,4 @@
-"""What a long task tells the person who waits: remarks, each once, and every ten seconds a line of how far it is.
+"""Progress of a long task: remarks, each printed once, and every ten seconds a line of how far it is.
 
 with reporting(print):                      # a command does this once; without it all below is silent
     progress = Progress("reading images", len(files))

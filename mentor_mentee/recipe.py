@@ -21,12 +21,8 @@ from mentor_mentee.targets import signature_imported as signature_imported
 from mentor_mentee.targets import signature_in_source as signature_in_source
 from mentor_mentee.targets import split_target as split_target
 
-OWN = (
-    "mentor_mentee",
-    "mentor",
-    "mentee",
-    "distill",
-)  # whose annotations are checked; a user's may be looser than they say
+# Packages whose annotations are checked; a user's may be looser than they say.
+OWN = ("mentor_mentee", "mentor", "mentee", "distill")
 NAMED = {
     "int": "a whole number",
     "float": "a number",

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "Path": (str, Path),
     "bool": (bool,),
 }
+# Targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change.
 RENAMED = {
     f"data.{name}": f"mentor_mentee.data.{name}"
     for name in (
@@ -26,7 +27,7 @@ RENAMED = {
         "arrays.arrays",
         "image_folder.image_folder",
     )
-}  # targets in checkpoints and configurations made while `data` was a top-level package; those of other packages did not change
+}
 
 
 def split_target(recipe: Recipe, where: str) -> tuple[str, str]:

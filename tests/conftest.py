@@ -26,36 +26,31 @@ from export.graph.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell's background job starts with it ignored, and children inherit that
-# for its thread the device program would start an interpreter instead of a fork: a second each
+# A shell's background job starts with it ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# For its thread the device program would start an interpreter instead of a fork: a second each.
 tqdm.monitor_interval = 0
 
 if "MENTEE_DEVICE_CACHE" not in os.environ:  # workers and commands of this run share it; no other run does
     os.environ["MENTEE_DEVICE_CACHE"] = tempfile.mkdtemp(prefix="mentee-device-tests-")
     atexit.register(shutil.rmtree, os.environ["MENTEE_DEVICE_CACHE"], True)
 
-DATA = {
-    "_target_": "mentor_mentee.data.datasets.digits",
-    "labels_per_class": 4,
-}  # so the packs hold unlabelled samples as well
+# With a label budget, so that the packs hold unlabelled samples as well.
+DATA = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 4}
 MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [8, 16]}
 MENTOR = {"_target_": "mentor.networks.ResidualNet", "in_channels": 1, "num_classes": 10, "widths": [12, 24]}
-SETTINGS = ExportSettings(
+SETTINGS = ExportSettings(  # of bundle_folder
     supervision_per_class=6,
     golden_per_class=8,
     loss=Loss(1.0, 0.5, 0.7, 4.0),
     optimizer=Optimizer(learning_rate=0.003),
-)  # of bundle_folder
+)
 PROBES = {"early": ("stages.0", "features.0"), "late": ("stages.1", "features.1")}
-
-
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -79,6 +74,19 @@ def one_registry() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """`own_module(source)`: the name of a user's module on the path, one that no other test uses."""
+    name = f"own_{tmp_path.name}".replace("-", "_")
+
+    def write(source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        return name
+
+    return write
 
 
 @pytest.fixture(scope="session")

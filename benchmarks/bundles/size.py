@@ -22,7 +22,7 @@ from export.network.costs import FLOAT
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
 

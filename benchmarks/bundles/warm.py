@@ -1,4 +1,4 @@
-"""What every child would do first, done once: importing this takes seconds, and each child is forked from where it ends."""
+"""Imports and registries that every child needs, loaded once: this takes seconds, and each child is forked from its end."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ import torch
 from onnxruntime.training import artifacts  # noqa: F401
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from export.graph.preflight import preflight
+from export.graph.findings import preflight
 from mentee.networks import PlainCNN
 
 torch.set_num_threads(1)

@@ -50,8 +50,8 @@ class Acknowledged:
 def examine(folder: Path, bundle: str, heard: Acknowledged) -> tuple[list[str], list[str], list[str]]:
     """(lost, unreadable, mended) of one folder, which is used up by it."""
     from mentee_device import StateError
-    from mentee_device.state.schema import BACKUP, DATABASE
-    from mentee_device.state.store import Store
+    from mentee_device.state.storage.schema import BACKUP, DATABASE
+    from mentee_device.state.storage.store import Store
     from mentee_device.state.versions import Versions
 
     lost, unreadable = [], []

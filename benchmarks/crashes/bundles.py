@@ -45,7 +45,7 @@ from mentee_device.bundle import archive
 from mentee_device.core import child, opening
 from mentee_device.core import learner as learner_module
 
-from benchmarks.crashes.mutant_bundles import KINDS, Mutant, make
+from benchmarks.crashes.mutants.bundles import KINDS, Mutant, make
 
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
 WORKS, REFUSED = "works", "refused"
@@ -57,7 +57,7 @@ CLOSE = 0.05  # of a loss term, relative
 
 @dataclass(frozen=True)
 class Base:
-    """What the unharmed bundle answers: raw golden samples, their labels, how many it is right on, terms of its first step."""
+    """Answers of the unharmed bundle: raw golden samples with labels, how many it classifies right, terms of its first step."""
 
     golden: Samples
     hits: int

@@ -157,7 +157,7 @@ def main() -> int:
 
 
 def _opened(bundle: Bundle, life: Life, folder: Path, files: dict[str, Path]) -> dict[str, str]:
-    """What the state in `folder` holds; it is exported to ARCHIVE as well."""
+    """Reads the content of the state in `folder`, and exports it to ARCHIVE."""
     copied = files["NEW"].with_name("me")
 
     def look() -> dict[str, str]:

@@ -14,9 +14,9 @@ import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples, StateError
 from mentee_device.anomaly.normal import Watch
 from mentee_device.prototypes.enrolled import enrolled_in
-from mentee_device.runs.settings import read_settings
+from mentee_device.runs.plans.settings import read_settings
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 KEY = bytes(range(32))
 ENDS = ("closed", "killed after it was asked", "killed in a run", "closed, sealed", "killed, sealed")

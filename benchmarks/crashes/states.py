@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 from mentee_device import Bundle, Owner, StateError
 from mentee_device.cli.main import answer
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
-from benchmarks.crashes import mutant_states
 from benchmarks.crashes.lives import Life, held, lives, missing, some
+from benchmarks.crashes.mutants.states import ON_DATABASE, damage, of_bytes, of_length, older
 
 BOUND = 60.0  # seconds of one mutant
 GOOD = ("ok", "restored", "noted", "refused")
@@ -46,7 +46,7 @@ Verdict = tuple[str, str]  # a word, and what there is to say
 
 
 def apart(work: Callable[[], Any], seconds: float = BOUND) -> Verdict | Any:
-    """What `work` returns, in a process of its own; a verdict where that crashes or hangs."""
+    """Runs `work` in a child process and returns its result; a verdict where the child crashes or hangs."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -173,7 +173,7 @@ def contents(folder: Path) -> set[str]:
 
 
 def behind(folder: Path) -> str:
-    """What the backup lacks of the state, after both were closed."""
+    """Compares the backup with the closed state: a line where they differ, else ""."""
     rows = []
     for name in ("state.sqlite", "backup.sqlite"):
         with contextlib.closing(sqlite3.connect(folder / name)) as connection:
@@ -196,19 +196,19 @@ def mutant(
     shutil.copytree(life.folder, folder)
     kind = chance.random()
     if kind < 0.12:
-        return archive(bundle, place, life, before, folder, data, chance)
+        return archive(bundle, place, life, before, folder, chance)
     if kind < 0.17:
-        what, files = mutant_states.older(folder, chance, life.before), 1
+        what, files = older(folder, chance, life.before), 1
     else:
-        what, files = mutant_states.damage(folder, chance), 1
+        what, files = damage(folder, chance), 1
         if kind > 0.9:
-            what, files = f"{what}; {mutant_states.damage(folder, chance)}", 2
+            what, files = f"{what}; {damage(folder, chance)}", 2
     trial = Trial(bundle, place, life, folder, files, data)
     return f"{life.name}: {what}", apart(lambda: trial.run(before))
 
 
 def archive(
-    bundle: Bundle, place: Path, life: Life, before: dict[str, Any], folder: Path, data: Path, chance: random.Random
+    bundle: Bundle, place: Path, life: Life, before: dict[str, Any], folder: Path, chance: random.Random
 ) -> tuple[str, Verdict]:
     """A damaged file of `export-state`, imported into a new folder or merged into the state it came from."""
     file, verb = folder.with_name("archive"), chance.choice(("import-state", "merge"))
@@ -243,9 +243,9 @@ def damage_archive(file: Path, chance: random.Random) -> str:
     """Bytes, its length, its first line, or its database with the sums made right again."""
     kind = chance.choice(("bytes", "length", "head", "inside", "inside", "inside"))
     if kind == "bytes":
-        return mutant_states.of_bytes(file, chance)
+        return of_bytes(file, chance)
     if kind == "length":
-        return mutant_states.of_length(file, chance)
+        return of_length(file, chance)
     line, _, body = file.read_bytes().partition(b"\n")
     head = json.loads(line)
     what = "its head"
@@ -256,7 +256,7 @@ def damage_archive(file: Path, chance: random.Random) -> str:
     else:
         inside = file.with_name("inside.sqlite")
         inside.write_bytes(body)
-        what = chance.choice(mutant_states.ON_DATABASE)(inside, chance)
+        what = chance.choice(ON_DATABASE)(inside, chance)
         body = inside.read_bytes() if inside.exists() else b""
         for path in file.parent.glob("inside.sqlite*"):
             path.unlink()
@@ -303,7 +303,7 @@ def main() -> int:
 
 
 def _before(bundle: Bundle, life: Life, scratch: Path) -> dict[str, Any]:
-    """What the state holds, undamaged; a copy of it is opened. The moments of JSON are those of the comparison."""
+    """Reads the content of the undamaged state from a copy of it, as `held` gives it."""
 
     def look() -> dict[str, Any]:
         shutil.copytree(life.folder, scratch / "look")

@@ -23,8 +23,8 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor.restore import restore_mentor
 from mentor_mentee.config.compose import compose
-from mentor_mentee.data.array_columns import as_images
 from mentor_mentee.data.load import load_data
+from mentor_mentee.data.reading.array_columns import as_images
 
 REPLAY_PER_CLASS = 100
 RECIPE = [

@@ -18,8 +18,7 @@ Disturb = Callable[[Floats, Random], Floats]
 
 @dataclass(frozen=True)
 class Draw:
-    """What one simulated owner learns from, `labelled` and `unlabelled` (whose labels nobody is told), and the `test` they are
-    judged by."""
+    """Samples of one simulated owner: `labelled` and `unlabelled` (labels withheld) to learn from, `test` to judge by."""
 
     labelled: Samples
     unlabelled: Samples

@@ -17,7 +17,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor.weights import load_weights
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.recipe import build
 
 STEPS, LEARNING_RATE, BATCH, REPLAY, OWNER_WEIGHT = 40, 1e-3, 8, 16, 4.0

@@ -26,7 +26,7 @@ from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Batch
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import ProbedMentee, find_probes
 
 STEPS = 20

@@ -6,7 +6,7 @@ from pathlib import Path
 from distill.schema import EvaluateConfig
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.data.load import check_data
-from mentor_mentee.data.present import require_present
+from mentor_mentee.data.reading.present import require_present
 from mentor_mentee.errors import UserError
 
 SPLITS = ("train", "val", "test")

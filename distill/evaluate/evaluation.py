@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill.evaluate import metrics
 from distill.training.loaders import in_order
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.objective.taps import Taps, evaluating
 from mentor_mentee.pairing.cka import debiased_cka

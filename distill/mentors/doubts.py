@@ -12,8 +12,8 @@ SURE = 0.99  # mean probability of the true class above which a softmax says no 
 
 
 def too_sure(mentor: Mentor, splits: Splits, given: bool) -> str:
-    """What follows for a mentor that is right on every validation sample; "" where these are too few to say. `given`: its
-    weights come from a file, and not from a training on the training split."""
+    """Warning about a mentor that is right on every validation sample; "" where these are too few to
+    tell. `given`: its weights come from a file, and not from a training on the training split."""
     count = int((splits.val.labels >= 0).sum())
     if count < FEWEST:
         return ""
@@ -47,7 +47,7 @@ def sureness(mentor: Mentor, splits: Splits) -> float:
 
 
 def outdone(mentor: float, mentee: float, samples: int) -> str:
-    """What follows where a mentee beats its mentor on the validation split beyond chance (two standard errors of the difference
+    """Warning about a mentee that beats its mentor on the validation split beyond chance (two standard errors of the difference
     of two shares, which for paired samples is more than needed); else "". Accuracies are from 0 to 1."""
     error = ((mentor * (1 - mentor) + mentee * (1 - mentee)) / max(1, samples)) ** 0.5
     if not mentee - mentor > 2 * error:

@@ -31,7 +31,7 @@ from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
 from mentor.weights import load_content, load_weights
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
 from mentor_mentee.objective.probes import Probe

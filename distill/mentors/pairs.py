@@ -12,7 +12,7 @@ from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import ProbeOptions, read_probes
 from distill.report.page import Table
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probe_spec import Pairing
 from mentor_mentee.objective.probes import Probe, find_probes, measure_probes
@@ -21,6 +21,7 @@ from mentor_mentee.pairing.stages import Match, match_stages
 
 IMAGES = 512  # that adapters take their statistics from
 BATCH = 64
+TRIED = 8  # that an untrained mentor is shown
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,17 @@ def try_probes(
     view: View,
     train: Split,
     loss: LossSpec,
-) -> None:
-    """Raises `UserError` where `choose_probes` would find no layer, or layers that the loss cannot compare, under a mentor that
-    is still to be trained: its shapes are known, what it would measure of it is not."""
+) -> list[Probe]:
+    """The probes that `choose_probes` will find under a mentor that is still to be trained: its shapes are known, what adapters
+    take from it is not, and stands there of the untrained one. Raises `UserError` where it would find no layer, or layers that
+    the loss cannot compare."""
     options = read_probes(group)
-    images = some_images(train, 2)
+    images = some_images(train, TRIED)
     teaching, learning = its_view(images), view(images)
     matches = match_stages(mentor, teaching, mentee, learning) if options.search else []
     probes = find_probes(all_pairs(options, matches), mentor, teaching, mentee, learning, loss.probe, learned=True)
     loss.check_probes({probe.name: probe.adapter for probe in probes})
+    return measure_probes(probes, mentor, [teaching])
 
 
 def all_pairs(options: ProbeOptions, matches: Sequence[Match]) -> dict[str, dict[str, Any]]:

@@ -17,9 +17,9 @@ from distill.schema import FitConfig, MentorConfig
 from distill.training.fit import fit
 from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation
-from distill.training.resume import check_resumable, describe_run
+from distill.training.resume import check_resumable, describe_run, earlier, undamaged
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from mentor_mentee.objective.taps import find_layer
@@ -102,10 +102,11 @@ def goes_on(module: Distillation, splits: Splits, checkpoint: Path, title: str, 
     before = {name: value.clone() for name, value in module.state_dict().items()}
     module.run = describe_run(module, splits)
     try:
-        check_resumable(checkpoint, module)
+        check_resumable(undamaged(checkpoint, lambda line: None), module)  # `fit` says it
     except UserError as error:
         module.load_state_dict(before)
-        checkpoint.unlink(missing_ok=True)
+        for path in (checkpoint, earlier(checkpoint)):
+            path.unlink(missing_ok=True)
         machine.say(f"{title}: begins anew, for {error}")
         return False
     machine.say(f"{title}: goes on from the epoch after which an earlier run was stopped")

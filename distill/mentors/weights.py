@@ -12,7 +12,7 @@ from mentor.weights_content import read_content
 from mentor.weights_file import TORCHVISION, file_digest, require_file
 from mentor.weights_fit import fits
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import split_target

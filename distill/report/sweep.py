@@ -6,6 +6,11 @@ gains over the lone mentee of the same combination.
 makes it anew of what finished under FOLDER: after a sweep that was killed, or of single runs side by side.
 """
 
+from mentor_mentee.interrupt import as_usual, end_at_once
+
+if __name__ == "__main__":
+    end_at_once()  # until everything is imported
+
 import sys
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
@@ -241,6 +246,7 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
 
 
 def main(arguments: Sequence[str]) -> int:
+    as_usual()
     with quiet_when_unread():
         return answer(arguments)
 

@@ -8,8 +8,8 @@ from distill.schema import DistillConfig
 from distill.training.loaders import epoch_batches
 from mentor.cache import AnswerCache, answer_bytes
 from mentor.mentor import Mentor
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from distill.training.finite import require_finite_weights
 from distill.training.module import Distillation
+from distill.training.resume import keep_earlier
 from mentor_mentee.files import replacing
 from mentor_mentee.objective.loss import LossSpec, Terms
 from mentor_mentee.progress import Progress
@@ -105,7 +106,8 @@ class Tally:
 
 
 class LastCheckpoint(pl.Callback):
-    """After each epoch, whole or not at all: killed while writing, the one before is still there.
+    """After each epoch, whole or not at all: killed while writing, the one before is still there. That stays beside it, lest the
+    newest is damaged.
 
     Weights that are not finite do not replace it; looking once an epoch costs one wait for the device.
     """
@@ -121,6 +123,7 @@ class LastCheckpoint(pl.Callback):
         require_finite_weights(pl_module.student, whose, settings, f" after epoch {epoch}{kept}")
         with replacing(self.path) as temporary:
             trainer.save_checkpoint(temporary)
+            keep_earlier(self.path, own=epoch > 0)
 
 
 class ProgressLine(pl.Callback):

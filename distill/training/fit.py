@@ -18,7 +18,7 @@ from distill.training.callbacks import History, LastCheckpoint, ProgressLine
 from distill.training.loaders import epoch_batches, in_order
 from distill.training.modes import modes
 from distill.training.module import Distillation
-from distill.training.resume import check_resumable, describe_run
+from distill.training.resume import check_resumable, describe_run, earlier, undamaged
 from mentor_mentee.data.batches import Drawn, Draws
 from mentor_mentee.data.splits import Batch, Splits, identity
 from mentor_mentee.errors import UserError
@@ -69,7 +69,8 @@ def fit(
     """Trains `module` in place to the last step of its configuration and returns its history, a row an epoch.
 
     `checkpoint` is written after each epoch; with `resume` the run goes on from it, to the same weights (on one number
-    of CPU threads) as if it had never stopped. `when_resumed` is called once that is known to be possible.
+    of CPU threads) as if it had never stopped; from the one before where that is damaged. `when_resumed` is called once that is
+    known to be possible.
     Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
     """
     if machine.threads is not None:
@@ -80,7 +81,7 @@ def fit(
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         callbacks.insert(1, LastCheckpoint(checkpoint))
     module.run = describe_run(module, splits)
-    resumed = checkpoint if resume else None
+    resumed = undamaged(checkpoint, machine.say) if resume and checkpoint is not None else None
     if resumed is not None:
         check_resumable(resumed, module)
         if when_resumed is not None:
@@ -91,6 +92,8 @@ def fit(
     with quiet(), interruptible():
         trainer = new_trainer(module.fit_config.epochs, machine, callbacks)
         trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
+    if checkpoint is not None:
+        earlier(checkpoint).unlink(missing_ok=True)
     # a network answers with other last bits in another layout, and one that is read from its file has this one
     module.student.to(memory_format=torch.contiguous_format)
     return history.rows

@@ -14,7 +14,7 @@ from mentor.cache import AnswerCache
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.batches import Drawn
 from mentor_mentee.data.splits import Batch
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.loss import LossSpec, Terms, mentee_loss
 from mentor_mentee.objective.probes import MenteeOutputs, ProbedMentee
 

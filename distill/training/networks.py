@@ -12,7 +12,7 @@ from distill.schema import MenteeConfig, ViewConfig
 from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import Say, build_classifier, described, raw_output, silent
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer
@@ -148,7 +148,7 @@ def are_probabilities(logits_BK: torch.Tensor) -> bool:
 
 
 def output_in_evaluation(network: nn.Module, example: torch.Tensor, target: str) -> tuple[object, torch.Tensor]:
-    """What it returns in eval mode, and the logits in that. Raises `UserError` where a batch of one has another shape."""
+    """The network's return value in eval mode, and its logits. Raises `UserError` where a batch of one has another shape."""
     with evaluating(network), torch.no_grad():
         put_out, logits, one = raw_output(network, example), network(example), network(example[:1])
     if one.shape != (1, *logits.shape[1:]):
@@ -160,7 +160,7 @@ def output_in_evaluation(network: nn.Module, example: torch.Tensor, target: str)
 
 
 def output_in_training(network: nn.Module, example: torch.Tensor) -> object:
-    """What it returns in training mode; its modes, its statistics and torch's random state are afterwards as before."""
+    """The network's return value in training mode; its modes, statistics and torch's random state are restored."""
     kept = {name: value.clone() for name, value in network.named_buffers()}
     with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]):
         network.train()
@@ -179,7 +179,7 @@ def takes_aux_logits(recipe: Recipe, where: str) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, with the error's kind where its text alone says little, as KeyError's."""
+    """First line of an error, with its class where the text alone says little, as KeyError's."""
     text = str(error).strip().partition("\n")[0]
     return (
         text if isinstance(error, RuntimeError | ValueError | TypeError) and text else f"{type(error).__name__}: {text}"

@@ -1,6 +1,11 @@
 """Checks that a Lightning checkpoint may go on under today's settings."""
 
+import os
 import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,8 +37,47 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
     }
 
 
+def earlier(checkpoint: Path) -> Path:
+    """The checkpoint of the epoch before, which lies beside `checkpoint` while a run goes on."""
+    return checkpoint.with_suffix(".before.ckpt")
+
+
+def keep_earlier(checkpoint: Path, own: bool) -> None:
+    """Gives the checkpoint that is about to be replaced its second name; killed at any instant, one of both is whole. One that is
+    not this run's `own` goes."""
+    earlier(checkpoint).unlink(missing_ok=True)
+    if not own or not checkpoint.is_file():
+        return
+    try:
+        os.link(checkpoint, earlier(checkpoint))
+    except OSError:  # a file system without links
+        shutil.copyfile(checkpoint, earlier(checkpoint))
+
+
+def undamaged(checkpoint: Path, say: Callable[[str], None]) -> Path:
+    """`checkpoint`, or where that is damaged the one of the epoch before, which is said. Raises `UserError` where both are."""
+    why = damage(checkpoint)
+    if why is None:
+        return checkpoint
+    before = earlier(checkpoint)
+    if before.is_file() and damage(before) is None:
+        say(f"'{checkpoint}' is damaged ({why}): resumed from '{before.name}' beside it, one epoch earlier")
+        return before
+    raise UserError(f"'{checkpoint}' cannot be resumed: it is damaged ({why}); start again without resume=true")
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with its bytes, by the CRC-32 that torch writes for each part and does not look at again."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            altered = archive.testzip()
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    return f"the sum of {altered!r} in it does not match" if altered else None
+
+
 def check_resumable(checkpoint: Path, module: Distillation) -> None:
-    """Raises `UserError` unless the checkpoint is whole, of this network and of a run under the same settings."""
+    """Raises `UserError` unless the checkpoint is of this network and of a run under the same settings."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         done, was = content["epoch"] + 1, dict(content["run"])

@@ -35,7 +35,7 @@ def require_no_ids(network: nn.Module, input_BCHW: Tensor, where: str) -> None:
 
 
 def ids_of(network: nn.Module, tables: dict[str, nn.Module], given: Tensor) -> tuple[dict[str, Tensor], bool]:
-    """What each embedding was asked for, and whether the network failed at it."""
+    """Ids that each embedding was asked for, by path, and whether the network failed at them."""
     ids: dict[str, Tensor] = {}
 
     def note(path: str) -> Any:

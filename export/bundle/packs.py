@@ -13,7 +13,7 @@ from export.bundle.replay_choice import Embed, choose
 from export.network.classes import ClassPlan
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 

@@ -18,7 +18,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 
@@ -41,7 +41,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class OnDevice:
-    """What of a bundle the checkpoint alone decides: it is tried before any data is read."""
+    """Parts of a bundle that the checkpoint alone decides: they are tried before any data is read."""
 
     classes: tuple[str, ...]
     plan: ClassPlan | None

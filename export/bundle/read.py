@@ -5,10 +5,10 @@ The device program has checks of its own, since neither side may know the other;
 
 import hashlib
 import json
-import re
+import lzma
 import shutil
 import stat
-import tempfile
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.files import recover
+from export.bundle.paths import GRAPH_SUFFIX, is_plain_path
+from export.bundle.scratch import scratch_folder
 from export.graph.ports import input_names, output_names
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
@@ -25,7 +27,12 @@ from mentor_mentee.objective.loss_spec import LossSpec
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 LARGEST_BUNDLE = 1 << 30
 MOST_FILES = 1000
+LARGEST_MANIFEST = 16 << 20
 FURTHEST = 1e6  # standard deviations of a sample from the mean; the device program has the same bound
+NOT_A_ZIP = (  # what zipfile raises of a damaged one, or one that is packed or encrypted in a way it does not know
+    *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError),
+    *(struct.error, zlib.error, lzma.LZMAError),
+)
 
 
 @cache
@@ -61,9 +68,9 @@ def opened(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if path.is_dir():
         yield path, checked(path)
         return
-    with tempfile.TemporaryDirectory(prefix="mentee-bundle-") as folder:
-        unzip(path, Path(folder))
-        yield Path(folder), checked(Path(folder))
+    with scratch_folder() as folder:
+        unzip(path, folder)
+        yield folder, checked(folder)
 
 
 def require_there(path: Path) -> None:
@@ -78,9 +85,12 @@ def checked(folder: Path) -> dict[str, Any]:
     """manifest.json of `folder` when it and every file hold. Raises `UserError`."""
     if not is_plain(folder / MANIFEST):
         raise UserError(f"'{folder}' holds no file {MANIFEST}: it is not a bundle")
+    if (folder / MANIFEST).stat().st_size > LARGEST_MANIFEST:
+        raise UserError(f"{MANIFEST} in '{folder}' is above {LARGEST_MANIFEST} bytes: refused")
     text = (folder / MANIFEST).read_bytes()
     try:
-        manifest = json.loads(text, parse_constant=refuse_constant)
+        manifest = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=refuse_key_twice)
+        json.dumps(manifest, ensure_ascii=False).encode()  # half a character (a lone surrogate) could be shown nowhere
     except (ValueError, RecursionError) as error:
         raise UserError(f"{MANIFEST} is not JSON ({error}); fetch the bundle again") from None
     if not isinstance(manifest, dict):
@@ -88,6 +98,7 @@ def checked(folder: Path) -> dict[str, Any]:
     require_schema(manifest)
     require_id(text, manifest["id"])
     for name, entry in manifest["files"].items():
+        require_path(name, f"{MANIFEST}: path")
         require_file(folder, name, entry)
     listed = {*manifest["files"], MANIFEST, SIGNATURE}
     for found in sorted(folder.rglob("*")):
@@ -97,6 +108,9 @@ def checked(folder: Path) -> dict[str, Any]:
                 f"'{name}' is in the bundle but {MANIFEST} does not list it; remove it or fetch the bundle again"
             )
     require_references(manifest)
+    from export.bundle.graphs import require_graphs  # imports onnx, which a mistake above does not wait for
+
+    require_graphs(folder, manifest["files"])
     return manifest
 
 
@@ -141,6 +155,10 @@ def require_references(manifest: dict[str, Any]) -> None:
     for name in named:
         if name not in manifest["files"]:
             raise UserError(f"{MANIFEST} refers to '{name}', which its `files` does not list; make the bundle again")
+    variants = [variant for variant in manifest.get("variants", {}).values() if "file" in variant]
+    for graph in (*graphs.values(), *variants):
+        if not graph["file"].endswith(GRAPH_SUFFIX):
+            raise UserError(f"{MANIFEST}: the graph '{graph['file'][:70]}' does not end in {GRAPH_SUFFIX}: refused")
     if not len(view["mean"]) == len(view["std"]) == view["shape"][0]:
         raise UserError(
             f"{MANIFEST}: preprocessing needs one mean and one std for each channel of shape {view['shape']}"
@@ -164,28 +182,39 @@ def require_references(manifest: dict[str, Any]) -> None:
 
 def unzip(source: Path, folder: Path) -> None:
     """Raises `UserError` for an entry that could write or grow elsewhere, before anything is written."""
-    allowed = re.compile(manifest_schema()["$defs"]["path"]["pattern"])
     try:
         with zipfile.ZipFile(source) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            names = [entry.orig_filename for entry in entries]  # filename is tidied up by zipfile
-            if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > LARGEST_BUNDLE:
-                raise UserError(
-                    f"'{source}' has over {MOST_FILES} files or unpacks to over {LARGEST_BUNDLE} bytes: refused"
-                )
-            for entry, name in zip(entries, names, strict=True):
-                special = stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1
-                if special or (name not in (MANIFEST, SIGNATURE) and not allowed.search(name)):
-                    raise UserError(f"zip entry '{name}' leaves the folder, is a link or is encrypted: refused")
-            if len({name.lower() for name in names}) != len(names):
-                raise UserError(f"'{source}' has two entries of one name: refused")
+            require_entries(entries, source)
             for entry in entries:
                 target = folder / entry.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as unpacked:
                     shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
+    except UserError:
+        raise
+    except NOT_A_ZIP as error:
         raise UserError(f"'{source}' is not a complete zip ({error}); fetch it again") from None
+    except OSError as error:
+        raise UserError(f"'{source}' cannot be unpacked ({error}); check its permissions and the free space") from None
+
+
+def require_entries(entries: list[zipfile.ZipInfo], source: Path) -> None:
+    names = [entry.orig_filename for entry in entries]  # filename is tidied up by zipfile
+    if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > LARGEST_BUNDLE:
+        raise UserError(f"'{source}' has over {MOST_FILES} files or unpacks to over {LARGEST_BUNDLE} bytes: refused")
+    for entry, name in zip(entries, names, strict=True):
+        if name not in (MANIFEST, SIGNATURE):
+            require_path(name, "zip entry")
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG) or entry.flag_bits & 1:
+            raise UserError(f"zip entry '{name}' is a link or special file, or encrypted: refused")
+    if len({name.lower() for name in names}) != len(names):
+        raise UserError(f"'{source}' has two entries of one name: refused")
+
+
+def require_path(name: str, what: str) -> None:
+    if not is_plain_path(name):
+        raise UserError(f"{what} {name[:200]!r} leaves the folder, or is not a plain relative path: refused")
 
 
 def is_plain(place: Path) -> bool:
@@ -197,3 +226,11 @@ def is_plain(place: Path) -> bool:
 
 def refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def refuse_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:70]!r} twice in one object")
+    return found

@@ -20,7 +20,7 @@ from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND
 from export.schema import ExportSettings
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 
@@ -85,7 +85,7 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
 
 
 def gradient_bound(folder: Path) -> float:
-    """As at the export: twice what torch's own float32 was off by there, where that is more than the bound."""
+    """The bound of the export: twice the error of torch's own float32 there, where that is above the general bound."""
     path = folder / "parity.json"
     about = json.loads(path.read_bytes()) if path.is_file() else {}
     own = about.get("torch_float32", {}).get("gradients", {})

@@ -32,13 +32,13 @@ from export.network.stops import stops_in_words
 from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.recorded import FILE as REFERENCE
-from export.parity.recorded import record
+from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings
 from export.trial.run import require_trains
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 CALIBRATION = 256  # samples of the supervision pack that int8 activations are scaled on
@@ -77,7 +77,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         if settings.inconclusive == "refuse":
             require_conclusive(parity)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
-        recorded = record(prepared.graph, samples, [port.name for port in prepared.outputs])
+        names = [port.name for port in prepared.outputs]
+        recorded = recorded_for(prepared.graph, samples, names, training, inference)
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, staging)
         manifest["base"] = {

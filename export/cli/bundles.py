@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.cli.arguments import run
 from mentee.checkpoint_file import require_checkpoint_file
+from mentor_mentee.interrupt import while_importing
 from mentor_mentee.settings import setting
 
 
@@ -48,7 +49,8 @@ def keygen(words: Sequence[str]) -> int:
 
 
 def print_inspected(given: InspectSettings) -> int:
-    from export.bundle.inspect import inspected, shown
+    with while_importing():
+        from export.bundle.inspect import inspected, shown
 
     about = inspected(given.bundle)
     print(json.dumps(about) if given.json else shown(given.bundle, about))
@@ -56,12 +58,14 @@ def print_inspected(given: InspectSettings) -> int:
 
 
 def print_verified(given: VerifySettings) -> int:
-    from export.bundle.read import require_there
+    with while_importing():
+        from export.bundle.read import require_there
 
     require_there(given.bundle)
     if given.checkpoint is not None:
         require_checkpoint_file(given.checkpoint)
-    from export.bundle.verify import verify  # torch takes seconds to import: only now
+    with while_importing():
+        from export.bundle.verify import verify  # torch takes seconds to import: only now
 
     checks = verify(given.bundle, given.key, given.checkpoint)
     if given.json:
@@ -73,7 +77,8 @@ def print_verified(given: VerifySettings) -> int:
 
 
 def write_keys(given: KeygenSettings) -> int:
-    from export.bundle.signature import make_keys
+    with while_importing():
+        from export.bundle.signature import make_keys
 
     make_keys(given.private, given.public)
     print(f"private key  {given.private}  (sign_key={given.private})\npublic key   {given.public}")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.cli.interrupt import heeded
 from export.schema import ExportSettings, check_export
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.interrupt import while_importing
 from mentor_mentee.progress import reporting
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check_make(settings: ExportSettings) -> None:
 def write_bundle(settings: Any) -> None:
     from rich.console import Console
 
-    with heeded():
+    with while_importing():
         from export.bundle.write import export_bundle  # torch and onnx take seconds to import: only now
         from mentee.checkpoint import MenteeCheckpoint
 

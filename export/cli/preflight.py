@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.cli.interrupt import heeded
 from export.schema import PreflightSettings, check_preflight
 from mentee.checkpoint_file import require_checkpoint_file
 from mentor_mentee.config.command_line import run_cli
+from mentor_mentee.interrupt import while_importing
 
 if TYPE_CHECKING:
-    from export.graph.preflight import Preflight
+    from export.graph.findings import Preflight
 
 USAGE = """\
 mentee-export preflight SETTING=VALUE …   says what of a model has no gradient on the device, without exporting
@@ -47,7 +47,7 @@ def print_findings(settings: Any) -> bool:
 
 def of_network(settings: PreflightSettings) -> "Preflight":
     """Looks at a bare network with fresh weights."""
-    with heeded():
+    with while_importing():
         from export.preflight import look  # torch takes seconds to import: only now
         from mentor_mentee.objective.classifier import build_classifier
 
@@ -64,7 +64,7 @@ def of_network(settings: PreflightSettings) -> "Preflight":
 
 
 def of_checkpoint(settings: PreflightSettings) -> "Preflight":
-    with heeded():
+    with while_importing():
         from export.preflight import look
         from mentee.checkpoint import MenteeCheckpoint
 

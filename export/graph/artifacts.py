@@ -12,6 +12,7 @@ import onnx
 
 from export.graph.optimizer_graph import mark_groups, optimizer_model
 from export.graph.optimizer_spec import Optimizer, assign
+from export.graph.pool_gradient import bounded_pool_gradients
 from export.graph.relu_gradient import branchless_relu_gradients
 from export.graph.versions import IR_VERSION
 from mentor_mentee.errors import UserError
@@ -52,6 +53,7 @@ def write_artifacts(
         model.ir_version = min(model.ir_version, IR_VERSION)
         forget_unit_shapes(model.graph)
         branchless_relu_gradients(model.graph)
+        bounded_pool_gradients(model.graph)
         onnx.save(model, folder / name)
     onnx.save(optimizer_model(optimizer, groups), folder / FILES[2])
 

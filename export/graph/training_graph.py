@@ -5,6 +5,7 @@ Axes: B batch, K classes, D embedding.
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,8 @@ from export.graph.ports import DEFAULT, GraphInputs, Port
 from export.graph.tracing import one_line, untraceable
 from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
-from export.rewrites.differentiable import constant_value
+from export.network.stops import stops_in_words
+from export.rewrites.differentiable import Known, constant_value, gradient_from
 from export.rewrites.rewrite import PREFIX, Finding, origin, place, require_differentiable, rewrite
 from export.rewrites.translations import translations
 from mentor_mentee.errors import UserError
@@ -84,6 +86,7 @@ def forward_graph(
     model, names = traced(graph, inputs, outputs), trained(graph)
     found = origins(model)
     require_differentiable(rewritten(graph, model, names, rewriting))
+    require_gradients(graph, model, names, sample_shape(inputs))
     return Forward(tidied(model, names), found)
 
 
@@ -97,6 +100,18 @@ def rewritten(
     """Rewrites `model` in place for a gradient of the parameters `names`."""
     with one_line(graph.student.mentee, "rewriting its operators"):
         return rewrite(model, [PREFIX + name for name in names], allowed=rewriting == "auto")
+
+
+def require_gradients(graph: TrainingGraph, model: onnx.ModelProto, names: Sequence[str], shape: Sequence[int]) -> None:
+    """Raises `UserError` for parameters from which no gradient reaches the loss: whole numbers and truth values pass none on."""
+    passed = gradient_from(model, Known.of(model, [PREFIX + name for name in names]))
+    if without := [name for name in names if PREFIX + name not in passed]:
+        mentee = graph.student.mentee
+        raise UserError(
+            f"{stops_in_words(mentee, shape)}{len(without)} of the mentee's parameters get no gradient, as what is computed from "
+            f"them becomes whole numbers or truth values (long(), argmax(), sign(), >): {', '.join(without[:4])}; freeze them "
+            "with requires_grad_(False), or change that operator"
+        )
 
 
 def origins(model: onnx.ModelProto) -> dict[str, str]:
@@ -140,7 +155,13 @@ def traced_once(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[
         except (
             Exception
         ) as error:  # torch's own classes of errors, and those that a stranger's forward and torch's passes let out
-            raise UserError(untraceable(graph.student.mentee, error)) from None
+            mentee = graph.student.mentee
+            stops = (
+                stops_in_words(mentee, sample_shape(inputs)) if "fake tensor" in str(error.__cause__ or error) else ""
+            )
+            raise UserError(stops.removesuffix("; ") or untraceable(mentee, error)) from None
+        finally:
+            graph.eval()  # a network may keep what it computed until its mode is set, and here that was no numbers
     assert program is not None
     model = program.model_proto
     name_ports(model.graph, [port.name for port in (*inputs, *outputs)])
@@ -156,6 +177,11 @@ def name_ports(graph: onnx.GraphProto, ports: Sequence[str]) -> None:
     for node in graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.output[:] = [renamed.get(name, name) for name in node.output]
+
+
+def sample_shape(inputs: Sequence[Port]) -> list[int]:
+    """Of one sample."""
+    return [int(size) for size in next(port for port in inputs if port.name == "input").shape[1:]]
 
 
 def example_input(port: Port) -> Tensor:
@@ -211,11 +237,13 @@ def drop_zero_biases(graph: onnx.GraphProto) -> None:
     for conv in graph.node:
         if conv.op_type == "Conv" and len(conv.input) == 3 and conv.input[2] in unneeded:
             del conv.input[2]
+    uses = Counter(name for node in graph.node for name in node.input)
     while unneeded:  # those zeros, and what made only them
         name = unneeded.pop()
-        if name in maker and not any(name in other.input for other in graph.node):
+        if name in maker and not uses[name]:
             node = maker.pop(name)
             graph.node.remove(node)
+            uses.subtract(node.input)
             unneeded += node.input
 
 

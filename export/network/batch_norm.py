@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from export.network.fold import BATCH_NORMS, freeze_batch_norm, is_batch_norm, replace
 from export.network.modes import copied, in_eval_mode
@@ -25,7 +26,7 @@ class HeldBatchNorm(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, batch_norm: _BatchNorm) -> None:
+    def __init__(self, batch_norm: _BatchNorm | _InstanceNorm) -> None:
         super().__init__()
         mean, variance = statistics(batch_norm)
         self.weight, self.bias = scale_and_shift(batch_norm)
@@ -36,6 +37,23 @@ class HeldBatchNorm(nn.Module):
         shape = (1, -1) + (1,) * (x.dim() - 2)
         # the mean first: x · w − mean · w would lose what a large mean hides, and the gradient of `weight` with it
         return (x - self.mean.view(shape)) * (self.weight * self.scale).view(shape) + self.bias.view(shape)
+
+
+def hold_instance_norms(network: nn.Module) -> list[str]:
+    """Replaces, in place, each InstanceNorm with running statistics by what it is in eval mode, a BatchNorm whose statistics are
+    held; its scale and shift keep their names and train. A line that names them."""
+    found = [
+        path
+        for path, module in network.named_modules()
+        if path
+        and isinstance(module, _InstanceNorm)
+        and type(module).forward is _InstanceNorm.forward
+        and module.running_mean is not None
+    ]
+    for path in found:
+        module = network.get_submodule(path)
+        replace(network, path, HeldBatchNorm(module).train(module.training))  # type: ignore[arg-type]
+    return [f"held, the running statistics of InstanceNorm: {', '.join(found)}"] if found else []
 
 
 class BatchStatistics(nn.Module):
@@ -108,13 +126,13 @@ def learning_mode(network: nn.Module) -> None:
             module.train()
 
 
-def statistics(batch_norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+def statistics(batch_norm: _BatchNorm | _InstanceNorm) -> tuple[Tensor, Tensor]:
     assert batch_norm.running_mean is not None
     assert batch_norm.running_var is not None
     return batch_norm.running_mean, batch_norm.running_var
 
 
-def scale_and_shift(batch_norm: _BatchNorm) -> tuple[nn.Parameter, nn.Parameter]:
+def scale_and_shift(batch_norm: _BatchNorm | _InstanceNorm) -> tuple[nn.Parameter, nn.Parameter]:
     """1 and 0, which never train, where it has none."""
     mean, _ = statistics(batch_norm)
     weight, bias = batch_norm.weight, batch_norm.bias

@@ -66,7 +66,7 @@ def freeze_batch_norm(network: nn.Module, tapped: Collection[str] = ()) -> nn.Mo
 
 def is_batch_norm(module: nn.Module) -> bool:
     """Whether it computes what torch's own does. A subclass with a forward of its own does not (timm's ends in an activation): it
-    stays what it is, and its statistics are held in the graph (export.rewrites.norms)."""
+    stays what it is, and its statistics are held in the graph (export.rewrites.operators.norms)."""
     return isinstance(module, BATCH_NORMS) and type(module).forward is nn.modules.batchnorm._BatchNorm.forward
 
 
@@ -77,7 +77,7 @@ def ends_outside(layer: str, batch_norm: str, tapped: str) -> bool:
 def foldable_pairs(network: nn.Module) -> list[tuple[str, str]]:
     """(layer, BatchNorm) paths where each runs once and the BatchNorm is all that the layer feeds; [] if fx cannot trace."""
     try:
-        nodes = list(fx.Tracer().trace(network).nodes)
+        nodes = list(fx.Tracer().trace(copied(network)).nodes)  # it may keep what it was traced with
     except Exception:  # data-dependent control flow and much else; every BatchNorm becomes a ChannelAffine then
         return []
     calls = [str(node.target) for node in nodes if node.op == "call_module"]

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from export.network.auxiliary import drop_auxiliary
-from export.network.batch_norm import with_batch_norm
+from export.network.batch_norm import hold_instance_norms, with_batch_norm
 from export.network.checks import require_exportable, require_repeatable
 from export.network.classes import ClassPlan
 from export.network.dropout import keep_dropout
+from export.network.embeddings import hold_padding
 from export.network.modes import in_eval_mode
 from export.network.plain import bake_in
 from export.network.trainable import choose_trainable
@@ -64,6 +65,7 @@ def held(
     notes = bake_in(network)
     if notes:
         require_near(logits, network, example, f"baking in its parametrisation ({notes[0]})", "remove it by hand first")
+    notes += [*hold_instance_norms(network), *hold_padding(network)]
     notes += drop_auxiliary(network, example)
     frozen = with_batch_norm(network, batch_norm, {probe.mentee for probe in probes})
     advice = "has a running variance collapsed to 0? Distill with batch_norm=false, or for longer"

@@ -52,7 +52,7 @@ def parametrised(module: nn.Module) -> list[tuple[str, str]]:
 
 
 def parts(module: nn.Module, name: str) -> list[nn.Parameter]:
-    """What the tensor is computed from."""
+    """Parameters that the tensor is computed from."""
     if parametrize.is_parametrized(module, name):
         return list(module.parametrizations[name].parameters())  # type: ignore[index,union-attr]
     own = dict(module.named_parameters(recurse=False))

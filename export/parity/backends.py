@@ -24,6 +24,9 @@ from export.parity.feeds import Feed, as_double
 
 logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
 
+SHAKES = 32
+SHAKEN = (2.0**-22, 2.0**-23)  # relative, as float32's rounding over a layer's sums
+
 
 class Reference:
     """torch's side: a copy of the graph in float64, or as it is, doing what the training graph does."""
@@ -31,7 +34,6 @@ class Reference:
     def __init__(self, graph: TrainingGraph, dtype: torch.dtype = torch.float64) -> None:
         self.graph = copy.deepcopy(graph).to(dtype)
         self.dtype = dtype
-        learning_mode(self.graph)
         drop_nothing(self.graph)
         self.parameters = {
             name: parameter
@@ -39,8 +41,14 @@ class Reference:
             if parameter.requires_grad
         }
 
-    def __call__(self, feed: Feed) -> tuple[Tensor, ...]:
+    def __call__(self, feed: Feed, learning: bool = True) -> tuple[Tensor, ...]:
+        """The outputs. The mode is set anew each time: some networks keep what they computed of their weights until it is, as
+        LeViT its attention biases."""
         outputs: tuple[Tensor, ...]
+        if learning:
+            learning_mode(self.graph)
+        else:
+            self.graph.eval()
         if self.dtype != torch.float64:
             outputs = self.graph(*feed.flat())
             return outputs
@@ -51,11 +59,8 @@ class Reference:
 
     def evaluated(self, feed: Feed) -> tuple[Tensor, ...]:
         """The outputs in eval mode, which differ where BatchNorm takes the batch's statistics."""
-        self.graph.eval()
         with torch.no_grad():
-            outputs = self(feed)
-        learning_mode(self.graph)
-        return outputs
+            return self(feed, learning=False)
 
     def backward(self, feed: Feed) -> tuple[Tensor, ...]:
         """The outputs; adds to the gradients."""
@@ -71,6 +76,24 @@ class Reference:
         }
         self.graph.zero_grad()
         return taken
+
+    def shaken(self, feeds: Sequence[Feed], factor: float = 1.0) -> Iterator[dict[str, Tensor]]:
+        """`factor` times the gradients on all of `feeds`, at weights that float32 hardly tells from these, others each time.
+
+        Near a kink, such as 1e-8 before a ReLU, rounding decides which way a runtime goes: its gradient is then that of such
+        weights. Leaves the reference as it was.
+        """
+        random = torch.Generator().manual_seed(6)
+        held = [(value, value.detach().clone()) for value in (*self.graph.parameters(), *self.graph.buffers())]
+        for number in range(SHAKES):
+            for parameter in self.graph.parameters():
+                noise = torch.randn(parameter.shape, generator=random, dtype=parameter.dtype)
+                parameter.data = parameter.data * (1 + SHAKEN[number % len(SHAKEN)] * noise)
+            for feed in feeds:
+                self.backward(feed)
+            for value, before in held:
+                value.data = before.clone()
+            yield {name: factor * gradient for name, gradient in self.take_gradients().items()}
 
     def running(self) -> dict[str, Tensor]:
         mentee = self.graph.student.mentee
@@ -96,7 +119,7 @@ class TorchOptimizer:
 
     def step(self, gradients: Mapping[str, Tensor], rate: float) -> None:
         for name, parameter in self.parameters.items():
-            parameter.grad = gradients[name].clone()
+            parameter.grad = gradients[name].to_dense().clone()  # nn.functional.embedding has sparse=True
         if self.spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.spec.clip_norm)
         for group, members in zip(self.optimizer.param_groups, self.members, strict=True):

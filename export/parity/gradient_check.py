@@ -1,46 +1,84 @@
 """Differences of ONNX Runtime's gradients from torch's, parameter by parameter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from export.parity.verdict import GRADIENT_BOUND
+
 FLOOR = 1e-3  # of the largest gradient: below it, a difference counts relative to that
 ASLEEP = 1e-6  # of the largest gradient: below it, a difference of 1 % would pass
+AGREES = 1e-4  # of a gradient's own size
+FEW = 8
+NONE = "its gradient is 0 in every batch that was compared"
+FAINT = "its gradient is next to 0, less than float32 knows, in every batch that was compared"
 
 
 class GradientCheck:
     """The worst seen of each parameter: `nearer` is what is judged (`to_nearer`), `float64` ONNX Runtime's distance to torch in
-    float64, `torch_float32` that of torch's own float32. `size`: the largest gradient seen, relative to the largest of any."""
+    float64, `torch_float32` that of torch's own float32. `large`, `agreeing`, `nonzero`: what was so in some batch."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.nearer, self.float64, self.torch_float32, self.size = (dict.fromkeys(names, 0.0) for _ in range(4))
+        self.nearer, self.float64, self.torch_float32 = (dict.fromkeys(names, 0.0) for _ in range(3))
+        self.large, self.agreeing, self.nonzero = set[str](), set[str](), set[str]()
+        self.inert: list[str] = []  # 0 is their gradient, whatever the values (inert.py)
+        self.wrong = False  # one was out of bounds, and no rounding explains it
 
-    def judge(self, seen: dict[str, Tensor], exact: dict[str, Tensor], rough: dict[str, Tensor]) -> None:
-        """`rough`: torch's float32 gradients, as float64 numbers."""
-        self.nearer = joined(self.nearer, to_nearer(seen, exact, rough))
+    def judge(
+        self,
+        seen: dict[str, Tensor],
+        exact: dict[str, Tensor],
+        rough: dict[str, Tensor],
+        shaken: Iterable[dict[str, Tensor]] = (),
+    ) -> None:
+        """`rough`: torch's float32 gradients, as float64 numbers. `shaken`: torch's in float64 at weights that float32 hardly
+        tells from these; only where another gradient is out of bounds is any of them asked for."""
+        nearer, own = to_nearer(seen, exact, rough), differences(rough, exact)
+        if out_of_bounds(nearer, own) and not self.wrong:
+            nearer, own = to_nearest(seen, exact, nearer, own, shaken)
+            self.wrong = out_of_bounds(nearer, own)
+        self.nearer = joined(self.nearer, nearer)
         self.float64 = joined(self.float64, differences(seen, exact))
-        self.torch_float32 = joined(self.torch_float32, differences(rough, exact))
-        self.size = joined(self.size, sizes(exact))
+        self.torch_float32 = joined(self.torch_float32, own)
+        self.large |= large(exact)
+        self.agreeing |= agreeing(seen, exact)
+        self.nonzero |= {name for name, gradient in exact.items() if bool(gradient.any())}
 
     @property
     def asleep(self) -> list[str]:
-        """Parameters whose gradient was 0 or next to it in all that was compared, so that nothing was."""
-        return [name for name, size in self.size.items() if size < ASLEEP]
+        """Parameters whose gradient was 0 or next to it in all that was compared."""
+        return [name for name in self.nearer if name not in self.large]
+
+    @property
+    def unproved(self) -> dict[str, str]:
+        """Those of them of which nothing was compared, with the reason: it need not be 0, and agrees in no batch to `AGREES` of
+        its own size."""
+        left = [name for name in self.asleep if name not in self.agreeing and name not in self.inert]
+        return {name: FAINT if name in self.nonzero else NONE for name in left}
 
     def join(self, other: "GradientCheck") -> None:
         self.nearer = joined(self.nearer, other.nearer)
         self.float64 = joined(self.float64, other.float64)
         self.torch_float32 = joined(self.torch_float32, other.torch_float32)
-        self.size = joined(self.size, other.size)
+        self.large |= other.large
+        self.agreeing |= other.agreeing
+        self.nonzero |= other.nonzero
 
 
-def sizes(gradients: dict[str, Tensor]) -> dict[str, float]:
-    """‖gradient‖ over the largest ‖gradient‖."""
+def large(gradients: dict[str, Tensor]) -> set[str]:
+    """Names of those of which `differences` shows a difference of 1 %."""
     norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
-    largest = max(norms.values()) or 1.0
-    return {name: norm / largest for name, norm in norms.items()}
+    return {name for name, norm in norms.items() if norm > ASLEEP * max(norms.values())}
+
+
+def agreeing(seen: dict[str, Tensor], exact: dict[str, Tensor]) -> set[str]:
+    """Names of those that are the same to `AGREES` of their own size, however small."""
+    norms = {name: float(gradient.norm()) for name, gradient in exact.items()}
+    return {
+        name for name, norm in norms.items() if norm > 0 and float((seen[name] - exact[name]).norm()) <= AGREES * norm
+    }
 
 
 def differences(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
@@ -58,6 +96,30 @@ def to_nearer(seen: dict[str, Tensor], exact: dict[str, Tensor], rough: dict[str
     of its neighbour before a pool, may go another way in float32, whoever computes it."""
     to_exact, to_rough = differences(seen, exact), differences(seen, rough)
     return {name: float(np.minimum(value, to_rough[name])) for name, value in to_exact.items()}  # NaN stays NaN
+
+
+def to_nearest(
+    seen: dict[str, Tensor],
+    exact: dict[str, Tensor],
+    nearer: dict[str, float],
+    own: dict[str, float],
+    shaken: Iterable[dict[str, Tensor]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """`nearer` and torch's `own` differences once `shaken` was asked. Where one of those is within bounds, `own` stays; else what
+    they differ by among one another is torch's own, too. After `FEW` that explain nothing, no more are asked."""
+    apart = own
+    for number, other in enumerate(shaken, 1):
+        nearer = {name: float(np.minimum(value, nearer[name])) for name, value in differences(seen, other).items()}
+        if not out_of_bounds(nearer, own):
+            return nearer, own
+        apart = joined(apart, differences(other, exact))
+        if number == FEW and out_of_bounds(nearer, apart):
+            break
+    return nearer, apart
+
+
+def out_of_bounds(nearer: Mapping[str, float], own: Mapping[str, float]) -> bool:
+    return any(not value <= max(GRADIENT_BOUND, 2 * own[name]) for name, value in nearer.items())
 
 
 def joined(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:

@@ -75,7 +75,7 @@ def forced_steps(
             backend(scaled(feed, factor), learning=True)
         seen = backend.gradients(reference.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
-        gradients.judge(seen, expected, rough)
+        gradients.judge(seen, expected, rough, reference.shaken(batches, factor))
         clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
         for name, value in step_differences(reference, stepper, backend, seen).items():
             changes[name] = worse(changes[name], value)
@@ -95,10 +95,11 @@ def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.
     return (start + size * random.standard_normal(start.shape)).astype(np.float32)
 
 
-def place(name: str, value: NDArray[np.float32], backend: Backend, *references: Reference) -> None:
+def place(name: str, value: NDArray[np.float32], backend: Backend | None, *references: Reference) -> None:
     """Gives parameter `name` the same value on all sides."""
     value = np.asarray(value)  # a parameter may be 0-dimensional, and numpy makes a plain number of a sum of such
-    backend.set(name, value)
+    if backend is not None:
+        backend.set(name, value)
     for reference in references:
         parameter = reference.parameters[name]
         parameter.data = torch.from_numpy(value).to(reference.dtype).view_as(parameter)

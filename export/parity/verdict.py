@@ -1,6 +1,6 @@
 """Verdict of the proof: what is out of bounds, which makes no bundle, and what it is silent about."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mentor_mentee.errors import UserError
@@ -37,15 +37,15 @@ def require_parity(report: dict[str, Any], why: Callable[[], str] = str, outcome
         )
 
 
-def inconclusive(seen: Mapping[str, float], own: Mapping[str, float], asleep: Sequence[str]) -> dict[str, str]:
-    """Parameter -> why its gradient is not proved, though nothing speaks against it: it is 0 in all that was compared, or torch's
-    own float32 does not know it. `seen` and `own`: differences of the runtime and of torch's float32."""
+def inconclusive(seen: Mapping[str, float], own: Mapping[str, float], asleep: Mapping[str, str]) -> dict[str, str]:
+    """Parameter -> why its gradient is not proved, though nothing speaks against it: that of `asleep`, or that torch's own
+    float32 does not know it. `seen` and `own`: differences of the runtime and of torch's float32."""
     vague = {
         name: f"torch's own float32 differs from float64 by {own[name]:.1e}"
         for name, value in seen.items()
         if value > GRADIENT_LIMIT
     }
-    return {**vague, **dict.fromkeys(asleep, "its gradient is 0 in every batch that was compared")}
+    return {**vague, **asleep}
 
 
 def in_words(unproved: dict[str, str]) -> str:

@@ -25,6 +25,7 @@ KEPT = (
     "BatchStatistics"  # the class of those that are to run on the statistics of the batch (export.network.batch_norm)
 )
 RECURRENT = ("GRU", "LSTM")
+WITHOUT_END = ("Loop", "Scan", "SequenceMap")  # what a device refuses, wherever it stands: see the bundle format
 WEIGHTS = (1, 2)  # places of their weights among their inputs: of what comes in, and of the hidden state
 
 Array = NDArray[Any]
@@ -66,7 +67,7 @@ class Known:
                 constants[node.output[0]] = constants[node.input[0]].astype(to)
         users: dict[str, int] = {value.name: 1 for value in graph.output}
         for node in model.graph.node:
-            for name in node.input:
+            for name in read_by(node):
                 users[name] = users.get(name, 0) + 1
         return cls(types, shapes, constants, {name: node for node in model.graph.node for name in node.output}, users)
 
@@ -130,13 +131,35 @@ def gradient_path(model: onnx.ModelProto, trainable: Collection[str], known: Kno
     return on_path[::-1], reached
 
 
+def gradient_from(model: onnx.ModelProto, known: Known) -> set[str]:
+    """Every value that a gradient of the loss, the graph's first output, comes to."""
+    passed = {model.graph.output[0].name}
+    for node in reversed(model.graph.node):
+        if any(name in passed for name in node.output):
+            passed |= {name for name in differentiated(node) if known.carries_gradient(name)}
+    return passed
+
+
 def differentiated(node: onnx.NodeProto) -> list[str]:
     """CastLike takes no more than the element type of its second input."""
-    return list(node.input[:1]) if node.op_type == "CastLike" else list(node.input)
+    return list(node.input[:1]) if node.op_type == "CastLike" else read_by(node)
+
+
+def read_by(node: onnx.NodeProto) -> list[str]:
+    """The inputs of a node, and what the graphs inside it read of the graph around them."""
+    names = list(node.input)
+    for graph in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+        own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+        own |= {name for inner in graph.node for name in inner.output}
+        read = [name for inner in graph.node for name in read_by(inner)] + [value.name for value in graph.output]
+        names += [name for name in read if name and name not in own]
+    return names
 
 
 def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
     """Why a device would fail at this node, or compute something else than torch, whatever trains; None where it would not."""
+    if node.op_type in WITHOUT_END:
+        return f"{node.op_type} may never end, so devices refuse every graph that has one"
     given = attributes(node)
     if node.op_type in RECURRENT and given.get("direction", b"forward") != b"forward":
         # it puts its training kernel in the place of every one, also where nothing trains
@@ -177,6 +200,12 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return "Pow gives its exponent no gradient"
     if node.op_type == "Pow" and not known.carries_gradient(node.input[1]):
         return "Pow has a gradient only where its exponent is of its base's type"
+    if node.op_type == "Slice" and is_below_zero(known, node.input[4:5]):
+        return "Slice has no gradient for steps below 0"
+    if node.op_type == "Concat" and taken_twice(node, known, reached):
+        return "Concat gives two gradients one name, of a value that does not train and is put in twice"
+    if node.op_type in ("ScatterElements", "ScatterND") and given.get("reduction", b"none") != b"none":
+        return f"{node.op_type} with reduction={bytes(given['reduction']).decode()} gets a wrong gradient"
     if wants_weights(node, reached):
         return f"{node.op_type} has a gradient only together with those of all of its weights"
     return None
@@ -191,6 +220,32 @@ def wants_weights(node: onnx.NodeProto, reached: Collection[str]) -> bool:
     )
 
 
+def taken_twice(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> bool:
+    """Whether Concats take a value of this one that has no gradient again: the runtime makes one of two that are computed alike,
+    and its gradient for each Concat bears that one name."""
+    others = [maker for name, maker in known.makers.items() if maker.op_type == "Concat" and name in reached]
+    taken = [name for other in others for name in other.input if name not in reached]
+    return any(sum(alike(name, other, known) for other in taken) > 1 for name in node.input if name not in reached)
+
+
+def alike(one: str, other: str, known: Known) -> bool:
+    """Whether two values are computed by the same operators from the same values."""
+    if one == other:
+        return True
+    if one in known.constants and other in known.constants:
+        return np.array_equal(known.constants[one], known.constants[other])
+    first, second = known.makers.get(one), known.makers.get(other)
+    return (
+        first is not None
+        and second is not None
+        and first.op_type == second.op_type
+        and list(first.attribute) == list(second.attribute)
+        and list(first.output).index(one) == list(second.output).index(other)
+        and len(first.input) == len(second.input)
+        and all(alike(a, b, known) for a, b in zip(first.input, second.input, strict=True))
+    )
+
+
 def written_as(node: onnx.NodeProto) -> str:
     """The torch operators that it stands for, as the exporter notes them; "" where it does not."""
     return next((entry.value for entry in node.metadata_props if entry.key == "pkg.torch.onnx.class_hierarchy"), "")
@@ -199,6 +254,10 @@ def written_as(node: onnx.NodeProto) -> str:
 def whole(known: Known, names: Collection[str]) -> bool:
     """Whether each is a constant of whole numbers, or left out."""
     return all(not name or (name in known.constants and not (known.constants[name] % 1).any()) for name in names)
+
+
+def is_below_zero(known: Known, names: Collection[str]) -> bool:
+    return any(name not in known.constants or bool((known.constants[name] < 0).any()) for name in names)
 
 
 def is_zero(known: Known, names: Collection[str]) -> bool:

@@ -16,10 +16,10 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.rewrites.differentiable import Array, Known, gradient_path, obstacle, unlike_torch
-from export.rewrites.einsum import einsum
-from export.rewrites.pooling import pooled_by_torch
-from export.rewrites.resize import resized_by_torch
+from export.rewrites.differentiable import WITHOUT_END, Array, Known, gradient_path, obstacle, read_by, unlike_torch
+from export.rewrites.operators.einsum import einsum
+from export.rewrites.operators.pooling import pooled_by_torch
+from export.rewrites.operators.resize import resized_by_torch
 from export.rewrites.rules import RULES as ONE_BY_ONE
 from export.rewrites.sizes import fold_sizes
 from export.rewrites.writer import Writer
@@ -32,6 +32,8 @@ ADVICE = {
     "ConvTranspose": "upsample by repeating (torch.repeat_interleave) and a convolution, or freeze every parameter before it",
     "Resize": "repeat the places instead (torch.repeat_interleave), or freeze every parameter before it",
     "Pow": "keep its base above 0 by x.clamp(min=1e-6), or freeze its exponent",
+    "EmbeddingBag": "write an nn.Embedding and a mean or a sum over its places",
+    **dict.fromkeys(WITHOUT_END, "write it without a loop over values that the samples decide: whole tensors at once"),
     "BatchNormalization": "give it running statistics (track_running_stats=True), so that they can be held",
 }
 # asked of torch, where the runtime is not to be trusted
@@ -142,7 +144,7 @@ def named(writer: Writer, outputs: dict[str, str]) -> list[onnx.NodeProto]:
 
 
 def drop_unused(graph: onnx.GraphProto, kinds: Collection[str]) -> None:
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    used = {name for node in graph.node for name in read_by(node)} | {value.name for value in graph.output}
     for node in [node for node in graph.node if node.op_type in kinds and not used & set(node.output)]:
         graph.node.remove(node)
 
@@ -231,8 +233,8 @@ def require_differentiable(findings: Iterable[Finding]) -> None:
         first = left[0]
         more = f" (and {len(left) - 1} more: python -m export preflight lists them)" if len(left) > 1 else ""
         raise UserError(
-            f"{place(first)}: {first.obstacle} in ONNX Runtime Training{f', and {first.refused}' if first.refused else ''}"
-            f"{more}; {advice(first)}"
+            f"{place(first)}: {first.obstacle}{'' if first.op in WITHOUT_END else ' in ONNX Runtime Training'}"
+            f"{f', and {first.refused}' if first.refused else ''}{more}; {advice(first)}"
         )
 
 
@@ -243,4 +245,6 @@ def place(finding: Finding) -> str:
 
 
 def advice(finding: Finding) -> str:
-    return ADVICE.get(finding.op, "use another layer there, or freeze every parameter before it")
+    return ADVICE.get(finding.kind) or ADVICE.get(
+        finding.op, "use another layer there, or freeze every parameter before it"
+    )

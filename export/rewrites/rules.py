@@ -4,7 +4,7 @@ A rule is given the node and what the graph knows of its values, and writes the 
 cannot (a size that is not fixed). Every use of a rule is checked by running both (`export.rewrites.rewrite`).
 """
 
-from export.rewrites.activations import (
+from export.rewrites.operators.activations import (
     celu,
     elu,
     hard_sigmoid,
@@ -19,21 +19,23 @@ from export.rewrites.activations import (
     softsign,
     tangent,
 )
-from export.rewrites.convolution import conv, conv_transpose
-from export.rewrites.layout import (
+from export.rewrites.operators.convolution import conv, conv_transpose
+from export.rewrites.operators.layout import (
+    concat,
     depth_to_space,
     global_max_pool,
     pad,
     sequence_item,
+    slice_backwards,
     space_to_depth,
     split,
     transpose,
 )
-from export.rewrites.norms import batch_norm, group_norm, instance_norm, layer_norm
-from export.rewrites.pooling import average_pool, max_pool
-from export.rewrites.recurrent import recurrent
-from export.rewrites.resize import resize
-from export.rewrites.sums import cumulative_sum, extreme, mean, product, sum_of, total
+from export.rewrites.operators.norms import batch_norm, group_norm, instance_norm, layer_norm
+from export.rewrites.operators.pooling import average_pool, max_pool
+from export.rewrites.operators.recurrent import recurrent
+from export.rewrites.operators.resize import resize
+from export.rewrites.operators.sums import cumulative_sum, extreme, mean, product, sum_of, total
 from export.rewrites.writer import Rule
 
 RULES: dict[str, tuple[Rule, str]] = {
@@ -65,6 +67,8 @@ RULES: dict[str, tuple[Rule, str]] = {
     "CumSum": (cumulative_sum, "a product with a triangle of ones"),
     "GlobalMaxPool": (global_max_pool, "MaxPool over the whole map"),
     "Transpose": (transpose, "Transpose with its axes named"),
+    "Slice": (slice_backwards, "Gather of the places"),
+    "Concat": (concat, "the same, of values that are used once"),
     "SequenceAt": (sequence_item, "Slice"),
     "Split": (split, "Slice"),
     "Pad": (pad, "Pad of all axes, or Gather of the repeated places"),

@@ -1,7 +1,8 @@
-"""Pooling that torch's exporter cannot translate, or drops an option of: written for it here.
+"""Operators that torch's exporter cannot translate, drops an option of, or gets wrong: written for it here.
 
 Adaptive pooling to a size that does not divide the map is a matrix an axis, or, for the largest value, a Gather of every window's
-places and a MaxPool over them. A divisor of one's own becomes a factor.
+places and a MaxPool over them. A divisor of one's own becomes a factor. Attention without an axis of heads is written out. A
+window (Hamming, …) is a constant, as torch computes it: ONNX's HammingWindow has other coefficients.
 """
 
 import math
@@ -13,8 +14,8 @@ import onnx
 import torch
 
 from export.rewrites.differentiable import Array
-from export.rewrites.matrices import along_axes
-from export.rewrites.pooling import Window
+from export.rewrites.operators.matrices import along_axes
+from export.rewrites.operators.pooling import Window
 
 Value = Any  # of the exporter: a value of the graph, with its shape
 
@@ -22,7 +23,11 @@ Value = Any  # of the exporter: a value of the graph, with its shape
 def translations() -> dict[Any, Callable[..., Any]]:
     """`custom_translation_table` of torch.onnx.export."""
     aten = torch.ops.aten
-    return {
+    return windows() | {
+        aten.hstack.default: side_by_side,
+        aten.squeeze.dim: squeeze,
+        aten.squeeze.dims: squeeze,
+        aten.scaled_dot_product_attention.default: attention,
         aten._adaptive_avg_pool2d.default: adaptive_average,
         aten._adaptive_avg_pool3d.default: adaptive_average,
         aten.adaptive_max_pool2d.default: adaptive_largest,
@@ -30,6 +35,68 @@ def translations() -> dict[Any, Callable[..., Any]]:
         aten.avg_pool2d.default: average,
         aten.avg_pool3d.default: average,
     }
+
+
+def side_by_side(tensors: Sequence[Value]) -> Value:
+    """torch's exporter writes a SequenceMap, which has no gradient, and which devices refuse."""
+    return Emitter()("Concat", *tensors, axis=min(len(tensors[0].shape), 2) - 1)
+
+
+def squeeze(x: Value, dim: int | Sequence[int]) -> Value:
+    """torch leaves an axis of another size than 1 as it is, ONNX refuses it."""
+    sizes = list(x.shape)
+    axes = [axis % len(sizes) for axis in ([dim] if isinstance(dim, int) else dim)] if sizes else []
+    axes = [axis for axis in axes if sizes[axis] == 1]
+    return Emitter()("Squeeze", x, axes) if axes else Emitter()("Identity", x)
+
+
+WINDOWS = (torch.hamming_window, torch.hann_window, torch.blackman_window, torch.bartlett_window, torch.kaiser_window)
+
+
+def windows() -> dict[Any, Callable[..., Any]]:
+    made = {}
+    for function in WINDOWS:
+        operator = getattr(torch.ops.aten, function.__name__)
+        for name in operator.overloads():
+            if "out" not in name:
+                made[getattr(operator, name)] = window(function)
+    return made
+
+
+def window(function: Callable[..., torch.Tensor]) -> Callable[..., Any]:
+    def translated(length: int, *options: Any, **where: Any) -> Value:
+        return Emitter().constant(function(length, *options, dtype=torch.float32).numpy())
+
+    return translated
+
+
+def attention(
+    query: Value,
+    key: Value,
+    value: Value,
+    attn_mask: Value | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Scaled dot-product attention; torch also takes [B, T, C], which its exporter does not."""
+    import onnx_ir
+    from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention as of_heads
+
+    if len(query.shape) == 4:
+        return of_heads(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)
+    w, n = Emitter(), len(query.shape)
+    turned = w("Transpose", key, perm=[*range(n - 2), n - 1, n - 2])
+    scores = w("MatMul", w("Mul", query, scale if scale is not None else query.shape[-1] ** -0.5), turned)
+    if is_causal:
+        seen = np.tril(np.ones((query.shape[-2], key.shape[-2]), bool))
+        scores = w("Where", w.constant(seen), scores, -math.inf)
+    elif attn_mask is not None and attn_mask.dtype == onnx_ir.DataType.BOOL:
+        scores = w("Where", attn_mask, scores, -math.inf)
+    elif attn_mask is not None:
+        scores = w("Add", scores, attn_mask)
+    return w("MatMul", w("Softmax", scores, axis=-1), value)
 
 
 class Emitter:

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.graph.optimizer_spec import Optimizer
-from export.rewrites.differentiable import Known, gradient_path
+from export.rewrites.differentiable import Known, gradient_path, read_by
 from export.trial.parent import Ended, run_child
 from export.trial.task import Feeds, Task
 
@@ -53,11 +53,6 @@ def search(
     if place is None:
         return None
     found = origin_of(forward.graph.node[path[place]].name, origins)
-    inside = [
-        node for node in list(forward.graph.node)[: path[0]] if any(part.HasField("g") for part in node.attribute)
-    ]
-    if place == 0 and inside:  # what a graph inside it reads is not among its inputs
-        return origin_of(inside[-1].name, origins)
     front = [node for node in list(forward.graph.node)[: path[0]] if node.op_type not in ("Constant", "Identity")]
     return f"before or in {found}" if place == 0 and front and found else found
 
@@ -81,7 +76,7 @@ def shorter(
 ) -> tuple[onnx.ModelProto, Task]:
     """The graph up to the last node of `path`, and its task."""
     nodes = list(forward.graph.node)[: path[-1] + 1]
-    used = {name for node in nodes for name in node.input}
+    used = {name for node in nodes for name in read_by(node)}
     made = [name for place in path for name in forward.graph.node[place].output if known.carries_gradient(name)]
     left = [name for name in dict.fromkeys(made) if name not in used]
     model = onnx.ModelProto()

@@ -32,18 +32,13 @@ from mentor_mentee.config.settings_help import Described, choices, described, fo
 from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
 from mentor_mentee.errors import UserError
+from mentor_mentee.interrupt import INTERRUPTED, while_importing
 from mentor_mentee.output import quiet_when_unread
 
 Options = Mapping[str, Mapping[str, tuple[Any, str]]]
-INTERRUPTED = 130
 FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
-MISTAKES = (
-    UserError,
-    HydraException,
-    OmegaConfBaseException,
-    OSError,
-    YAMLError,
-)  # OSError: what cannot be written or read
+# OSError: what cannot be written or read.
+MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError)
 
 
 def run_cli(
@@ -59,9 +54,8 @@ def run_cli(
     `--help` prints `usage` and every setting with its default and its description, also those of the recipes in it; `options`
     are settings of free mappings that no recipe's signature shows: mapping -> name -> (default, description).
 
-    Ends the process: 0 when `act` returns, 2
-    after a user's mistake (one line on standard error), 130 after Ctrl-C. In a sweep a run that fails leaves `failed.txt` in
-    its folder and the others go on; 2 at the end.
+    Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C. In a sweep
+    a run that fails leaves `failed.txt` in its folder and the others go on; 2 at the end.
     """
     if "" not in sys.path:
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
@@ -86,7 +80,8 @@ def run_cli(
         require_known(config, schema)
         if hasattr(config, "run_dir"):
             config.run_dir = HydraConfig.get().runtime.output_dir  # of this job, also in a sweep
-        check(config)
+        with while_importing():  # the packages and the user's own modules that the settings name
+            check(config)
         return act(config)
 
     @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")

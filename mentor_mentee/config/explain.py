@@ -33,7 +33,7 @@ def in_one_line(error: Exception, schema: type) -> str:
 
 
 def explain(error: Exception, schema: type) -> str:
-    """One line from Hydra's or OmegaConf's many, with the name that was probably meant."""
+    """The message of an error of Hydra's or OmegaConf's, shortened."""
     if isinstance(error, MissingConfigException):
         return explain_missing_option(error)
     if isinstance(error, OverrideParseException):
@@ -78,7 +78,7 @@ def explain_missing_option(error: MissingConfigException) -> str:
         if package := PLUGINS.get(group, {}).get(option):
             return f"no '{option}' for {group} here: its plugin is a package of its own; pip install {package}"
         return f"no '{option}' for {group}{did_you_mean(option, options)} (known: {', '.join(options)})"
-    if group := re.search(r"No match in the defaults list.|Could not override '([^']+)'", message):
+    if group := re.search(r"Could not override '([^']+)'", message):
         return f"no setting '{group[1]}'"
     return message.splitlines()[0]
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mentor_mentee.data.array_columns import Codes, as_codes, as_images, as_labels
-from mentor_mentee.data.array_file import array_names, read_arrays
-from mentor_mentee.data.names import Owners, listed_names, names_of, require_names_of_arrays
 from mentor_mentee.data.oddities import require_taught
 from mentor_mentee.data.owners import split_by_owner
+from mentor_mentee.data.reading.array_columns import Codes, as_codes, as_images, as_labels
+from mentor_mentee.data.reading.array_file import array_names, read_arrays
+from mentor_mentee.data.reading.names import Owners, listed_names, names_of, require_names_of_arrays
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.data.stratify import stratified
 from mentor_mentee.errors import UserError, did_you_mean

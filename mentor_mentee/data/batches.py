@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from mentor_mentee.data.augment import augment
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.views.augment import augment
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mentor_mentee.data.present import IDX, STORED, missing_files, require_stored
+from mentor_mentee.data.reading.present import IDX, STORED, missing_files, require_stored
 from mentor_mentee.data.splits import Split, Splits, carve
 from mentor_mentee.errors import UserError
 

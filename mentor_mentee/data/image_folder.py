@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mentor_mentee.data.image_decode import decoded
-from mentor_mentee.data.image_files import GROUNDS, UNLABELLED, ImageFiles, list_images, passed_over, rows_of
+from mentor_mentee.data.reading.image_decode import decoded
+from mentor_mentee.data.reading.image_files import GROUNDS, UNLABELLED, ImageFiles, list_images, passed_over, rows_of
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.progress import remark

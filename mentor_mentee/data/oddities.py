@@ -1,4 +1,4 @@
-"""What nobody meant about a data set: classes without samples, samples in two splits, names that differ in case only.
+"""Finds likely mistakes in a data set: classes without samples, samples in two splits, names that differ in case only.
 
 Axes: N samples.
 """
@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from mentor_mentee.data.image_files import listed
+from mentor_mentee.data.reading.image_files import listed
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError
 

@@ -64,7 +64,7 @@ def logits_of(output: object) -> Tensor | None:
 
 
 def raw_output(network: nn.Module, x: Tensor) -> object:
-    """What the network itself returns, before its logits are taken out."""
+    """The network's own return value, before its logits are taken out."""
     seen: list[object] = []
 
     def look(_network: nn.Module, _args: Any, output: object) -> None:

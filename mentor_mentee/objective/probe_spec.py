@@ -16,10 +16,8 @@ KINDS = (
     "whole",
 )  # objective.adapters says what each does
 AUTO = "auto"
-OF_METRIC = {
-    "attention": "energy",
-    "similarity": "whole",
-}  # which compare no channel with a channel, and what `auto` is there
+# What `auto` is for the metrics that compare no channel with a channel.
+OF_METRIC = {"attention": "energy", "similarity": "whole"}
 
 
 class Pairing(NamedTuple):

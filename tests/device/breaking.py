@@ -19,6 +19,16 @@ OUTSIDE = [
 ]
 
 
+INT8 = {
+    "file": "inference.onnx",
+    "bytes": 1,
+    "quantisation": "dynamic",
+    "calibration_samples": 0,
+    "test": {"accuracy": 0.5, "samples": 10},
+    "golden": {"accuracy": 0.5, "samples": 10},
+}
+
+
 def put(*place: str | int, value: Any) -> Edit:
     def edit(manifest: dict[str, Any]) -> None:
         node: Any = manifest
@@ -103,6 +113,13 @@ BROKEN: dict[str, Edit] = {
     "a probe of 100 axes": put("probes", 0, "shape", value=[1] * 100),
     "a smallest map beyond memory": put("batch_norm_smallest_map", value=2**60),
     "an accuracy above 1": put("base", "golden", "accuracy", value=1.5),
+    "variants a list": put("variants", value=[]),
+    "a variant that is a text": put("variants", value={"int8": "inference.onnx"}),
+    **{
+        f"a variant's file {file!r}": put("variants", value={"int8": INT8 | {"file": file}})
+        for file in ("../secret", "nowhere.onnx", "parity.json", 1)
+    },
+    "a variant that says nothing": put("variants", value={"int8": {}}),
     "no golden accuracy": drop("base", "golden"),
     "a term that is a text": put("expected", "loss", value="1"),
     "no inference graph": drop("graphs", "inference"),

@@ -2,10 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from mentee_device import Bundle, Samples
+from mentee_device import Bundle, Owner, Samples
 
 
 @pytest.fixture
@@ -41,3 +42,11 @@ def mine(bundle: Bundle) -> Samples:
     golden = bundle.golden()
     rows = np.concatenate([np.flatnonzero(golden.labels == label)[:4] for label in range(10)])
     return Samples(golden.input[rows], golden.labels[rows])
+
+
+@pytest.fixture
+def me(bundle: Bundle, tmp_path: Path) -> Any:
+    """An owner whose guard lets the untrained test mentee move as it likes."""
+    with Owner(bundle, tmp_path / "me") as one:
+        one.set(golden_drop=1.0, replay="mentor", rounds=0)
+        yield one

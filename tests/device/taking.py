@@ -16,3 +16,7 @@ def unlabelled(samples: Samples) -> Samples:
 
 def pause_at(me: Owner, step: int) -> Any:
     return lambda progress: me.pause() if progress.done.steps == step else None
+
+
+def labelled(owner: Samples) -> Samples:
+    return owner.take(np.flatnonzero(owner.labels >= 0))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Bundle, GuessRules, Learner, Owner, SampleError, Samples, StateError, Watch
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 
 WRONG = [float("nan"), float("inf"), -1, "x", [1], True, 1j, object(), np.array([1, 2]), 10**400]
 RULES = ("threshold", "weight", "mentor_threshold", "pause", "window", "near")

@@ -15,7 +15,7 @@ from distill.machine import Machine
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LossConfig, MenteeConfig
 from mentee.budget import Budget
-from mentor_mentee.data.augmentation import Augmentation
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
 MakeConfig = Callable[..., DistillConfig]

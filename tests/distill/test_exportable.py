@@ -5,18 +5,25 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from distill.check import check_settings
 from distill.exportable import EarlyWarning, question, read
+from distill.handover import RunResult
 from distill.machine import Machine
 from distill.run import distill
 from distill.schema import DistillConfig, MenteeConfig
 from distill.training.networks import new_mentee
+from export.bundle.write import export_bundle
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
+from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
 
 MakeConfig = Callable[..., DistillConfig]
@@ -87,6 +94,76 @@ def test_a_mentee_that_exports_is_passed_over_in_silence_and_no_number_is_drawn(
     warning.ask(mentee, splits.classes, LossSpec())
     warning.tell()
     assert said == []
+
+
+class Aside(nn.Module):
+    """Exports, unless a probe reads what it computes and does not use."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.first, self.step = nn.Conv2d(1, 4, 3), Round()
+        self.head = nn.Linear(4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        self.step(x)
+        return self.head(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def warned(config: DistillConfig, machine: Machine) -> tuple[list[str], RunResult]:
+    said: list[str] = []
+    result = distill(
+        config, machine, warning=EarlyWarning(Path(config.cache_dir) / "preflight", said.append, config.export)
+    )
+    return said, result
+
+
+def exported(result: RunResult, folder: Path, **settings: Any) -> str:
+    """Why the run's mentee does not export, in the exporter's words; empty where it does."""
+    try:
+        export_bundle(MenteeCheckpoint.load(result.checkpoint_path), folder, ExportSettings("", "", **settings))
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("adapter", "mentor"), [("pca", "to be trained"), ("regressor", "to be trained"), ("slice", "cached")]
+)
+def test_the_runs_own_probes_are_asked_about(
+    adapter: str, mentor: str, make_config: MakeConfig, tmp_path: Path, machine: Machine
+) -> None:
+    aside = MenteeConfig(network={"_target_": f"{__name__}.Aside"})
+    config = replace(make_config(tmp_path / "run"), cache_dir=str(tmp_path / "cache"), mentee=aside)
+    probes = {"early": ["stages.0", "step"], "_adapter_": adapter, "_normalise_": adapter == "slice"}
+    if mentor == "cached":
+        assert warned(replace(config, probes={}), machine)[0] == []
+    said, result = warned(replace(config, probes=probes), machine)
+    (line,) = said
+    assert "this mentee will not export: step: Round" in line
+    if mentor == "cached":
+        assert "step: Round" in exported(result, tmp_path / "bundle")
+
+
+def test_the_users_own_settings_of_the_export_are_asked_about(
+    make_config: MakeConfig, tmp_path: Path, machine: Machine
+) -> None:
+    config = replace(make_config(tmp_path / "run"), cache_dir=str(tmp_path / "cache"), mentee=ROUNDING, probes={})
+    (line,), result = warned(config, machine)
+    assert "export.trainable=…" in line
+    said, _ = warned(replace(config, export={"trainable": "head"}), machine)
+    assert said == []  # nothing before the head needs a gradient
+    assert exported(result, tmp_path / "bundle", trainable="head") == ""
+    (line,), _ = warned(replace(config, export={"trainable": ["head.weight", "first.*"], "rewrite": "off"}), machine)
+    assert "will not export with trainable=[head.weight,first.*] with rewrite=off: step: Round" in line
+    (line,), _ = warned(replace(config, export={"trainable": "heat"}), machine)
+    assert "will not export with trainable=heat: " in line
+    assert "Traceback" not in line
+
+
+def test_a_setting_that_the_export_lacks_is_named_before_anything_else(make_config: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no setting 'export.trainabel'; did you mean 'trainable'\?"):
+        check_settings(replace(make_config(tmp_path), export={"trainabel": "head"}))
 
 
 @pytest.mark.parametrize(

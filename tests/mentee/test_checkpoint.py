@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mentee.checkpoint import FORMAT, MenteeCheckpoint
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.adapters import Adapter, Constants
 from mentor_mentee.objective.probes import Probe, ProbedMentee

@@ -8,10 +8,10 @@ from torch import nn
 
 from mentor.cache import AnswerCache, answer_bytes
 from mentor.mentor import Answers, Mentor
-from mentor_mentee.data.augment import augment
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.augment import augment
+from mentor_mentee.data.views.augmentation import Augmentation
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import find_probes
 
 HOW = Augmentation(shift=0.2, rotate=20, views=3)

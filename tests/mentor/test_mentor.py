@@ -15,7 +15,7 @@ from distill.schema import FitConfig
 from distill.training.module import Distillation
 from mentee.networks import PlainCNN
 from mentor.mentor import Mentor
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee, find_probes
 
 VIEW = View((1, 8, 8), (0.3,), (0.4,))

@@ -296,3 +296,49 @@ def test_a_place_with_a_broken_line_in_its_name_is_named_in_one_line(tmp_path: P
     assert r"mentor.weights_at='one\ntwo'" in refusal(
         tmp_path, {"one\ntwo": network(1).state_dict(), "three": network(3).state_dict()}
     )
+
+
+WRAPS: dict[str, tuple[str, Callable[[nn.Module], Any]]] = {
+    "compiled": ("_orig_mod", torch.compile),
+    "parallel": ("module", nn.DataParallel),
+    "both": ("_orig_mod", lambda module: torch.compile(nn.DataParallel(module))),
+}
+
+
+@pytest.mark.parametrize("how", WRAPS)
+@pytest.mark.parametrize("layers", [("stages",), ("head",), ("stem", "stages", "head"), ("stages.0.0.conv1",)], ids=str)
+@pytest.mark.parametrize("prefix", ["", "module.", "model.student."])
+def test_a_wrapper_around_an_inner_module_is_taken_off_and_said(
+    tmp_path: Path, how: str, layers: tuple[str, ...], prefix: str
+) -> None:
+    original, wrapped = network(1), network(1)
+    word, wrap = WRAPS[how]
+    for layer in layers:
+        wrapped.set_submodule(layer, wrap(wrapped.get_submodule(layer)))
+    content = prefixed(wrapped.state_dict(), prefix)
+    assert any(f".{word}." in name for name in content)
+    target, said = load(tmp_path, content)
+    assert holds(target, original.state_dict())
+    assert f"'{word}'" in said
+    assert "inside its names is taken off" in said
+    assert "skipped" not in said
+
+
+def test_a_network_whose_own_module_has_such_a_name_keeps_it(tmp_path: Path) -> None:
+    class Mine(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.body = nn.ModuleDict({"module": network(seed)})
+
+    original, target = Mine(1), Mine(2)
+    torch.save(original.state_dict(), tmp_path / "w.pt")
+    assert load_weights(target, tmp_path / "w.pt") == ""
+    assert holds(target, original.state_dict())
+
+
+def test_names_that_would_become_one_stay_two(tmp_path: Path) -> None:
+    state = network(1).state_dict()
+    more = {name.replace("stages.", "stages.module."): value + 1 for name, value in state.items() if "stages." in name}
+    torch.save(state | more, tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"unexpected stages\.module\."):
+        load_weights(network(2), tmp_path / "w.pt")

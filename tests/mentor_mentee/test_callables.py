@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,11 +54,8 @@ def text():
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"own_{tmp_path.name}".replace("-", "_")
-    (tmp_path / f"{name}.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module: Callable[[str], str]) -> str:
+    return own_module(OWN)
 
 
 CALLED = (  # what an attacker would name, by module: all are refused before they are called
@@ -81,7 +79,7 @@ CALLED = (  # what an attacker would name, by module: all are refused before the
 @pytest.mark.parametrize("product", [nn.Module, Splits])
 @pytest.mark.parametrize("target", CALLED)
 def test_nothing_else_is_called(target: str, product: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its options: here those that it needs, each a path at which nothing may appear."""
+    """Each required option is a path at which nothing may appear."""
     monkeypatch.chdir(tmp_path)
     module, _, name = target.rpartition(".")
     options: dict[str, Any] = {}

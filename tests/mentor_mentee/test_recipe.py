@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,8 @@ if True:
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A user's module, of a name no other test uses, on the path."""
-    name = f"own_{tmp_path.name}".replace("-", "_")
-    (tmp_path / f"{name}.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def own(own_module: Callable[[str], str]) -> str:
+    return own_module(SOURCE)
 
 
 def test_a_mistyped_option_names_the_one_that_was_meant_and_all_there_are() -> None:

@@ -15,7 +15,7 @@ from benchmarks.bundles.layers.networks import CLASSES, FRONTS, SideBySide
 from benchmarks.bundles.layers.table import PROVED
 from export.bundle.prepare import on_device
 from export.bundle.write import write_graphs
-from export.graph.preflight import what_to_do
+from export.graph.findings import what_to_do
 from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.verdict import require_parity
@@ -23,7 +23,7 @@ from export.preflight import look
 from export.rewrites.rewrite import Finding, place
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 SECONDS = 600  # for either; a tenth of it on a machine that does nothing else
@@ -31,7 +31,7 @@ SECONDS = 600  # for either; a tenth of it on a machine that does nothing else
 
 @dataclass(frozen=True)
 class Looked:
-    """What preflight says: operators without a gradient, or what else is in the way; `trouble` is None where it says yes."""
+    """Preflight's answer: operators without a gradient, or another obstacle; `trouble` is None where the network passes."""
 
     left: list[Finding]
     trouble: str | None
@@ -43,7 +43,7 @@ class Looked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How both ended; a text other than `PROVED` is a death: the name of a signal, a traceback, a hang."""
+    """Results of preflight and export; a text other than `PROVED` is a death: the name of a signal, a traceback, a hang."""
 
     preflight: Looked | UserError | str
     export: UserError | str
@@ -64,17 +64,17 @@ class Outcome:
 
     @property
     def suspects(self) -> set[int]:
-        """Places that what was said names."""
+        """Places named in either answer."""
         return {int(place) for place in re.findall(r"\bplaces\.(\d+)\b", f"{self.words} {self.export}")}
 
     def of(self, place: int) -> "Outcome":
-        """What it says of the operators at one place."""
+        """The part of the outcome that concerns the operators at one place."""
         own = [finding for finding in self.left if finding.module.startswith(f"places.{place}.")]
         return replace(self, preflight=Looked(own, None))
 
     @property
     def fault(self) -> str | None:
-        """What must never be, whatever the layer: a death, a yes before a no, a no before a yes, an answer of several lines."""
+        """A death, preflight and export that disagree, or an answer of several lines; None where there is no such fault."""
         if isinstance(self.preflight, str):
             return f"preflight: {self.preflight}"
         if isinstance(self.export, str) and self.export != PROVED:

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 MARK = ".unfinished-"
@@ -91,6 +91,16 @@ def _is_dead(left: Path) -> bool:
         return take_lock(handle)
     finally:
         os.close(handle)
+
+
+def as_path(path: str | os.PathLike[str], mistake: Callable[[str], Exception]) -> Path:
+    """`path`. Raises `mistake`, one line, for what no file can be called: with a NUL, or half a character (a lone surrogate)."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return Path(path)
+    except (TypeError, ValueError):
+        pass
+    raise mistake(f"{str(path)[:200]!r} is no path that a file can have: choose another name")
 
 
 def printable(name: str) -> str:

@@ -9,10 +9,10 @@ from mentee_device.labels.evidence import EvidenceRows
 from mentee_device.prototypes.enrolled import EnrolledRows
 from mentee_device.relocate import migrate as migrating
 from mentee_device.relocate.migrate import Migrated
-from mentee_device.runs.budget import Budget
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.settings import SettingRows
 from mentee_device.runs.run import OnProgress
-from mentee_device.runs.settings import SettingRows
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 FEATURES = (EvidenceRows(), SettingRows(), EnrolledRows(), NormalRows(), GOLDEN_LOGITS, REPLAY_LOGITS)
 

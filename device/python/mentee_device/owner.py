@@ -29,16 +29,16 @@ from mentee_device.relocate.merge import Merged
 from mentee_device.relocate.migrate import Migrated
 from mentee_device.runs import intake
 from mentee_device.runs import unlearn as unlearning
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import Plan
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import Plan
+from mentee_device.runs.plans.settings import Settings, read_settings, write_settings
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs
-from mentee_device.runs.settings import Settings, read_settings, write_settings
 from mentee_device.runs.unlearn import Unlearned
 from mentee_device.state import base
 from mentee_device.state.about import About
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.store import Entry, Store
+from mentee_device.state.storage.store import Entry, Store
 from mentee_device.state.versions import BASE, Version
 
 

@@ -16,7 +16,7 @@ from export.bundle.write import export_bundle
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build

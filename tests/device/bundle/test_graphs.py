@@ -12,7 +12,7 @@ from mentee_device.bundle.graphs import WITHOUT_END, check_graph
 from mentee_device.bundle.manifest import FileEntry
 from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-from benchmarks.crashes.mutant_graphs import EDITS
+from benchmarks.crashes.mutants.graphs import EDITS
 from tests.device.sealing import sums_only
 
 FILES = {"a/graph.onnx": FileEntry("", 1), "a/weights": FileEntry("", 100), "manifest": FileEntry("", 100)}
@@ -143,7 +143,7 @@ def test_what_the_exporter_writes_passes(bundle_folder: Path, sealed_folder: Pat
 
 
 def seen_by_onnx(graph: GraphProto) -> Iterator[tuple[str, str]]:
-    """What onnx itself finds: places of weights, and operators."""
+    """The same walk by onnx itself: places of weights, and operators."""
     tensors = [*graph.initializer]
     for sparse in graph.sparse_initializer:
         tensors += [sparse.values, sparse.indices]

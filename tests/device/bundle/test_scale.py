@@ -9,7 +9,7 @@ import pytest
 from mentee_device import Bundle, Learner, Owner, Preprocessed, Raw, SampleError, Samples, Watch
 from mentee_device.bundle.manifest import Preprocessing
 from mentee_device.bundle.samples import preprocess
-from mentee_device.bundle.scale import clear, pixel_range
+from mentee_device.bundle.scale import LEVELS, NEAR, clear, pixel_range
 
 from tests.device.sealing import edit_manifest, reseal
 
@@ -31,13 +31,18 @@ OTHERWISE: dict[str, tuple[np.ndarray[Any, Any], str]] = {
     "x / 255": (PIXELS.astype(np.float32) / 255, "lies between 0 and 1, as pixels over 255 do"),
     "all black of x / 255": (np.zeros((6, 1, 8, 8), np.float32), "lies between 0 and 1"),
     "x / 127.5 - 1": (PIXELS.astype(np.float32) / 127.5 - 1, "sample 0 has|lies between −1 and 1"),
+    "x / 255 - .5": (PIXELS.astype(np.float32) / 255 - np.float32(0.5), r"steps of 0\.00392|lies between −\.5 and \.5"),
+    "ImageNet's": (
+        (PIXELS.astype(np.float32) / 255 - np.float32(0.485)) / np.float32(0.229),
+        "sample 0 has|steps of 0",
+    ),
     "0 and 1 as uint8": ((PIXELS > 127).astype(np.uint8), "uint8 and has only 0 and 1"),
     "0 and 1 as bool": (PIXELS > 127, "dtype bool, expected uint8"),
     "int64": (PIXELS.astype(np.int64), r"dtype int64, .*: x\.astype\('uint8'\) where these are pixels"),
     "16 bit": (PIXELS.astype(np.uint16) * 257, "dtype uint16, expected uint8"),
     "half": ((PIXELS / 255).astype(np.float16), "dtype float16, expected uint8"),
     "double": (PIXELS / 255, "dtype float64, expected uint8"),
-    "0 to 255 as float": (PIXELS.astype(np.float32), "sample 0 has"),
+    "0 to 255 as float": (PIXELS.astype(np.float32), "goes in steps of 1, .* give raw uint8, the pixels from 0 to 255"),
     "channels last": (PIXELS.transpose(0, 2, 3, 1), r"channels are last, x\.transpose\(0, 3, 1, 2\)"),
     "one sample": (PIXELS[0], "add a first axis"),
     "text": (PIXELS.astype(str), "dtype <U3, expected uint8"),
@@ -111,3 +116,83 @@ def test_of_all_means_and_deviations_no_rescaled_image_passes(bundle: Bundle, me
     ready = preprocess(black, manifest)
     if lowest < 0:
         assert isinstance(clear(ready, manifest), Preprocessed)
+
+
+BUNDLES = [(0.5, 0.5), (0.1307, 0.3081), (0.4, 0.9), (0.0, 0.5), (0.485, 0.229), (0.2860, 0.3530), (0.3, 0.12)]
+FACTORS = {
+    "x / 255 - .5": lambda pixels: pixels / 255 - 0.5,
+    "x / 127.5 - 1": lambda pixels: pixels / 127.5 - 1,
+    "x / 255": lambda pixels: pixels / 255,
+    "x / 128 - 1": lambda pixels: pixels / 128 - 1,
+    "x / 256": lambda pixels: pixels / 256,
+    **{f"for {pair}": lambda pixels, pair=pair: (pixels / 255 - pair[0]) / pair[1] for pair in BUNDLES},
+}
+
+
+def images(seed: int, lowest: int = 0, highest: int = 255) -> np.ndarray[Any, Any]:
+    """Smooth ones, as photographs are, of 8 bit."""
+    random = np.random.default_rng(seed)
+    x = np.linspace(0, 3, 28)
+    waves = [
+        np.sin(random.uniform(0.5, 3) * x[:, None] + random.uniform(0.5, 3) * x + random.uniform(0, 6))
+        for _ in range(8)
+    ]
+    made = np.stack(waves)[:, None] / 2 + 0.5
+    return (lowest + made * (highest - lowest)).round().astype(np.uint8)
+
+
+def asked(bundle: Bundle, pair: tuple[float, float], given: np.ndarray[Any, Any]) -> bool:
+    from dataclasses import replace
+
+    rules = Preprocessing((1, 28, 28), (pair[0],), (pair[1],))
+    try:
+        clear(given.astype(np.float32), replace(bundle.manifest, preprocessing=rules))
+    except SampleError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("pair", BUNDLES, ids=str)
+def test_8_bit_images_on_any_other_scale_are_asked_about_and_their_own_never(
+    bundle: Bundle, pair: tuple[float, float]
+) -> None:
+    """Against what the scale does: the input that the network would get is off by more than a quarter of its contrast."""
+    for seed, (lowest, highest) in enumerate([(0, 255), (3, 250), (20, 200), (60, 255), (0, 130)]):
+        pixels = images(seed, lowest, highest).astype(np.float64)
+        for name, scale in FACTORS.items():
+            given, right = scale(pixels), (pixels / 255 - pair[0]) / pair[1]
+            same = np.allclose(given, right, atol=1e-6)
+            ratio = given.std() / right.std()
+            outside = ((given * pair[1] + pair[0]) * 255 < -LEVELS / 20).any()
+            if not same and (outside or not 1 / NEAR < ratio < NEAR):
+                assert asked(bundle, pair, given), (name, lowest, highest)
+            if same and not (given.min() >= 0 and given.max() <= 1):
+                assert not asked(bundle, pair, given), (name, lowest, highest)
+
+
+@pytest.mark.parametrize("pair", BUNDLES, ids=str)
+def test_preprocessed_samples_that_are_no_plain_pixels_any_more_are_taken(
+    bundle: Bundle, pair: tuple[float, float]
+) -> None:
+    random = np.random.default_rng(9)
+    pixels = images(2, 0, 255).astype(np.float64)
+    pixels[:, 0, 0, 0] = 0  # so that they are not all bright
+    pixels[:, 0, 0, 1] = 255
+    changed = {
+        "of 7 bit": pixels // 2 * 2,
+        "of 4 bit": (pixels // 17) * 17,
+        "of 16 levels": (pixels // 16) / 15 * 255,
+        "inverted": 255 - pixels,
+        "noisy": np.clip(pixels + random.normal(0, 4, pixels.shape), 0, 255),
+        "resized": (pixels + np.roll(pixels, 1, 2) + np.roll(pixels, 1, 3)) / 3,
+        "a tenth darker": pixels * 0.9,
+        "a tenth brighter, cut off": np.clip(pixels * 1.1, 0, 255),
+        "black and white": (pixels > 127) * 255.0,
+    }
+    for name, given in changed.items():
+        ready = (given / 255 - pair[0]) / pair[1]
+        if not (ready.min() >= 0 and ready.max() <= 1):
+            assert not asked(bundle, pair, ready), name
+        one = ready[:1]
+        if not (one.min() >= 0 and one.max() <= 1):
+            assert not asked(bundle, pair, one), name

@@ -1,4 +1,4 @@
-"""What a person sees: control characters written out, long lists cut, progress in a log file, samples under their own name."""
+"""Output for a person: control characters written out, long lists cut, progress in a log file, samples under their own name."""
 
 import io
 import json

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, BundleError, Learner, LearningError, Owner, Plan, SampleError, Samples
 from mentee_device.core import child
-from mentee_device.runs.curves import check_curve
+from mentee_device.runs.plans.curves import check_curve
 
 from tests.device.sealing import sums_only
 

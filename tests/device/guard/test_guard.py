@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.guard.answers import answer
 from mentee_device.guard.chance import binomial_tail
 from mentee_device.guard.measures import Limits, calibration_error, judge, measure
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.curves import check_curve, value_at
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.curves import check_curve, value_at
 from scipy.stats import binom, binomtest
 
 

@@ -13,7 +13,7 @@ from mentee_device.labels.assign import streams
 from mentee_device.labels.evidence import NAME as EVIDENCE
 from mentee_device.labels.pseudo_labels import GUESS_WEIGHT
 from mentee_device.owner import Owner
-from mentee_device.runs.budget import Budget
+from mentee_device.runs.plans.budget import Budget
 from mentee_device.state.about import About
 from numpy.typing import NDArray
 from scipy.special import softmax

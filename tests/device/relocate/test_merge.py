@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError
 from mentee_device.relocate.state_file import import_state
-from mentee_device.state.lock import Lock
+from mentee_device.state.storage.lock import Lock
 
 from tests.device.program import ENVIRONMENT, command
 
@@ -118,6 +118,29 @@ def test_where_the_guard_refuses_the_average_the_better_stays_and_samples_still_
         assert "the guard refuses the average (agrees with the base on 0." in found.why
         assert phone.learner.snapshot() == before
         assert len(phone.samples.all()) == 40
+
+
+def test_the_owners_labels_that_nobody_learnt_from_speak_against_an_average(
+    bundle: Bundle, mine: Samples, tmp_path: Path
+) -> None:
+    """The golden set is silent here: its limit is 1."""
+    file = tmp_path / "tablet.state"
+    every, held = bundle.golden(), part(mine, 20, 40)
+    rest = np.array([row for row, one in enumerate(every.input) if not (held.input == one).all(axis=(1, 2, 3)).any()])
+    wrong = Samples(every.input[rest], (every.labels[rest] + 3) % 10)
+    with taught(bundle, tmp_path / "tablet", wrong, 1) as tablet:
+        assert tablet.learn(Plan(budget=Budget(steps=200), learning_rate=0.03, replay_batch=0)).status == "accepted"
+        tablet.export_state(file)
+    with taught(bundle, tmp_path / "phone", every.take(rest), 150) as phone:
+        phone.add(held)
+        before, right = phone.learner.snapshot(), round(20 * phone.evaluate(held.input, held.labels))
+        assert right > 8
+        found = phone.merge(file)
+        assert found.taken == "mine"
+        said = f"worse for the owner, beyond chance: of 20 held-out labels {right} were right before"
+        assert f"the guard refuses the average ({said}" in found.why
+        assert f"and theirs ({said}" in found.why
+        assert phone.learner.snapshot() == before
 
 
 def test_a_device_that_has_learnt_nothing_takes_the_others_mentee_whole(

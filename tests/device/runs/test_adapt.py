@@ -12,10 +12,10 @@ from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Ow
 from mentee_device.guard.base_logits import REPLAY_LOGITS
 from mentee_device.labels.pseudo_labels import CLUSTER_WEIGHT
 from mentee_device.runs.clusters import clusters, shares
-from mentee_device.runs.plan import Plan, ResolvedPlan
+from mentee_device.runs.plans.plan import Plan, ResolvedPlan
+from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.replay import answered, base_knows_more
 from mentee_device.runs.run import Done, Progress, Run
-from mentee_device.runs.settings import SettingError
 from mentee_device.state.about import About
 from numpy.typing import NDArray
 from scipy.stats import binomtest

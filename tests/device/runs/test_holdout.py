@@ -1,5 +1,6 @@
 """Labels that a run does not learn from: what it learns from, what they say, and what the guard makes of it."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def test_a_run_learns_from_the_rest_alone_and_says_what_it_brought_on_them(
         after = me.learner.predict(mine.input).logits.argmax(axis=1) == mine.labels
         assert result.held_out == HeldOut.of(before[rows], after[rows])
         assert result.held_out.samples == 10
-        assert version.verdict["held_out"] == result.held_out.as_json()
+        assert version.verdict["held_out"] == asdict(result.held_out)
         assert str(result.held_out) in result.evidence
         assert str(result.held_out) in me.log(1)[0].line
         left = me.learner.snapshot()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, Owner, Plan, Samples
 from mentee_device.runs.interpolation import SHARES, between
+from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.run import Progress
-from mentee_device.runs.settings import SettingError
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 

@@ -8,8 +8,8 @@ import pytest
 from mentee_device import Budget, Bundle, GuessRules, Learner, LearningError, Owner, SampleError, Samples, StateError
 from mentee_device.core import microbatch as passes
 from mentee_device.relocate import candidates
-from mentee_device.runs.plan import Plan
-from mentee_device.state.store import Store
+from mentee_device.runs.plans.plan import Plan
+from mentee_device.state.storage.store import Store
 
 from tests.device.sealing import edit_manifest
 from tests.device.taking import part, pause_at, unlabelled

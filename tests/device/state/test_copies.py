@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
-from mentee_device.state.store import Store
-from mentee_device.state.sums import TABLES
+from mentee_device.state.storage.store import Store
 
 from tests.device.program import ENVIRONMENT
+from tests.device.state.folders import rows_in
 from tests.device.taking import part
 
 KILLED = """
@@ -51,15 +51,6 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def rows_in(folder: Path, name: str = "state.sqlite") -> dict[str, list[Any]]:
-    """All rows but those of the log, which says what was mended, and the number of transactions."""
-    with closing(sqlite3.connect(folder / name)) as connection:
-        found = {table.name: connection.execute(f"SELECT * FROM {table.name}").fetchall() for table in TABLES}
-    del found["log"]
-    found["state"] = [row[:2] + row[3:] for row in found["state"]]
-    return found
-
-
 @pytest.fixture(scope="module")
 def killed(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A process of its own that killed itself after its last acknowledgement; both logs hold changes that no database has."""
@@ -76,7 +67,7 @@ def killed(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def expected(killed: Path, bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What an undamaged copy holds."""
+    """Rows of an undamaged copy."""
     folder = tmp_path_factory.mktemp("whole") / "me"
     shutil.copytree(killed, folder)
     with Store(folder, Bundle.open(bundle_folder).manifest.id) as store:
@@ -122,19 +113,24 @@ def test_a_log_of_writes_that_was_lost_is_said(
             assert any("changes are gone" in note for note in store.notes)
 
 
-def test_a_richer_backup_is_never_overwritten(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
-    """An older copy of the database alone, put there by hand."""
-    folder = tmp_path / "me"
-    with Owner(bundle, folder) as me:
+@pytest.fixture
+def of_four(bundle: Bundle, mine: Samples, tmp_path: Path) -> Path:
+    """A folder of four samples."""
+    with Owner(bundle, tmp_path / "me") as me:
         me.add(part(mine, 0, 4))
-    old = (folder / "state.sqlite").read_bytes()
-    with Owner(bundle, folder) as me:
+    return tmp_path / "me"
+
+
+def test_a_richer_backup_is_never_overwritten(of_four: Path, bundle: Bundle, mine: Samples) -> None:
+    """An older copy of the database alone, put there by hand."""
+    old = (of_four / "state.sqlite").read_bytes()
+    with Owner(bundle, of_four) as me:
         me.add(part(mine, 4, 10))
-    (folder / "state.sqlite").write_bytes(old)
-    with Owner(bundle, folder) as me:
+    (of_four / "state.sqlite").write_bytes(old)
+    with Owner(bundle, of_four) as me:
         assert len(me.samples.all()) == 10
         assert "to go back on purpose restore the whole folder" in me.notes[0]
-    assert (folder / "damaged-1.sqlite").read_bytes() == old
+    assert (of_four / "damaged-1.sqlite").read_bytes() == old
 
 
 def test_a_kill_between_the_two_commits_needs_no_word(
@@ -154,17 +150,14 @@ def test_a_kill_between_the_two_commits_needs_no_word(
 
 
 def test_an_older_folder_that_is_restored_whole_is_taken_as_it_is(
-    bundle: Bundle, mine: Samples, tmp_path: Path
+    of_four: Path, bundle: Bundle, mine: Samples, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "me"
-    with Owner(bundle, folder) as me:
-        me.add(part(mine, 0, 4))
-    shutil.copytree(folder, tmp_path / "copy")
-    with Owner(bundle, folder) as me:
+    shutil.copytree(of_four, tmp_path / "copy")
+    with Owner(bundle, of_four) as me:
         me.add(part(mine, 4, 10))
-    shutil.rmtree(folder)
-    shutil.copytree(tmp_path / "copy", folder)
-    with Owner(bundle, folder) as me:
+    shutil.rmtree(of_four)
+    shutil.copytree(tmp_path / "copy", of_four)
+    with Owner(bundle, of_four) as me:
         assert len(me.samples.all()) == 4
         assert me.notes == []
 
@@ -207,37 +200,31 @@ def test_a_state_of_a_program_that_kept_no_digests_gets_them(bundle: Bundle, min
     assert rows_in(folder) == before
 
 
-def test_such_a_program_may_work_on_it_in_between(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
+def test_such_a_program_may_work_on_it_in_between(of_four: Path, bundle: Bundle) -> None:
     """It writes rows without digests, and a backup of them when it closes."""
-    folder = tmp_path / "me"
-    with Owner(bundle, folder) as me:
-        me.add(part(mine, 0, 4))
-    with closing(sqlite3.connect(folder / "state.sqlite", isolation_level=None)) as connection:
+    with closing(sqlite3.connect(of_four / "state.sqlite", isolation_level=None)) as connection:
         connection.execute("UPDATE state SET revision = revision + 2")
         connection.execute("DELETE FROM samples WHERE number = 2")
         connection.execute("INSERT INTO settings VALUES ('theirs', '1')")
-        (folder / "backup.sqlite").unlink()
-        connection.execute("VACUUM INTO ?", (str(folder / "backup.sqlite"),))
-    with Store(folder, bundle.manifest.id) as store:
+        (of_four / "backup.sqlite").unlink()
+        connection.execute("VACUUM INTO ?", (str(of_four / "backup.sqlite"),))
+    with Store(of_four, bundle.manifest.id) as store:
         assert store.notes == []
         assert store.setting("theirs") == 1
         assert [number for (number,) in store.rows("SELECT number FROM samples ORDER BY number")] == [1, 3, 4]
 
 
 def test_a_state_of_another_bundle_is_refused_although_its_backup_is_ours(
-    bundle: Bundle, mine: Samples, tmp_path: Path
+    of_four: Path, bundle: Bundle, tmp_path: Path
 ) -> None:
     """As a kill right after a migration leaves it: the newer of both is another bundle's, so the older must not be taken."""
-    folder = tmp_path / "me"
-    with Owner(bundle, folder) as me:
-        me.add(part(mine, 0, 4))
-    shutil.copytree(folder, tmp_path / "before")
-    with Store(folder, None) as store, store.transaction() as connection:
+    shutil.copytree(of_four, tmp_path / "before")
+    with Store(of_four, None) as store, store.transaction() as connection:
         connection.execute("UPDATE state SET bundle = ?", ("f" * 64,))
     for side in ("", "-wal", "-shm"):
-        (folder / f"backup.sqlite{side}").unlink(missing_ok=True)
-    shutil.copy(tmp_path / "before" / "backup.sqlite", folder)
-    before = (folder / "backup.sqlite").read_bytes()
+        (of_four / f"backup.sqlite{side}").unlink(missing_ok=True)
+    shutil.copy(tmp_path / "before" / "backup.sqlite", of_four)
+    before = (of_four / "backup.sqlite").read_bytes()
     with pytest.raises(StateError, match="belongs to bundle ffff"):
-        Owner(bundle, folder)
-    assert (folder / "backup.sqlite").read_bytes() == before
+        Owner(bundle, of_four)
+    assert (of_four / "backup.sqlite").read_bytes() == before

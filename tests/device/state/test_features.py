@@ -10,7 +10,7 @@ from mentee_device import Budget, Bundle, Owner, Plan, Samples
 from mentee_device.relocate.migrate import migrate
 from mentee_device.runs.unlearn import unlearn_samples
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 from tests.device.sealing import edit_manifest
 

@@ -1,7 +1,6 @@
 """The owner's folder survives what phones do to it, and says what it did."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -10,42 +9,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, Owner, Plan, Samples, Snapshot, StateError
-from mentee_device.state.store import Store
+from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError
+from mentee_device.state.storage.store import Store
 
 from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import reseal
+from tests.device.state.folders import current, edit, lenient
 from tests.waiting import wait_until
-
-KEY = bytes(range(32))
-
-
-def current(folder: Path, bundle: Bundle) -> Snapshot:
-    with Owner(bundle, folder) as me:
-        return me.versions.snapshot(me.versions.current)
-
-
-def lenient(bundle: Bundle, folder: Path, key: bytes | None = None) -> Owner:
-    """An owner whose guard lets the untrained test mentee move as it likes."""
-    me = Owner(bundle, folder, key)
-    me.set(golden_drop=1.0)
-    return me
-
-
-@pytest.fixture
-def state(bundle: Bundle, owner: Samples, tmp_path: Path) -> Path:
-    """Two accepted versions, of two steps and of three."""
-    with lenient(bundle, tmp_path / "me") as me:
-        me.add(owner)
-        me.learn(Plan(budget=Budget(steps=2)))
-        me.learn(Plan(budget=Budget(steps=1)))
-    return tmp_path / "me"
 
 
 def test_ten_and_ten_steps_in_two_processes_equal_twenty(
@@ -132,14 +106,6 @@ def test_what_is_no_state_folder_is_refused_and_left_alone(bundle: Bundle, tmp_p
     with pytest.raises(StateError, match=r"holds 'cat\.jpg' but no state"):
         Owner(bundle, photos)
     assert (photos / "cat.jpg").read_bytes() == b"cat"
-
-
-def edit(statement: str) -> Callable[[Path], None]:
-    def apply(path: Path) -> None:
-        with closing(sqlite3.connect(path)) as connection, connection:
-            connection.execute(statement)
-
-    return apply
 
 
 def flip(path: Path) -> None:
@@ -235,25 +201,6 @@ def test_a_log_without_its_database_is_not_applied_to_the_backup(bundle: Bundle,
     assert (left / "damaged-1.sqlite-wal").exists()
 
 
-@pytest.mark.parametrize(
-    ("damage", "match"),
-    [
-        (edit("PRAGMA user_version = 3"), "state format 3, this program reads 2"),
-        (edit("PRAGMA application_id = 7"), "SQLite file of another program"),
-    ],
-)
-def test_another_format_is_refused(bundle: Bundle, state: Path, damage: Callable[[Path], None], match: str) -> None:
-    good = current(state, bundle)
-    damage(state / "state.sqlite")
-    assert current(state, bundle) == good  # the backup has all there was, so this one was damaged
-    for name in ("state.sqlite", "backup.sqlite"):
-        damage(state / name)
-    before = {path.name: path.read_bytes() for path in state.iterdir()}
-    with pytest.raises(StateError, match=match):
-        Owner(bundle, state)
-    assert {path.name: path.read_bytes() for path in state.iterdir()} == before
-
-
 def test_a_full_disk_keeps_what_was_saved(bundle: Bundle, owner: Samples, state: Path) -> None:
     good = current(state, bundle)
     with Owner(bundle, state) as me:
@@ -285,80 +232,6 @@ def test_a_clock_that_goes_back_changes_no_order(
     assert f"the clock went back, from {first.time}" in second.line
 
 
-def format_1(path: Path, snapshot: Snapshot) -> None:
-    """A single file, as this program wrote it before there were folders."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA application_id = 0x4D4E5445; PRAGMA user_version = 1; CREATE TABLE personal ("
-            "one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, bundle TEXT NOT NULL, step INTEGER NOT"
-            " NULL, learning_rate REAL NOT NULL, random TEXT NOT NULL, checkpoint BLOB NOT NULL, digest TEXT NOT NULL);"
-            "CREATE TABLE log (number INTEGER PRIMARY KEY, time TEXT NOT NULL, line TEXT NOT NULL);"
-        )
-        connection.execute(
-            "INSERT INTO personal VALUES (1, 1, ?, ?, ?, ?, ?, ?)",
-            (
-                snapshot.bundle,
-                snapshot.step,
-                snapshot.learning_rate,
-                json.dumps(snapshot.random, sort_keys=True),
-                snapshot.checkpoint,
-                snapshot.digest(),
-            ),
-        )
-        connection.execute("INSERT INTO log (time, line) VALUES ('2025-01-02T03:04:05Z', 'step 3')")
-
-
-def test_a_state_of_format_1_becomes_a_folder(bundle: Bundle, state: Path, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
-    old = current(state, bundle)
-    path = tmp_path / "owner.sqlite"
-    format_1(path, old)
-    content = path.read_bytes()
-    with Owner(bundle, path) as me:
-        assert me.learner.snapshot() == old
-        assert "format 1" in me.notes[0]
-        assert me.log()[0].line == "step 3"
-        me.roll_back()
-        assert me.versions.current == 0
-    assert (path / "format-1.sqlite").read_bytes() == content
-
-    # killed between its two renames
-    shutil.move(path, tmp_path / "owner.sqlite.migrating")
-    with Owner(bundle, path) as me:
-        assert "interrupted move" in me.notes[0]
-        assert me.versions.all()[0].step == 3
-
-    sealed = tmp_path / "sealed.sqlite"
-    format_1(sealed, old)
-    with Owner(bundle, sealed, KEY) as me:
-        assert me.learner.snapshot() == old
-    assert old.checkpoint[-200:] not in everything(sealed)
-    shutil.move(sealed, tmp_path / "sealed.sqlite.migrating")  # killed when the old file was deleted already
-    with Owner(bundle, sealed, KEY) as me:
-        assert me.learner.snapshot() == old
-
-    foreign = tmp_path / "foreign.sqlite"
-    format_1(foreign, replace(old, bundle="f" * 64))
-    with pytest.raises(StateError, match="belongs to bundle ffff"):
-        Owner(bundle, foreign, KEY)
-    assert foreign.is_file()
-
-    broken = tmp_path / "broken.sqlite"
-    format_1(broken, old)
-    edit("UPDATE personal SET step = 4")(broken)
-    with pytest.raises(StateError, match="damaged"):
-        Owner(bundle, broken)
-    assert broken.is_file()
-
-
-def test_events_that_a_program_before_logged_have_the_names_of_now(bundle: Bundle, state: Path) -> None:
-    before, now = ["kept", "forget", "update", "migration", "run"], ["accepted", "unlearn", "migrate", "upgrade", "run"]
-    with Owner(bundle, state) as me:
-        for event in before:
-            me.store.record(event, "a line")
-        assert [entry.event for entry in me.log(len(before))] == now
-
-
 def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> None:
     with Owner(bundle, state) as me:
         with contextlib.suppress(RuntimeError), me.store.transaction():
@@ -375,66 +248,3 @@ def test_what_others_put_moves_with_the_rest(bundle: Bundle, state: Path) -> Non
         edit("UPDATE blobs SET value = x'00' WHERE name = 'enrolment'")(state / "state.sqlite")  # while it is open
         with pytest.raises(StateError, match="'enrolment' is damaged"):
             me.store.get("enrolment")
-
-
-def everything(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
-
-
-def test_under_a_key_nothing_personal_can_be_read(bundle: Bundle, owner: Samples, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
-    folders = {key: tmp_path / name for key, name in ((None, "plain"), (KEY, "sealed"))}
-    snapshots = []
-    for key, folder in folders.items():
-        with lenient(bundle, folder, key) as me:
-            me.add(owner)
-            me.store.put("enrolment", b"the owner's embeddings")
-            me.learn(Plan(budget=Budget(steps=3)))
-            snapshots.append(me.learner.snapshot())
-            assert me.add(owner) == list(range(1, 13))  # known again under a key as well
-        with Owner(bundle, folder, key) as me:
-            assert me.learner.snapshot() == snapshots[0]
-            np.testing.assert_array_equal(me.samples.read(range(1, 13))[0].input, owner.input)
-            assert me.store.get("enrolment") == b"the owner's embeddings"
-    secrets = (owner.input[3].tobytes(), b"the owner's embeddings", snapshots[0].checkpoint[-200:], b'"owner", ')
-    assert all(secret in everything(folders[None]) for secret in secrets)
-    assert not any(secret in everything(folders[KEY]) for secret in secrets)
-
-    for folder, key, match in (
-        (folders[KEY], None, "its key is needed"),
-        (folders[KEY], bytes(32), "under another key"),
-        (folders[None], KEY, "was made without a key"),
-        (folders[KEY], b"short", "has 5 bytes, expected 32"),
-    ):
-        with pytest.raises(StateError, match=match):
-            Owner(bundle, folder, key)
-
-    # a row put in another's place does not open
-    exchange = edit("UPDATE samples SET content = (SELECT content FROM samples WHERE number = 2) WHERE number = 1")
-    with Owner(bundle, folders[KEY], KEY) as me:
-        exchange(folders[KEY] / "state.sqlite")
-        assert len(me.samples.read([1, 2])[0]) == 1
-        assert "1 damaged samples were removed" in me.log(1)[0].line
-
-
-@pytest.mark.parametrize("key", [None, KEY])
-def test_what_is_unlearned_is_in_no_file(bundle: Bundle, owner: Samples, tmp_path: Path, key: bytes | None) -> None:
-    if key:
-        pytest.importorskip("cryptography")
-    folder = tmp_path / "me"
-    with lenient(bundle, folder, key) as me:
-        me.add(owner)
-        me.learn(Plan(budget=Budget(steps=2)))
-        ((content,),) = me.store.rows("SELECT content FROM samples WHERE number = 4")
-        checkpoint = me.store.rows("SELECT checkpoint FROM versions WHERE number = 1")[0][0]
-        for secret in (content[-60:], checkpoint[-200:]):
-            assert secret in everything(folder)
-        shutil.copy(folder / "backup.sqlite", folder / "damaged-1.sqlite")
-        me.unlearn([4])
-        for secret in (content[-60:], checkpoint[-200:]):
-            assert secret not in everything(folder)
-        assert not (folder / "damaged-1.sqlite").exists()
-        me.store.set("scrub", True)
-    (folder / "damaged-2.sqlite").write_bytes(b"killed before it was wiped")
-    with Owner(bundle, folder, key):
-        assert not (folder / "damaged-2.sqlite").exists()

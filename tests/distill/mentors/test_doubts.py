@@ -1,4 +1,4 @@
-"""What is said of a mentor that knows less than its mentee, or has seen what it is judged by; and steps enough for a new head."""
+"""Warnings about a mentor that knows less than its mentee, or has seen what it is judged by; and steps enough for a new head."""
 
 import io
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 
 MakeConfig = Callable[..., DistillConfig]
 

@@ -22,7 +22,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import PlainCNN
 from mentor_mentee.config.compose import compose
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View, normalisation
+from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probe_spec import Pairing
 

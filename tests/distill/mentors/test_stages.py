@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from distill.__main__ import run
+from distill.command import run
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.prepare import teachable

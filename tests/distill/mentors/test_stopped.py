@@ -60,19 +60,23 @@ def epoch_of(checkpoint: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True)["epoch"])
 
 
+def newest(cache: Path, pattern: str) -> list[Path]:
+    return [path for path in cache.glob(f"mentors/{pattern}") if not path.name.endswith(".before.ckpt")]
+
+
 def kill_while_it_trains(config: MentorConfig, cache: Path, pattern: str, folder: Path) -> Path:
     """The checkpoint that the killed process left, of its third epoch or a later one."""
     (folder / "config.pickle").write_bytes(pickle.dumps((config, cache)))
     command = [sys.executable, "-c", CHILD, str(folder / "config.pickle")]
 
     def reached() -> bool:
-        return any(epoch_of(path) >= 2 for path in cache.glob(f"mentors/{pattern}"))
+        return any(epoch_of(path) >= 2 for path in newest(cache, pattern))
 
     with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": "."}) as child:
         wait_until(reached, lambda: child.poll() is None, 0.002)
         child.kill()
         assert child.wait() == -signal.SIGKILL
-    (checkpoint,) = cache.glob(f"mentors/{pattern}")
+    (checkpoint,) = newest(cache, pattern)
     assert 2 <= epoch_of(checkpoint) < 29
     assert not [*cache.glob("mentors/*.safetensors")]
     return checkpoint

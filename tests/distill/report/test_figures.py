@@ -1,4 +1,4 @@
-"""What a reader of a figure must be able to see: the names of confused classes, and curves that lie on one another."""
+"""Figures show what a reader needs: the names of confused classes, and curves that lie on one another."""
 
 from itertools import product
 from pathlib import Path

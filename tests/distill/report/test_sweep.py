@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from distill.__main__ import check, resumable
+from distill.command import check, resumable
 from distill.report.sweep import compare_sweep, main, parsed
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig

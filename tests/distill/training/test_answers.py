@@ -22,10 +22,10 @@ from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation, fastest_layout
 from mentor.mentor import Mentor
 from mentor.networks import ResidualNet
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.batches import Draws
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from tests.distill.conftest import MakeConfig

@@ -1,5 +1,6 @@
 """Building a network for a data set, and what is said of one that does not fit it."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from distill.schema import ViewConfig
 from distill.training.networks import build_network, complete, view_for
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build
 
@@ -161,11 +162,8 @@ def half():
 
 
 @pytest.fixture
-def strange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    name = f"strange_{tmp_path.name}".replace("-", "_")
-    (tmp_path / f"{name}.py").write_text(STRANGE)
-    monkeypatch.syspath_prepend(tmp_path)
-    return name
+def strange(own_module: Callable[[str], str]) -> str:
+    return own_module(STRANGE)
 
 
 @pytest.mark.parametrize("while_training", [False, True])

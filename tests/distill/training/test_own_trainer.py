@@ -12,7 +12,7 @@ from distill.schedules import constant
 from mentor import Mentor
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Batch, identity
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import ProbedMentee, find_probes
 
 

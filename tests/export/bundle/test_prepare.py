@@ -17,7 +17,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build
 from tests.export.conftest import Parts

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from export.cli.preflight import preflight as command
-from export.graph.preflight import preflight
+from export.graph.findings import preflight
 from export.network.checks import require_exportable
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError

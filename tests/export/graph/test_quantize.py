@@ -16,7 +16,7 @@ from export.bundle.write import int8_variant
 from export.graph.quantize import quantize
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from tests.export.conftest import Parts
 
 

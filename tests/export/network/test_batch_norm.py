@@ -153,3 +153,26 @@ def test_a_batch_norm_with_a_forward_of_its_own_is_held_in_the_graph_as_it_is(tr
 def test_a_batch_norm_with_a_forward_of_its_own_can_only_be_held(way: str) -> None:
     with pytest.raises(UserError, match=rf"batch_norm={way}, but '1' \(NormThenReLU\) .* leave it at frozen"):
         with_batch_norm(with_own_forward(), way)
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 3)
+        self.norm = nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.norm(self.conv(x)).tanh().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_an_instance_norm_with_running_statistics_is_held_and_trained() -> None:
+    torch.manual_seed(0)
+    network, x = Normed(), torch.randn(16, 2, 8, 8)
+    for _ in range(5):
+        network(x)  # its statistics move
+    expected = network.eval()(x)
+    found = look(network, (2, 8, 8), head="head")
+    assert found.why() is None
+    assert found.notes == ("held, the running statistics of InstanceNorm: norm",)
+    assert {"norm.weight", "norm.bias"} <= set(found.traced.trainable)
+    torch.testing.assert_close(found.traced.graph.student.mentee(x), expected)

@@ -1,6 +1,7 @@
 """The proof looks behind a scale of 0, and where it is silent it says so."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,111 @@ def test_a_gradient_that_stays_0_makes_the_verdict_inconclusive(tmp_path: Path) 
     assert "inconclusive for 2 parameters" in said.lines()[-1]
 
 
+class Centred(nn.Module):
+    """A bias before its own mean is taken away: nothing depends on it, and none of its values shows that it is there."""
+
+    def __init__(self, leak: float = 0.0) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+        self.bias, self.leak = nn.Parameter(torch.ones(4, 1, 1)), leak
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.stem(x)) + self.bias
+        y = torch.tanh(y - y.mean((2, 3), keepdim=True)) + self.leak * (self.bias - 1).square()  # no slope at 1
+        return self.head(y.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """The bias of the keys adds the same to each of a row's scores, which softmax takes away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(4, 3)
+        self.query, self.key, self.value = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        t = self.stem(x).flatten(2).transpose(1, 2)
+        scores = self.query(t) @ self.key(t).transpose(1, 2)
+        return self.head((t + scores.softmax(2) @ self.value(t)).mean(1))  # type: ignore[no-any-return]
+
+
+class Dead(nn.Module):
+    """A layer whose ReLU is off for every sample, though other values would wake it."""
+
+    def __init__(self, trained: bool) -> None:
+        super().__init__()
+        self.stem, self.dead, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+        nn.init.constant_(self.dead.bias, -100.0)
+        self.dead.bias.requires_grad_(trained)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.stem(x)
+        return self.head((y + torch.relu(self.dead(y))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("make", "inert"), [(Centred, ["bias"]), (Attention, ["key.bias"])])
+def test_a_parameter_that_nothing_depends_on_is_proved(
+    make: Callable[[], nn.Module], inert: list[str], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    found = report(make(), tmp_path)
+    require_parity(found)
+    assert (found["verdict"], found["inconclusive"], found["inert"]) == ("proved", {}, inert)
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_layer_that_is_off_everywhere_is_not_taken_for_one_that_nothing_depends_on(
+    trained: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    found = report(Dead(trained), tmp_path)
+    assert found["inert"] == []
+    assert set(found["inconclusive"]) == {"dead.weight", *(["dead.bias"] if trained else [])}
+
+
+def test_a_graph_that_depends_on_what_torch_does_not_is_caught(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    right, wrong = Centred(), Centred(leak=1e-2)
+    wrong.load_state_dict(right.state_dict())
+    with pytest.raises(UserError, match=r"output '\w+' by"):
+        require_parity(report(right, tmp_path, wrong))
+
+
+class Remembering(nn.Module):
+    """Keeps in eval mode what it computes of a weight, until its mode is set: as LeViT its attention biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+        self.table = nn.Parameter(torch.randn(6))
+        self.kept: dict[str, Tensor] = {}
+
+    def train(self, mode: bool = True) -> "Remembering":
+        self.kept = {}
+        return super().train(mode)
+
+    def looked_up(self) -> Tensor:
+        rows = torch.tensor([5, 1, 1, 0])
+        if self.training:
+            return self.table[rows]
+        if "table" not in self.kept:
+            self.kept["table"] = self.table[rows]
+        return self.kept["table"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.stem(x)).mean((2, 3)) * self.looked_up())  # type: ignore[no-any-return]
+
+
+def test_a_network_that_keeps_what_it_computed_of_its_weights_is_proved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = report(Remembering(), tmp_path)
+    require_parity(found)
+    assert found["verdict"] == "proved"
+    assert look(Remembering(), SHAPE).verdict() == "it will export; nothing needs a rewrite"
+
+
 def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:
-    assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, []) == {
+    assert inconclusive({"a": 9e-4, "b": 2e-3}, {"a": 5e-3, "b": 1.5e-3}, {}) == {
         "b": "torch's own float32 differs from float64 by 1.5e-03"
     }
     assert ASLEEP < GRADIENT_BOUND

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.network.checks import require_exportable
 from export.preflight import look
+from export.rewrites.differentiable import WITHOUT_END, read_by
 from mentor_mentee.errors import UserError
 
 SHAPE = (2, 8, 8)
@@ -147,3 +149,81 @@ def test_a_projected_lstm_is_refused_by_name(trains: bool) -> None:
     network.recurrent.requires_grad_(trains)
     with pytest.raises(UserError, match=r"^recurrent: LSTM with proj_size=3 has no ONNX operator.*a Linear behind it"):
         require_exportable(network, torch.zeros(2, 5, 8))
+
+
+class Looping(nn.Module):
+    """An EmbeddingBag, which torch's exporter writes as a Loop, in a front of which nothing trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag, self.head = nn.EmbeddingBag(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.bag((x.flatten(1) > 0).long()))  # type: ignore[no-any-return]
+
+
+def test_a_loop_is_refused_also_in_a_frozen_front_as_devices_refuse_it() -> None:
+    found = look(Looping(), SHAPE, head="head", trainable="head")
+    said = found.why()
+    assert said is not None
+    assert said.startswith("bag: Loop (EmbeddingBag, test_front.py:")
+    assert "Loop may never end, so devices refuse every graph that has one" in said
+    assert said.endswith("write an nn.Embedding and a mean or a sum over its places")
+    assert not found.trains
+
+
+def test_the_operators_that_a_device_refuses_are_those_that_an_export_refuses() -> None:
+    from mentee_device.bundle import graphs
+
+    assert set(WITHOUT_END) == set(graphs.WITHOUT_END)
+
+
+@pytest.mark.parametrize("kind", WITHOUT_END)
+def test_what_a_graph_inside_a_node_reads_is_an_input_of_that_node(kind: str) -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Mul", ["own", "weight"], ["made"]), helper.make_node("Add", ["made", "bias"], ["out"])],
+        "inner",
+        [helper.make_tensor_value_info("own", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [2])],
+    )
+    around = helper.make_graph([helper.make_node("If", ["yes"], ["both"], then_branch=inner)], "around", [], [])
+    assert read_by(helper.make_node(kind, ["x"], ["y"], body=inner)) == ["x", "weight", "bias"]
+    assert read_by(helper.make_node(kind, ["x"], ["y"], body=around)) == ["x", "yes", "weight", "bias"]
+
+
+class Written(nn.Module):
+    """What torch's exporter gets wrong or does not know, and what the runtime dies of, behind a layer that trains."""
+
+    def __init__(self, written: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head, self.written = nn.Linear(4, 4), nn.Linear(24, 3), written
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.written(self.first(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+def with_zeros(x: Tensor) -> Tensor:
+    zeros = torch.zeros_like(x[:, :1])
+    first, second = torch.cat([x, zeros], 1), torch.cat([x.tanh(), torch.zeros_like(x[:, :1]), zeros], 1)
+    return first[:, :6] + second[:, 2:] * 2
+
+
+WRITTEN: list[Callable[[Tensor], Tensor]] = [
+    lambda x: x * torch.hamming_window(4) + x.tanh() * torch.hamming_window(4, False, 0.5, 0.3),
+    lambda x: x * torch.blackman_window(4, False) + x.tanh() * torch.kaiser_window(4, True, 9.0),
+    lambda x: F.scaled_dot_product_attention(x, x.tanh(), x) + F.scaled_dot_product_attention(x, x, x, is_causal=True),
+    lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(6, 6).tril().bool()),
+    lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(x.shape[0], 6, 6).tril(), scale=0.3),
+    lambda x: x.flip((1, 2)).cumsum(1) + x.rot90(2, (1, 2)),
+    with_zeros,
+    lambda x: torch.hstack([x[:, :2].squeeze(1), x[:, 2:].tanh()]).unsqueeze(2).squeeze((1, 2)),
+    lambda x: x.squeeze(2).tanh() + x.squeeze(-1).squeeze(0),
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_what_the_exporter_or_the_runtime_gets_wrong_is_written_otherwise(written: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    found = look(Written(written), (6, 4), head="head")
+    assert found.why() is None
+    assert found.inconclusive is None

@@ -8,7 +8,7 @@ from benchmarks.bundles.layers.table import GROUPS, LINE, OPERATOR, PROVED, Verd
 from benchmarks.bundles.layers.trial import tried
 from mentor_mentee.errors import UserError
 
-TOGETHER = 24  # layers in one network: most of an export's time does not depend on how many there are
+TOGETHER = 32  # layers in one network: most of an export's time does not depend on how many there are
 WORDS = "python -m benchmarks.bundles.layer_sweep says what each ends with: has the table to change?"
 
 

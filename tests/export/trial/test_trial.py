@@ -88,9 +88,6 @@ def test_a_signal_is_one_line_with_operator_module_and_batch(traced: Traced, tmp
     assert os.listdir(tmp_path / "ort-training") == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a known fault: the search for the operator ends without one, so 'the mentee' is named"
-)
 def test_an_endless_loop_is_one_line(traced: Traced, tmp_path: Path) -> None:
     def endless(graph: onnx.GraphProto) -> None:
         """A Loop over 2^62 rounds, whose result the shape of an input is multiplied by 1 with."""

@@ -1,4 +1,4 @@
-"""What is typed for a name is what the program gets, whatever YAML or Hydra would make of it."""
+"""The program gets a name as it was typed, whatever YAML or Hydra would make of it."""
 
 from pathlib import Path
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mentor_mentee.data.augmentation import Augmentation
 from mentor_mentee.data.batches import Draws, EpochBatches, Pool, labelled_pool, training_pools
 from mentor_mentee.data.splits import Split, identity
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
 

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from torchvision.datasets import CIFAR10, CIFAR100, MNIST, FashionMNIST
 
 from mentor_mentee.data import datasets
-from mentor_mentee.data.present import STORED
+from mentor_mentee.data.reading.present import STORED
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mentor_mentee.data.image_folder import image_folder
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 

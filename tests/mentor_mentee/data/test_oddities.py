@@ -1,4 +1,4 @@
-"""What nobody can have meant about a data set is said, or refused where a class could not be learnt."""
+"""Likely mistakes in a data set are said, or refused where a class could not be learnt."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mentee.networks import PlainCNN
 from mentor.networks import ResidualNet
 from mentor_mentee.errors import UserError
-from mentor_mentee.objective import probe_metrics
 from mentor_mentee.objective.adapters import (
     LEARNED,
     OF_COVARIANCE,
@@ -25,9 +24,9 @@ from mentor_mentee.objective.adapters import (
     learned_kind,
 )
 from mentor_mentee.objective.moments import Moments, with_moments
-from mentor_mentee.objective.probe_spec import OF_METRIC
 from mentor_mentee.objective.probes import Probe, ProbedMentee, find_probes, measure_probes
 from mentor_mentee.objective.taps import Taps
+from tests.mentor_mentee.objective.by_definition import adapted, normal
 
 CASES = {  # mentee, mentor, compared
     "equal maps": ((4, 6, 6), (4, 6, 6), (4, 6, 6)),
@@ -51,62 +50,6 @@ CASES = {  # mentee, mentor, compared
     "tokens of two grids": ((16, 3), (5, 3), (3, 2, 2)),
     "tokens against vector": ((17, 4), (6,), (4,)),
 }
-
-
-def window(i: int, whole: int, part: int) -> range:
-    """Input range of output cell i of adaptive pooling: from ⌊i·whole/part⌋ to ⌈(i+1)·whole/part⌉."""
-    return range(i * whole // part, -(-(i + 1) * whole // part))
-
-
-def between_cells(i: int, whole: int, part: int) -> list[tuple[int, float]]:
-    """Bilinear along one axis, corners not aligned: the cell's centre (i + ½)·whole/part − ½ lies between two cells."""
-    centre = max((i + 0.5) * whole / part - 0.5, 0)
-    low = int(centre)
-    return [(low, 1 - (centre - low)), (min(low + 1, whole - 1), centre - low)]
-
-
-def weights(i: int, whole: int, part: int) -> list[tuple[int, float]]:
-    if whole >= part:
-        cells = window(i, whole, part)
-        return [(cell, 1 / len(cells)) for cell in cells]
-    return between_cells(i, whole, part)
-
-
-def grid(activation: np.ndarray) -> np.ndarray:
-    """Tokens [B, L, D] as a map, read row by row after the class token."""
-    tokens = activation.shape[1]
-    side = int(np.sqrt(tokens))
-    out = np.zeros((len(activation), activation.shape[2], side, side))
-    for b, d, i, j in np.ndindex(out.shape):
-        out[b, d, i, j] = activation[b, tokens - side**2 + i * side + j, d]
-    return out
-
-
-def adapted(activation: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Slice, pool and interpolate by definition, an output element at a time."""
-    if activation.shape[1:] == shape:
-        return activation
-    activation = grid(activation) if activation.ndim == 3 else activation
-    out = np.zeros((len(activation), *shape))
-    for b in range(len(activation)):
-        if activation.ndim == 4 and len(shape) == 3:
-            _, height, width = activation.shape[1:]
-            for c, i, j in np.ndindex(shape):
-                out[b, c, i, j] = sum(
-                    down * across * activation[b, c, y, x]
-                    for y, down in weights(i, height, shape[1])
-                    for x, across in weights(j, width, shape[2])
-                )
-        elif activation.ndim == 4:
-            for c in range(shape[0]):
-                out[b, c] = sum(activation[b, c].ravel()) / activation[b, c].size
-        else:
-            out[b] = [activation[b, c] for c in range(shape[0])]
-    return out
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.mark.parametrize(("mentee", "mentor", "shape"), CASES.values(), ids=CASES.keys())
@@ -304,79 +247,6 @@ def test_a_regressors_output_and_gradients_are_those_of_torchs_layer(
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(side.get_parameter(name).grad, parameter.grad)
     assert float(side.bias.grad.abs().max()) > 0  # type: ignore[union-attr]
-
-
-def attention_of_all(activation: np.ndarray) -> np.ndarray:
-    """Zagoruyko & Komodakis' map of [B, C, H, W]: Σ_c A², divided by its length, [B, H·W]."""
-    maps = (activation**2).sum(1).reshape(len(activation), -1)
-    return maps / np.linalg.norm(maps, axis=1, keepdims=True)
-
-
-def similarity_of_all(activation: np.ndarray) -> np.ndarray:
-    """Tung & Mori's G of [B, ...]: products of the samples, each row of length 1."""
-    flat = activation.reshape(len(activation), -1)
-    gram = flat @ flat.T
-    return gram / np.linalg.norm(gram, axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize(
-    ("mentee", "mentor", "shape"),
-    [
-        ((2, 4, 4), (5, 4, 4), (1, 4, 4)),
-        ((5, 4, 4), (2, 4, 4), (1, 4, 4)),
-        ((3, 4, 4), (3, 4, 4), (1, 4, 4)),
-        ((3, 8, 8), (6, 4, 4), (1, 8, 8)),
-        ((3, 7, 4), (6, 9, 2), (1, 7, 4)),
-        ((3, 8, 8), (17, 6), (1, 8, 8)),
-        ((16, 3), (5, 8, 8), (1, 4, 4)),
-        ((3, 2, 4, 5), (7, 2, 4, 5), (1, 2, 4, 5)),
-    ],
-)
-def test_attention_is_of_all_channels_of_both_sides(
-    mentee: tuple[int, ...], mentor: tuple[int, ...], shape: tuple[int, ...]
-) -> None:
-    adapter = Adapter.between("p", mentee, mentor, metric="attention")
-    assert adapter == Adapter(mentee, mentor, shape, "energy")
-    one, other = normal(3, *mentee), normal(3, *mentor, seed=1)
-    target = adapter.from_mentor(other)
-    assert target.shape == (3, *shape)
-    seen = probe_metrics.attention(MenteeSide(adapter)(one), target, torch.ones(3, dtype=torch.float64))
-    maps = [grid(side.numpy()) if side.dim() == 3 else side.numpy() for side in (one, other)]
-    energy = adapted((maps[1] ** 2).sum(1, keepdims=True), shape)
-    difference = attention_of_all(maps[0]) - attention_of_all(energy**0.5)
-    assert float(seen) == pytest.approx((difference**2).mean(), rel=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("mentee", "mentor"),
-    [((2, 4, 4), (5, 4, 4)), ((3, 7, 5), (6, 4, 4)), ((4,), (6, 2, 2)), ((3, 4, 4), (17, 6)), ((7, 3), (4,))],
-)
-def test_similarity_is_of_all_features_of_both_sides_whatever_their_shapes(
-    mentee: tuple[int, ...], mentor: tuple[int, ...]
-) -> None:
-    adapter = Adapter.between("p", mentee, mentor, metric="similarity")
-    assert adapter == Adapter(mentee, mentor, mentor, "whole")
-    one, other = normal(5, *mentee), normal(5, *mentor, seed=1)
-    seen = probe_metrics.similarity(
-        MenteeSide(adapter)(one), adapter.from_mentor(other), torch.ones(5, dtype=torch.float64)
-    )
-    difference = similarity_of_all(one.numpy()) - similarity_of_all(other.numpy())
-    assert float(seen) == pytest.approx((difference**2).sum() / 25, rel=1e-9)
-
-
-def test_attention_wants_positions_and_channels_it_can_tell_apart() -> None:
-    with pytest.raises(
-        UserError,
-        match=r"probe 'p' pairs \[7, 3\] .*; adapter=energy compares layers where each is .*choose other layers",
-    ):
-        Adapter.between("p", (7, 3), (7, 3), metric="attention")
-
-
-@pytest.mark.parametrize(("metric", "kind"), OF_METRIC.items())
-def test_what_pairs_no_channels_has_none_to_normalise(metric: str, kind: str) -> None:
-    with pytest.raises(UserError, match=rf"probe 'p' is to be normalised .*adapter={kind} pairs with none .*slice"):
-        Adapter.between("p", (2, 4, 4), (5, 4, 4), normalise=True, metric=metric)
-    assert Adapter.between("p", (2, 4, 4), (5, 4, 4), "slice", True, metric).kind == "slice"
 
 
 KINDS: list[dict[str, Any]] = [

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mentor.networks import ResidualNet
-from mentor_mentee.data.view import View
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import as_classifier, raw_output
 from mentor_mentee.objective.probes import Probe, ProbedMentee

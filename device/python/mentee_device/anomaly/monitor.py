@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from mentee_device.anomaly.normal import Judged, Normal, Watch
 from mentee_device.bundle.samples import SampleError
 from mentee_device.core.learner import Learner
-from mentee_device.state.database import StateError
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import BASE
 
 

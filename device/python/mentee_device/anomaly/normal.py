@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
-from mentee_device.runs.described import described
-from mentee_device.runs.given import plain_number, plain_numbers
-from mentee_device.state.database import StateError
+from mentee_device.runs.plans.described import described
+from mentee_device.runs.plans.given import plain_number, plain_numbers
+from mentee_device.state.storage.database import StateError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import os
 import shutil
 import stat
 import struct
-import tempfile
 import weakref
 import zipfile
 import zlib
@@ -20,8 +19,9 @@ from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.graphs import check_graphs
 from mentee_device.bundle.manifest import FileEntry, Manifest
 from mentee_device.bundle.samples import Samples, Supervision, read_golden, read_supervision
+from mentee_device.bundle.scratch import Scratch
 from mentee_device.bundle.signature import check_signature
-from mentee_device.files import sha256_of
+from mentee_device.files import as_path, sha256_of
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 MAX_MANIFEST_BYTES = 16 << 20
@@ -50,7 +50,7 @@ class Bundle:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._remove: weakref.finalize[[Path, bool], Bundle] | None = None
+        self._remove: weakref.finalize[[], Bundle] | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> "Bundle":
@@ -60,9 +60,9 @@ class Bundle:
 
         Reads every byte once for its sha256: about 1 s per GB on a desktop core, 2 ms for a 1 MB bundle.
         """
-        source = Path(path)
+        source = as_path(path, BundleError)
         try:
-            return cls._open(source, None if key is None else Path(key))
+            return cls._open(source, None if key is None else as_path(key, BundleError))
         except OSError as error:
             raise BundleError(
                 f"{source} cannot be read ({str(error)[:300]}): check its permissions and the free space"
@@ -74,14 +74,14 @@ class Bundle:
             return cls(source, check_folder(source, key))
         if not source.is_file():
             raise BundleError(f"no bundle at {source}: expected a folder with manifest.json, or a zip of it")
-        folder = Path(tempfile.mkdtemp(prefix="mentee-bundle-"))
+        scratch = Scratch()
         try:
-            unzip(source, folder)
-            bundle = cls(folder, check_folder(folder, key))
+            unzip(source, scratch.folder)
+            bundle = cls(scratch.folder, check_folder(scratch.folder, key))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove()
             raise
-        bundle._remove = weakref.finalize(bundle, shutil.rmtree, folder, True)
+        bundle._remove = weakref.finalize(bundle, scratch.remove)
         return bundle
 
     def path(self, file: str) -> Path:

@@ -16,15 +16,7 @@ from mentee_device.bundle.manifest import FileEntry, check_path
 from mentee_device.bundle.wire import MESSAGE, VARINT, Data, Field, NotAMessage, fields, text
 
 SUFFIX = ".onnx"
-MODEL, GRAPH, NODE, ATTRIBUTE, TENSOR, SPARSE, ENTRY = (
-    "model",
-    "graph",
-    "node",
-    "attribute",
-    "tensor",
-    "sparse",
-    "entry",
-)
+MODEL, GRAPH, NODE, ATTRIBUTE, TENSOR, SPARSE = ("model", "graph", "node", "attribute", "tensor", "sparse")
 INSIDE = {  # by message: those of its fields that are messages to look into
     MODEL: {7: GRAPH},
     GRAPH: {1: NODE, 5: TENSOR, 15: SPARSE},

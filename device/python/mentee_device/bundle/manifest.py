@@ -75,9 +75,8 @@ def parse_json(text: bytes) -> dict[str, Any]:
     """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
     try:
         raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-        json.dumps(
-            raw, ensure_ascii=False
-        ).encode()  # half a character (a lone surrogate) could be stored and shown nowhere
+        # half a character (a lone surrogate) could be stored and shown nowhere
+        json.dumps(raw, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):
@@ -178,6 +177,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         activation_bytes=_activation_bytes(raw.get("costs")),
     )
     _check_references(manifest)
+    _check_variants(raw, files)
     return manifest
 
 
@@ -206,6 +206,23 @@ def _check_references(manifest: Manifest) -> None:
             raise BundleError(f"manifest.json: the graph {graph.file[:70]!r} does not end in {GRAPH_SUFFIX}: refused")
 
 
+def _check_variants(raw: dict[str, Any], files: dict[str, FileEntry]) -> None:
+    """This program uses none of them; who reads them elsewhere goes by the same manifest."""
+    variants = get(raw, "variants", dict) if "variants" in raw else {}
+    for name in variants:
+        where = f"variants.{name}"
+        variant = get(variants, name, dict, "variants")
+        if "file" not in variant:
+            get(variant, "omitted", str, where)
+            continue
+        file = get(variant, "file", str, where)
+        if file not in files or not file.endswith(GRAPH_SUFFIX):
+            raise BundleError(
+                f"manifest.json: {where}.file is {file[:70]!r}, which its `files` does not list or is no {GRAPH_SUFFIX}: make "
+                "the bundle again"
+            )
+
+
 def _weights(checkpoint: dict[str, Any]) -> str | None:
     return get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
 
@@ -231,7 +248,7 @@ def _samples(raw: dict[str, Any], pack: str) -> int | None:
 
 
 def _expected(raw: Any) -> dict[str, float]:
-    """What the eval graph puts out for the first replay samples; older manifests do not say it."""
+    """Reads the eval graph's outputs for the first replay samples; empty for older manifests, which do not record them."""
     if raw is None:
         return {}
     terms = get({"expected": raw}, "expected", dict)

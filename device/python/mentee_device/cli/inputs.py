@@ -7,7 +7,6 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.samples import SampleError, Samples, check_labels, preprocess
 from mentee_device.bundle.scale import Preprocessed, Raw, clear
+from mentee_device.files import as_path
 from mentee_device.owner import Owner
-from mentee_device.state.database import StateError
-from mentee_device.state.schema import UPGRADING
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.schema import UPGRADING
 
 Report = dict[str, Any]
 NOT_AN_NPZ = (
@@ -40,10 +40,9 @@ MARKS: dict[str, type[Raw] | type[Preprocessed]] = {"raw": Raw, "preprocessed": 
 
 def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> Owner:
     """Opens the owner of --state; what was mended on opening goes to `given.say`."""
-    place = Path(given.state)
-    if (
-        not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}")
-    ):  # exists() raises for some
+    place = as_path(given.state, StateError)
+    # exists() raises for some names
+    if not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}"):
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
     owner = Owner(bundle, given.state, read_key(given), given.threads)
     say: Callable[[str], None] = given.say
@@ -57,7 +56,7 @@ def read_key(given: argparse.Namespace) -> bytes | None:
     if not given.key_file:
         return None
     try:
-        return Path(given.key_file).read_bytes()
+        return as_path(given.key_file, StateError).read_bytes()
     except OSError as error:
         raise StateError(f"{given.key_file} cannot be read: {error.strerror}") from error
 

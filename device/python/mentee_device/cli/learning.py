@@ -12,15 +12,15 @@ from mentee_device.bundle.inputs import KNOBS
 from mentee_device.bundle.samples import SampleError, Samples
 from mentee_device.cli.inputs import Report, open_owner, read_samples
 from mentee_device.cli.options import add_fields, at_least, curve, given_fields
-from mentee_device.core.learner import LearningError
+from mentee_device.core.step import LearningError
 from mentee_device.owner import Owner
-from mentee_device.runs.budget import Budget, be_nice
 from mentee_device.runs.holdout import HeldOut
-from mentee_device.runs.plan import Plan
+from mentee_device.runs.plans.budget import Budget, be_nice
+from mentee_device.runs.plans.plan import Plan
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.replay import REPLAYS
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult
-from mentee_device.runs.settings import Settings
 from mentee_device.state.about import About
 
 NOT_OPTIONS = ("samples", "budget", "knobs", "once", "seed")  # fields of a Plan that no option gives as they are

@@ -11,7 +11,7 @@ from mentee_device.cli.output import MOST
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import DONT_KNOW, answer
 from mentee_device.owner import Owner
-from mentee_device.runs.settings import SettingError
+from mentee_device.runs.plans.settings import SettingError
 
 TOP = 5  # classes of many samples that are counted
 

@@ -20,11 +20,11 @@ from mentee_device.bundle.samples import SampleError
 from mentee_device.cli import labelling, learning, relocating
 from mentee_device.cli.output import quiet_when_unread, readable, shown, written
 from mentee_device.cli.parser import ALIASES, make_parser
-from mentee_device.core.learner import LearningError
 from mentee_device.core.runtime import RuntimeMissing
+from mentee_device.core.step import LearningError
+from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.run import OnProgress, Progress
-from mentee_device.runs.settings import SettingError
-from mentee_device.state.database import StateError
+from mentee_device.state.storage.database import StateError
 
 LONGEST = 2000  # characters of a mistake's line
 PAUSE = 10.0
@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that has no é shows \\xe9
     with quiet_when_unread():
-        return answer(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return answer(sys.argv[1:] if arguments is None else arguments)
+        except KeyboardInterrupt:
+            print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
+            return 130
 
 
 def answer(arguments: Sequence[str]) -> int:
@@ -47,6 +51,7 @@ def answer(arguments: Sequence[str]) -> int:
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
     given, unknown = make_parser().parse_known_args(words)
     given.command.refuse_unknown(unknown)
+    given.command.refuse_lost(given)
     given.say = lambda note: print(f"note: {shown(note)}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()
@@ -56,9 +61,6 @@ def answer(arguments: Sequence[str]) -> int:
     except MISTAKES as error:
         print(f"error: {shown(' '.join(str(error).split())[:LONGEST])}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted: the state is as it was last saved", file=sys.stderr)
-        return 130
     result["seconds"] = round(time.perf_counter() - started, 3)
     lines = [f"{shown(name):>24}  {shown(readable(value))}" for name, value in result.items()]
     return 0 if written([json.dumps({**result, **_process()})] if given.json else lines) else 2

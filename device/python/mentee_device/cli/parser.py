@@ -10,7 +10,7 @@ from mentee_device.cli import labelling, learning, looking, relocating, without_
 from mentee_device.cli.options import add_fields, at_least, described_fields
 from mentee_device.labels.assign import RULES, GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED
-from mentee_device.runs.settings import Settings
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.state.about import SOURCES
 
 ALIASES = {"forget": "unlearn", "update": "migrate"}  # names that commands had before
@@ -48,6 +48,12 @@ class Parser(argparse.ArgumentParser):
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         near = did_you_mean(wrong[1], re.findall(r"'(.*?)'", wrong[2])) if wrong else ""
         self.exit(2, f"error: {message}{near} (see {self.prog} --help)\n")
+
+    def refuse_lost(self, given: argparse.Namespace) -> None:
+        """Ends the process with 2 for the value `--`, which argparse takes out: `--state=--`."""
+        for name, value in vars(given).items():
+            if value == [] and name != "set":
+                self.error(f"argument --{name.replace('_', '-')}: expected a value, '--' is none")
 
     def refuse_unknown(self, words: Sequence[str]) -> None:
         """Ends the process with 2 where `words` are left over."""

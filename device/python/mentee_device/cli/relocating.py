@@ -7,9 +7,9 @@ from mentee_device.bundle.archive import Bundle
 from mentee_device.cli.inputs import Report, open_owner, read_key
 from mentee_device.folder import migrate_store
 from mentee_device.relocate import state_file
-from mentee_device.runs.budget import Budget
+from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.run import OnProgress
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 
 def migrate(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | None = None) -> Report:

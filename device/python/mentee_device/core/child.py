@@ -41,7 +41,7 @@ def can_spawn() -> bool:
 
 
 def forked(work: Callable[[], str]) -> str:
-    """What `work` answers, done in a copy of this process. Raises BundleError where the copy dies or is out of bounds."""
+    """Runs `work` in a fork of this process and returns its answer. Raises BundleError where the fork dies or exceeds a bound."""
     readable, writable = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: numpy's own are made for it
@@ -63,7 +63,7 @@ def forked(work: Callable[[], str]) -> str:
 
 
 def spawned(module: str, name: str, *arguments: str) -> str:
-    """What function `name` of `module` prints, in a Python of its own. Raises BundleError likewise."""
+    """Runs function `name` of `module` in a new Python and returns what it prints. Raises BundleError likewise."""
     code = BOOT.format(module=module, name=name)
     command = [sys.executable, "-I", "-c", code, json.dumps(sys.path), *arguments]
     try:

@@ -16,25 +16,18 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.fields import fits_float32
-from mentee_device.bundle.inputs import Batch
 from mentee_device.bundle.parts import RATE_RANGE
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.bundle.scale import clear, require_array
 from mentee_device.core.batch import mixed, unanswered
-from mentee_device.core.microbatch import EVALUATION_BATCH, added, passes
+from mentee_device.core.microbatch import EVALUATION_BATCH
 from mentee_device.core.opening import require_tried
 from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError, take_step
 
 OnStep = Callable[[int, int, dict[str, float]], None]
-
-
 MOST_THREADS = 256  # more only wait for each other: with 300 on two cores a first opening took minutes
-LARGEST_OUTPUT = 1e30  # of a graph that is about to leave float32
-
-
-class LearningError(RuntimeError):
-    """A step that was refused; parameters, moments and step count are as before it, unless the line says otherwise."""
 
 
 def check_learning_rate(value: float) -> None:
@@ -189,25 +182,7 @@ class Learner:
                 "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
                 "no variance; learn from at least two samples at a time, replayed ones included"
             )
-        terms: dict[str, float] = {}
-        try:
-            for part, share in passes(self._manifest, whole):
-                self._look_ahead(part)
-                outputs = self._session.forward_backward(part, self.step)
-                part_terms = {
-                    name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
-                }
-                terms = added(terms, part_terms, share)
-        except BaseException:  # an interrupt between two parts: the next step must not add to this one's
-            self._session.discard()
-            raise
-        if not np.isfinite(list(terms.values())).all() or not self._session.gradients_usable():
-            self._session.discard()
-            raise LearningError(
-                f"step {self.step + 1}: loss {terms['loss']}, and it or a gradient is not finite or overflows; nothing "
-                "was changed: lower the knobs or the learning rate, or look for extreme samples"
-            )
-        self._session.apply()
+        terms = take_step(self._session, self._manifest, whole, self.step)
         self.step += 1
         self._broken = self._session.not_finite()
         self._require_finite()
@@ -219,18 +194,6 @@ class Learner:
                 f"step {self.step} left parameter {self._broken!r} with NaN or Inf, so the mentee can neither answer nor learn: "
                 "reset it or restore a snapshot, and lower the learning rate"
             )
-
-    def _look_ahead(self, part: Batch) -> None:
-        """Where parameters have grown, a forward of the eval graph first, which no NaN can crash. Raises LearningError."""
-        if self._session.trusted:
-            return
-        for name, value in self._session.forward(part).items():
-            if not (np.abs(value) < LARGEST_OUTPUT).all():
-                raise LearningError(
-                    f"step {self.step + 1}: the parameters have grown so far that {name} is not finite; the step was not taken: "
-                    "reset the mentee or restore a snapshot, and lower the learning rate"
-                )
-        self._session.trust()
 
     def learn(
         self,

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.core.learner import Learner
-from mentee_device.state.database import Damaged
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged
+from mentee_device.state.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What chance leaves open: exact one-sided tests on counts, for golden samples and for the owner's own.
+"""Exact one-sided tests on counts: whether chance explains a difference on the golden samples or on the owner's own.
 
 A paired comparison looks only at the samples on which one of two mentees alone is right (McNemar, Psychometrika 12, 1947): if
 both were equally good, each of them would be a toss of a fair coin.

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mentee_device.bundle.samples import Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.guard.base_logits import GOLDEN_LOGITS
 from mentee_device.guard.measures import Limits, Measured, judge, measure
 from mentee_device.state.device_state import DeviceState

@@ -87,7 +87,7 @@ def calibration_error(logits_NK: NDArray[Any], labels_N: NDArray[np.int64], bins
 
 
 def least_rise(logits_NK: NDArray[Any], labels_N: NDArray[np.int64], base_logits_NK: NDArray[Any]) -> float:
-    """What the calibration error rose by at least: the 5 % quantile over `RESAMPLES` of the samples, the same for both mentees
+    """Lower bound of the rise in calibration error: the 5 % quantile over `RESAMPLES` resamples, the same for both mentees
     (bootstrap, seeded: the same samples give the same bound)."""
     size = len(labels_N)
     now_NB, before_NB = (_gaps(one, labels_N, BINS) for one in (logits_NK, base_logits_NK))

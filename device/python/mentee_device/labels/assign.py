@@ -32,14 +32,14 @@ from mentee_device.labels.pseudo_labels import (
     pseudo,
 )
 from mentee_device.runs.clusters import shares
-from mentee_device.runs.described import described
-from mentee_device.runs.given import plain_numbers
+from mentee_device.runs.plans.described import described
+from mentee_device.runs.plans.given import plain_numbers
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import Runs
 from mentee_device.runs.unlearn import Unlearned, unlearn_labels
 from mentee_device.state.about import About, sample_numbers
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.store import CLOCK
+from mentee_device.state.storage.store import CLOCK
 
 RULES = ("pseudo", "clusters")
 CHUNK = 64  # samples in memory at once

@@ -4,9 +4,9 @@ import json
 from collections.abc import Collection
 
 from mentee_device.bundle.samples import UNLABELLED
-from mentee_device.state.database import Damaged
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged
+from mentee_device.state.storage.store import Store
 
 NAME = "guesses"
 

@@ -17,13 +17,13 @@ from mentee_device.bundle.samples import SampleError, preprocess
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import DONT_KNOW, answer, softmax
 from mentee_device.prototypes.enrolment import Enrolment, Recognised
-from mentee_device.runs.given import plain_number
-from mentee_device.runs.settings import Settings
+from mentee_device.runs.plans.given import plain_number
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.state.base import Base, refit, same_samples
-from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import SCRUB, Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.store import SCRUB, Store
 
 SAMPLES, EMBEDDED = "enrolled samples", "enrolment"
 ADVICE = "remove them with enrolled.clear(), or `enrol --clear`, then enrol them again"

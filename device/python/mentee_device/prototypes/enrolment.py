@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
-from mentee_device.state.database import StateError
+from mentee_device.state.storage.database import StateError
 
 MOST_PER_CLASS = 50  # enrolled samples of a class that stay: what bounds memory and the time of a comparison
 SHARPNESS = 20.0  # of the softmax over cosines; only how sure an answer sounds depends on it

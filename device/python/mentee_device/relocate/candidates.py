@@ -17,7 +17,9 @@ from mentee_device.bundle.samples import Samples
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import softmax
 from mentee_device.guard.measures import Limits, judge, measure
-from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.holdout import HeldOut
+from mentee_device.runs.judgement import right
+from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.replay import Answered
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
 from mentee_device.state.about import About
@@ -56,11 +58,18 @@ class Judge:
         self._base_NK = base.predict(self._golden.input, checked=True).logits
         self._names, self._limits = base.bundle.manifest.classes, limits
 
-    def score(self, learner: Learner, owner: Samples) -> Score:
-        """`owner`: labelled samples, already as the graph takes them or raw; may be empty."""
+    def score(self, learner: Learner, owner: Samples, before_N: NDArray[np.bool_] | None = None) -> Score:
+        """`owner`: labelled samples, already as the graph takes them or raw; may be empty. `before_N`, of samples that nobody has
+        learnt from: whether the mentee that stays otherwise is right on each. They are evidence then, as at the end of a run."""
         labels = self._golden.labels
+        held = HeldOut.of(np.zeros(0, bool), np.zeros(0, bool))
+        if before_N is not None:
+            held = HeldOut.of(before_N, right(learner, owner))
         found = measure(learner.predict(self._golden.input, checked=True).logits, labels, self._base_NK)
-        reasons = judge(found, measure(self._base_NK, labels, self._base_NK), self._limits, self._names)
+        base = measure(self._base_NK, labels, self._base_NK)
+        reasons = judge(found, base, self._limits, self._names, gained=held.clearly_better)
+        if held.clearly_worse:
+            reasons.append(f"worse for the owner, beyond chance: {held}")
         if not len(owner):
             return Score(found.accuracy, None, None, tuple(reasons))
         logits_NK = learner.predict(owner.input, checked=True).logits

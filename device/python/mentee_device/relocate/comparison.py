@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mentee_device.bundle.errors import BundleError
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.core.session import read_parameters
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.relocate import candidates
 from mentee_device.relocate.candidates import Judge, Score
 from mentee_device.relocate.samples import MigratedSamples
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.judgement import right
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.settings import read_settings
 from mentee_device.runs.replay import Answered, answered, own_answers
 from mentee_device.runs.run import Done, OnProgress
-from mentee_device.runs.settings import read_settings
 from mentee_device.state.about import About
 from mentee_device.state.base import Base
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import Version, Versions
 
 
@@ -74,6 +76,7 @@ class Comparison:
         unseen = bool(held) and not held & self._learned
         judged = held or {one.number for one in labelled}
         self._owner, _ = self._samples.read(judged)
+        self._before_N = right(self._fresh, self._owner) if unseen else None
         self.scores["base"] = self._judge.score(self._fresh, self._owner)
         words = [f"new base: {self.scores['base']}"]
         found = []
@@ -104,12 +107,12 @@ class Comparison:
         part = self._run([one for one in labelled if one.number not in held])
         if not held or part.score.reasons or not self._beats(part.score):
             return part
-        whole = self._run(labelled)
+        whole = self._run(labelled, held_out=False)
         if whole.score.reasons:
             return part
         return replace(whole, score=part.score) if unseen else whole
 
-    def _run(self, labelled: Sequence[About]) -> Candidate:
+    def _run(self, labelled: Sequence[About], held_out: bool = True) -> Candidate:
         numbers = sorted(one.number for one in [*labelled, *self._unlabelled])
         unlabelled = tuple(one.number for one in self._unlabelled)
         plan = replace(_plan(self._lineage, numbers, self._budget), unlabelled=unlabelled)
@@ -122,7 +125,7 @@ class Comparison:
         done = candidates.replay(
             self._learner, plan, samples, weights, self._settings.knobs(), self._on_progress, self._replayed
         )
-        return self._candidate("replay", plan, plan.samples, done)
+        return self._candidate("replay", plan, plan.samples, done, held_out)
 
     def _delta(self, labelled: Sequence[About], held: set[int], unseen: bool) -> Candidate:
         """Adds to the new base what learning had added to the old one. Moments begin anew."""
@@ -143,8 +146,10 @@ class Comparison:
         plan = _plan(self._lineage, sorted(self._learned), self._budget)
         return self._candidate("delta", plan, tuple(sorted(self._learned)), Done(_steps(self._lineage)))
 
-    def _candidate(self, name: str, plan: ResolvedPlan, learned: tuple[int, ...], done: Done) -> Candidate:
-        score = self._judge.score(self._learner, self._owner)
+    def _candidate(
+        self, name: str, plan: ResolvedPlan, learned: tuple[int, ...], done: Done, held_out: bool = True
+    ) -> Candidate:
+        score = self._judge.score(self._learner, self._owner, self._before_N if held_out else None)
         return Candidate(name, self._learner.snapshot(), learned, plan, done, score)
 
 

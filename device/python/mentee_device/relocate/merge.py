@@ -16,19 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import SampleError, Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
 from mentee_device.core.snapshot import Snapshot
+from mentee_device.core.step import LearningError
 from mentee_device.prototypes.enrolled import Enrolled, enrolled_in
 from mentee_device.relocate.candidates import Judge, Parameters, Score
 from mentee_device.relocate.state_file import opened, unpack_state
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import STEPS, ResolvedPlan
+from mentee_device.runs.judgement import right
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
 from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
-from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
-from mentee_device.state.schema import DATABASE, MERGING
-from mentee_device.state.store import Entry, Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.schema import DATABASE, MERGING
+from mentee_device.state.storage.store import Entry, Store
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of
@@ -125,12 +127,16 @@ class _Merge:
         state = self._mine
         self._ahead = not mine or _digest(state.store, mine[0]) in _known(self._theirs.store, theirs)
         with Learner(state.bundle, state.threads) as base, Learner(state.bundle, state.threads) as learner:
-            judge, judged = Judge(base, self._runs.settings().limits()), self._judged()
+            judge, (judged, unseen) = Judge(base, self._runs.settings().limits()), self._judged()
+            before_N = right(self._runs.learner, judged) if unseen else None
             learner.restore(snapshot)
-            self.scores = {"mine": judge.score(self._runs.learner, judged), "theirs": judge.score(learner, judged)}
+            self.scores = {
+                "mine": judge.score(self._runs.learner, judged),
+                "theirs": judge.score(learner, judged, before_N),
+            }
             if not self._ahead:
                 mixed = self._mix(base, learner)
-                self.scores["merged"] = judge.score(learner, judged)
+                self.scores["merged"] = judge.score(learner, judged, before_N)
                 if not self.scores["merged"].reasons:
                     return "merged", mixed, self._words("merged", "the guard lets the average pass")
         reason = "it went on from what this device has"
@@ -156,13 +162,14 @@ class _Merge:
         scores = ", ".join(f"{name}: {score}" for name, score in self.scores.items())
         return f"{taken} is taken, {reason} ({scores})"
 
-    def _judged(self) -> Samples:
-        """Samples to judge by: united ones that the owner labelled; if there are any, those that no device has learnt from."""
+    def _judged(self) -> tuple[Samples, bool]:
+        """Samples to judge by: united ones that the owner labelled; if there are any, those that no device has learnt from, which
+        is said."""
         labelled = [one for one in self._mine.samples.all() if one.source == "owner" and one.label >= 0]
         mine, theirs = ({number for version in lineage for number in version.learned} for lineage in self._lineages)
         learned = mine | {self._numbers[number] for number in theirs if number in self._numbers}
         unseen = [one.number for one in labelled if one.number not in learned]
-        return self._mine.samples.read(unseen or [one.number for one in labelled])[0]
+        return self._mine.samples.read(unseen or [one.number for one in labelled])[0], bool(unseen)
 
     def _unite(self) -> tuple[list[int], list[int]]:
         """Samples by content. Of two labels the more trusted source's stays, of equals the newer sample's."""

@@ -9,18 +9,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.relocate.candidates import Score
 from mentee_device.relocate.comparison import Candidate, Comparison
 from mentee_device.relocate.samples import MigratedSamples
-from mentee_device.runs.budget import Budget
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.settings import read_settings
 from mentee_device.runs.run import OnProgress
-from mentee_device.runs.settings import read_settings
 from mentee_device.state import base
 from mentee_device.state.base import Base
-from mentee_device.state.database import StateError
 from mentee_device.state.feature import Feature, NewBase
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import BASE, Versions
 
 

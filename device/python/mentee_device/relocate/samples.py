@@ -16,7 +16,7 @@ from mentee_device.state.about import About
 from mentee_device.state.aside import Aside
 from mentee_device.state.base import Base, refit, same_samples
 from mentee_device.state.sample_store import SampleStore, pack, stacked, unpack
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mentee_device.bundle.archive import Bundle
-from mentee_device.files import LONGEST, printable, replacing, sha256_of, sync_file, sync_folder
-from mentee_device.state.database import StateError
-from mentee_device.state.lock import Lock
-from mentee_device.state.schema import DATABASE, LOCK
-from mentee_device.state.store import Store
+from mentee_device.files import LONGEST, as_path, printable, replacing, sha256_of, sync_file, sync_folder
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.lock import Lock
+from mentee_device.state.storage.schema import DATABASE, LOCK
+from mentee_device.state.storage.store import Store
 
 FORMAT = "mentee-state/1"
 LONGEST_HEAD, CHUNK = 4096, 1 << 20
@@ -30,7 +30,7 @@ HELD = "importing"  # locked in it while its process lives
 
 def export_state(store: Store, path: str | os.PathLike[str]) -> int:
     """Writes all of `store` to `path`, whole or not at all, over what is there; its bytes. Raises StateError."""
-    target = Path(path)
+    target = as_path(path, StateError)
     if target.absolute().parent.resolve() == store.folder.resolve():
         raise StateError(f"{target} lies in the state's own folder: choose another place")
     try:
@@ -54,7 +54,7 @@ def unpack_state(path: str | os.PathLike[str], database: Path, bundle: str) -> N
     """Writes the database in the file at `path` to `database`. Raises StateError for one that is not whole, of another format
     or for another bundle than the one with id `bundle`."""
     try:
-        with Path(path).open("rb") as file:
+        with as_path(path, StateError).open("rb") as file:
             head = _head(file.readline(LONGEST_HEAD), path)
             if head["bundle"] != bundle:
                 raise StateError(
@@ -95,10 +95,10 @@ def import_state(
     path: str | os.PathLike[str], folder: str | os.PathLike[str], bundle: Bundle, key: bytes | None = None
 ) -> None:
     """Makes `folder`, new or empty, the state that was exported, bit for bit but for a line in the log. Raises StateError."""
-    place = Path(folder)
-    if place.exists() and not (place.is_dir() and {*os.listdir(place)} <= {LOCK}):
-        raise StateError(f"{place} is not empty: import into a new folder, or `merge` into the state that is there")
+    place = as_path(folder, StateError)
     try:
+        if place.exists() and not (place.is_dir() and {*os.listdir(place)} <= {LOCK}):
+            raise StateError(f"{place} is not empty: import into a new folder, or `merge` into the state that is there")
         _sweep(place)
         with _staging(place) as (staging, held):
             unpack_state(path, staging / DATABASE, bundle.manifest.id)

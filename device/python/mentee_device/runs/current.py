@@ -1,8 +1,8 @@
 """The version that answers, in memory."""
 
 from mentee_device.core.learner import Learner
-from mentee_device.state.database import StateError
 from mentee_device.state.device_state import DeviceState
+from mentee_device.state.storage.database import StateError
 from mentee_device.state.versions import BASE
 
 

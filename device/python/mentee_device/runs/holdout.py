@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +65,3 @@ class HeldOut:
 
     def __str__(self) -> str:
         return f"of {self.samples} held-out labels {self.before} were right before and {self.after} after"
-
-    def as_json(self) -> dict[str, Any]:
-        """The counts."""
-        return asdict(self)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import SampleError, Samples, check_labels
 from mentee_device.bundle.scale import clear, require_array
-from mentee_device.core.learner import LearningError
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.given import plain_number
-from mentee_device.runs.plan import Plan
+from mentee_device.core.step import LearningError
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.given import plain_number
+from mentee_device.runs.plans.plan import Plan
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.runs import RunResult
-from mentee_device.runs.settings import Settings
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.versions import unlabelled_in
 

@@ -17,15 +17,14 @@ from mentee_device.guard.measures import Limits
 from mentee_device.runs.clusters import steady_classes
 from mentee_device.runs.holdout import HeldOut
 
-DOUBTFUL = (
-    0.2  # stricter than a test's .05: without a label it is the run that needs evidence (docs/experiments/guard.md)
-)
+# Stricter than a test's .05: without a label it is the run that needs evidence (docs/experiments/guard.md).
+DOUBTFUL = 0.2
 
 
 @dataclass(frozen=True)
 class Guessed:
-    """What a run made of `samples` without a label. It gives `changed` of them another class than before; the groups they lay in
-    before the run, whichever samples they are drawn from, say so `agreed` times, and `opposed` times the class of before."""
+    """Classes that a run gave `samples` without a label. `changed` of them have another class than before; the groups they lay
+    in before the run side with the new class `agreed` times, with the old one `opposed` times, over all draws of groups."""
 
     samples: int
     changed: int
@@ -89,7 +88,7 @@ def judge_by(golden: Golden, limits: Limits, before: Before | None) -> Callable[
         verdict = golden.judge(learner, limits, gained=held.clearly_better)
         reasons, evidence, words = list(verdict.reasons), dict(verdict.evidence), list(verdict.words)
         if held.samples:
-            evidence["held_out"] = held.as_json()
+            evidence["held_out"] = asdict(held)
             words.append(str(held))
             if held.clearly_worse:
                 reasons.append(f"worse for the owner, beyond chance: {held}")
@@ -105,7 +104,7 @@ def judge_by(golden: Golden, limits: Limits, before: Before | None) -> Callable[
 
 
 def guessed_of(before: Before, learner: Learner) -> Guessed:
-    """What `learner` makes of the samples without a label."""
+    """Classifies the samples without a label with `learner`, and counts how their groups judge each change."""
     if not len(before.rows):
         return Guessed(0, 0, 0, 0)
     now_N = learner.predict(before.learnt.input, checked=True).logits[before.rows].argmax(axis=1)

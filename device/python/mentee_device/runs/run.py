@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.runs.clusters import steady_classes
-from mentee_device.runs.curves import Curve, value_at
-from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.runs.plans.curves import Curve, value_at
+from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.replay import AUTO, OWN, Answered
 
 

@@ -8,18 +8,19 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples
-from mentee_device.core.learner import Learner, LearningError
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
 from mentee_device.guard.golden import Golden, Verdict
 from mentee_device.runs.current import go_to_current
 from mentee_device.runs.holdout import HeldOut
 from mentee_device.runs.interpolation import Parameters, judged
 from mentee_device.runs.judgement import Before, judge_by
-from mentee_device.runs.plan import Plan, ResolvedPlan, require_plan
+from mentee_device.runs.plans.plan import Plan, ResolvedPlan, require_plan
+from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.replay import remembered_answers
 from mentee_device.runs.run import Done, OnProgress, Progress, Run
-from mentee_device.runs.settings import Settings
-from mentee_device.state.database import Damaged, StateError
 from mentee_device.state.device_state import DeviceState
+from mentee_device.state.storage.database import Damaged, StateError
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 

@@ -9,17 +9,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mentee_device.bundle.samples import UNLABELLED
-from mentee_device.core.learner import Learner, LearningError
-from mentee_device.runs.budget import Budget
-from mentee_device.runs.plan import ResolvedPlan
+from mentee_device.core.learner import Learner
+from mentee_device.core.step import LearningError
+from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs
 from mentee_device.state import aside
 from mentee_device.state.about import About, sample_numbers
-from mentee_device.state.database import StateError
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature
-from mentee_device.state.store import SCRUB
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.store import SCRUB
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 

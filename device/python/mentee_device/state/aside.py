@@ -12,8 +12,8 @@ from mentee_device.bundle.manifest import Preprocessing
 from mentee_device.bundle.samples import UNLABELLED
 from mentee_device.state.about import About
 from mentee_device.state.base import preprocessing
-from mentee_device.state.database import Damaged
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged
+from mentee_device.state.storage.store import Store
 
 PREFIX = "aside "
 

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.manifest import Manifest, Preprocessing
-from mentee_device.state.database import Damaged
-from mentee_device.state.store import Store
+from mentee_device.state.storage.database import Damaged
+from mentee_device.state.storage.store import Store
 
 NAME = "base"
 

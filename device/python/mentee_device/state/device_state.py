@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.state.sample_store import SampleStore
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 from mentee_device.state.versions import Versions
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.state.base import Base
-from mentee_device.state.store import Store
+from mentee_device.state.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from mentee_device.bundle.fields import LARGEST
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples, check_labels, preprocess
 from mentee_device.state.about import SOURCES, About, too_many
-from mentee_device.state.database import StateError
-from mentee_device.state.rows import about_of, head_of
-from mentee_device.state.store import CLOCK, Store
+from mentee_device.state.storage.database import StateError
+from mentee_device.state.storage.rows import about_of, head_of
+from mentee_device.state.storage.store import CLOCK, Store
 
 
 class SampleStore:

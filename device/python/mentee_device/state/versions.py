@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mentee_device.core.snapshot import Snapshot
-from mentee_device.state.database import Damaged, StateError
-from mentee_device.state.store import CLOCK, Store
+from mentee_device.state.storage.database import Damaged, StateError
+from mentee_device.state.storage.store import CLOCK, Store
 
 BASE = 0
 STORED = {"accepted": "kept", "unlearned": "forgotten"}  # statuses whose name in format 2 is another one

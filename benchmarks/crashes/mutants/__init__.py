@@ -1,0 +1,1 @@
+"""Seeded damage to bundles and to states: one number is one mutant."""
