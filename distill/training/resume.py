@@ -82,7 +82,7 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
         done, was = content["epoch"] + 1, dict(content["run"])
     except Exception as error:  # an altered pickle raises whatever it happens to run into
-        raise damaged(checkpoint, error) from None
+        raise not_resumable(checkpoint, error) from None
     if done > module.fit_config.epochs:
         raise UserError(
             f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
@@ -104,10 +104,10 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
     try:
         module.load_state_dict(content["state_dict"])
     except Exception as error:
-        raise damaged(checkpoint, error) from None
+        raise not_resumable(checkpoint, error) from None
 
 
-def damaged(checkpoint: Path, error: Exception) -> UserError:
+def not_resumable(checkpoint: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return UserError(
         f"'{checkpoint}' cannot be resumed: it is damaged or of another network ({reason}); "
