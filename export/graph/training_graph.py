@@ -20,7 +20,7 @@ from export.graph.tracing import one_line, untraceable
 from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.network.stops import stops_in_words
-from export.rewrites.differentiable import Known, constant_value, gradient_from
+from export.rewrites.differentiable import Known, constant_value, gradient_from, read_by
 from export.rewrites.rewrite import PREFIX, Finding, origin, place, require_differentiable, rewrite
 from export.rewrites.translations import translations
 from mentor_mentee.errors import UserError
@@ -103,9 +103,11 @@ def rewritten(
 
 
 def require_gradients(graph: TrainingGraph, model: onnx.ModelProto, names: Sequence[str], shape: Sequence[int]) -> None:
-    """Raises `UserError` for parameters from which no gradient reaches the loss: whole numbers and truth values pass none on."""
+    """Raises `UserError` for parameters that are read and from which no gradient reaches the loss: whole numbers and truth values
+    pass none on."""
     passed = gradient_from(model, Known.of(model, [PREFIX + name for name in names]))
-    if without := [name for name in names if PREFIX + name not in passed]:
+    read = {name for node in model.graph.node for name in read_by(node)}
+    if without := [name for name in names if PREFIX + name in read - passed]:
         mentee = graph.student.mentee
         raise UserError(
             f"{stops_in_words(mentee, shape)}{len(without)} of the mentee's parameters get no gradient, as what is computed from "

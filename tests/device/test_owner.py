@@ -284,7 +284,7 @@ def test_rails_of_the_answers(bundle: Bundle, owner: Samples, me: Owner) -> None
 def test_mistakes_change_nothing(bundle: Bundle, owner: Samples, me: Owner) -> None:
     me.add(owner)
     revision = me.store.revision
-    pixels = np.full((2, 1, 8, 8), -0.5, np.float32)
+    pixels = np.full((2, 1, 8, 8), -0.6, np.float32)
     far = pixels.copy()
     far[1] = 9.0
     broken = pixels.copy()

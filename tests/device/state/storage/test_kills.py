@@ -45,11 +45,16 @@ def test_kills_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path)
 
 @needs_strace
 def test_power_cuts_lose_nothing(bundle_folder: Path, bundle: Bundle, tmp_path: Path) -> None:
-    count, _ = cut(bundle_folder, bundle.manifest.id, 80, tmp_path, random.Random(2))
-    assert (count.tries, count.lost, count.unreadable, count.mended) == (80, [], [], [])
-    assert {"the log", "the database", "a new file", "names"} <= {
-        one for kind in count.kinds for one in kind.split(" and ")
-    }
+    wanted, seen = {"the log", "the database", "a new file", "names"}, set[str]()
+    for more in range(5):  # where a cut falls depends on how long the traced commands took
+        scratch = tmp_path / str(more)
+        scratch.mkdir()
+        count, _ = cut(bundle_folder, bundle.manifest.id, 80, scratch, random.Random(2 + more))
+        assert (count.tries, count.lost, count.unreadable, count.mended) == (80, [], [], [])
+        seen |= {one for kind in count.kinds for one in kind.split(" and ")}
+        if wanted <= seen:
+            break
+    assert wanted <= seen
 
 
 @needs_strace
