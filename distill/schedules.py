@@ -23,7 +23,7 @@ from mentor_mentee.recipe import Recipe, build
 Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
-STRENGTH = ((0.0, 30.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
+STRENGTH = ((0.0, 10.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
 SOFTNESS = 1.2  # T in standard deviations of the mentor's logits over the classes, where none is given; same page
 GAMMA_T = 4.0  # γ · T, where neither is given: T² · KL grows as T does once T follows the logits
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
@@ -160,7 +160,7 @@ def piecewise(
     - `gamma`: weight of the mentor's softmax, likewise; null: 4 / T, or 1 beside a temperature that is given
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]; null: 1.2 standard deviations of
       the mentor's logits
-    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 30 falling to 0
+    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 10 falling to 0
     """
     if beta is not None and strength is not None:
         raise UserError(
