@@ -16,6 +16,7 @@ from distill.run_folder import require_checkpoint
 from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from distill.training.answers import answer_caches, require_cacheable
+from distill.training.loaders import epoch_batches
 from distill.training.networks import NewMentee, new_mentee
 from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
@@ -65,6 +66,7 @@ def prepare(
     if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
+    schedule = schedule.over(config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed)))
     if schedule.supervised() and schedule.follows and loss.softmax == "kl" and not loss.standardise:
         schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []

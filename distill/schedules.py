@@ -23,7 +23,8 @@ from mentor_mentee.recipe import Recipe, build
 Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 BASE_RATE = 0.01
-STRENGTH = ((0.0, 10.0), (1.0, 0.0))  # where neither β nor strength is given; docs/experiments/layers-by-default.md
+STRENGTH = 30.0  # falling to 0, where neither β nor strength is given; docs/experiments/layers-by-default.md
+STEPS = 10  # of a run to each unit of it at most: layers take steps to copy, and a short run needs its own for the task
 SOFTNESS = 1.2  # T in standard deviations of the mentor's logits over the classes, where none is given; same page
 GAMMA_T = 4.0  # γ · T, where neither is given: T² · KL grows as T does once T follows the logits
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
@@ -49,7 +50,9 @@ class Schedule:
     gamma: tuple[Point, ...]
     temperature: tuple[Point, ...] = ((0.0, 4.0),)
     in_units: bool = False  # β is a strength: in the units of objective/units.py, the same for every pair of layers
-    follows: tuple[str, ...] = ()  # of "gamma" and "temperature" those that `under` a mentor sets
+    follows: tuple[
+        str, ...
+    ] = ()  # curves that were not given: "beta" is set `over` the steps, "gamma", "temperature" `under` a mentor
 
     def __post_init__(self) -> None:
         for field in curves():
@@ -73,11 +76,19 @@ class Schedule:
     def under(self, deviation: float) -> "Schedule":
         """T and γ as the mentor's logits ask for, where they were not given; `deviation` is their standard deviation over the
         classes. To three digits, so that a resumed run has the same."""
-        if not self.follows:
+        if "temperature" not in self.follows:
             return self
-        temperature = float(f"{SOFTNESS * deviation:.3g}") if "temperature" in self.follows else self.temperature[0][1]
+        temperature = float(f"{SOFTNESS * deviation:.3g}")
         gamma = ((0.0, float(f"{GAMMA_T / temperature:.3g}")),) if "gamma" in self.follows else self.gamma
-        return replace(self, temperature=((0.0, temperature),), gamma=gamma, follows=())
+        left = tuple(name for name in self.follows if name == "beta")
+        return replace(self, temperature=((0.0, temperature),), gamma=gamma, follows=left)
+
+    def over(self, steps: int) -> "Schedule":
+        """The layers' strength in a run of so many steps, where it was not given."""
+        if "beta" not in self.follows:
+            return self
+        left = tuple(name for name in self.follows if name != "beta")
+        return replace(self, beta=falling(min(STRENGTH, steps / STEPS)), follows=left)
 
     def summary(self) -> str:
         """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
@@ -126,7 +137,8 @@ def read_schedule(recipe: Recipe, layers: bool = True) -> Schedule:
     """
     schedule: Schedule = build(recipe, "schedule", Schedule)
     if not layers:
-        schedule = replace(schedule, beta=((0.0, 0.0),))
+        follows = tuple(name for name in schedule.follows if name != "beta")
+        schedule = replace(schedule, beta=((0.0, 0.0),), follows=follows)
     if (span := schedule.idle_span()) is not None:
         why = "" if layers else ", for probes=none leaves β no layer to compare"
         raise UserError(
@@ -160,7 +172,8 @@ def piecewise(
     - `gamma`: weight of the mentor's softmax, likewise; null: 4 / T, or 1 beside a temperature that is given
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]; null: 1.2 standard deviations of
       the mentor's logits
-    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: 10 falling to 0
+    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: a tenth of the
+      run's steps, 30 at most, falling to 0
     """
     if beta is not None and strength is not None:
         raise UserError(
@@ -168,15 +181,25 @@ def piecewise(
             "the strength in units of the mentor's layers; give one of them"
         )
     in_units = beta is None
-    layers = curve("beta", beta) if beta is not None else STRENGTH if strength is None else curve("strength", strength)
+    layers = falling(STRENGTH) if strength is None else curve("strength", strength)
+    if beta is not None:
+        layers = curve("beta", beta)
     follows = tuple(
         name
-        for name, open_ in (("gamma", gamma is None and temperature is None), ("temperature", temperature is None))
+        for name, open_ in (
+            ("beta", beta is None and strength is None),
+            ("gamma", gamma is None and temperature is None),
+            ("temperature", temperature is None),
+        )
         if open_
     )
     softmax = ((0.0, 1.0),) if gamma is None else curve("gamma", gamma)
     softness = temperatures(4.0 if temperature is None else temperature)
     return Schedule(curve("alpha", alpha), layers, softmax, softness, in_units, follows)
+
+
+def falling(strength: float) -> tuple[Point, ...]:
+    return ((0.0, strength), (1.0, 0.0))
 
 
 def constant(alpha: float, beta: float, gamma: float, temperature: Temperature) -> Schedule:

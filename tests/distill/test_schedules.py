@@ -112,7 +112,12 @@ def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> 
     assert (given.in_units, given.at(0.5).beta) == (True, 4)
     default = piecewise(beta=None, **rest)
     assert default.in_units
-    assert default.beta == STRENGTH
+    assert default.beta == ((0.0, STRENGTH), (1.0, 0.0))
+    assert [default.over(steps).beta[0][1] for steps in (4, 80, 300, 5000)] == [0.4, 8.0, 30.0, 30.0]
+    assert [given.over(80), raw.over(80)] == [given, raw]
+    assert piecewise([[0, 1]], None, None, None).over(80).under(5.0) == piecewise([[0, 1]], None, None, None).under(
+        5.0
+    ).over(80)
     assert "layers' strength" in default.summary()
     assert "β 40" in raw.summary()
 
@@ -282,11 +287,11 @@ def test_two_points_at_one_position_are_a_jump() -> None:
 
 def test_temperature_and_gamma_that_were_not_given_follow_the_mentors_logits() -> None:
     open_ = piecewise([[0, 1]], None, None, None)
-    assert open_.follows == ("gamma", "temperature")
+    assert open_.follows == ("beta", "gamma", "temperature")
     sure, unsure = open_.under(8.0), open_.under(10 / 3)
     assert (sure.at(0.5).temperature, sure.at(0.5).gamma) == (9.6, pytest.approx(4 / 9.6, rel=1e-2))
     assert (unsure.at(0.5).temperature, unsure.at(0.5).gamma) == (4.0, 1.0)  # what stood here before, T 4 and γ 1
-    assert sure.follows == ()
+    assert sure.follows == ("beta",)
     assert sure.under(1.0) == sure
 
 
