@@ -67,7 +67,7 @@ def prepare(
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
     schedule = schedule.over(config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed)))
-    if schedule.supervised() and schedule.follows and loss.softmax == "kl" and not loss.standardise:
+    if schedule.supervised() and "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
         schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []
     if schedule.supervised():

@@ -85,10 +85,11 @@ class Schedule:
 
     def over(self, steps: int) -> "Schedule":
         """The layers' strength in a run of so many steps, where it was not given."""
-        if "beta" not in self.follows:
-            return self
-        left = tuple(name for name in self.follows if name != "beta")
-        return replace(self, beta=falling(min(STRENGTH, steps / STEPS)), follows=left)
+        return replace(self, beta=falling(min(STRENGTH, steps / STEPS))) if "beta" in self.follows else self
+
+    def over_any(self) -> "Schedule":
+        """The same whatever the steps, by which a run that is resumed over more of them is known."""
+        return replace(self, beta=falling(STRENGTH)) if "beta" in self.follows else self
 
     def summary(self) -> str:
         """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
@@ -172,8 +173,7 @@ def piecewise(
     - `gamma`: weight of the mentor's softmax, likewise; null: 4 / T, or 1 beside a temperature that is given
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]; null: 1.2 standard deviations of
       the mentor's logits
-    - `strength`: weight of the probes in units that mean the same for every pair of nets, likewise; null: a tenth of the
-      run's steps, 30 at most, falling to 0
+    - `strength`: weight of the probes in units of the mentor's layers, likewise; null: a tenth of the steps, at most 30, to 0
     """
     if beta is not None and strength is not None:
         raise UserError(

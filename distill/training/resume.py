@@ -27,7 +27,7 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
         "data": splits.train.fingerprint(),
         "mentee.network": module.recipe,
         "mentee.view": str(module.view),
-        "schedule": str(module.schedule),
+        "schedule": str(module.schedule.over_any()),
         "loss": str(module.loss),
         "seed": str(module.seed),
         "probes": str(module.student.probes),

@@ -115,6 +115,7 @@ def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> 
     assert default.beta == ((0.0, STRENGTH), (1.0, 0.0))
     assert [default.over(steps).beta[0][1] for steps in (4, 80, 300, 5000)] == [0.4, 8.0, 30.0, 30.0]
     assert [given.over(80), raw.over(80)] == [given, raw]
+    assert default.over(80).over_any() == default.over(300).over_any() != given.over_any() == given
     assert piecewise([[0, 1]], None, None, None).over(80).under(5.0) == piecewise([[0, 1]], None, None, None).under(
         5.0
     ).over(80)
