@@ -50,9 +50,7 @@ class Schedule:
     gamma: tuple[Point, ...]
     temperature: tuple[Point, ...] = ((0.0, 4.0),)
     in_units: bool = False  # β is a strength: in the units of objective/units.py, the same for every pair of layers
-    follows: tuple[
-        str, ...
-    ] = ()  # curves that were not given: "beta" is set `over` the steps, "gamma", "temperature" `under` a mentor
+    follows: tuple[str, ...] = ()  # knobs not given: "beta" is set by `over`, "gamma" and "temperature" by `under`
 
     def __post_init__(self) -> None:
         for field in curves():

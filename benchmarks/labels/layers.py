@@ -1,4 +1,4 @@
-"""What do the layers of the default add to the softmax? Pairs of networks × numbers of labels × arms, by the short command.
+"""Accuracy that the default's layers add to the softmax: pairs of networks × numbers of labels × arms, by the short command.
 
     python -m benchmarks.labels.layers DATA_ROOT [--seeds 3] [--pairs plain …] [--conditions few …] [--arms KD default …]
 

@@ -36,7 +36,7 @@ def data(name: str, root: str, images: int, seed: int) -> Splits:
 
 
 def accuracy(weights: Path, digits: Splits, steps: int, seed: int) -> float:
-    """Of the mentor whose two stages have at least `steps` each; its training is kept nowhere."""
+    """Accuracy of a mentor whose two stages have at least `steps` each; its training is kept nowhere."""
     transfer = replace(TRANSFER, least_steps=steps)
     config = MentorConfig(
         NETWORK, str(weights), None, ViewConfig(), FitConfig(), transfer, seed=seed, least_accuracy=0.0

@@ -66,8 +66,8 @@ def undamaged(checkpoint: Path, say: Callable[[str], None]) -> Path:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with its bytes: by the CRC-32 that torch writes for each part and does not look at again, and by torch, which
-    reads headers that `zipfile` passes over."""
+    """The fault in its bytes, None where there is none: by the CRC-32 that torch writes for each part and does not look at
+    again, and by torch, which reads headers that `zipfile` passes over."""
     try:
         with zipfile.ZipFile(checkpoint) as archive:
             altered = archive.testzip()

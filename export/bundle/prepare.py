@@ -54,7 +54,7 @@ class OnDevice:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
+        """Sizes of one sample."""
         return tuple(int(size) for size in self.inputs[0].shape[1:])
 
 

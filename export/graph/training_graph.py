@@ -182,7 +182,7 @@ def name_ports(graph: onnx.GraphProto, ports: Sequence[str]) -> None:
 
 
 def sample_shape(inputs: Sequence[Port]) -> list[int]:
-    """Of one sample."""
+    """Sizes of one sample."""
     return [int(size) for size in next(port for port in inputs if port.name == "input").shape[1:]]
 
 

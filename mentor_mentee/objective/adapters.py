@@ -82,9 +82,7 @@ class Adapter:
     kind: str = "slice"
     normalise: bool = False
     constants: Constants = field(default_factory=Constants)
-    mentee_last: bool = (
-        False  # the layer puts out [H, W, C], as a swin's does; `mentee` and `mentor` are [C, H, W] all the same
-    )
+    mentee_last: bool = False  # the layer puts out [H, W, C], as a Swin's does; shapes here are [C, H, W]
     mentor_last: bool = False
 
     @classmethod

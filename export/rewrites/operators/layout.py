@@ -121,7 +121,7 @@ def pad(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
 
 
 def same_padding(given: dict[str, Any], sizes: Sequence[int], kernel: Sequence[int]) -> list[int]:
-    """What SAME_UPPER or SAME_LOWER stands for: before each axis, then after each."""
+    """Padding of SAME_UPPER or SAME_LOWER: before each axis, then after each."""
     strides = given.get("strides", [1] * len(kernel))
     dilations = given.get("dilations", [1] * len(kernel))
     totals = [

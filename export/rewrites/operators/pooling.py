@@ -118,7 +118,7 @@ def max_pool(w: Writer, node: onnx.NodeProto, known: Known) -> str | None:
 
 
 def pooled_by_torch(node: onnx.NodeProto, known: Known, x: Array) -> Array | None:
-    """What torch makes of x, in float64; None for what torch cannot be asked, as other padding before than after."""
+    """torch's own pooling of x, in float64; None for what torch cannot be asked, as other padding before than after."""
     given, space = attributes(node), x.ndim - 2
     before, after = np.split(np.asarray(given.get("pads", [0] * 2 * space)), 2)
     if not np.array_equal(before, after) or given.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):

@@ -74,7 +74,7 @@ def wanted(after: int, scale: float | None) -> dict[str, Any]:
 
 
 def resized_by_torch(node: onnx.NodeProto, known: Known, x: Array) -> Array:
-    """What torch makes of x [B, C, *space], in float64."""
+    """torch's own resizing of x [B, C, *space], in float64."""
     given, after = attributes(node), known.shapes[node.output[0]][2:]
     mode, scales = given["mode"].decode(), scales_of(node, known)
     names = {"linear": ("linear", "bilinear", "trilinear")[x.ndim - 3], "cubic": "bicubic"}

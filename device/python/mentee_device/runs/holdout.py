@@ -33,8 +33,8 @@ def held_out(stored: Sequence[About], share: float, learnt: Collection[int]) -> 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Of `samples` that were held out, the mentee before the run is right on `before`, that after it on `after`; `better` and
-    `worse` are those that only the later or only the earlier one is right on."""
+    """Counts over `samples` held-out samples: `before` are right before the run, `after` after it; `better` and `worse`
+    are those that only the later or only the earlier mentee is right on."""
 
     samples: int
     before: int

@@ -21,7 +21,7 @@ STATUSES = ("candidate", "kept", "dropped", "pruned", "forgotten", "damaged", "s
 WITH_CHECKPOINT = ("candidate", "kept")
 PROGRESS = {"steps", "seconds", "samples", "round"}
 MOST_AXES = 32
-# What a row that makes no sense raises when it is read; a StateError of the seal is a ValueError.
+# Exceptions of reading a row that makes no sense; a StateError of the seal is a ValueError.
 NONSENSE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
 
