@@ -136,9 +136,11 @@ def require_backward(network: nn.Module, shape: Sequence[int]) -> None:
 def backward(network: nn.Module, samples: Tensor) -> None:
     with evaluating(network), torch.enable_grad():
         logits = network(samples)
-        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        if logits.requires_grad and trained:
-            torch.autograd.grad(logits.sum(), trained, allow_unused=True)
+        try:
+            if logits.requires_grad:
+                logits.sum().backward()  # a checkpoint with use_reentrant=True knows no autograd.grad
+        finally:
+            network.zero_grad()
 
 
 def last_own_line(text: str) -> str:
