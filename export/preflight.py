@@ -14,19 +14,21 @@ from export.graph.findings import Preflight, preflight
 from export.graph.optimizer_spec import Optimizer
 from export.graph.ports import DEFAULT, Port
 from export.graph.tracing import one_line
-from export.graph.training_graph import TrainingGraph, cut_inference
+from export.graph.training_graph import Forward, TrainingGraph, cut_inference
 from export.network.batch_norm import running_statistics
-from export.network.checks import batches_for, require_independent
+from export.network.checks import batches_for, require_backward, require_independent
 from export.network.for_device import held
-from export.network.stops import stops_in_words
-from export.parity.check import measure_gradients
+from export.parity.check import measure_judged
 from export.parity.feeds import Samples
+from export.parity.not_finite import reasons
 from export.parity.verdict import in_words, require_parity
 from export.trial.run import require_trains
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import as_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe
+
+SAMPLES = 32  # as many as the export's proof has
 
 
 def look(
@@ -53,6 +55,7 @@ def look(
     with tempfile.TemporaryDirectory() as scratch:
         try:
             require_independent(made, shape)
+            require_backward(made, shape)
             return tried(found, made, shape, Path(scratch))
         except UserError as error:
             return replace(found, trouble=str(error))
@@ -67,21 +70,24 @@ def tried(found: Preflight, network: nn.Module, shape: Sequence[int], folder: Pa
         onnx.save(cut_inference(forward.model), inference)
     batches = batches_for(network, shape)
     require_trains(forward, inputs, outputs, trainable, running_statistics(network), Optimizer(), training, batches)
-    unproved = compared(graph, folder, shape, outputs)
+    unproved = compared(graph, forward, folder, shape, outputs)
     return replace(found, inconclusive=in_words(unproved) if unproved else None)
 
 
-def compared(graph: TrainingGraph, folder: Path, shape: Sequence[int], outputs: Sequence[Port]) -> dict[str, str]:
-    """The export's proof on random samples, but for the optimizer: what it is silent about. Raises `UserError` as that does."""
+def compared(
+    graph: TrainingGraph, forward: Forward, folder: Path, shape: Sequence[int], outputs: Sequence[Port]
+) -> dict[str, str]:
+    """The export's proof, on random samples and with the default optimizer: what it is silent about. Raises `UserError` as that
+    does."""
     random = torch.Generator().manual_seed(2)
     classes = next(int(port.shape[1]) for port in outputs if port.name == "logits")
     samples = Samples(
-        torch.randn(8, *shape, generator=random),
-        torch.randn(8, classes, generator=random),
-        {probe.name: torch.randn(8, *probe.adapter.shape, generator=random) for probe in graph.student.probes},
+        torch.randn(SAMPLES, *shape, generator=random),
+        torch.randn(SAMPLES, classes, generator=random),
+        {probe.name: torch.randn(SAMPLES, *probe.adapter.shape, generator=random) for probe in graph.student.probes},
     )
-    mentee = graph.student.mentee
+    mentee, training = graph.student.mentee, folder / "ort-training"
     with one_line(mentee, "comparing the graph with torch"):
-        report = measure_gradients(graph, folder / "ort-training", folder / "inference.onnx", samples, outputs)
-    require_parity(report, partial(stops_in_words, mentee, shape), outcome="")
+        report = measure_judged(graph, training, folder / "inference.onnx", samples, outputs, Optimizer())
+    require_parity(report, partial(reasons, report, graph, training, shape, samples, forward.origins), outcome="")
     return report["inconclusive"]  # type: ignore[no-any-return]

@@ -73,7 +73,7 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
         folder / "ort-training",
         folder / "inference.onnx",
     )
-    bounds = {"inference": OUTPUT_BOUND, "outputs": OUTPUT_BOUND, "gradients": gradient_bound(folder)}
+    bounds = bounds_of(folder)
     return [
         Check(
             f"{name} against torch",
@@ -84,12 +84,16 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     ]
 
 
-def gradient_bound(folder: Path) -> float:
-    """The bound of the export: twice the error of torch's own float32 there, where that is above the general bound."""
+def bounds_of(folder: Path) -> dict[str, float]:
+    """The bounds of the export: twice the error of torch's own float32 there, where that is above the general bound."""
     path = folder / "parity.json"
     about = json.loads(path.read_bytes()) if path.is_file() else {}
-    own = about.get("torch_float32", {}).get("gradients", {})
-    return max([GRADIENT_BOUND, *(2 * value for value in own.values() if isinstance(value, float))])
+    own = about.get("torch_float32", {})
+    general = {"inference": OUTPUT_BOUND, "outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND}
+    return {
+        heading: max([bound, *(2 * value for value in own.get(heading, {}).values() if isinstance(value, float))])
+        for heading, bound in general.items()
+    }
 
 
 def pack_samples(folder: Path, manifest: dict[str, Any]) -> Samples:

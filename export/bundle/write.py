@@ -22,15 +22,15 @@ from export.bundle.signature import private_key, sign
 from export.graph.artifacts import silenced
 from export.graph.quantize import KIND, quantize
 from export.graph.tracing import one_line
-from export.graph.training_graph import cut_inference, forward_graph
+from export.graph.training_graph import Forward, cut_inference, forward_graph
 from export.graph.weights import align_weights, make_nominal, share_weights
 from export.network.batch_norm import running_statistics
-from export.network.checks import batches_for, require_independent
+from export.network.checks import batches_for, require_backward, require_independent
 from export.network.costs import costs_json
 from export.network.dropout import add_masks
-from export.network.stops import stops_in_words
 from export.parity.check import measure
 from export.parity.feeds import Samples
+from export.parity.not_finite import reasons
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
@@ -73,7 +73,8 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         samples = parity_samples(prepared)
         with one_line(prepared.network, "comparing the graph with torch"):
             parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
-        require_parity(parity, partial(stops_in_words, prepared.network, mentee.shape))
+        about = (parity, prepared.graph, training, mentee.shape, samples, forward.origins)
+        require_parity(parity, partial(reasons, *about))
         if settings.inconclusive == "refuse":
             require_conclusive(parity)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
@@ -88,7 +89,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         manifest["expected"] = expected_terms(prepared, settings.loss)
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
-        weights = store_once(forward, prepared, settings, inference, training)
+        weights = store_once(forward.model, prepared, settings, inference, training)
         if settings.nominal_checkpoint:
             manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
         manifest["files"] = file_table(staging)
@@ -112,12 +113,13 @@ def require_free(path: Path, overwrite: bool) -> None:
         raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
 
 
-def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> onnx.ModelProto:
+def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> Forward:
     """inference.onnx and ort-training/, made by a child process that takes steps with them; their forward graph."""
     (folder / "ort-training").mkdir()
     with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
         forward = forward_graph(mentee.graph, mentee.inputs, mentee.outputs, settings.rewrite)
     require_independent(mentee.network, mentee.shape)
+    require_backward(mentee.network, mentee.shape)
     with one_line(mentee.network, "cutting out the inference graph"):
         onnx.save(cut_inference(forward.model), folder / "inference.onnx")
     add_masks(forward.model)
@@ -131,7 +133,7 @@ def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> on
         folder / "ort-training",
         batches_for(mentee.network, mentee.shape),
     )
-    return forward.model
+    return forward
 
 
 def prepared_for(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDevice) -> Prepared:

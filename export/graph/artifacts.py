@@ -15,6 +15,7 @@ from export.graph.optimizer_spec import Optimizer, assign
 from export.graph.pool_gradient import bounded_pool_gradients
 from export.graph.relu_gradient import branchless_relu_gradients
 from export.graph.versions import IR_VERSION
+from export.graph.zeros import met_by_zeros, select_gradients
 from mentor_mentee.errors import UserError
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")
@@ -52,7 +53,9 @@ def write_artifacts(
         model = onnx.load(folder / name)
         model.ir_version = min(model.ir_version, IR_VERSION)
         forget_unit_shapes(model.graph)
-        branchless_relu_gradients(model.graph)
+        selecting = met_by_zeros(model.graph)
+        branchless_relu_gradients(model.graph, but=selecting)
+        select_gradients(model.graph, selecting)
         bounded_pool_gradients(model.graph)
         onnx.save(model, folder / name)
     onnx.save(optimizer_model(optimizer, groups), folder / FILES[2])

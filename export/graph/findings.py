@@ -75,11 +75,16 @@ class Preflight:
         left = sum(finding.rewrite is None for finding in self.findings)
         rewritten = len(self.findings) - left
         if left:
-            return f"{left} operators cannot be differentiated: it will not export"
+            return f"{operators(left)} cannot be differentiated: it will not export"
         if self.trouble is not None:
             return f"it will not export: {self.trouble}"
-        about = f"{rewritten} operators are rewritten" if rewritten else "nothing needs a rewrite"
+        are = "is" if rewritten == 1 else "are"
+        about = f"{operators(rewritten)} {are} rewritten" if rewritten else "nothing needs a rewrite"
         return f"it will export; {about}" + (f"; {self.inconclusive}" if self.inconclusive else "")
+
+
+def operators(count: int) -> str:
+    return f"{count} operator{'s' if count > 1 else ''}"
 
 
 def what_to_do(finding: Finding) -> str:

@@ -13,15 +13,15 @@ from mentor_mentee.errors import UserError
 
 TORCH = Path(torch.__file__).parent
 HERE = Path(__file__).parent
+INSTEAD = {"CrossMapLRN2d": "use nn.LocalResponseNorm, which trains"}
 
 
 def untraceable(network: nn.Module, error: BaseException) -> str:
     cause = error.__cause__ or error
     if (node := untranslated(cause)) is not None:
-        return (
-            f"{type(network).__name__} cannot be traced for export: {of_node(node)}: torch's exporter has no ONNX for it; use "
-            "other operators there"
-        )
+        place = of_node(node)
+        advice = next((todo for kind, todo in INSTEAD.items() if kind in place), "use other operators there")
+        return f"{type(network).__name__} cannot be traced for export: {place}: torch's exporter has no ONNX for it; {advice}"
     reason = in_short(cause)
     line = own_line(cause)
     decides = "data-dependent" in str(cause) or type(cause).__name__ == "GuardOnDataDependentSymNode"
@@ -50,7 +50,7 @@ def of_node(node: fx.Node) -> str:
     path, kind = (str(layers[-1][0]), layers[-1][1]) if layers else ("", "")
     name = kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
     lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [f"{Path(file).name}:{number}" for file, number in lines if not Path(file).is_relative_to(TORCH)]
+    own = [f"{Path(file).name}:{number}" for file, number in lines if is_networks(file)]
     module = path.partition("student.mentee")[2].removeprefix(".") or "the network itself"
     return f"{module}: {operator} ({', '.join(word for word in (name, *own[-1:]) if word)})"
 

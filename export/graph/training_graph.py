@@ -121,6 +121,13 @@ def origins(model: onnx.ModelProto) -> dict[str, str]:
     return {node.name: place(Finding(node.op_type, *origin(node), "", None)) for node in model.graph.node if node.name}
 
 
+def origin_of(node: str, origins: Mapping[str, str]) -> str | None:
+    """Of a node, or of the one that it was written for: rewritten nodes' names go on from that one's."""
+    while node and node not in origins:
+        node = node.rpartition("/")[0]
+    return origins.get(node)
+
+
 def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> onnx.ModelProto:
     """The graph as torch's exporter writes it, its batch free. Raises `UserError` where it cannot."""
     model = traced_once(graph, inputs, outputs)

@@ -1,7 +1,11 @@
 """Requirements on a network before any graph is made of it: float32 throughout, one name a parameter, logits [B, K] for any B."""
 
 import copy
+import re
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +15,7 @@ from export.network.modes import reason_in
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.taps import evaluating
 
+TORCH = Path(torch.__file__).parent
 BATCHES = (1, 2, 5)
 INFLUENCE = 1e-3  # relative to the largest logit
 REPEATED = 1e-5  # the same, for a second time
@@ -107,6 +112,42 @@ def require_independent(network: nn.Module, shape: Sequence[int]) -> None:
             "of the largest): its samples influence one another; expected each to stand alone: give a BatchNorm running "
             "statistics, an attention or RNN batch_first=True"
         )
+
+
+def require_backward(network: nn.Module, shape: Sequence[int]) -> None:
+    """Raises `UserError` where torch itself cannot go back through the forward, as through a value overwritten in place."""
+    samples = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+    try:
+        backward(network, samples)
+    except Exception as error:  # torch's own, and whatever a stranger's backward raises
+        with warnings.catch_warnings(record=True) as said, torch.autograd.set_detect_anomaly(True):
+            warnings.simplefilter("always")
+            with suppress(Exception):
+                backward(network, samples)
+        line = last_own_line(" ".join(str(warning.message) for warning in said))
+        overwritten = "modified by an inplace operation" in str(error)
+        todo = "; write that operation, or the one that overwrites its value, not in place" if overwritten else ""
+        raise UserError(
+            f"{type(network).__name__} cannot be trained in torch: the gradient{f' of {line}' if line else ''} fails: "
+            f"{reason_in(error)}{todo}"
+        ) from None
+
+
+def backward(network: nn.Module, samples: Tensor) -> None:
+    with evaluating(network), torch.enable_grad():
+        logits = network(samples)
+        try:
+            if logits.requires_grad:
+                logits.sum().backward()  # a checkpoint with use_reentrant=True knows no autograd.grad
+        finally:
+            network.zero_grad()
+
+
+def last_own_line(text: str) -> str:
+    """`net.py:12 (y += 1)`: the innermost line of a printed traceback that is not torch's; "" where there is none."""
+    lines = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', text)
+    own = [found for found in lines if not Path(found[0]).is_relative_to(TORCH) and found[0] != __file__]
+    return f"{Path(own[-1][0]).name}:{own[-1][1]} ({own[-1][2]})" if own else ""
 
 
 def require_repeatable(network: nn.Module, samples: Tensor) -> None:

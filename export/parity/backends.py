@@ -5,7 +5,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks 
 
 SHAKES = 32
 SHAKEN = (2.0**-22, 2.0**-23)  # relative, as float32's rounding over a layer's sums
+NEARBY = 8
 
 
 class Reference:
@@ -61,6 +62,13 @@ class Reference:
         """The outputs in eval mode, which differ where BatchNorm takes the batch's statistics."""
         with torch.no_grad():
             return self(feed, learning=False)
+
+    def inferred(self, samples: Tensor) -> dict[str, Tensor]:
+        """Logits and embedding, in eval mode, as inference.onnx has them."""
+        probed = self.graph.eval().student
+        with torch.no_grad(), in_double() if self.dtype == torch.float64 else nullcontext():
+            outputs = probed(samples.to(self.dtype))
+        return {"logits": outputs.logits, "embedding": outputs.embedding}
 
     def backward(self, feed: Feed) -> tuple[Tensor, ...]:
         """The outputs; adds to the gradients."""
@@ -134,6 +142,23 @@ class TorchOptimizer:
         for state in self.optimizer.state.values():
             if "step" in state:
                 state["step"] += steps
+
+
+def at_weights_nearby(*sides: Reference) -> Iterator[None]:
+    """Yields `NEARBY` times, all sides at the same weights, which float32 hardly tells from theirs; leaves them as they were."""
+    random = torch.Generator().manual_seed(7)
+    held = [
+        (value, value.detach().clone()) for side in sides for value in (*side.graph.parameters(), *side.graph.buffers())
+    ]
+    for number in range(NEARBY):
+        for same in zip(*(side.graph.parameters() for side in sides), strict=True):
+            noise = torch.randn(same[0].shape, generator=random)
+            near = same[0].detach().float() * (1 + SHAKEN[number % len(SHAKEN)] * noise)
+            for parameter in same:
+                parameter.data = near.to(parameter.dtype)
+        yield
+        for value, before in held:
+            value.data = before.clone()
 
 
 @contextmanager

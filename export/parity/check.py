@@ -3,7 +3,8 @@
 The reference is torch in float64 with the very same module. What is compared:
 
 * every output of the training graph, the eval graph and inference.onnx, on batches of 1 and of N, with samples that are
-  labelled, supervised, both and neither, under knobs that change from batch to batch;
+  labelled, supervised, both and neither, under knobs that change from batch to batch; where torch's own float32 misses
+  float64 by more than half the bound, as near a pole of a tangent, twice that is allowed (output_check.py);
 * every parameter's gradient on the same, to the nearest of torch in float64, in float32 (`to_nearer` in gradient_check.py says
   why) and, near a kink, in float64 at weights next to these; its distance to float64 and that of torch's own float32 stand
   beside it, and twice the last is allowed where it is more than the bound;
@@ -12,11 +13,12 @@ The reference is torch in float64 with the very same module. What is compared:
   values on both sides (awake.py); where it stays 0 since nothing depends on the parameter (inert.py), that this is so;
 * 20 steps of the optimizer, teacher-forced (optimizer_steps.py); two free runs are recorded beside it, and judge nothing.
 
-What the comparison is silent about, a gradient that stays 0 or one that torch's own float32 does not know, is `inconclusive`
-(verdict.py).
+What the comparison is silent about, a gradient that stays 0 or a number that torch's own float32 does not know, is
+`inconclusive` (verdict.py).
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,13 @@ from export.graph.ports import Port
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import smallest_map
 from export.parity.awake import wake
-from export.parity.backends import Backend, Reference, one_thread, session_options, without_chance
-from export.parity.double import in_double
+from export.parity.backends import Backend, Reference, at_weights_nearby, one_thread, session_options, without_chance
 from export.parity.feeds import MASKS, Feed, Samples, draw
-from export.parity.gradient_check import GradientCheck, worse
+from export.parity.gradient_check import GradientCheck, joined, own_nearby, worse
 from export.parity.inert import inert
 from export.parity.optimizer_steps import forced_steps, free_run
-from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, inconclusive
+from export.parity.output_check import OutputCheck
+from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, called, inconclusive
 from mentor_mentee.objective.loss_spec import SOFTMAX_LOSSES
 from mentor_mentee.progress import Progress
 
@@ -55,15 +57,27 @@ def measure(
     optimizer: Optimizer,
 ) -> dict[str, Any]:
     """Measures what `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
-    together, fewest = together_at_least(graph), fewest_samples(graph, samples)
+    report = measure_judged(graph, folder, inference, samples, outputs, optimizer)
     with one_thread(), without_chance(graph, folder) as still:
-        report, gradients = without_steps(graph, still, inference, samples, outputs)
-        batch = BATCH if together > 1 else max(fewest, 2)
+        report["free_run"] = free_run(graph, still, samples, optimizer, batch_of_steps(graph, samples))
+    return report
+
+
+def measure_judged(
+    graph: TrainingGraph,
+    folder: Path,
+    inference: Path,
+    samples: Samples,
+    outputs: Sequence[Port],
+    optimizer: Optimizer,
+) -> dict[str, Any]:
+    """All of `measure` that a verdict depends on."""
+    together, batch = together_at_least(graph), batch_of_steps(graph, samples)
+    with one_thread(), without_chance(graph, folder) as still:
+        report, gradients, seen = without_steps(graph, still, inference, samples, outputs)
         report["steps"], in_steps = forced_steps(graph, still, samples, optimizer, batch, together)
         gradients.join(in_steps)
-        report |= stated(gradients)
-        report["free_run"] = free_run(graph, still, samples, optimizer, batch)
-    return report
+        return report | stated(gradients, seen)
 
 
 def measure_gradients(
@@ -71,13 +85,14 @@ def measure_gradients(
 ) -> dict[str, Any]:
     """`measure` without a step of the optimizer."""
     with one_thread(), without_chance(graph, folder) as still:
-        report, gradients = without_steps(graph, still, inference, samples, outputs)
-        return report | stated(gradients)
+        report, gradients, seen = without_steps(graph, still, inference, samples, outputs)
+        return report | stated(gradients, seen)
 
 
 def without_steps(
     graph: TrainingGraph, folder: Path, inference: Path, samples: Samples, outputs: Sequence[Port]
-) -> tuple[dict[str, Any], GradientCheck]:
+) -> tuple[dict[str, Any], GradientCheck, dict[str, OutputCheck]]:
+    """The report as far as it goes, the gradients, and the outputs by the report's heading."""
     together, fewest = together_at_least(graph), fewest_samples(graph, samples)
     report: dict[str, Any] = {
         "reference": "torch float64; for `gradients` the nearest of that, torch float32, and float64 at weights next to these",
@@ -85,32 +100,47 @@ def without_steps(
         "batches": [fewest, BATCH],
         "masks": list(MASKS),
     }
-    feeds = [*draw(samples, MASKS, fewest), *draw(samples, MASKS, BATCH, 1, together)]
-    compared, gradients = compare(graph, folder, list(zip(MASKS * 2, feeds, strict=True)), outputs)
-    report |= compared
+    feeds = list(zip(MASKS * 2, feeds_of(graph, samples), strict=True))
+    report["neither"], gradients, seen = compare(graph, folder, feeds, outputs)
     if gradients.asleep:
         awake = list(zip(AWAKE, draw(samples, AWAKE, BATCH, 4, together), strict=True))
-        gradients.join(compare_awake(graph, folder, awake, outputs, report))
+        gradients.join(compare_awake(graph, folder, awake, outputs, seen))
     if gradients.unproved:
         reference = Reference(graph)
         wake(None, reference)
         gradients.inert = inert(reference, list(gradients.unproved), awake[0][1])
     if gradients.inert:  # the runtime must not depend on them either
-        gradients.join(compare_awake(graph, folder, awake[:1], outputs, report, gradients.inert))
-    report["inference"] = compare_inference(graph, inference, samples.input)
-    return report, gradients
+        gradients.join(compare_awake(graph, folder, awake[:1], outputs, seen, gradients.inert))
+    return report, gradients, seen | {"inference": compare_inference(graph, inference, samples.input)}
 
 
-def stated(gradients: GradientCheck) -> dict[str, Any]:
+def feeds_of(graph: TrainingGraph, samples: Samples) -> list[Feed]:
+    """What is compared first: batches of the fewest samples and of `BATCH`, one for each of `MASKS`."""
+    fewest, together = fewest_samples(graph, samples), together_at_least(graph)
+    return [*draw(samples, MASKS, fewest), *draw(samples, MASKS, BATCH, 1, together)]
+
+
+def stated(gradients: GradientCheck, seen: Mapping[str, OutputCheck]) -> dict[str, Any]:
     unproved = inconclusive(gradients.nearer, gradients.torch_float32, gradients.unproved)
+    for heading, check in seen.items():
+        vague = inconclusive(check.seen, check.torch_float32, {})
+        unproved |= {called(heading, name): why for name, why in vague.items()}
     return {
+        **{heading: check.seen for heading, check in seen.items()},
         "gradients": gradients.nearer,
         "gradients_to_float64": gradients.float64,
-        "torch_float32": {"gradients": gradients.torch_float32},
+        "torch_float32": {
+            "gradients": gradients.torch_float32,
+            **{heading: check.torch_float32 for heading, check in seen.items()},
+        },
         "verdict": "inconclusive" if unproved else "proved",
         "inconclusive": unproved,
         "inert": gradients.inert,
     }
+
+
+def batch_of_steps(graph: TrainingGraph, samples: Samples) -> int:
+    return BATCH if together_at_least(graph) > 1 else max(fewest_samples(graph, samples), 2)
 
 
 def fewest_samples(graph: TrainingGraph, samples: Samples) -> int:
@@ -128,13 +158,12 @@ def compare_awake(
     folder: Path,
     feeds: Sequence[tuple[str, Feed]],
     outputs: Sequence[Port],
-    report: dict[str, Any],
+    seen: Mapping[str, OutputCheck],
     also: Sequence[str] = (),
 ) -> GradientCheck:
-    """`compare` with random values in the place of parameters that are next to 0 and of `also`; adds to `report`'s outputs."""
-    compared, gradients = compare(graph, folder, feeds, outputs, also)
-    for name, value in compared["outputs"].items():
-        report["outputs"][name] = worse(report["outputs"][name], value)
+    """`compare` with random values in the place of parameters that are next to 0 and of `also`; adds to the outputs of `seen`."""
+    _, gradients, compared = compare(graph, folder, feeds, outputs, also)
+    seen["outputs"].join(compared["outputs"])
     return gradients
 
 
@@ -144,53 +173,88 @@ def compare(
     feeds: Sequence[tuple[str, Feed]],
     outputs: Sequence[Port],
     awake: Sequence[str] | None = None,
-) -> tuple[dict[str, Any], GradientCheck]:
-    """Outputs of the training and the eval graph, gradients, and the running statistics after all of `feeds`, each with the
-    name of its mask. `awake`: with random values in the place of these parameters and of all that are next to 0."""
+) -> tuple[dict[str, float], GradientCheck, dict[str, OutputCheck]]:
+    """What is not exactly 0 with nothing to learn from, the gradients, and by the report's heading the outputs of the training
+    and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with random
+    values in the place of these parameters and of all that are next to 0."""
     reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
     if awake is not None:
         wake(backend, reference, single, also=awake)
-    running = reference.running()
-    worst = dict.fromkeys((port.name for port in outputs), 0.0)
+    running, single_running = reference.running(), single.running()
+    checked = OutputCheck([port.name for port in outputs])
     gradients = GradientCheck(list(reference.parameters))
     neither = {"loss": 0.0, "gradients": 0.0}
     progress = Progress("comparing gradients with torch's: batch", len(feeds))
     for done, (mask, feed) in enumerate(feeds):
         progress.at(done)
-        evaluated = reference.evaluated(feed) if running else None
+        evaluated, single_evaluated = (reference.evaluated(feed), single.evaluated(feed)) if running else (None, None)
         seen_evaluated = backend(feed, learning=False)
         expected = reference.backward(feed)
         seen = backend(feed, learning=True)
-        for found, wanted in ((seen_evaluated, evaluated or expected), (seen, expected)):
-            for name, value in off(found, dict(zip(worst, wanted, strict=True)), feed).items():
-                worst[name] = worse(worst[name], value)
+        single_outputs = single.backward(feed)
+        names, nearby = list(checked.seen), partial(own_outputs_nearby, reference, single, feed, list(checked.seen))
+        for found, wanted, own, learning in (
+            (seen_evaluated, evaluated or expected, single_evaluated or single_outputs, not running),
+            (seen, expected, single_outputs, True),
+        ):
+            true = dict(zip(names, wanted, strict=True))
+            checked.judge(off(found, true, feed), off(arrays(own), true, feed), partial(nearby, learning))
         seen_gradients, exact = backend.gradients(reference.parameters), reference.take_gradients()
         backend.forget_gradients()
-        single.backward(feed)
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         if mask == "neither":
             largest = [float(gradient.abs().max()) for gradient in seen_gradients.values()]
             neither["loss"] = worse(neither["loss"], float(np.abs(seen[0]).max()))
             neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
             continue
-        gradients.judge(seen_gradients, exact, rough, reference.shaken([feed]))
-    running_off = {name: relative(backend.values([name])[name], value) for name, value in running.items()}
-    return {"outputs": worst, "neither": neither, "running": running_off}, gradients
+        gradients.judge(
+            seen_gradients, exact, rough, reference.shaken([feed]), partial(own_nearby, reference, single, [feed])
+        )
+    statistics = OutputCheck(list(running))
+    statistics.judge(
+        {name: relative(backend.values([name])[name], value) for name, value in running.items()},
+        {name: relative(single_running[name].numpy(), value) for name, value in running.items()},
+        dict,
+    )
+    return neither, gradients, {"outputs": checked, "running": statistics}
 
 
-def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) -> dict[str, float]:
+def own_outputs_nearby(
+    reference: Reference, single: Reference, feed: Feed, names: Sequence[str], learning: bool
+) -> dict[str, float]:
+    """The worst of `off` of torch's float32 at weights next to these."""
+    worst = dict.fromkeys(names, 0.0)
+    for _ in at_weights_nearby(reference, single):
+        with torch.no_grad():
+            expected, rough = reference(feed, learning), single(feed, learning)
+        worst = joined(worst, off(arrays(rough), dict(zip(names, expected, strict=True)), feed))
+    return worst
+
+
+def arrays(outputs: Sequence[Tensor]) -> list[NDArray[Any]]:
+    return [output.numpy() for output in outputs]
+
+
+def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) -> OutputCheck:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(inference, session_options(), providers=["CPUExecutionProvider"])
-    probed = Reference(graph).graph.eval().student
-    worst = {"logits": 0.0, "embedding": 0.0}
+    names, checked = ["logits", "embedding"], OutputCheck(["logits", "embedding"])
+    reference, single = Reference(graph), Reference(graph, torch.float32)
+
+    def own(batch: Tensor) -> dict[str, float]:
+        expected = reference.inferred(batch)
+        return {name: relative(value.numpy(), expected[name]) for name, value in single.inferred(batch).items()}
+
+    def nearby(batch: Tensor) -> dict[str, float]:
+        return reduce(joined, (own(batch) for _ in at_weights_nearby(reference, single)))
+
     for batch in (samples[:1], samples[:BATCH]):
-        with torch.no_grad(), in_double():
-            expected = probed(batch.double())
-        logits, embedding = session.run(["logits", "embedding"], {"input": batch.numpy()})
-        worst["logits"] = worse(worst["logits"], relative(logits, expected.logits))
-        worst["embedding"] = worse(worst["embedding"], relative(embedding, expected.embedding))
-    return worst
+        expected = reference.inferred(batch)
+        seen = dict(zip(names, session.run(names, {"input": batch.numpy()}), strict=True))
+        differences = {name: relative(value, expected[name]) for name, value in seen.items()}
+        checked.judge(differences, own(batch), partial(nearby, batch))
+    return checked
 
 
 def off(seen: Sequence[NDArray[Any]], expected: Mapping[str, Tensor], feed: Feed) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """Differences of ONNX Runtime's gradients from torch's, parameter by parameter."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from export.parity.backends import Reference, at_weights_nearby
+from export.parity.feeds import Feed
 from export.parity.verdict import GRADIENT_BOUND
 
 FLOOR = 1e-3  # of the largest gradient: below it, a difference counts relative to that
@@ -32,12 +34,16 @@ class GradientCheck:
         exact: dict[str, Tensor],
         rough: dict[str, Tensor],
         shaken: Iterable[dict[str, Tensor]] = (),
+        nearby: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """`rough`: torch's float32 gradients, as float64 numbers. `shaken`: torch's in float64 at weights that float32 hardly
-        tells from these; only where another gradient is out of bounds is any of them asked for."""
+        tells from these; only where another gradient is out of bounds is any of them asked for. `nearby`: what torch's float32
+        differs by at such weights, asked for where those explain nothing: near a pole one rounding is luck."""
         nearer, own = to_nearer(seen, exact, rough), differences(rough, exact)
         if out_of_bounds(nearer, own) and not self.wrong:
             nearer, own = to_nearest(seen, exact, nearer, own, shaken)
+            if out_of_bounds(nearer, own):
+                own = joined(own, {**own, **nearby()})
             self.wrong = out_of_bounds(nearer, own)
         self.nearer = joined(self.nearer, nearer)
         self.float64 = joined(self.float64, differences(seen, exact))
@@ -84,11 +90,25 @@ def agreeing(seen: dict[str, Tensor], exact: dict[str, Tensor]) -> set[str]:
 def differences(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
     """‖difference‖ / ‖gradient‖, a gradient below a thousandth of the largest counting as that thousandth: the rest of it is
     rounding."""
-    floor = FLOOR * max(float(gradient.norm()) for gradient in expected.values()) + 1e-12
+    floor = FLOOR * max_or_nan(gradient.norm() for gradient in expected.values()) + 1e-12
     return {
-        name: float((seen[name] - gradient).norm()) / max(float(gradient.norm()), floor)
+        name: float((seen[name] - gradient).norm()) / worse(float(gradient.norm()), floor)
         for name, gradient in expected.items()
     }
+
+
+def own_nearby(reference: Reference, single: Reference, feeds: Sequence[Feed], factor: float = 1.0) -> dict[str, float]:
+    """The worst of `differences` of torch's float32 from its float64 at weights next to these, of `factor` times the gradients on
+    all of `feeds`."""
+    worst = dict.fromkeys(reference.parameters, 0.0)
+    for _ in at_weights_nearby(reference, single):
+        sides = []
+        for side in (single, reference):
+            for feed in feeds:
+                side.backward(feed)
+            sides.append({name: factor * gradient.double() for name, gradient in side.take_gradients().items()})
+        worst = joined(worst, differences(*sides))
+    return worst
 
 
 def to_nearer(seen: dict[str, Tensor], exact: dict[str, Tensor], rough: dict[str, Tensor]) -> dict[str, float]:

@@ -16,6 +16,7 @@ A wrong number must show, so the steps go where each matters:
 """
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
 from export.graph.training_graph import TrainingGraph
 from export.parity.backends import Backend, Reference, TorchOptimizer
 from export.parity.feeds import Samples, draw, scaled
-from export.parity.gradient_check import GradientCheck, max_or_nan, worse
+from export.parity.gradient_check import GradientCheck, max_or_nan, own_nearby, worse
 from mentor_mentee.progress import Progress
 
 STEPS = 20
@@ -75,7 +76,8 @@ def forced_steps(
             backend(scaled(feed, factor), learning=True)
         seen = backend.gradients(reference.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
-        gradients.judge(seen, expected, rough, reference.shaken(batches, factor))
+        nearby = partial(own_nearby, reference, single, batches, factor)
+        gradients.judge(seen, expected, rough, reference.shaken(batches, factor), nearby)
         clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
         for name, value in step_differences(reference, stepper, backend, seen).items():
             changes[name] = worse(changes[name], value)

@@ -24,7 +24,7 @@ from export.network.dropout import drop_nothing_in
 from export.parity.backends import Backend, Reference, one_thread
 from export.parity.check import off, relative
 from export.parity.feeds import Feed, Samples
-from export.parity.gradient_check import worse
+from export.parity.gradient_check import max_or_nan, worse
 from export.parity.verdict import GRADIENT_BOUND
 
 FILE = "reference.safetensors"
@@ -65,14 +65,14 @@ def feeds(drawn: Arrays, samples: Samples) -> Iterator[Feed]:
 def recorded_for(
     graph: TrainingGraph, samples: Samples, outputs: Sequence[str], folder: Path, inference: Path
 ) -> Arrays:
-    """`record` of the first draw on which this machine's runtime has the gradients of float64, else of the nearest.
+    """`record` of the first draw on which this machine's runtime has the outputs and gradients of float64, else of the nearest.
 
     On a feed that comes near a kink it may have those of weights next to these (gradient_check.py): right, but not as recorded.
     """
     best, least = None, math.inf
     for seed in range(SEED, SEED + DRAWS):
         made = record(graph, samples, outputs, seed)
-        difference = replay(made, samples, outputs, folder, inference)["gradients"]
+        difference = max_or_nan(replay(made, samples, outputs, folder, inference).values())
         if best is None or difference < least:
             best, least = made, difference
         if least <= GRADIENT_BOUND:

@@ -9,18 +9,22 @@ OUTPUT_BOUND = 1e-5  # relative to the output's largest value, absolute where th
 GRADIENT_BOUND = 1e-5
 GRADIENT_LIMIT = 1e-3  # above it, agreement is none that says anything, whatever float32 does
 STEPS_BOUND = 1e-4
+NOUNS = {
+    "outputs": "output",
+    "inference": "inference",
+    "gradients": "gradient of",
+    "running": "running statistic",
+}
 
 
 def require_parity(report: dict[str, Any], why: Callable[[], str] = str, outcome: str = "; no bundle was made") -> None:
     """Raises `UserError` naming what is out of bounds; it begins with what `why` says."""
     bounds = report["bounds"]
-    own = report["torch_float32"]["gradients"]
-    allowed = {name: max(bounds["gradients"], 2 * value) for name, value in own.items()}
     seen = {
-        **{f"output '{name}'": (value, bounds["outputs"]) for name, value in report["outputs"].items()},
-        **{f"inference '{name}'": (value, bounds["outputs"]) for name, value in report.get("inference", {}).items()},
-        **{f"gradient of '{name}'": (value, allowed[name]) for name, value in report["gradients"].items()},
-        **{f"running statistic '{name}'": (value, bounds["outputs"]) for name, value in report["running"].items()},
+        **judged(report, "outputs", bounds["outputs"]),
+        **judged(report, "inference", bounds["outputs"]),
+        **judged(report, "gradients", bounds["gradients"]),
+        **judged(report, "running", bounds["outputs"]),
         **{f"{name} with nothing to learn from": (value, 0.0) for name, value in report["neither"].items()},
         **{
             f"a step of '{name}'": (value, bounds["steps"])
@@ -37,8 +41,19 @@ def require_parity(report: dict[str, Any], why: Callable[[], str] = str, outcome
         )
 
 
+def judged(report: dict[str, Any], heading: str, bound: float) -> dict[str, tuple[float, float]]:
+    """Each number under a heading of the report -> (difference, bound). Where torch's own float32 differs by more than half of
+    `bound`, twice that is the bound."""
+    own = report["torch_float32"][heading]
+    return {called(heading, name): (value, max(bound, 2 * own[name])) for name, value in report[heading].items()}
+
+
+def called(heading: str, name: str) -> str:
+    return f"{NOUNS[heading]} '{name}'"
+
+
 def inconclusive(seen: Mapping[str, float], own: Mapping[str, float], asleep: Mapping[str, str]) -> dict[str, str]:
-    """Parameter -> why its gradient is not proved, though nothing speaks against it: that of `asleep`, or that torch's own
+    """Parameter or output -> why it is not proved, though nothing speaks against it: that of `asleep`, or that torch's own
     float32 does not know it. `seen` and `own`: differences of the runtime and of torch's float32."""
     vague = {
         name: f"torch's own float32 differs from float64 by {own[name]:.1e}"
@@ -52,8 +67,10 @@ def in_words(unproved: dict[str, str]) -> str:
     """One line for a person."""
     names = list(unproved)
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    outputs = any(name.startswith(f"{noun} '") for name in names for noun in NOUNS.values())
+    what = "parameters or outputs" if outputs else "parameters"
     return (
-        f"inconclusive for {len(names)} parameters ({shown}: {unproved[names[0]]}); nothing speaks against them, and all else "
+        f"inconclusive for {len(names)} {what} ({shown}: {unproved[names[0]]}); nothing speaks against them, and all else "
         "agrees"
     )
 

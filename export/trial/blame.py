@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.graph.optimizer_spec import Optimizer
+from export.graph.training_graph import origin_of
 from export.rewrites.differentiable import Known, gradient_path, read_by
 from export.trial.parent import Ended, run_child
 from export.trial.task import Feeds, Task
@@ -25,13 +26,6 @@ def named_in(text: str, origins: Origins) -> str | None:
     """The origin of the forward node whose name stands in the runtime's message; of several, the longest name."""
     found = [name for name in origins if name and name in text]
     return origins[max(found, key=len)] if found else None
-
-
-def origin_of(node: str, origins: Origins) -> str | None:
-    """Of a node, or of the one that it was written for: rewritten nodes' names go on from that one's."""
-    while node and node not in origins:
-        node = node.rpartition("/")[0]
-    return origins.get(node)
 
 
 def search(

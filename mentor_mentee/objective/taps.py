@@ -102,12 +102,14 @@ def find_head(model: nn.Module, example: Tensor, setting: str = "mentee.head") -
             if outputs[convolution].shape[:2] == logits.shape:
                 return convolution
     with evaluating(model), torch.no_grad():
-        likely = head_candidates(model, int(model(example).shape[1]))
-    advice = f"{setting}={' or '.join(likely[:4])}" if likely else f"{setting}=<module path>"
-    raise UserError(
-        f"no linear layer of {type(model).__name__} puts out its logits, so its embedding is not known; name the layer "
-        f"whose input is the embedding: {advice}"
-    )
+        likely = head_candidates(model, int(model(example).shape[1])) or putting_out_logits(model, example)
+    unknown = f"no linear layer of {type(model).__name__} puts out its logits, so its embedding is not known"
+    if not likely:
+        raise UserError(
+            f"{unknown}, and no other layer does: put the head into a module of its own, which is given the embedding and puts "
+            "out the logits (a subclass of nn.Linear works)"
+        )
+    raise UserError(f"{unknown}; name the layer whose input is the embedding: {setting}={' or '.join(likely[:4])}")
 
 
 def head_candidates(model: nn.Module, classes: int) -> list[str]:
@@ -117,6 +119,19 @@ def head_candidates(model: nn.Module, classes: int) -> list[str]:
         for path, layer in model.named_modules()
         if classes in (getattr(layer, "out_features", None), getattr(layer, "out_channels", None))
     ]
+    return found[::-1]
+
+
+def putting_out_logits(model: nn.Module, example: Tensor) -> list[str]:
+    """Layers with parameters whose output is the model's; the innermost first."""
+    found = []
+    for path in [path for path, layer in model.named_modules() if path and next(layer.parameters(), None) is not None]:
+        try:
+            logits, outputs, _ = Taps(model, outputs=[path])(example)
+        except UserError:
+            continue
+        if torch.equal(outputs[path], logits):
+            found.append(path)
     return found[::-1]
 
 

@@ -45,7 +45,7 @@ def test_each_operator_is_named_with_its_module_and_what_would_be_done() -> None
     assert first.endswith("-> x · clip(x + 3, 0, 6) / 6")
     assert second.startswith("up.0: ConvTranspose (ConvTranspose2d, test_preflight.py:")
     assert "Round has no gradient" in third
-    assert verdict.startswith("1 operators cannot be differentiated")
+    assert verdict.startswith("1 operator cannot be differentiated")
 
 
 def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
@@ -56,6 +56,12 @@ def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
     assert found.findings == []
     assert found.trainable == 15
     assert found.lines()[-1] == "it will export; nothing needs a rewrite"
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 operator is rewritten"), (2, "2 operators are rewritten")])
+def test_operators_are_counted_in_english(count: int, said: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), *[nn.Hardswish() for _ in range(count)], nn.Flatten(), nn.Linear(64, 3))
+    assert preflight(network, (1, 6, 6)).verdict() == f"it will export; {said}"
 
 
 def test_what_is_chosen_to_train_decides_what_needs_a_gradient(

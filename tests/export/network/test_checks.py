@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from export.network.batch_norm import with_batch_norm
-from export.network.checks import batches_for, influence, require_exportable, require_independent
+from export.network.checks import batches_for, influence, require_backward, require_exportable, require_independent
 from export.network.for_device import held
 from mentor_mentee.errors import UserError
 
@@ -73,6 +74,47 @@ def test_logits_that_are_not_one_row_a_sample_are_one_line(name: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)) as told:
         require_exportable(network, torch.randn(8, *SHAPE))
     assert "\n" not in str(told.value)
+
+
+def overwritten_sigmoid(net: Net, y: Tensor) -> Tensor:
+    z = y.sigmoid()
+    doubled = z * 2
+    z += 1
+    return (doubled + z).mean((2, 3))
+
+
+def overwritten_channel(net: Net, y: Tensor) -> Tensor:
+    z = y.exp()
+    z[:, 0] = 0
+    return z.mean((2, 3))
+
+
+OVERWRITTEN: dict[str, tuple[Forward, str]] = {
+    "an addition": (overwritten_sigmoid, "z = y.sigmoid()"),
+    "an index": (overwritten_channel, "z = y.exp()"),
+}
+
+
+@pytest.mark.parametrize("name", OVERWRITTEN)
+def test_what_torch_cannot_train_is_one_line_that_names_the_code(name: str) -> None:
+    forward, code = OVERWRITTEN[name]
+    with pytest.raises(
+        UserError, match=r"^Net cannot be trained in torch: the gradient of test_checks\.py:\d+ \("
+    ) as told:
+        require_backward(Net(forward), SHAPE)
+    assert f"({code}) fails: " in str(told.value)
+    assert "not in place" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_network_that_torch_trains_passes_and_keeps_no_gradient() -> None:
+    network = Net(lambda _, y: checkpoint(torch.tanh, y, use_reentrant=True).mean((2, 3)))  # type: ignore[union-attr]
+    require_backward(network, SHAPE)
+    assert all(parameter.grad is None for parameter in network.parameters())
+    frozen = Net(lambda _, y: y.mean((2, 3)))
+    for parameter in frozen.parameters():
+        parameter.requires_grad_(False)
+    require_backward(frozen, SHAPE)
 
 
 @pytest.mark.parametrize("name", TOGETHER)

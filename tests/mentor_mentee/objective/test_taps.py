@@ -205,3 +205,50 @@ def test_a_network_without_a_linear_head_is_told_which_setting_names_it(image: T
     softmaxed = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4), nn.Softmax(1))
     with pytest.raises(UserError, match=r"mentee\.head="):
         find_head(softmaxed, image)
+
+
+class Cosine(nn.Linear):
+    """Cosines of the embedding to a row a class."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.normalize(x), F.normalize(self.weight))
+
+
+class Headless(nn.Module):
+    """The head is a function in the forward, or a module: `head`."""
+
+    def __init__(self, head: nn.Module | None) -> None:
+        super().__init__()
+        self.body = nn.Linear(12, 8)
+        self.rows = nn.Parameter(torch.randn(5, 8))
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x.flatten(1))
+        if self.head is None:
+            return F.linear(F.normalize(y), F.normalize(self.rows))
+        return self.head(y) + 0 * self.rows.sum()  # type: ignore[no-any-return]
+
+
+class Rows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.rows.t()
+
+
+def test_a_head_that_is_a_function_is_told_to_become_a_module_and_then_is_found() -> None:
+    x = torch.randn(2, 3, 4)
+    with pytest.raises(
+        UserError, match=r"no other layer does: put the head into a module of its own.*nn\.Linear works"
+    ) as told:
+        find_head(Headless(None), x)
+    assert "<module path>" not in str(told.value)
+    assert find_head(Headless(Cosine(8, 5)), x) == "head"
+
+
+def test_a_head_that_is_no_linear_layer_is_offered_by_its_path() -> None:
+    with pytest.raises(UserError, match=r"name the layer whose input is the embedding: mentee\.head=head$"):
+        find_head(Headless(Rows()), torch.randn(2, 3, 4))
