@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from distill.curves import Schedule
 from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
 from distill.prepare import Prepared
 from distill.report.record import RunRecord, settings
 from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
-from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentee.checkpoint import MenteeCheckpoint
 from mentee.networks import parameter_count
