@@ -163,7 +163,11 @@ def curve(name: str, points: Sequence[Sequence[float]]) -> tuple[Point, ...]:
         read = tuple((number(x), number(y)) for x, y in points)
     except (TypeError, ValueError):
         alone = "a number or " if name == "temperature" else ""
-        raise UserError(f"schedule.{name} = {points}: expected {alone}a list of pairs [fraction, value]") from None
+        flat = isinstance(points, float | int) and not isinstance(points, bool)
+        throughout = f"; for {points} throughout write schedule.{name}=[[0,{points}]]" if flat else ""
+        raise UserError(
+            f"schedule.{name} = {points}: expected {alone}a list of pairs [fraction, value]{throughout}"
+        ) from None
     require_used(name, read)
     return read
 

@@ -52,6 +52,14 @@ def test_a_strength_that_makes_no_sense_is_named_as_it_was_given(strength: list[
         piecewise([[0, 1]], None, [[0, 1]], 4, strength=strength)
 
 
+@pytest.mark.parametrize("name", ["beta", "strength"])
+def test_a_number_in_the_place_of_a_curve_is_told_how_to_be_one(name: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"schedule\.{name} = 40: .*; for 40 throughout write schedule.{name}=\[\[0,40\]\]$"
+    ):
+        piecewise([[0, 1]], gamma=[[0, 1]], temperature=4, **{"beta": None, name: 40})
+
+
 def test_beta_and_a_strength_are_two_answers_to_one_question() -> None:
     with pytest.raises(UserError, match=r"schedule\.beta = .* and schedule\.strength = .* give one of them"):
         piecewise([[0, 1]], [[0, 40]], [[0, 1]], 4, strength=[[0, 10]])
