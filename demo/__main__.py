@@ -43,9 +43,9 @@ def run(given: Any, overrides: Sequence[str]) -> int:
         from demo.owner import meet
         from demo.seeds import run_seeds
         from demo.table import demo_table, write_demo_report
+        from distill.curves import read_schedule
         from distill.machine import Machine
         from distill.mentors.find import find_mentor
-        from distill.schedules import read_schedule
         from distill.schema import DistillConfig
         from mentee.networks import parameter_count
         from mentor_mentee.config.compose import compose

@@ -11,9 +11,9 @@ from demo.device import LEARNING
 from demo.mentees import EXPORTED
 from demo.owner import PEN, SLANT
 from demo.seeds import Outcome
+from distill.curves import Schedule
 from distill.report.figures import draw_accuracy, draw_confusions, draw_knobs, draw_probes, draw_terms, save
 from distill.report.page import Picture, Table, write_report
-from distill.schedules import Schedule
 
 ROWS = {
     "alone": "mentee alone",

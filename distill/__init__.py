@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mentor_mentee.lazy import lazily
 
 if TYPE_CHECKING:
+    from distill.curves import Schedule as Schedule
     from distill.evaluate.evaluation import Evaluation as Evaluation
     from distill.evaluate.judge import Findings as Findings
     from distill.evaluate.judge import evaluate_checkpoints as evaluate_checkpoints
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from distill.handover import RunResult as RunResult
     from distill.machine import Machine as Machine
     from distill.run import distill as distill
-    from distill.schedules import Schedule as Schedule
     from distill.schema import DistillConfig as DistillConfig
     from distill.schema import EvaluateConfig as EvaluateConfig
     from distill.schema import FitConfig as FitConfig
@@ -39,7 +39,7 @@ __getattr__, __dir__ = lazily(
         "MenteeConfig": "distill.schema",
         "MentorConfig": "distill.schema",
         "RunResult": "distill.handover",
-        "Schedule": "distill.schedules",
+        "Schedule": "distill.curves",
         "compose": "distill.from_overrides",
         "distill": "distill.run",
         "evaluate_checkpoints": "distill.evaluate.judge",

@@ -8,10 +8,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from distill.check import check_networks, check_settings, require_files
+from distill.curves import Schedule
 from distill.machine import Machine, NamedConsole
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
-from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import run_cli, run_name
 from mentor_mentee.config.settings_files import write_settings

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
+from distill.curves import Schedule
 from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
 from distill.prepare import Prepared
 from distill.report.record import RunRecord, settings
 from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
-from distill.schedules import Schedule
 from distill.schema import DistillConfig
-from mentee.checkpoint import MenteeCheckpoint
+from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.cache import AnswerCache
 from mentor.weights_file import file_digest
@@ -84,11 +84,17 @@ def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCh
         },
         data=placed(run.config.data),
         loss=run.loss,
+        knobs=last_knobs(run.schedule),
         accuracy={
             "val": {"accuracy": history[-1].get("val_accuracy", float("nan")), "samples": len(run.splits.val)},
             "test": {"accuracy": seen.accuracy, "samples": seen.samples},
         },
     )
+
+
+def last_knobs(schedule: Schedule) -> LastKnobs:
+    highest = max(value for _, value in schedule.gamma)
+    return LastKnobs(**vars(schedule.at(1)), highest_gamma=highest, in_units=schedule.in_units)
 
 
 def placed(recipe: Mapping[str, Any]) -> dict[str, Any]:

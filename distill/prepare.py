@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from distill.curves import Schedule
 from distill.exportable import EarlyWarning
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
@@ -13,7 +14,6 @@ from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
 from distill.mentors.probe_options import read_probes
 from distill.mentors.softness import logit_deviation
 from distill.run_folder import require_checkpoint
-from distill.schedules import Schedule
 from distill.schema import DistillConfig
 from distill.training.answers import answer_caches, require_cacheable
 from distill.training.loaders import epoch_batches

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from distill.curves import Schedule, read_schedule
 from distill.exportable import EarlyWarning
 from distill.handover import History, RunResult, hand_over
 from distill.machine import Machine
@@ -12,7 +13,6 @@ from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
 from distill.run_folder import CHECKPOINT, PROBES, RECORD
-from distill.schedules import Schedule, read_schedule
 from distill.schema import DistillConfig
 from mentor_mentee.files import write_json
 from mentor_mentee.progress import reporting

@@ -28,12 +28,12 @@ INCONCLUSIVE_HELP = (
 
 @dataclass
 class Loss:
-    """The knobs that device learning starts with."""
+    """The knobs that device learning starts with; null is what the run had at its last step, see `export.bundle.knobs`."""
 
     alpha: float = setting(1.0, "weight of the labels' cross-entropy")
-    beta: float = setting(0.1, "weight of the probes' terms")
-    gamma: float = setting(1.0, "weight of the mentor's softmax")
-    temperature: float = setting(4.0, "temperature of both softmaxes")
+    beta: float | None = setting(0.0, "weight of the probes' terms; null: the run's at its last step")
+    gamma: float | None = setting(None, "weight of the mentor's softmax; null: the run's at its last step")
+    temperature: float | None = setting(None, "temperature of both softmaxes; null: the run's at its last step")
 
 
 @dataclass
@@ -91,6 +91,8 @@ def check_export(settings: ExportSettings) -> None:
     require_trainable(settings.trainable)
     require_classes(settings.classes)
     for name, value in asdict(settings.loss).items():
+        if value is None and name != "alpha":
+            continue
         if not (math.isfinite(value) and value >= 0) or (name == "temperature" and value == 0):
             raise UserError(f"loss.{name}={value}; expected a finite number of at least 0, and a temperature above 0")
     check_optimizer(settings.optimizer)

@@ -27,6 +27,23 @@ ADAPTERS = "adapters/"  # before the names of adapters' tensors; no module's par
 
 
 @dataclass(frozen=True)
+class LastKnobs:
+    """α β γ T of a run's last step, from which the device's defaults follow, and the highest γ of the whole run."""
+
+    alpha: float
+    beta: float
+    gamma: float
+    temperature: float
+    highest_gamma: float
+    in_units: bool  # β is a strength, in the units of objective/units.py
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, float | int) or not 0 <= value < float("inf"):
+                raise TypeError(f"knobs.{name} = {value!r}")
+
+
+@dataclass(frozen=True)
 class MenteeCheckpoint:
     """`mentor` and `data` say how to build those again (plain recipes), so that export can ask the mentor for answers."""
 
@@ -40,6 +57,7 @@ class MenteeCheckpoint:
     data: Mapping[str, Any]
     accuracy: Mapping[str, Mapping[str, float]]  # split -> {"accuracy", "samples"}
     loss: LossSpec = LossSpec()  # noqa: RUF009 (frozen)
+    knobs: LastKnobs | None = None  # None in checkpoints of older versions
 
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
@@ -85,6 +103,7 @@ class MenteeCheckpoint:
             state = {key: value for key, value in state.items() if not key.startswith(ADAPTERS)}
             about["classes"] = tuple(about["classes"])
             about["loss"] = LossSpec(**about.get("loss", {}))
+            about["knobs"] = LastKnobs(**about["knobs"]) if about.get("knobs") else None
             return cls(state=state, **about)
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(

@@ -44,8 +44,8 @@ class Arm:
     owner_weight: float = 4.0
     alpha: float = 1.0
     beta: float = 0.1
-    gamma: float = 1.0
-    temperature: float = 4.0
+    gamma: float | None = 1.0  # None: the bundle's, as of the temperature
+    temperature: float | None = 4.0
     shift: float = 0.0  # of the owner's samples in time, a fraction of the length, anew at each step
     program: bool = False  # `Owner.learn` as it comes: of the fields above the learning rate alone is heeded
     settings: dict[str, Any] = field(default_factory=dict)  # of the program

@@ -53,6 +53,15 @@ ARMS = {
         GUESSING, replay="own", guesses="adapted mentor"
     ),
 }
+OWN_KNOBS = replace(LEARNING, gamma=None, temperature=None)
+BETAS = {  # not among the arms of a run without --arms: docs/experiments/device-knobs.md
+    f"{guesses}replay, mentor's layers at beta {beta:g}": replace(arm, replay="layers", beta=beta)
+    for guesses, arm in (
+        ("", OWN_KNOBS),
+        ("clusters; ", replace(OWN_KNOBS, steps=40, guesses="clusters", rounds=5)),
+    )
+    for beta in (0.0, 0.1, 1.0, 3.0, 10.0, 30.0)
+}
 
 
 def main() -> None:
@@ -63,7 +72,7 @@ def main() -> None:
     parser.add_argument("--owners", nargs="+", help="all by default")
     parser.add_argument("--labels", type=int, nargs="+", default=[0, 1, 3, 5], help="a class")
     parser.add_argument("--draws", type=int, nargs="+", default=[0, 1, 2], help="their seeds")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=[*ARMS, *BETAS], metavar="ARM")
     parser.add_argument("--work", type=Path, default=Path("runs/personalise"))
     given, overrides = parser.parse_known_args()
     with np.load(given.data) as arrays:
@@ -76,7 +85,7 @@ def main() -> None:
             make_base(base, given.data, given.column, given.layout, overrides)
     runs: list[Run] = []
     for arm in given.arms:
-        labels = [k for k in given.labels if k or ARMS[arm].learns_unlabelled]
+        labels = [k for k in given.labels if k or {**ARMS, **BETAS}[arm].learns_unlabelled]
         for base in bases if labels else []:
             runs += run_arm(base, arm, labels, given.draws)
     text = table(runs, given.labels, given.arms)
@@ -87,7 +96,7 @@ def main() -> None:
 
 def run_arm(base: Base, name: str, labels: list[int], draws: list[int]) -> list[Run]:
     """Results of one arm: read again where they are stored, else measured now by a device process."""
-    arm = ARMS[name]
+    arm = {**ARMS, **BETAS}[name]
     asked = {"arm": asdict(arm), "labels": labels, "draws": draws}
     stored = base.folder / "results" / f"{re.sub('[^a-z0-9]+', '-', name)}-{'_'.join(map(str, labels))}.json"
     found: dict[str, Any] = json.loads(stored.read_text()) if stored.is_file() else {}

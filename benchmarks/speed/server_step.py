@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
+from distill.curves import Schedule
 from distill.machine import Machine
-from distill.schedules import Schedule, constant
+from distill.schedules import constant
 from distill.schema import FitConfig
 from distill.training.fit import fit
 from distill.training.module import Distillation

@@ -66,9 +66,9 @@ def choose_probes(
     pairs = all_pairs(options, matches)
     probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe, learned=True)
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
-    if units:
-        views = (mentor.view(part) for part in torch.split(images, BATCH))
-        probes = in_units(probes, mentor.network, views, loss.probe)
+    views = (mentor.view(part) for part in torch.split(images, BATCH))
+    weighed = in_units(probes, mentor.network, views, loss.probe)  # finds what has nothing to teach, whatever β is in
+    probes = weighed if units else probes
     chosen = [ChosenProbe(probe, why.get(probe.name, "by hand")) for probe in probes]
     if matches:
         probe_table(chosen).print(machine.console)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from distill.curves import SYMBOLS, Schedule
 from distill.report.comparison import Difference, Spread
-from distill.schedules import SYMBOLS, Schedule
 from mentor_mentee.objective.loss_spec import LossSpec
 
 Rows = Sequence[Mapping[str, float]]  # a run's history, a row an epoch

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from distill.schedules import Knobs
+from distill.curves import Knobs
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss import LossSpec, Terms
 

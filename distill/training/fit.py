@@ -11,8 +11,8 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from distill.curves import Schedule
 from distill.machine import Machine
-from distill.schedules import Schedule
 from distill.schema import FitConfig
 from distill.training.callbacks import History, LastCheckpoint, ProgressLine
 from distill.training.loaders import epoch_batches, in_order

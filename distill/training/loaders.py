@@ -2,7 +2,7 @@
 
 from torch.utils.data import DataLoader
 
-from distill.schedules import Schedule
+from distill.curves import Schedule
 from distill.schema import FitConfig
 from mentor_mentee.data.batches import EpochBatches, labelled_pool, training_pools
 from mentor_mentee.data.splits import Batch, Split, identity

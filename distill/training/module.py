@@ -7,7 +7,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from distill.schedules import Knobs, Schedule
+from distill.curves import Knobs, Schedule
 from distill.schema import FitConfig, LearningRateCurve, Optimizer
 from distill.training.finite import require_finite
 from mentor.cache import AnswerCache

@@ -6,15 +6,15 @@ mixed up on the way is found before a device learns from it.
 
 import torch
 
+from export.bundle.knobs import Knobs
 from export.bundle.prepare import Prepared
 from export.graph.ports import KNOBS, GraphInputs
 from export.parity.backends import Reference
-from export.schema import Loss
 
 SAMPLES = 8  # spread over the pack's labelled samples, or over all where none is
 
 
-def expected_terms(prepared: Prepared, loss: Loss) -> dict[str, float]:
+def expected_terms(prepared: Prepared, knobs: Knobs) -> dict[str, float]:
     """The eval graph's outputs that are one number, under the bundle's knobs: as docs/bundle.md describes `expected`."""
     pack, checkpoint = prepared.pack, prepared.checkpoint
     labelled = torch.nonzero(pack.labels_N >= 0).flatten()
@@ -28,7 +28,7 @@ def expected_terms(prepared: Prepared, loss: Loss) -> dict[str, float]:
         mentor_logits=pack.mentor_logits_NK[rows].float(),
         mentor={probe.name: pack.mentor_activations[probe.name][rows].float() for probe in checkpoint.probes},
         supervised=torch.ones(len(rows)),
-        **{name: torch.tensor([getattr(loss, name)], dtype=torch.float32) for name in KNOBS},
+        **{name: torch.tensor([getattr(knobs, name)], dtype=torch.float32) for name in KNOBS},
     )
     outputs = Reference(prepared.graph).evaluated(feed)
     names = [port.name for port in prepared.outputs]

@@ -11,6 +11,7 @@ import onnx
 import torch
 
 from export.bundle.files import as_json
+from export.bundle.knobs import device_knobs
 from export.bundle.prepare import Prepared
 from export.graph.ports import Port
 from export.graph.versions import IR_VERSION, OPSET
@@ -59,7 +60,7 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
         "loss": {
             "formula": checkpoint.loss.formula(any(probe.weight != 1 for probe in checkpoint.probes)),
             **asdict(checkpoint.loss),
-            **asdict(settings.loss),
+            **asdict(device_knobs(settings.loss, checkpoint)),
             "schedule": "constant",
         },
         "optimizer": {**asdict(settings.optimizer), "rate_scale": settings.optimizer.rate_scale},

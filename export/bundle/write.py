@@ -15,6 +15,7 @@ from torch import Tensor
 
 from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
+from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.prepare import OnDevice, Prepared, on_device, prepare
 from export.bundle.read import require_schema
@@ -50,6 +51,7 @@ class Exported:
     manifest: dict[str, Any]
     parity: dict[str, Any]
     notes: list[str]  # on what the bundle has otherwise than the run
+    knobs: str  # the device's defaults, and which of them are the run's
 
 
 def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> Exported:
@@ -59,6 +61,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
     """
     key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
+    knobs = device_knobs(settings.loss, checkpoint)
     recover(path)
     require_free(path, settings.overwrite)
     mentee = on_device(checkpoint, settings)
@@ -86,7 +89,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
             "test": accuracy_of(inference, prepared.test, view),
             "golden": accuracy_of(inference, prepared.golden, view),
         }
-        manifest["expected"] = expected_terms(prepared, settings.loss)
+        manifest["expected"] = expected_terms(prepared, knobs)
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         weights = store_once(forward.model, prepared, settings, inference, training)
@@ -98,7 +101,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         require_schema(manifest)
         if key is not None:
             sign(staging, key)
-    return Exported(path, manifest, parity, prepared.notes)
+    return Exported(path, manifest, parity, prepared.notes, in_words(settings.loss, checkpoint))
 
 
 def require_free(path: Path, overwrite: bool) -> None:

@@ -63,6 +63,7 @@ def summary(exported: "Exported") -> str:
             f"{parity['steps']['steps']} optimizer steps "
             f"{parity['steps']['largest_difference']:.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
+            f"loss        {exported.knobs}",
             *(f"{'proof':12}{in_words(parity['inconclusive'])}" for _ in range(bool(parity["inconclusive"]))),
             *(f"{'network':12}{note}" for note in exported.notes),
             *class_lines(manifest.get("class_changes")),

@@ -74,7 +74,9 @@ def find_probes(
 
 def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tensor]) -> list[Probe]:
     """The probes with what their adapters take from the mentor's activations on `batches` [B, C, H, W], preprocessed: the
-    statistics to normalise by, the channels of a select, the axes of a pca. Asks the mentor only where an adapter needs it."""
+    statistics to normalise by, the channels of a select, the axes of a pca. Asks the mentor only where an adapter needs it.
+
+    Raises `UserError` for a mentor's layer that puts out NaN or infinity."""
     wanted = [probe for probe in probes if probe.adapter.measured()]
     if not wanted:
         return list(probes)
@@ -84,6 +86,7 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
         for batch in batches:
             _, outputs, _ = taps(batch)
             for probe in wanted:
+                require_finite(probe, outputs[probe.mentor])
                 moments[probe.name].add(
                     probe.adapter.mentor_map(probe.adapter.mentor_channels_first(outputs[probe.mentor])),
                     crossed=probe.adapter.kind in OF_COVARIANCE,
@@ -92,6 +95,14 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
         replace(probe, adapter=with_moments(probe.adapter, moments[probe.name])) if probe.name in moments else probe
         for probe in probes
     ]
+
+
+def require_finite(probe: Probe, output_BC: Tensor) -> None:
+    if not bool(output_BC.isfinite().all()):
+        raise UserError(
+            f"probe '{probe.name}': the mentor's layer '{probe.mentor}' puts out NaN or infinity on training images; check its "
+            "weights and how it sees them (mentor.weights, mentor.view), or pair another layer"
+        )
 
 
 class MenteeOutputs(NamedTuple):

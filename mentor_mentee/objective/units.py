@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective import probe_metrics
-from mentor_mentee.objective.probes import Probe
+from mentor_mentee.objective.probes import Probe, require_finite
 from mentor_mentee.objective.taps import Taps, evaluating
 
 LEAST = 1e-4  # of the activations' root mean square: a spread below it is rounding
@@ -65,11 +65,3 @@ def mean_of_channels(compared: Tensor) -> Tensor:
 def tells_apart(compared: Tensor) -> bool:
     spread = (compared - compared.mean(0, keepdim=True)).square().mean().sqrt()
     return float(spread) > LEAST * float(compared.square().mean().sqrt())
-
-
-def require_finite(probe: Probe, compared: Tensor) -> None:
-    if not bool(compared.isfinite().all()):
-        raise UserError(
-            f"probe '{probe.name}': the mentor's layer '{probe.mentor}' puts out NaN or infinity on training images; check its "
-            "weights and how it sees them (mentor.weights, mentor.view), or pair another layer"
-        )

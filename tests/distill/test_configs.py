@@ -11,9 +11,9 @@ from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import OmegaConf
 
 from distill.check import check_distill
+from distill.curves import read_schedule
 from distill.from_overrides import compose as compose_and_check
 from distill.run import ALONE
-from distill.schedules import read_schedule
 from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
 from export.schema import ExportSettings, check_export
 from mentor_mentee.config.compose import compose as compose_typed

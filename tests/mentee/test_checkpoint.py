@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mentee.checkpoint import FORMAT, MenteeCheckpoint
+from mentee.checkpoint import FORMAT, LastKnobs, MenteeCheckpoint
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.adapters import Adapter, Constants
@@ -49,6 +49,7 @@ def made() -> MenteeCheckpoint:
         },
         data={"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 4},
         accuracy={"test": {"accuracy": 1 / 3, "samples": 800}},
+        knobs=LastKnobs(1.0, 0.0, 0.417, 9.6, highest_gamma=0.5, in_units=True),
     )
 
 
@@ -166,10 +167,26 @@ def test_a_checkpoint_of_the_older_format_is_still_read(made: MenteeCheckpoint, 
         about = json.loads(file.metadata()["mentee"]) | {"format": "mentee-checkpoint/1"}
     for probe in about["probes"]:
         probe["adapter"] = {key: probe["adapter"][key] for key in ("mentee", "mentor", "shape")}
+    del about["knobs"]
     save_file(dict(made.state), path, metadata={"mentee": json.dumps(about)})
     loaded = MenteeCheckpoint.load(path)
     assert [probe.adapter.shape for probe in loaded.probes] == [probe.adapter.shape for probe in made.probes]
     assert {probe.adapter.kind for probe in loaded.probes} == {"slice"}
+    assert loaded.knobs is None
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"alpha": 1.0}, {"gamma": -1.0}, {"temperature": float("nan")}, {"beta": "much"}, {"delta": 1.0}, [1, 2]]
+)
+def test_knobs_that_no_run_had_are_refused(made: MenteeCheckpoint, tmp_path: Path, knobs: Any) -> None:
+    path = tmp_path / "m.safetensors"
+    made.save(path)
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["mentee"])
+    changed = {**about["knobs"], **knobs} if isinstance(knobs, dict) and knobs != {"alpha": 1.0} else knobs
+    save_file(dict(made.state), path, metadata={"mentee": json.dumps(about | {"knobs": changed})})
+    with pytest.raises(UserError, match=r"m\.safetensors' lacks part of what"):
+        MenteeCheckpoint.load(path)
 
 
 def test_a_cut_file_is_an_error_at_every_length(made: MenteeCheckpoint, tmp_path: Path) -> None:

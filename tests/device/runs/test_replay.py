@@ -20,7 +20,7 @@ from export.bundle.write import export_bundle
 from export.graph.optimizer_spec import Optimizer
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import learning_mode
-from export.schema import ExportSettings
+from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
@@ -53,7 +53,8 @@ class Small(nn.Module):
 
 
 def settings_of(choice: dict[str, Any]) -> ExportSettings:
-    return ExportSettings(supervision_per_class=6, golden_per_class=4, optimizer=STEADY, **choice)
+    loss = Loss(1.0, 0.1, 1.0, 4.0)
+    return ExportSettings(supervision_per_class=6, golden_per_class=4, optimizer=STEADY, loss=loss, **choice)
 
 
 Opened = Callable[..., tuple[ExportSettings, Bundle]]

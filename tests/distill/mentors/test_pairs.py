@@ -1,9 +1,11 @@
 """From the `probes` group to the probes of a run, and what the run leaves of them."""
 
+import copy
 import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,29 @@ def test_a_regressor_resumes_where_it_was(
     other = {"p": probes["p"] | {"normalise": False}}
     with pytest.raises(UserError, match="is of a run with probes"):
         distill(replace(config, resume=True, probes=other), machine, mentor=mentor)
+
+
+@pytest.mark.parametrize("units", [True, False], ids=["strength", "beta"])
+@pytest.mark.parametrize("adapter", ["slice", "projector"])
+@pytest.mark.parametrize(("value", "message"), [(3.0, "the same for every image"), (float("nan"), "NaN or infinity")])
+def test_a_layer_with_nothing_to_teach_is_refused_whatever_beta_is_in(
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    machine: Machine,
+    value: float,
+    message: str,
+    adapter: str,
+    units: bool,
+) -> None:
+    train = load_data(make_config(Path()).data, whole=True).train
+    network = copy.deepcopy(mentor.network)
+    network.stages[0].register_forward_hook(lambda module, given, output: torch.full_like(output, value))
+    mentee, view = PlainCNN(1, 10, widths=[4, 8]), View((1, 8, 8), *normalisation(train))
+    choose = partial(choose_probes, mentee=mentee, view=view, train=train, machine=machine, units=units)
+    group = {"early": {"mentor": "stages.0", "mentee": "features.0", "adapter": adapter}}
+    with pytest.raises(UserError, match=rf"probe 'early': the mentor's layer 'stages\.0' puts out {message}"):
+        choose(group, replace(mentor, network=network))
+    assert len(choose(group, mentor)) == 1
 
 
 def test_a_run_without_beta_learns_ships_and_resumes_under_weights_in_the_mentors_units(

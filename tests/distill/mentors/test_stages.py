@@ -14,12 +14,13 @@ from rich.console import Console
 from torch import Tensor
 
 from distill.command import run
+from distill.curves import Schedule
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.prepare import teachable
 from distill.present import draw_run
 from distill.run import alone, distill
-from distill.schedules import Schedule, gullible, two_stage
+from distill.schedules import gullible, two_stage
 from distill.schema import DistillConfig, FitConfig
 from distill.training.fit import fit
 from distill.training.module import Distillation

@@ -49,7 +49,14 @@ def saved(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory
 def test_an_export_prints_a_line_each_and_nothing_on_standard_error(saved: Path, tmp_path: Path) -> None:
     done = run("-m", "export", f"checkpoint={saved}", "bundle=bundles/mine", *SMALL, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["bundle", "accuracy", "parity", "trains", "packs"]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "bundle",
+        "accuracy",
+        "parity",
+        "trains",
+        "loss",
+        "packs",
+    ]
     manifest = json.loads((tmp_path / "bundles" / "mine" / "manifest.json").read_text())
     assert f"{manifest['base']['test']['accuracy']:.2%} of 800 test samples" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles"]  # no folder of Hydra's
