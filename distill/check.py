@@ -6,7 +6,8 @@ from pathlib import Path
 
 from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
-from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
+from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
+from mentor.cache.options import PRECISIONS
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.reading.present import require_present
@@ -55,13 +56,24 @@ def check_settings(config: DistillConfig) -> None:
             raise UserError(
                 f"no setting 'export.{name}'{did_you_mean(name, OF_EXPORT)}; expected {', '.join(OF_EXPORT)}"
             )
-    if config.answer_cache_mb < 0:
-        raise UserError(f"answer_cache_mb={config.answer_cache_mb}; expected 0 or more")
+    check_cache(config.cache)
     if config.threads is not None and config.threads < 1:
         raise UserError(f"threads={config.threads}; expected 1 or more, or null")
     for name, seed in (("seed", config.seed), ("mentor.seed", config.mentor.seed)):
         if not 0 <= seed < 2**40:
             raise UserError(f"{name}={seed}; expected 0 or more, below 2^40")
+
+
+def check_cache(cache: CacheConfig) -> None:
+    if not 0 <= cache.max_gb < inf:
+        raise UserError(f"cache.max_gb={cache.max_gb}; expected 0 or more, in 10^9 bytes")
+    if not 0 <= cache.verify <= 1:
+        raise UserError(f"cache.verify={cache.verify}; expected a share, from 0 to 1")
+    if cache.activations not in PRECISIONS:
+        raise UserError(
+            f"cache.activations={cache.activations}{did_you_mean(cache.activations, PRECISIONS)}; expected "
+            f"{', '.join(PRECISIONS)}"
+        )
 
 
 def require_files(config: DistillConfig) -> None:

@@ -15,7 +15,7 @@ from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
 from distill.schema import DistillConfig
 from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentee.networks import parameter_count
-from mentor.cache import AnswerCache
+from mentor.cache.answers import cached_logits
 from mentor.weights_file import file_digest
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.files import write_json
@@ -43,8 +43,8 @@ def hand_over(run: Prepared, history: History) -> RunResult:
     network.eval()  # not what it returns: a train() of its own may return nothing
     run.mentor.to(torch.device("cpu"))
     mentee = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
-    known = AnswerCache(run.found.mentor(), splits.test, folder=Path(run.config.cache_dir) / "answers")
-    mentor = judged(known.view(0).logits, splits.test, len(splits.classes))
+    known_NK = cached_logits(run.found.mentor(), splits.test, Path(run.config.cache_dir) / "answers")
+    mentor = judged(known_NK, splits.test, len(splits.classes))
     checkpoint = checkpoint_of(run, history, mentee)
     run_dir = Path(run.config.run_dir)
     checkpoint.save(run_dir / MENTEE)

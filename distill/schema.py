@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any
 
 from mentee.budget import Budget
+from mentor.cache.options import PRECISIONS as CACHE_PRECISIONS
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from mentor_mentee.settings import setting
@@ -103,6 +104,18 @@ class LossConfig:
 
 
 @dataclass
+class CacheConfig:
+    """The mentor's answers on disk, in cache_dir."""
+
+    answers: bool | None = setting(None, "cache them; null: where samples come again in the run, and they fit")
+    max_gb: float = setting(20.0, "10^9 bytes that all runs' answers may take; the least recently used go first")
+    activations: str = setting(
+        "int8", f"how layers are cached: {', '.join(CACHE_PRECISIONS)}; of 1,000 numbers 1, 2, 4 kB"
+    )
+    verify: float = setting(0.0, "share of cached answers that the mentor is asked for again, to compare")
+
+
+@dataclass
 class DistillConfig:
     mentor: MentorConfig = setting(MentorConfig, "the large network")
     mentee: MenteeConfig = setting(MenteeConfig, "the small network")
@@ -114,11 +127,8 @@ class DistillConfig:
     seed: int = setting(1, "fixes the mentee's weights, its batches and its augmentation")
     resume: bool = setting(False, "go on from the last epoch in run_dir")
     run_dir: str = setting("runs/distill", "folder of the run's files; with -m the folder of all the sweep's runs")
-    cache_dir: str = setting(".cache", "folder of trained mentors and of mentor outputs")
-    cache_answers: bool | None = setting(
-        None, "compute mentor outputs once per augmented view and cache them; null: where that saves work and fits"
-    )
-    answer_cache_mb: int = setting(2048, "megabytes of memory that cached mentor outputs may take")
+    cache_dir: str = setting(".cache", "folder of trained mentors and of their cached answers")
+    cache: CacheConfig = setting(CacheConfig, "the mentor's answers, asked once for each sample and view")
     preflight: bool = setting(True, "say before any training whether the mentee will export; the answer is cached")
     export: dict[str, Any] = setting({}, "settings that the export will have, for that: trainable, batch_norm, rewrite")
     accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
@@ -133,6 +143,7 @@ class EvaluateConfig:
     data: dict[str, Any] = setting({}, "another data set's recipe; null: the data of the run")
     split: str = setting("test", "train, val or test")
     batch: int = setting(256, "samples at a time")
+    cache_dir: str = setting(".cache", "folder in which runs cached their mentors' answers")
     out: str | None = setting(
         None, "folder of evaluation.json and .html; null: beside the checkpoint, or above them all"
     )

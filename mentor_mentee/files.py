@@ -14,10 +14,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If the block raises, `path` stays as it was and the temporary file is removed. Two processes may write the same path.
     """
+    with scratch(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yields a name beside `path` that is this process's own; what is left there at the end is removed."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
-        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

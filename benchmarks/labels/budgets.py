@@ -57,7 +57,7 @@ VIEWS = {
 }
 UNLABELLED = [
     "data.keep_unlabelled=true",
-    "cache_answers=false",
+    "cache.answers=false",
 ]  # which the lone mentee leaves out, of its batches too
 NETWORK = ["mentee.network.widths=[16,32,32]", "mentee.network.pool=before", "mentee.network.flatten=28"]
 BASE = ["trainer.epochs=2", "trainer.steps_per_epoch=150", "trainer.batch=64", "trainer.learning_rate=6e-3"]

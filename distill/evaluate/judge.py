@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 
 from distill.evaluate.check import paths_of
-from distill.evaluate.evaluation import Evaluation, evaluate, probe_cka, scores
+from distill.evaluate.evaluation import Evaluation, evaluate, judged, probe_cka, scores
 from distill.report.comparison import Difference, Scored, differences, pairs_by_seed
 from distill.report.record import RunRecord
 from distill.schema import EvaluateConfig
 from mentee.checkpoint import MenteeCheckpoint
+from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
 from mentor.restore import restore_mentor
 from mentor_mentee.data.load import load_data, source_of
@@ -34,11 +35,13 @@ class Judged:
 class Judge:
     """Evaluates checkpoints on one split, and each mentor that they share only once."""
 
-    def __init__(self, splits: Splits, split: Split, batch: int, console: Console) -> None:
+    def __init__(self, splits: Splits, split: Split, batch: int, console: Console, answers: Path) -> None:
+        """`answers`: folder of cached ones."""
         self.classes = len(splits.classes)
         self.split = split
         self.batch = batch
         self.console = console
+        self.answers = answers
         self.mentors: dict[str, tuple[Mentor, Evaluation]] = {}
 
     def judge(self, path: Path, checkpoint: MenteeCheckpoint, probes: Sequence[Probe]) -> Judged:
@@ -63,7 +66,7 @@ class Judge:
         key = json.dumps(about, sort_keys=True)
         if key not in self.mentors:
             mentor = restore_mentor(about, ())
-            seen = evaluate(lambda image: mentor.answer(image).logits, self.split, self.classes, self.batch)
+            seen = judged(cached_logits(mentor, self.split, self.answers), self.split, self.classes)
             self.mentors[key] = mentor, seen
         return self.mentors[key]
 
@@ -89,7 +92,7 @@ def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None)
     if against:
         pairs_by_seed(scored(paths, {}), scored(against, {}))  # refused before anything is evaluated
     splits, split = the_split(checkpoints, config)
-    judge = Judge(splits, split, config.batch, console)
+    judge = Judge(splits, split, config.batch, console, Path(config.cache_dir) / "answers")
     probes = {path: probes_for(checkpoint, checkpoints.values()) for path, checkpoint in checkpoints.items()}
     runs, controls = (
         [judge.judge(path, checkpoints[path], probes[path]) for path in side] for side in (paths, against)

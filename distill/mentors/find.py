@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from distill.evaluate.evaluation import evaluate
+from distill.evaluate.evaluation import judged
 from distill.machine import Machine
 from distill.mentors.doubts import too_sure
 from distill.mentors.weights import (
@@ -27,6 +27,7 @@ from distill.mentors.weights import (
 from distill.schema import MentorConfig
 from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
+from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
 from mentor.weights import load_content, load_weights
@@ -95,7 +96,8 @@ def find_mentor(
                 before_training(network, view)
             origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
             cache_weights(network, weights)
-    accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
+    asked = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"))
+    accuracy = require_accuracy(asked, config, splits, origin, machine, cache_dir)
     if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):
         machine.say(doubt)
     return FoundMentor(network, recipe, view, weights, accuracy, origin, config.weights_at if given else None)
@@ -129,8 +131,10 @@ def make_mentor(
     return f"mentor from {start}, its new head trained now and cached"
 
 
-def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
-    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
+def require_accuracy(
+    mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine, cache_dir: Path
+) -> float:
+    found = judged(cached_logits(mentor, splits.val, cache_dir / "answers"), splits.val, len(splits.classes))
     machine.say(f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples")
     most_frequent = float(found.confusion_KK.sum(1).max()) / max(1, found.samples)
     least = most_frequent + 0.1 * (1 - most_frequent) if config.least_accuracy is None else config.least_accuracy

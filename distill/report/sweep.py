@@ -32,7 +32,7 @@ from mentor_mentee.files import write_json
 from mentor_mentee.output import quiet_when_unread
 
 COLUMNS = {"accuracy": "test %", "ece": "ECE %", "agreement": "as mentor %", "kl": "KL, nats"}  # all on the test split
-MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "cache_answers", "answer_cache_mb")  # do not reach a lone mentee
+MENTOR_ONLY = ("mentor", "schedule", "loss", "probes", "cache")  # do not reach a lone mentee
 AGAINST_MENTOR = ("agreement", "kl")  # scores that are no pair where the mentors are two
 LONGEST = 48  # characters of a setting's value in an arm's label
 

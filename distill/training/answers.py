@@ -1,24 +1,26 @@
 """Decides whether a run asks its mentor anew at each step or caches the answers."""
 
-import math
 from pathlib import Path
 
 from distill.machine import Machine
 from distill.schema import DistillConfig
 from distill.training.loaders import epoch_batches
-from mentor.cache import AnswerCache, answer_bytes
+from mentor.cache import AnswerCache, CacheOptions
+from mentor.cache.room import lacking_room
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 
+GB = 1e9
+
 
 def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine: Machine) -> dict[str, AnswerCache]:
-    """The caches that the run uses, by "train" and "val". `cache_answers` null caches a split where that asks the mentor no
-    more often than the steps would, and it fits `answer_cache_mb`. A function of the configuration alone, so a resumed run
-    decides as before.
+    """The caches that the run uses, by "train" and "val". `cache.answers` null caches a split where that asks the mentor no
+    more often than the steps would, and where there is room. A cached answer and an asked one are the same numbers but for how
+    they are packed.
 
-    Raises `UserError` where `cache_answers=true` cannot be: each pass has a new view, or memory does not suffice.
+    Raises `UserError` where `cache.answers=true` cannot be: each pass has a new view, or there is no room.
     """
     how, fit = config.trainer.augment, config.trainer
     batches = epoch_batches(splits.train, fit, config.seed)
@@ -29,50 +31,59 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     views = min(how.views or 1, passes) if how.active() else 1
     require_cacheable(config)
     wanted = {
-        "train": not endless and (config.cache_answers or steps * fit.batch >= views * len(splits.train)),
-        "val": config.cache_answers or fit.epochs > 1,
+        "train": not endless and (config.cache.answers or steps * fit.batch >= views * len(splits.train)),
+        "val": config.cache.answers or fit.epochs > 1,
     }
     caches: dict[str, AnswerCache] = {}
-    megabytes = 0.0
     for part, split, count in (("val", splits.val, 1), ("train", splits.train, views)):
-        needed = answer_bytes(mentor, split, count) / 2**20
-        fits = megabytes + needed <= config.answer_cache_mb
-        if config.cache_answers and not fits:
-            raise UserError(
-                f"cache_answers=true needs {needed:.0f} MB for the {part} split ({count} views of {len(split)} samples), of "
-                f"answer_cache_mb={config.answer_cache_mb}; raise that, probe smaller layers or take fewer views"
-            )
-        if not wanted[part] or config.cache_answers is False:
+        if not wanted[part] or config.cache.answers is False:
             continue
-        if fits:
-            megabytes += needed
-            caches[part] = cache(config, mentor, split, machine, part)
-        else:
-            machine.say(not_cached(part, len(split), count, needed, megabytes, config.answer_cache_mb))
+        made = cache(config, mentor, split, part)
+        problem = without_room(made, count, [path for one in caches.values() for path in one.paths(views)], config)
+        if problem is None:
+            caches[part] = made
+            continue
+        of_views = f" in {count} views" if count > 1 else ""
+        size = made.bytes(count) / GB
+        about = f"the mentor's answers to {len(split):,} samples of the {part} split{of_views} take {size:.3g} GB"
+        if config.cache.answers:
+            raise UserError(f"{about}: {problem}; cache.answers=false asks at each step")
+        when = "at each step" if part == "train" else "in each epoch"
+        machine.say(
+            f"{about} and are not cached: {problem}. The mentor is asked again {when}, which is slower and, but for rounding, "
+            "gives the same"
+        )
     return caches
 
 
-def not_cached(part: str, samples: int, views: int, needed: float, taken: float, limit: int) -> str:
-    """The consequence of a limit that is too small: the same numbers, later."""
-    when = "at each step" if part == "train" else "in each epoch"
-    of_views = f" in {views} views" if views > 1 else ""
-    return (
-        f"the mentor's answers to {samples:,} samples of the {part} split{of_views} take {needed:,.0f} MB and are not cached "
-        f"({limit - taken:,.0f} of answer_cache_mb={limit} are left): the mentor is asked again {when}, which is slower and, but "
-        f"for rounding, gives the same; answer_cache_mb={math.ceil(taken + needed)} caches them"
-    )
+def without_room(made: AnswerCache, views: int, used: list[Path], config: DistillConfig) -> str | None:
+    """Makes the files of a cache beside those that are `used`, or says why not."""
+    folder, needed = made.folder, made.bytes(views)
+    assert folder is not None
+    limit = config.cache.max_gb * GB
+    if needed > limit:
+        return f"cache.max_gb={config.cache.max_gb:g} is less; raise it, probe smaller layers or take fewer views"
+    try:
+        beside = sum(path.stat().st_size for path in used if path.is_file())
+        lacking = lacking_room(folder, [*made.paths(views), *used], needed + beside, limit)
+        if lacking:
+            return f"{lacking / GB:.3g} GB too much for {folder} (cache.max_gb={config.cache.max_gb:g}, and what is free there)"
+        made.reserve(views)
+    except OSError as error:
+        return f"{folder} cannot be written ({error.strerror or error})"
+    return None
 
 
 def require_cacheable(config: DistillConfig) -> None:
     how = config.trainer.augment
-    if config.cache_answers and how.active() and how.views is None:
+    if config.cache.answers and how.active() and how.views is None:
         raise UserError(
-            "cache_answers=true, but trainer.augment makes a new view at each pass, to which no answer can be cached; set "
+            "cache.answers=true, but trainer.augment makes a new view at each pass, to which no answer can be cached; set "
             "trainer.augment.views=8, or another number of views"
         )
 
 
-def cache(config: DistillConfig, mentor: Mentor, split: Split, machine: Machine, part: str) -> AnswerCache:
+def cache(config: DistillConfig, mentor: Mentor, split: Split, part: str) -> AnswerCache:
     how = config.trainer.augment if part == "train" else Augmentation()
-    folder = Path(config.cache_dir) / "answers"
-    return AnswerCache(mentor, split, how, folder, machine.say)
+    options = CacheOptions(config.cache.activations, config.cache.verify)
+    return AnswerCache(mentor, split, how, Path(config.cache_dir) / "answers", options)

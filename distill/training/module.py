@@ -104,7 +104,7 @@ class Distillation(pl.LightningModule):
             cache, view_B = self.caches.get("train"), batch.view_B
         else:
             cache, view_B = self.caches.get("val"), torch.zeros_like(batch.index_B)
-        return cache.answer(batch.index_B, view_B) if cache else self.mentor.answer(batch.image_BCHW)
+        return cache.answer(batch.index_B, view_B, batch.image_BCHW) if cache else self.mentor.answer(batch.image_BCHW)
 
     def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
         source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)

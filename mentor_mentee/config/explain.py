@@ -63,7 +63,7 @@ def explain(error: Exception, schema: type) -> str:
 
 def no_setting(at: str, schema: type) -> str:
     parent, _, key = at.rpartition(".")
-    if at in RENAMED and RENAMED[at] in field_names(schema, ""):
+    if at in RENAMED and RENAMED[at].split(".")[0] in field_names(schema, ""):
         return f"no setting '{at}'; it is called {RENAMED[at]} now"
     known = field_names(schema, parent)
     return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"

@@ -87,7 +87,14 @@ class Adapter:
 
     @classmethod
     def between(
-        cls, probe: str, mentee: Shape, mentor: Shape, kind: str = AUTO, normalise: bool = False, metric: str = "rmse"
+        cls,
+        probe: str,
+        mentee: Shape,
+        mentor: Shape,
+        kind: str = AUTO,
+        normalise: bool = False,
+        metric: str = "rmse",
+        cells: int | None = None,
     ) -> "Adapter":
         """`auto` is what the metric asks for, else identity for equal shapes, else slice, which need no measuring; a run asks for
         `learned_kind` in its place. Where spaces differ:
@@ -135,11 +142,18 @@ class Adapter:
         if kind == "energy":
             return cls(mentee, mentor, (1, *one[1:]), kind)
         space = (part if whole % part == 0 else whole for whole, part in zip(one[1:], other[1:], strict=True))
-        return cls(mentee, mentor, (channels, *space), kind, normalise)
+        return cls(mentee, mentor, (channels, *(coarser(size, cells) for size in space)), kind, normalise)
 
     def measured(self) -> bool:
         """True if the mentor's activations must be, or were, looked at before the run."""
         return self.normalise or self.kind in OF_COVARIANCE
+
+    def mentors_side(self) -> str:
+        """All that `from_mentor` depends on, for who wants to know whether two give the same."""
+        fixed = Constants(
+            {name: value for name, value in self.constants.tensors.items() if name not in ("weight", "bias")}
+        )
+        return f"{self.mentor} {self.shape} {self.kind} {self.normalise} {self.mentor_last} {fixed}"
 
     def lacking(self) -> set[str]:
         """The constants without which it cannot be run; those that are learned may be absent."""
@@ -206,6 +220,14 @@ class Adapter:
             down, across = activation.shape[2] // height, activation.shape[3] // width
             activation = activation.reshape(-1, channels, height, down, width, across).mean((3, 5))
         return activation
+
+
+def coarser(size: int, cells: int | None) -> int:
+    """The largest whole fraction of `size` that is at most `cells`; where that is less than half of them, `size`."""
+    if cells is None or size <= cells:
+        return size
+    fitting = max(size // factor for factor in range(1, size + 1) if size % factor == 0 and size // factor <= cells)
+    return fitting if 2 * fitting >= cells else size
 
 
 def learned_kind(mentee: Shape, mentor: Shape, metric: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.adapters import (
+    LEARNED,
     OF_COVARIANCE,
     Adapter,
     MenteeSide,
@@ -23,6 +24,7 @@ from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import AUTO, parse_probes
 from mentor_mentee.objective.taps import Taps, evaluating, layer_shapes
 
+CELLS = 8  # of a side of the space in which `auto` compares maps: finer ones are averaged
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -64,7 +66,8 @@ def find_probes(
         mentee_shape, mentor_shape = mentee_shapes[pair.mentee], mentor_shapes[pair.mentor]
         ours, theirs = channels_first_shape(mentee_shape, image), channels_first_shape(mentor_shape, its_image)
         kind = learned_kind(ours, theirs, metric) if learned and pair.adapter == AUTO else pair.adapter
-        adapter = Adapter.between(name, ours, theirs, kind, pair.normalise, metric)
+        cells = CELLS if learned and pair.adapter == AUTO and kind in LEARNED else None
+        adapter = Adapter.between(name, ours, theirs, kind, pair.normalise, metric, cells)
         adapter = replace(
             adapter, mentee_last=channels_last(mentee_shape, image), mentor_last=channels_last(mentor_shape, its_image)
         )

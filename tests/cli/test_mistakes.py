@@ -101,7 +101,7 @@ IN_A_FILE = [
         "mentee.network: 'mentee.networks.PlainCNN' has no option 'widhts'; did you mean",
     ),
     ("schedule: {alfa: 1}", "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
-    ("keep_answers: true", "no setting 'keep_answers'; it is called cache_answers now"),
+    ("keep_answers: true", "no setting 'keep_answers'; it is called cache.answers now"),
     ("traner: {epochs: 3}", "no setting 'traner'; did you mean 'trainer'?"),
     ("seed: [3", "while parsing a flow sequence"),
 ]

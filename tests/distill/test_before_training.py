@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from distill.machine import Machine
 from distill.run import distill
-from distill.schema import DistillConfig, FitConfig, LossConfig, MenteeConfig
+from distill.schema import CacheConfig, DistillConfig, FitConfig, LossConfig, MenteeConfig
 from mentee.budget import Budget
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
@@ -34,7 +34,10 @@ PLAIN = {"_target_": "mentee.networks.PlainCNN"}
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6, 8, 8, 8]})}, r"mentee\.network"),
         ({"mentee": MenteeConfig(network=PLAIN, budget=Budget(parameters=10))}, r"mentee\.budget"),
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6]}, head="heads")}, "heads"),
-        ({"cache_answers": True, "trainer": FitConfig(augment=Augmentation(flip=True))}, "a new view at each pass"),
+        (
+            {"cache": CacheConfig(answers=True), "trainer": FitConfig(augment=Augmentation(flip=True))},
+            "a new view at each pass",
+        ),
         ({"resume": True}, "nothing to resume"),
     ],
 )

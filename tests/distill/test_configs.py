@@ -194,7 +194,9 @@ def test_a_group_beside_the_demos_experiment_takes_the_place_of_its_own(
     [
         ("mentor.least_accuracy=2", r"mentor\.least_accuracy=2.0; expected a fraction"),
         ("mentor.least_accuracy=nan", r"mentor\.least_accuracy=nan; expected a fraction"),
-        ("answer_cache_mb=-5", r"answer_cache_mb=-5; expected 0 or more"),
+        ("cache.max_gb=-5", r"cache.max_gb=-5(.0)?; expected 0 or more"),
+        ("cache.verify=2", r"cache.verify=2(.0)?; expected a share"),
+        ("cache.activations=int7", r"did you mean .?int8"),
         ("mentor.view.size=-3", r"mentor\.view\.size=-3; expected 1 or more"),
         ("mentee.view.channels=0", r"mentee\.view\.channels=0; expected 1 or more"),
         ("mentor.view.mean=[0.5]", r"mentor\.view has mean without std"),

@@ -114,14 +114,14 @@ class AlwaysTheFirst(torch.nn.Module):
 
 
 def test_a_mentor_that_knows_the_most_frequent_class_alone_is_refused(
-    config: MentorConfig, splits: Splits, machine: Machine
+    config: MentorConfig, splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     label_N = torch.zeros_like(splits.val.labels)
     label_N[::10] = 1
     uneven = replace(splits, val=Split(splits.val.images, label_N))
     mentor = Mentor(AlwaysTheFirst(), view_for(config.view, splits))
     with pytest.raises(UserError, match=r"right on 89\.7% of the validation split, less than 90\.7%"):
-        require_accuracy(mentor, config, uneven, "mentor", machine)
+        require_accuracy(mentor, config, uneven, "mentor", machine, tmp_path)
 
 
 def test_more_can_be_asked_of_a_mentor(
@@ -156,7 +156,7 @@ def test_given_weights_are_read_and_nothing_is_trained(
     assert same(mentor.weights, found.network.state_dict())
     assert found.weights == path
     assert find_mentor(replace(config, weights="~/mine.pt"), splits, tmp_path / "cache", machine).weights == path
-    assert not (tmp_path / "cache").exists()
+    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["answers"]  # of the validation samples
 
 
 def test_given_weights_that_do_not_fit_are_an_error_and_not_trained_again(

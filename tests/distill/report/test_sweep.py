@@ -199,7 +199,7 @@ Command = Callable[..., list[DistillConfig]]
 
 
 def test_the_overrides_of_an_earlier_sweep_are_read_under_their_new_names() -> None:
-    assert parsed(["keep_answers=true", "++data.val=100"]) == {"cache_answers": "true", "data.val": "100"}
+    assert parsed(["keep_answers=true", "++data.val=100"]) == {"cache.answers": "true", "data.val": "100"}
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.run import ALONE, distill
 from distill.schedules import constant
-from distill.schema import FitConfig
+from distill.schema import CacheConfig, FitConfig
 from distill.training.answers import answer_caches
 from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation, fastest_layout
@@ -39,7 +39,7 @@ def test_cached_answers_train_as_asked_ones(
 ) -> None:
     fit = FitConfig(epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
     asked, cached, again = (
-        distill(make_config(tmp_path / name, trainer=fit, cache_answers=keep), machine, mentor=mentor)
+        distill(make_config(tmp_path / name, trainer=fit, cache=CacheConfig(answers=keep)), machine, mentor=mentor)
         for name, keep in (("asked", False), ("cached", True), ("again", None))
     )
     for a, b, c in zip(asked.history, cached.history, again.history, strict=True):
@@ -55,7 +55,7 @@ def test_mentor_and_mentee_see_the_same_view(
     keep: bool, make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     """A training step is told what the mentor says of the very images that the mentee is given."""
-    config = make_config(tmp_path, cache_answers=keep, trainer=FitConfig(augment=HOW))
+    config = make_config(tmp_path, cache=CacheConfig(answers=keep), trainer=FitConfig(augment=HOW))
     answering = Mentor(mentor.network, mentor.view)
     network = ResidualNet(1, 10, (8, 8))
     module = Distillation(
@@ -76,9 +76,9 @@ def test_mentor_and_mentee_see_the_same_view(
         ({"trainer": FitConfig(epochs=2, batch=64)}, {"train", "val"}),
         ({"trainer": FitConfig(epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
         ({"trainer": FitConfig(epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
-        ({"trainer": FitConfig(epochs=2, batch=64), "answer_cache_mb": 0}, set()),
-        ({"trainer": FitConfig(epochs=2, batch=64), "cache_answers": False}, set()),
-        ({"cache_answers": True}, {"train", "val"}),
+        ({"trainer": FitConfig(epochs=2, batch=64), "cache": CacheConfig(max_gb=0)}, set()),
+        ({"trainer": FitConfig(epochs=2, batch=64), "cache": CacheConfig(answers=False)}, set()),
+        ({"cache": CacheConfig(answers=True)}, {"train", "val"}),
     ],
 )
 def test_what_is_cached(
@@ -102,14 +102,16 @@ def test_a_limit_that_is_too_small_is_said_with_the_one_that_suffices(
     machine = Machine(console=Console(file=said, width=1000))
     answering = Mentor(mentor.network, mentor.view)
     config = make_config(tmp_path, trainer=FitConfig(epochs=64, augment=Augmentation(shift=0.1, views=60)))
-    config.answer_cache_mb = 0
+    config.cache.max_gb = 0
+    needed = 0.0
     for part in ("val", "train"):  # the first one is said to need so much, then the other
         assert part not in answer_caches(config, answering, digits_splits, machine)
         line = next(line for line in said.getvalue().splitlines() if f"the {part} split" in line)
         assert ("asked again at each step" in line) == (part == "train")
-        found = re.search(r"answer_cache_mb=(\d+) caches them", line)
+        found = re.search(r"take (\S+) GB and are not cached: cache.max_gb=\S+ is less", line)
         assert found is not None
-        config.answer_cache_mb = int(found[1])
+        needed += float(found[1])
+        config.cache.max_gb = 1.02 * needed  # it is said in three digits
     assert set(answer_caches(config, answering, digits_splits, machine)) == {"val", "train"}
 
 
@@ -123,7 +125,7 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
     config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
     splits, answering = load_data(data), Mentor(mentor.network, mentor.view)
     assert set(answer_caches(config, answering, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
-    config.cache_answers = True
+    config.cache.answers = True
     cached = answer_caches(config, answering, splits, machine)["train"]
     batches = epoch_batches(splits.train, config.trainer, config.seed)
     seen: set[int] = set()
@@ -133,7 +135,7 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
             batch = Draws(splits.train, how, config.seed).__getitems__(draws)
             cached.answer(batch.index_B, batch.view_B)
             seen |= set(batch.view_B.tolist())
-    assert seen == set(cached.tables) == set(range(8))
+    assert seen == set(cached.views) == set(range(8))
 
 
 def test_the_network_is_left_in_the_layout_of_one_that_is_read(
@@ -157,11 +159,13 @@ def test_answers_that_cannot_be_cached(
     make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     answering = Mentor(mentor.network, mentor.view)
-    endless = make_config(tmp_path, cache_answers=True, trainer=FitConfig(augment=Augmentation(flip=True)))
+    endless = make_config(tmp_path, cache=CacheConfig(answers=True), trainer=FitConfig(augment=Augmentation(flip=True)))
     with pytest.raises(UserError, match=r"set trainer\.augment\.views=8"):
         answer_caches(endless, answering, digits_splits, machine)
-    with pytest.raises(UserError, match=r"needs 0 MB for the val split .* of answer_cache_mb=0"):
-        answer_caches(make_config(tmp_path, cache_answers=True, answer_cache_mb=0), answering, digits_splits, machine)
+    with pytest.raises(UserError, match=r"97 samples of the val split take \S+ GB: cache.max_gb=0 is less"):
+        answer_caches(
+            make_config(tmp_path, cache=CacheConfig(answers=True, max_gb=0)), answering, digits_splits, machine
+        )
 
 
 def test_without_a_mentor_unlabelled_samples_take_no_place(

@@ -11,7 +11,7 @@ import mentor_mentee.progress
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
 from distill.run import distill
-from distill.schema import FitConfig
+from distill.schema import CacheConfig, FitConfig
 from mentor_mentee.data.load import load_data
 from mentor_mentee.progress import reporting
 from tests.distill.conftest import MakeConfig
@@ -28,11 +28,11 @@ def test_each_long_part_of_a_run_says_how_far_it_is(
     said = io.StringIO()
     machine = Machine("cpu", 1, Console(file=said, width=1000))
     fit = FitConfig(epochs=2, steps_per_epoch=3, batch=16)
-    config = make_config(tmp_path, trainer=fit, cache_answers=True, cache_dir=str(tmp_path / "cache"))
+    config = make_config(tmp_path, trainer=fit, cache=CacheConfig(answers=True), cache_dir=str(tmp_path / "cache"))
     distill(config, machine, mentor=mentor)
     steps = re.findall(r"^mentee: step: (\d) of 6, (?:loss [\d.]+, val [\d.]+%, )?\d+ s left$", said.getvalue(), re.M)
     assert steps == ["1", "2", "3", "4", "5", "6"]
-    assert re.search(r"^asking the mentor: 256 of 900, \d+ s left$", said.getvalue(), re.M)
+    assert re.search(r"^asking the mentor: 200 of 800, \d+ s left$", said.getvalue(), re.M)
     assert re.search(r"^evaluating: \d+ of 800, \d+ s left$", said.getvalue(), re.M)
 
 

@@ -48,11 +48,11 @@ def test_ctrl_c_ends_the_sweep(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "read"),
     [
-        ("keep_answers=true", "cache_answers=true"),
-        ("++keep_answers_mb=10", "++answer_cache_mb=10"),
-        ("keep_answers=", "cache_answers="),
-        ("~keep_answers_mb", "~answer_cache_mb"),
-        ("~keep_answers_mb=2048", "~answer_cache_mb=2048"),
+        ("keep_answers=true", "cache.answers=true"),
+        ("++keep_answers_mb=10", "++cache.max_gb=0.01"),
+        ("cache_answers=", "cache.answers="),
+        ("~keep_answers_mb", "~cache.max_gb"),
+        ("~answer_cache_mb=2048", "~cache.max_gb=2.048"),
         ("keep_answers_gb=1", "keep_answers_gb=1"),
         ("data.keep_answers=1", "++data.keep_answers=1"),
         ("cache_dir=keep_answers=1", "cache_dir=keep_answers=1"),

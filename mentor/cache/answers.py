@@ -1,0 +1,218 @@
+"""What a mentor said of the views of a split's samples, so that each is asked about once: in this run and in others.
+
+Only what is compared is cached, in the space that a probe compares in. Each probe's numbers and the logits are files of
+their own, found again by every run that asks the same mentor about the same views, whatever else it compares. Axes: N
+samples of the split, B samples of a batch.
+"""
+
+import hashlib
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mentor.cache.options import CacheOptions
+from mentor.cache.packing import Packing
+from mentor.cache.table import Table
+from mentor.mentor import Answers, Mentor
+from mentor_mentee.data.splits import Split
+from mentor_mentee.data.views.augment import augment
+from mentor_mentee.data.views.augmentation import Augmentation
+from mentor_mentee.progress import Progress, remark
+
+VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
+LOGITS = "logits"
+FEW = 256  # classes whose logits are cached as they are
+TOGETHER = 64  # samples asked about at once, always as many: the last bits of an answer depend on the size of its batch
+TOLERANCE = 2.0  # of a recomputed answer, in what packing may change
+
+
+class AnswerCache:
+    """`folder` None caches them in memory only. Give a split whose augmentation has finitely many views, or none."""
+
+    def __init__(
+        self,
+        mentor: Mentor,
+        split: Split,
+        how: Augmentation | None = None,
+        folder: Path | None = None,
+        options: CacheOptions = CacheOptions(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.mentor, self.split, self.how, self.folder = mentor, split, how or Augmentation(), folder
+        self.options = options
+        self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
+        self.row_of[split.positions] = torch.arange(len(split))
+        self.packings = packings_of(mentor, split, options)
+        self.views: dict[int, dict[str, Table]] = {}
+        self.keys = self._keys() if folder is not None else dict.fromkeys(self.packings, "")
+        self._compared: set[tuple[int, int]] = set()
+
+    def answer(self, index_B: Tensor, view_B: Tensor, image_BCHW: Tensor | None = None) -> Answers:
+        """Answers to samples by their position in the source and the number of the view, on the device of `index_B`.
+        `image_BCHW`: those views, where they are at hand."""
+        row_B = self.row_of[index_B.cpu()].numpy()
+        views = torch.unique(view_B).tolist()
+        found: dict[str, Tensor] = {}
+        for view in views:
+            picked_B = torch.nonzero(view_B.cpu() == view).flatten()
+            images = None if image_BCHW is None else image_BCHW[picked_B.to(image_BCHW.device)]
+            for name, value in self._of_view(view, row_B[picked_B.numpy()], images).items():
+                if len(views) == 1:
+                    found[name] = value
+                else:
+                    found.setdefault(name, value.new_empty(len(row_B), *value.shape[1:]))[picked_B] = value
+        found = {name: value.to(index_B.device) for name, value in found.items()}
+        return Answers(found.pop(LOGITS), found)
+
+    def logits(self) -> Tensor:
+        """Those of the whole split as it is, [N, K], in its order."""
+        progress, parts = Progress("asking the mentor", len(self.split)), list[Tensor]()
+        for rows in np.array_split(np.arange(len(self.split)), -(-len(self.split) // (4 * TOGETHER))):
+            parts.append(self._of_view(0, rows, None)[LOGITS])
+            progress.at(int(rows[-1]) + 1)
+        return torch.cat(parts)
+
+    def paths(self, views: int) -> list[Path]:
+        """The files of that many views, in `folder`."""
+        assert self.folder is not None
+        return [self.folder / f"{key}-{view}.safetensors" for view in range(views) for key in self.keys.values()]
+
+    def bytes(self, views: int) -> int:
+        """That they take."""
+        return sum(packing.bytes + 4 for packing in self.packings.values()) * len(self.split) * views
+
+    def reserve(self, views: int) -> None:
+        """Makes the files, or raises `OSError`: a full disk must not be met in the middle of a run."""
+        for view in range(views):
+            self._tables(view)
+
+    def _of_view(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
+        tables = self._tables(view)
+        damaged = sum(table.damaged for table in tables.values())
+        there_B = np.logical_and.reduce([table.has(row_B) for table in tables.values()])
+        if damage := sum(table.damaged for table in tables.values()) - damaged:
+            remark(f"{damage:,} cached answers in {self.folder} are damaged: the mentor is asked again")
+        if self.options.verify and there_B.any():
+            there_B &= self._verified(view, row_B, there_B, image_BCHW)
+        if not there_B.all():
+            missing = np.flatnonzero(~there_B)
+            asked, first = np.unique(row_B[missing], return_index=True)
+            answers = self._ask(view, asked, None if image_BCHW is None else image_BCHW[missing[first]])
+            for name, table in tables.items():
+                table.write(asked, table.packing.pack(answers[name]))
+        return {name: table.packing.unpack(table.read(row_B)) for name, table in tables.items()}
+
+    def _ask(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
+        """The mentor itself."""
+        if image_BCHW is None:
+            batch = self.split.__getitems__(torch.from_numpy(row_B))
+            view_B = torch.full_like(batch.index_B, view)
+            image_BCHW = augment(batch.image_BCHW, batch.index_B, view_B, self.how, seed=0)
+        device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
+        together, parts = min(TOGETHER, self.mentor.batch), []
+        for part in torch.split(image_BCHW, together):
+            filled = torch.cat([part, part[-1:].expand(together - len(part), *part.shape[1:])])
+            answers = self.mentor.answer(filled.to(device))
+            parts.append({name: value[: len(part)].cpu() for name, value in named(answers).items()})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _verified(
+        self, view: int, row_B: NDArray[np.int64], there_B: NDArray[np.bool_], image_BCHW: Tensor | None
+    ) -> NDArray[np.bool_]:
+        """False for all rows of a view in which the mentor says another thing now than what is cached of a sample of them."""
+        drawn = drawn_rows(self.split, row_B, view, self.options.verify) & there_B
+        rows = np.array(
+            [i for i in np.flatnonzero(drawn) if (view, int(row_B[i])) not in self._compared], dtype=np.int64
+        )
+        if len(rows):
+            picked = row_B[rows]
+            self._compared.update((view, int(row)) for row in picked)
+            answers = self._ask(view, picked, None if image_BCHW is None else image_BCHW[rows])
+            wrong = [
+                name
+                for name, table in self._tables(view).items()
+                if not alike(table.packing.unpack(table.read(picked)), answers[name], table.packing)
+            ]
+            for name in wrong:
+                self._tables(view)[name].forget()
+            if wrong:
+                remark(
+                    f"cached answers in {self.folder} are not what the mentor says now ({', '.join(wrong)}): all of that view "
+                    "are asked for again"
+                )
+                return np.zeros(len(row_B), bool)
+        return np.ones(len(row_B), bool)
+
+    def _tables(self, view: int) -> dict[str, Table]:
+        if view not in self.views:
+            self.views[view] = {
+                name: Table(
+                    packing,
+                    len(self.split),
+                    None if self.folder is None else self.folder / f"{self.keys[name]}-{view}.safetensors",
+                    f"view {view} of {self.keys[name]}",
+                )
+                for name, packing in self.packings.items()
+            }
+        return self.views[view]
+
+    def _keys(self) -> dict[str, str]:
+        """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
+        shared = f"{self.mentor.fingerprint(probes=False)} {replace(self.how, views=None)} {VERSIONS} {digest_of(self.split)}"
+        asked = {LOGITS: "logits"} | {
+            probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in self.mentor.probes
+        }
+        return {
+            name: hashlib.sha256(f"{shared} {asked[name]} {packing}".encode()).hexdigest()[:32]
+            for name, packing in self.packings.items()
+        }
+
+
+def cached_logits(mentor: Mentor, split: Split, folder: Path) -> Tensor:
+    """[N, K] of a split as it is, asked once for each mentor and split; again where the folder cannot be written."""
+    cache = AnswerCache(mentor, split, folder=folder)
+    try:
+        cache.reserve(1)
+    except OSError as error:
+        remark(f"the mentor's answers cannot be cached in {folder} ({error.strerror or error})")
+        cache = AnswerCache(mentor, split)
+    return cache.logits()
+
+
+def named(answers: Answers) -> dict[str, Tensor]:
+    return {LOGITS: answers.logits, **answers.activations}
+
+
+def packings_of(mentor: Mentor, split: Split, options: CacheOptions) -> dict[str, Packing]:
+    answers = named(mentor.answer(split.images[:1]))
+    few = answers[LOGITS].shape[1] <= FEW
+    precisions = {LOGITS: "float32" if few else "float16"}
+    return {
+        name: Packing(tuple(value.shape[1:]), precisions.get(name, options.activations))
+        for name, value in answers.items()
+    }
+
+
+def digest_of(split: Split) -> str:
+    digest = hashlib.sha256(split.positions.numpy().tobytes())
+    for start in range(0, len(split), 4096):
+        digest.update(split.images[start : start + 4096].contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def drawn_rows(split: Split, row_B: NDArray[np.int64], view: int, share: float) -> NDArray[np.bool_]:
+    """A share of the samples, always the same."""
+    drawn = [hashlib.sha256(f"{position} {view}".encode()).digest()[:4] for position in split.positions[row_B].tolist()]
+    return np.array([int.from_bytes(value, "little") < share * 2**32 for value in drawn])
+
+
+def alike(cached: Tensor, asked: Tensor, packing: Packing) -> bool:
+    """Whether they differ by no more than packing, and the last bits of a batch of another size, explain."""
+    unpacked = packing.unpack(packing.pack(asked))
+    largest = asked.abs().flatten(1).amax(1).view(-1, *(1,) * (asked.dim() - 1))
+    off = TOLERANCE * (unpacked - asked).abs().amax() + 1e-4 * largest
+    return bool(((cached - asked).abs() <= off).all() or not asked.isfinite().all())
