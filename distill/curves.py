@@ -18,6 +18,7 @@ Point = tuple[float, float]  # (fraction of the run, value)
 Temperature = float | Sequence[Sequence[float]]
 STRENGTH = 30.0  # falling to 0, where neither β nor strength is given; docs/experiments/layers-by-default.md
 STEPS = 10  # of a run to each unit of it at most: layers take steps to copy, and a short run needs its own for the task
+PASSES = 2  # over the samples to each unit at most: what is seen a few times only teaches more by itself
 SOFTNESS = 1.2  # T in standard deviations of the mentor's logits over the classes, where none is given; same page
 GAMMA_T = 4.0  # γ · T, where neither is given: T² · KL grows as T does once T follows the logits
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
@@ -74,9 +75,11 @@ class Schedule:
         left = tuple(name for name in self.follows if name == "beta")
         return replace(self, temperature=((0.0, temperature),), gamma=gamma, follows=left)
 
-    def over(self, steps: int) -> "Schedule":
-        """The layers' strength in a run of so many steps, where it was not given."""
-        return replace(self, beta=falling(min(STRENGTH, steps / STEPS))) if "beta" in self.follows else self
+    def over(self, steps: int, passes: float) -> "Schedule":
+        """The layers' strength in a run of so many steps and passes over its samples, where it was not given. To three digits, so
+        that a resumed run has the same."""
+        strength = float(f"{min(STRENGTH, steps / STEPS, passes / PASSES):.3g}")
+        return replace(self, beta=falling(strength)) if "beta" in self.follows else self
 
     def over_any(self) -> "Schedule":
         """The same whatever the steps, by which a run that is resumed over more of them is known."""

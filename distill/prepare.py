@@ -66,7 +66,8 @@ def prepare(
     if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
-    schedule = schedule.over(config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed)))
+    steps = config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed))
+    schedule = schedule.over(steps, steps * config.trainer.batch / len(splits.train))
     if schedule.supervised() and "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
         schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []

@@ -30,7 +30,7 @@ def piecewise(
     - `gamma`: weight of the mentor's softmax, likewise; null: 4 / T, or 1 beside a temperature that is given
     - `temperature`: of the softmax term, a number or a curve [[fraction of the run, value], …]; null: 1.2 standard deviations of
       the mentor's logits
-    - `strength`: weight of the probes in units of the mentor's layers, likewise; null: a tenth of the steps, at most 30, to 0
+    - `strength`: weight of the probes in units of the mentor's layers, likewise; null: 30 to 0, in short runs less
     """
     if beta is not None and strength is not None:
         raise UserError(

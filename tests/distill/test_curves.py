@@ -36,12 +36,13 @@ def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> 
     default = piecewise(beta=None, **rest)
     assert default.in_units
     assert default.beta == ((0.0, STRENGTH), (1.0, 0.0))
-    assert [default.over(steps).beta[0][1] for steps in (4, 80, 300, 5000)] == [0.4, 8.0, 30.0, 30.0]
-    assert [given.over(80), raw.over(80)] == [given, raw]
-    assert default.over(80).over_any() == default.over(300).over_any() != given.over_any() == given
-    assert piecewise([[0, 1]], None, None, None).over(80).under(5.0) == piecewise([[0, 1]], None, None, None).under(
+    assert [default.over(steps, 200).beta[0][1] for steps in (4, 80, 300, 5000)] == [0.4, 8.0, 30.0, 30.0]
+    assert [default.over(300, passes).beta[0][1] for passes in (1, 6.4, 60, 900)] == [0.5, 3.2, 30.0, 30.0]
+    assert [given.over(80, 90), raw.over(80, 90)] == [given, raw]
+    assert default.over(80, 90).over_any() == default.over(300, 90).over_any() != given.over_any() == given
+    assert piecewise([[0, 1]], None, None, None).over(80, 90).under(5.0) == piecewise([[0, 1]], None, None, None).under(
         5.0
-    ).over(80)
+    ).over(80, 90)
     assert "layers' strength" in default.summary()
     assert "β 40" in raw.summary()
 
