@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.store.images import contents
 from mentor_mentee.data.views.augment import augment
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.files import write_bytes
@@ -121,8 +122,8 @@ class AnswerCache:
     def _key(self) -> str:
         """A hash of all that the answers depend on: the mentor, what its probes read, the samples and their views; not labels."""
         digest = hashlib.sha256(f"{self.mentor.fingerprint()} {replace(self.how, views=None)} {VERSIONS}".encode())
-        for tensor in (self.split.positions, self.split.images):
-            digest.update(tensor.contiguous().numpy().data)
+        digest.update(self.split.positions.contiguous().numpy().data)
+        digest.update(contents(self.split.images))
         return digest.hexdigest()[:32]
 
 

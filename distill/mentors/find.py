@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import save
@@ -33,7 +34,7 @@ from mentor.weights import load_content, load_weights
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
-from mentor_mentee.files import write_bytes
+from mentor_mentee.files import write_bytes, write_json
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
 
@@ -95,7 +96,8 @@ def find_mentor(
                 before_training(network, view)
             origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
             cache_weights(network, weights)
-    accuracy = require_accuracy(Mentor(network, view), config, splits, origin, machine)
+    answering = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"))
+    accuracy = require_accuracy(answering, config, splits, origin, machine, cache_dir)
     if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):
         machine.say(doubt)
     return FoundMentor(network, recipe, view, weights, accuracy, origin, config.weights_at if given else None)
@@ -129,10 +131,33 @@ def make_mentor(
     return f"mentor from {start}, its new head trained now and cached"
 
 
-def require_accuracy(mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine) -> float:
-    found = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
+class OnValidation(NamedTuple):
+    accuracy: float
+    samples: int
+    most_frequent: int  # samples of the class that has most
+
+
+def judged(mentor: Mentor, splits: Splits, cache_dir: Path) -> OnValidation:
+    """How often it is right on the validation split. Of a split on disk that may take many minutes and is cached."""
+    about = f"{mentor.fingerprint()} {splits.val.fingerprint()} {torch.__version__}" if splits.val.on_disk else ""
+    cached = cache_dir / "mentors" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.accuracy.json"
+    if about and cached.is_file():
+        with suppress(OSError, ValueError, TypeError):
+            return OnValidation(**json.loads(cached.read_bytes()))
+    seen = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
+    found = OnValidation(seen.accuracy, seen.samples, int(seen.confusion_KK.sum(1).max()))
+    if about:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cached, found._asdict())
+    return found
+
+
+def require_accuracy(
+    mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine, cache_dir: Path
+) -> float:
+    found = judged(mentor, splits, cache_dir)
     machine.say(f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples")
-    most_frequent = float(found.confusion_KK.sum(1).max()) / max(1, found.samples)
+    most_frequent = found.most_frequent / max(1, found.samples)
     least = most_frequent + 0.1 * (1 - most_frequent) if config.least_accuracy is None else config.least_accuracy
     if found.accuracy < least:
         raise UserError(
@@ -172,6 +197,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
         del settings["transfer"]
+    del settings["fit"]["workers"]  # any number of them makes the same batches
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
