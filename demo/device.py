@@ -113,5 +113,5 @@ def device(python: Path, command: str, bundle: Path, **options: object) -> dict[
 def write_samples(split: Split, path: Path) -> Path:
     """`input` and `labels` as the device program reads them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, input=split.images.numpy(), labels=split.labels.numpy())
+    np.savez(path, input=split.images[:].numpy(), labels=split.labels.numpy())
     return path

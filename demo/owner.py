@@ -39,7 +39,7 @@ def meet(test: Split, classes: int, learn_per_class: int = 10, held_out: int = 4
 
 
 def in_the_owners_hand(split: Split) -> Split:
-    return Split(thicken(slant(split.images, SLANT), PEN), split.labels, split.positions)
+    return Split(thicken(slant(split.images[:], SLANT), PEN), split.labels, split.positions)
 
 
 def slant(image_NCHW: Tensor, columns_per_row: float) -> Tensor:

@@ -135,7 +135,7 @@ def check_view(view: ViewConfig, where: str) -> None:
 
 
 def check_fit(config: FitConfig, where: str) -> None:
-    for name, least in (("epochs", 1), ("batch", 1), ("steps_per_epoch", 1)):
+    for name, least in (("epochs", 1), ("batch", 1), ("steps_per_epoch", 1), ("workers", 0)):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"{where}.{name}={value}; expected {least} or more")

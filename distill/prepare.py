@@ -20,7 +20,7 @@ from distill.training.loaders import epoch_batches
 from distill.training.networks import NewMentee, new_mentee
 from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
-from mentor_mentee.data.load import load_data
+from mentor_mentee.data.load import load_data, under_budget
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -56,7 +56,8 @@ def prepare(
     `mentor` saves finding it again where several runs share one; `warning` says by then whether the mentee will export.
     """
     loss = LossSpec(**asdict(config.loss))
-    splits = teachable(load_data(config.data), schedule, machine)
+    whole = load_data(config.data, whole=True)
+    splits = teachable(under_budget(config.data, whole), schedule, machine)
     if config.resume:
         require_checkpoint(Path(config.run_dir))
     if schedule.supervised():
@@ -65,7 +66,7 @@ def prepare(
     mentee = new_mentee(config.mentee, splits, machine)
     if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
-    found = mentor or find_for(config, schedule, loss, splits, mentee, machine, warning)
+    found = mentor or find_for(config, schedule, loss, whole, splits, mentee, machine, warning)
     steps = config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed))
     schedule = schedule.over(steps, steps * config.trainer.batch / len(splits.train))
     if schedule.supervised() and "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
@@ -101,12 +102,14 @@ def find_for(
     config: DistillConfig,
     schedule: Schedule,
     loss: LossSpec,
+    whole: Splits,
     splits: Splits,
     mentee: NewMentee,
     machine: Machine,
     warning: EarlyWarning | None = None,
 ) -> FoundMentor:
-    """The configuration's mentor. Where it has to be trained, the probes are tried on it first."""
+    """The configuration's mentor, on the data without the label budget (`whole`). Where it has to be trained, the probes are
+    tried on it first."""
 
     def try_on(untrained: nn.Module, its_view: View) -> None:
         probes: list[Probe] = []
@@ -119,7 +122,6 @@ def find_for(
     with torch.random.fork_rng(
         devices=[]
     ):  # the mentee's random state is the same whether a mentor is trained or cached
-        whole = load_data(config.data, whole=True)
         return find_mentor(config.mentor, whole, Path(config.cache_dir), machine, before_training=try_on)
 
 

@@ -51,6 +51,10 @@ class FitConfig:
         0.25, "labelled fraction of each batch, where the data has labelled and unlabelled samples"
     )
     class_balance: bool = setting(False, "draw every class equally often, however rare it is in the data")
+    workers: int | None = setting(
+        None,
+        "processes that read and augment batches; null: 0 for data in memory, else half of the CPU cores, at most 8",
+    )
 
 
 @dataclass

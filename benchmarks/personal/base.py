@@ -85,7 +85,7 @@ def make_base(base: Base, data: Path, owners: str, layout: str, overrides: Seque
             "input": owner_NCHW.numpy(),
             "labels": labels[mine],
             "mentor_logits": answers(mentor, owner_NCHW),
-            "others_input": test.images.numpy(),
+            "others_input": test.images[:].numpy(),
             "others_labels": test.labels.numpy(),
         }
         save_file({name: np.ascontiguousarray(column) for name, column in columns.items()}, base.samples)

@@ -5,6 +5,7 @@ from torch.nn import functional as F
 
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.store.images import in_parts
 
 FEWEST = 60  # validation samples: a mentor of 95 % is right on all of 60 in one case of twenty
 LOOKED_AT = 512  # training samples
@@ -42,7 +43,7 @@ def sureness(mentor: Mentor, splits: Splits) -> float:
     if not count:
         return float("nan")
     some = splits.train.subset(labelled[torch.arange(count) * len(labelled) // count])
-    logits_NK = torch.cat([mentor.answer(part).logits for part in torch.split(some.images, mentor.batch)])
+    logits_NK = torch.cat([mentor.answer(part).logits for part in in_parts(some.images, mentor.batch)])
     return float(F.softmax(logits_NK.double(), 1).gather(1, some.labels.unsqueeze(1)).mean())
 
 

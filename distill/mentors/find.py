@@ -176,6 +176,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
         del settings["transfer"]
+    del settings["fit"]["workers"]  # any number of them makes the same batches
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]

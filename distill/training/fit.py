@@ -15,7 +15,7 @@ from distill.curves import Schedule
 from distill.machine import Machine
 from distill.schema import FitConfig
 from distill.training.callbacks import History, LastCheckpoint, ProgressLine
-from distill.training.loaders import epoch_batches, in_order
+from distill.training.loaders import epoch_batches, in_order, workers_for
 from distill.training.modes import modes
 from distill.training.module import Distillation
 from distill.training.resume import check_resumable, describe_run, earlier, undamaged
@@ -51,10 +51,13 @@ class Batches(pl.LightningDataModule):
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
         own = torch.Generator()
         draws = Draws(train, config.augment, self.seed)
-        return DataLoader(draws, batch_sampler=batches, collate_fn=identity, generator=own)  # type: ignore[arg-type]
+        workers, trainer = workers_for(train, config), self.trainer
+        pinned = workers > 0 and trainer is not None and trainer.strategy.root_device.type == "cuda"
+        reading = {"num_workers": workers, "pin_memory": pinned}
+        return DataLoader(draws, batch_sampler=batches, collate_fn=identity, generator=own, **reading)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return in_order(self.splits.val, 256)
+        return in_order(self.splits.val, 256, workers_for(self.splits.val, self.config))
 
 
 def fit(

@@ -1,11 +1,16 @@
 """Batches for training and for evaluation, as functions of (seed, epoch) alone. Imports no Lightning."""
 
+import os
+
+import torch
 from torch.utils.data import DataLoader
 
 from distill.curves import Schedule
 from distill.schema import FitConfig
 from mentor_mentee.data.batches import EpochBatches, labelled_pool, training_pools
 from mentor_mentee.data.splits import Batch, Split, identity
+
+MOST_WORKERS = 8
 
 
 def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule | None = None) -> EpochBatches:
@@ -19,5 +24,14 @@ def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule
     return EpochBatches(pools, config.steps_per_epoch, only, lambda step: schedule.at_step(step, steps).unsupervised())
 
 
-def in_order(split: Split, batch: int) -> DataLoader[Batch]:
-    return DataLoader(split, batch_size=batch, collate_fn=identity)  # type: ignore[arg-type]
+def in_order(split: Split, batch: int, workers: int = 0) -> DataLoader[Batch]:
+    own = torch.Generator()  # a pass draws from it, which is not to change torch's global random state with the workers
+    made = {"num_workers": workers, "generator": own} if workers else {}
+    return DataLoader(split, batch_size=batch, collate_fn=identity, **made)  # type: ignore[arg-type]
+
+
+def workers_for(split: Split, config: FitConfig) -> int:
+    """Processes that make the batches of a split. Any number makes the same ones."""
+    if config.workers is not None:
+        return config.workers
+    return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2)) if split.on_disk else 0

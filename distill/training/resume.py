@@ -14,6 +14,7 @@ from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 
+FREE = ("epochs", "workers")  # settings of a training that may change when it goes on
 SOURCE = ", of source "  # between a network's recipe and the identity of its code
 
 
@@ -22,7 +23,7 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
 
     More epochs are no other run: the schedule and the learning rate then stretch over all of them.
     """
-    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name != "epochs"}
+    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name not in FREE}
     return {
         "data": splits.train.fingerprint(),
         "mentee.network": module.recipe,

@@ -13,6 +13,7 @@ from export.bundle.replay_choice import Embed, choose
 from export.network.classes import ClassPlan
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.store.images import in_parts
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
@@ -79,22 +80,22 @@ def class_balanced(
         if rule == "random" or embed is None:
             picked.append(members[torch.randperm(len(members), generator=random)[:per_class]])
         else:
-            picked.append(members[choose(rule, embed(split.images[members]), per_class)])
+            picked.append(members[choose(rule, embed(split.subset(members).images), per_class)])
     return split.subset(torch.cat(picked).sort().values)
 
 
 def supervision_pack(split: Split, mentor: Mentor, view: View) -> SupervisionPack:
     """Asks the mentor about every sample of `split`. Raises `UserError` for answers that half precision cannot hold."""
     logits, activations = [], []
-    for start in range(0, len(split), 256):
-        answers = mentor.answer(split.images[start : start + 256])
+    for part in in_parts(split.images, 256):
+        answers = mentor.answer(part)
         logits.append(answers.logits.half())
         activations.append({name: value.half() for name, value in answers.activations.items()})
     pack = SupervisionPack(
-        view.pixels(split.images),
+        pixels_of(split, view),
         split.labels,
         torch.cat(logits),
-        {probe.name: torch.cat([part[probe.name] for part in activations]) for probe in mentor.probes},
+        {probe.name: torch.cat([one[probe.name] for one in activations]) for probe in mentor.probes},
     )
     for name, tensor in pack.tensors().items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -103,3 +104,8 @@ def supervision_pack(split: Split, mentor: Mentor, view: View) -> SupervisionPac
                 "weights and its view"
             )
     return pack
+
+
+def pixels_of(split: Split, view: View) -> Tensor:
+    """Every image of the split in the size of the view, before normalisation; read and scaled some at a time."""
+    return torch.cat([view.pixels(part) for part in in_parts(split.images, 256)])

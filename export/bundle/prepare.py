@@ -16,8 +16,9 @@ from export.network.for_device import device_network, embedding_size
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
-from mentor_mentee.data.load import load_data
+from mentor_mentee.data.load import load_data, under_budget
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.store.images import Images, in_parts, joined
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
@@ -89,7 +90,9 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDe
     if checkpoint.mentor is None:
         raise UserError("the checkpoint names no mentor, so there is nobody to supervise learning on the device")
     mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
-    budget = load_data(checkpoint.data).train  # with the run's label budget: what had no label there has none here
+    budget = under_budget(
+        checkpoint.data, splits
+    ).train  # with the run's label budget: what had no label there has none here
     whole, val, test = splits.train, splits.val, splits.test
     plan, classes, untaught = mentee.plan, len(mentee.classes), list[int]()
     if plan is not None:
@@ -108,10 +111,9 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDe
     )
 
 
-def embeddings(probed: ProbedMentee, view: View, images: torch.Tensor) -> torch.Tensor:
+def embeddings(probed: ProbedMentee, view: View, images: Images) -> torch.Tensor:
     with torch.no_grad():
-        parts = (images[start : start + 256] for start in range(0, len(images), 256))
-        return torch.cat([probed(view(part)).embedding for part in parts])
+        return torch.cat([probed(view(part)).embedding for part in in_parts(images, 256)])
 
 
 def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:
@@ -142,7 +144,7 @@ def replay_samples(
     spare = torch.tensor([i for i, position in enumerate(whole.positions.tolist()) if position not in labelled]).long()
     spare = spare[torch.randperm(len(spare), generator=torch.Generator().manual_seed(0))[:lacking]]
     return Split(
-        torch.cat([pack.images, whole.images[spare]]),
+        joined(pack.images, whole.subset(spare).images),
         torch.cat([pack.labels, torch.full((len(spare),), -1)]),
         torch.cat([pack.positions, whole.positions[spare]]),
     )

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mentor_mentee.data.store.images import Images
 from mentor_mentee.errors import UserError
 
-Embed = Callable[[Tensor], Tensor]  # images of one class -> their embeddings [N, ...]
+Embed = Callable[[Images], Tensor]  # images of one class -> their embeddings [N, ...]
 HEADER = 200  # bytes of a safetensors header that one tensor takes at most
 
 

@@ -17,6 +17,7 @@ from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
+from export.bundle.packs import pixels_of
 from export.bundle.prepare import OnDevice, Prepared, on_device, prepare
 from export.bundle.read import require_schema
 from export.bundle.signature import private_key, sign
@@ -70,7 +71,7 @@ def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSett
         training, inference = staging / "ort-training", staging / "inference.onnx"
         forward = write_graphs(mentee, settings, staging)
         prepared = prepared_for(checkpoint, settings, mentee)
-        golden = {"input": view.pixels(prepared.golden.images), "labels": prepared.golden.labels}
+        golden = {"input": pixels_of(prepared.golden, view), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
         write_tensors(staging / "golden.safetensors", golden, prepared.classes)
         samples = parity_samples(prepared)

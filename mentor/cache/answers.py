@@ -20,6 +20,7 @@ from mentor.cache.packing import Packing
 from mentor.cache.table import Table
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.store.images import contents
 from mentor_mentee.data.views.augment import augment
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.progress import Progress, remark
@@ -199,8 +200,7 @@ def packings_of(mentor: Mentor, split: Split, options: CacheOptions) -> dict[str
 
 def digest_of(split: Split) -> str:
     digest = hashlib.sha256(split.positions.numpy().tobytes())
-    for start in range(0, len(split), 4096):
-        digest.update(split.images[start : start + 4096].contiguous().numpy().data)
+    digest.update(contents(split.images))
     return digest.hexdigest()
 
 

@@ -53,7 +53,7 @@ def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     the budget out. Says what nobody can have meant (`oddities`), where somebody listens.
     """
     from mentor_mentee.data.oddities import oddities, require_taught
-    from mentor_mentee.data.splits import Splits, labels_per_class
+    from mentor_mentee.data.splits import Splits
 
     check_data(recipe)
     splits: Splits = build(source_of(recipe), "data", Splits)
@@ -61,8 +61,15 @@ def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     if listening():
         for line in oddities(splits):
             remark(line)
+    return splits if whole else under_budget(recipe, splits)
+
+
+def under_budget(recipe: Mapping[str, Any], splits: "Splits") -> "Splits":
+    """What `load_data` returns, of the splits that it returns with `whole`."""
+    from mentor_mentee.data.splits import labels_per_class
+
     budget = BUDGET | {key: recipe[key] for key in BUDGET if key in recipe}
-    if whole or budget["labels_per_class"] is None:
+    if budget["labels_per_class"] is None:
         return splits
     p, seed = int(budget["labels_per_class"]), int(budget["budget_seed"] or 0)
     return replace(splits, train=labels_per_class(splits.train, p, seed, bool(budget["keep_unlabelled"])))

@@ -5,12 +5,12 @@ Axes: N samples.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 
 import numpy as np
 
 from mentor_mentee.data.reading.image_files import listed
-from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.store.images import digests, highest
 from mentor_mentee.errors import UserError
 
 
@@ -30,7 +30,7 @@ def require_taught(splits: Splits) -> None:
 def oddities(splits: Splits) -> Iterator[str]:
     """A line for each."""
     yield from missing_classes(splits)
-    if splits.dtype == "uint8" and int(splits.train.images.max()) <= 1:
+    if splits.dtype == "uint8" and highest(splits.train.images) <= 1:
         yield (
             f"warning: no pixel of {splits.name} is above 1, where uint8 runs from 0 to 255: resizing and augmentation round to "
             "whole levels; multiply by 255, or save them as float32"
@@ -56,27 +56,19 @@ def missing_classes(splits: Splits) -> Iterator[str]:
 
 def repeated(splits: Splits) -> Iterator[str]:
     """Samples of which an exact copy is in train as well, and copies in train under another label."""
-    keys_N, labels_N = keys(splits.train), splits.train.labels.tolist()
-    label_of: dict[bytes, int] = {}
-    contradicting = 0
-    for key, label in zip(keys_N, labels_N, strict=True):
-        contradicting += label >= 0 and label_of.setdefault(key, label) != label
+    key_N, label_N = digests(splits.train.images), splits.train.labels.numpy()
+    labelled = label_N >= 0
+    _, first, same_N = np.unique(key_N[labelled], return_index=True, return_inverse=True)
+    contradicting = int((label_N[labelled] != label_N[labelled][first][same_N]).sum())
     if contradicting:
         yield f"warning: {contradicting:,} training samples of {splits.name} are copies of others that have another label"
-    known = set(keys_N)
     for part, split in (("val", splits.val), ("test", splits.test)):
-        copies = sum(key in known for key in keys(split))
+        copies = int(np.isin(digests(split.images), key_N).sum())
         if copies:
             yield (
                 f"warning: {copies:,} of {len(split):,} {part} samples of {splits.name} are copies of samples in train: what is "
                 "measured on them is remembered"
             )
-
-
-def keys(split: Split) -> list[bytes]:
-    """A digest for each sample's pixels."""
-    pixels = split.images.contiguous().numpy()
-    return [blake2b(np.ascontiguousarray(sample).data, digest_size=16).digest() for sample in pixels]
 
 
 def alike(kind: str, names: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Images, or other arrays, and labels in memory, cut into splits and handed out in batches.
+"""Images, or other arrays, with labels, cut into splits and handed out in batches; in memory or on disk (`data.store`).
 
 Axes: N samples of a split, B samples of a batch, C channels, H height, W width, K classes. A signal is an image of
 height 1.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mentor_mentee.data.store.images import Images, StoredImages, contents, picked
 from mentor_mentee.data.stratify import generator, stratified
 from mentor_mentee.errors import UserError
 
@@ -40,15 +41,15 @@ class Split(Dataset[Batch]):
 
     def __init__(
         self,
-        images: Tensor,
+        images: Images,
         labels: Tensor,
         positions: Tensor | None = None,
         owners: Tensor | None = None,
         owner_names: tuple[str, ...] = (),
     ) -> None:
-        """images [N, C, H, W], uint8 pixels or float32 on whatever scale they were measured; labels int64 [N]; positions
-        int64 [N], by default 0 .. N-1; owners int64 [N], who each sample is of (-1: not known), an index into
-        `owner_names` where there are any."""
+        """images [N, C, H, W], a tensor or `StoredImages`, uint8 pixels or float32 on whatever scale they were measured; labels
+        int64 [N]; positions int64 [N], by default 0 .. N-1; owners int64 [N], who each sample is of (-1: not known), an
+        index into `owner_names` where there are any."""
         if images.dtype not in DTYPES or images.ndim != 4:
             raise UserError(
                 f"images of a split are {images.dtype} of shape {tuple(images.shape)}; "
@@ -86,22 +87,28 @@ class Split(Dataset[Batch]):
         return Batch(self.positions[index_B], self.images[index_B], self.labels[index_B])
 
     def subset(self, indices: Sequence[int] | Tensor) -> "Split":
-        """The samples at `indices` of this split, in that order; each keeps its position in the source."""
-        picked = torch.as_tensor(indices, dtype=torch.int64)
-        index_B, image_BCHW, label_B = self.__getitems__(picked)
-        owners = None if self.owners is None else self.owners[picked]
-        return Split(image_BCHW, label_B, index_B, owners, self.owner_names)
+        """The samples at `indices` of this split, in that order; each keeps its position in the source. On disk no pixel is
+        read."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        owners = None if self.owners is None else self.owners[rows]
+        return Split(picked(self.images, rows), self.labels[rows], self.positions[rows], owners, self.owner_names)
 
     def relabelled(self, labels: Tensor) -> "Split":
         """A copy with other labels: the same samples of the same owners."""
         return Split(self.images, labels, self.positions, self.owners, self.owner_names)
 
+    @property
+    def on_disk(self) -> bool:
+        return isinstance(self.images, StoredImages)
+
     def fingerprint(self) -> str:
-        """sha256 over shape, positions, labels and pixels, and over owners where there are any, in hex."""
+        """sha256 over shape, positions, labels and pixels (on disk their digests), and over owners where there are any, in
+        hex."""
         if self._fingerprint is None:
             digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-            for tensor in (self.positions, self.labels, self.images):
+            for tensor in (self.positions, self.labels):
                 digest.update(tensor.contiguous().numpy().data)
+            digest.update(contents(self.images))
             if self.owners is not None:
                 digest.update(repr(self.owner_names).encode())
                 digest.update(self.owners.contiguous().numpy().data)

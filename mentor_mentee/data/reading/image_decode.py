@@ -3,21 +3,21 @@
 Axes: N images, C channels, H height, W width.
 """
 
+import os
 import re
 import struct
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from mentor_mentee.data.reading.image_files import GROUNDS
+from mentor_mentee.data.store.block import BROKEN
+from mentor_mentee.data.store.source import Decoded
 from mentor_mentee.errors import UserError
-from mentor_mentee.progress import Progress, remark
+from mentor_mentee.progress import remark
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,29 +31,75 @@ CHANGES = {  # what is said of images that are not taken as they are, once for a
     "cmyk": "are in CMYK and become RGB without a colour profile",
     "gray": "are grayscale among images in colour: their gray is repeated in three channels",
 }
+ORDER = tuple(CHANGES)  # of the bits of a mark
+DECODER = 1  # to be raised where images are decoded to other pixels than before
 
 
-def decoded(files: Sequence[Path], size: int, ground: str) -> Tensor:
-    """uint8 [N, 3, size, size]; says what was changed. `ground`: a name of `GROUNDS`, under transparent pixels.
+class FileSource:
+    """Files of images as a `store.source.Source`; `root`: the folder that names are relative to."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, root: Path, files: Sequence[str], size: int, ground: str) -> None:
+        """`ground`: a name of `GROUNDS`, under transparent pixels."""
+        self.root, self.files, self.size, self.ground = str(root), files, size, ground
+        self.shape = (3, size, size)
+        self.options = f"{DECODER} {size} {ground}"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, row: int) -> str:
+        return self.files[row]
+
+    def identity(self, row: int) -> str:
+        """Name, size and time of change of the file."""
+        file = self.files[row]
+        name = file[len(self.root) + 1 :] if file.startswith(self.root + os.sep) else file
+        try:
+            found = os.stat(file)
+        except OSError as error:
+            return f"{name}\n{error.strerror}"
+        return f"{name}\n{found.st_size}\n{found.st_mtime_ns}"
+
+    def decoded(self, start: int, stop: int) -> Decoded:
+        """An image that cannot be decoded stays black and is marked; nothing is raised."""
+        pixels_NCHW = np.zeros((stop - start, *self.shape), np.uint8)
+        marks = [0] * (stop - start)
+        for i, file in enumerate(self.files[start:stop]):
+            try:
+                pixels_HW3, changes = decode(file, self.size, self.ground)
+            except UserError:
+                marks[i] = BROKEN
+            else:
+                pixels_NCHW[i] = pixels_HW3.transpose(2, 0, 1)
+                marks[i] = sum(1 << ORDER.index(change) for change in changes)
+        return Decoded(pixels_NCHW, marks, [-1] * (stop - start))
+
+    def reason(self, row: int) -> str:
+        try:
+            decode(self.files[row], self.size, self.ground)
+        except UserError as error:
+            return str(error)
+        return f"{self.files[row]} could not be read as an image when it was decoded, and can be now; save it again"
+
+
+def say_changes(mark_N: NDArray[np.uint8], ground: str) -> None:
+    """Says once for all images what was changed about them."""
+    intact_N = mark_N[mark_N != BROKEN]
+    count = {change: int((intact_N >> bit & 1).sum()) for bit, change in enumerate(ORDER)}
+    if count["gray"] == len(intact_N):
+        count["gray"] = 0  # then there is no mixture
+    for change, about in CHANGES.items():
+        if count[change]:
+            remark(f"{count[change]:,} of {len(intact_N):,} images {about.format(ground=ground)}")
+
+
+def decode(file: str, size: int, ground: str) -> tuple[NDArray[np.uint8], Iterable[str]]:
+    """[size, size, 3], and which of `CHANGES` were made.
 
     Raises `UserError` for a file that cannot be read, has more than 8 bits a channel, or shows nothing on that ground.
     """
-    images_NCHW = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
-    progress, seen = Progress("reading images", len(files)), Counter[str]()
-    for i, file in enumerate(files):
-        images_NCHW[i], changes = decode(file, size, ground)
-        seen.update(changes)
-        progress.at(i + 1)
-    if seen["gray"] == len(files):
-        del seen["gray"]  # then there is no mixture
-    for change, about in CHANGES.items():
-        if seen[change]:
-            remark(f"{seen[change]:,} of {len(files):,} images {about.format(ground=ground)}")
-    return images_NCHW
-
-
-def decode(file: Path, size: int, ground: str) -> tuple[Tensor, Iterable[str]]:
-    """[3, size, size], and which of `CHANGES` were made."""
     from PIL import Image, ImageOps
 
     changes = []
@@ -76,8 +122,7 @@ def decode(file: Path, size: int, ground: str) -> tuple[Tensor, Iterable[str]]:
     if image.has_transparency_data:
         image, laid = _on_ground(image.convert("RGBA"), file, ground)
         changes += ["transparent"] if laid else []
-    square = _central_square(image.convert("RGB"), size)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1), changes
+    return np.asarray(central_square(image.convert("RGB"), size)), changes
 
 
 def _deep(stored: "Image.Image") -> bool:
@@ -88,7 +133,7 @@ def _deep(stored: "Image.Image") -> bool:
     return any(re.search(r";16[BLN]|^I;", str(part)) for part in layout)  # "BGR;16" has five or six bits a channel
 
 
-def _on_ground(image: "Image.Image", file: Path, ground: str) -> tuple["Image.Image", bool]:
+def _on_ground(image: "Image.Image", file: str, ground: str) -> tuple["Image.Image", bool]:
     """The image without its alpha, and whether any of it was transparent."""
     rgba_HW4 = np.asarray(image)
     alpha_HW1 = rgba_HW4[:, :, 3:].astype(np.uint32)
@@ -111,7 +156,7 @@ def _composite(rgb_HW3: NDArray[np.uint8], alpha_HW1: NDArray[np.uint32], level:
     return ((rgb_HW3 * alpha_HW1 + level * (255 - alpha_HW1) + 127) // 255).astype(np.uint8)
 
 
-def _central_square(image: "Image.Image", size: int) -> "Image.Image":
+def central_square(image: "Image.Image", size: int) -> "Image.Image":
     """Shorter side to `size`, then centre crop; in one step, so a long strip is never scaled up whole."""
     from PIL import Image
 

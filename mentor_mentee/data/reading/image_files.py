@@ -1,7 +1,11 @@
-"""Lists the images of a folder by split and class, and refuses what is wrong in it. Imports no torch: said at once."""
+"""Lists the images of a folder by split and class, and refuses what is wrong in it. Imports no torch: said at once.
 
+Files are strings, and found by `os.scandir`: a million `Path`s would take .7 GB, and asking each what it is 10 s.
+"""
+
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +20,13 @@ UNLABELLED = "unlabelled"
 GROUNDS = {"gray": 128, "white": 255, "black": 0}
 NAMED = 5  # classes that a message names
 
-Labelled = list[tuple[Path, int]]
+Labelled = list[tuple[str, int]]
 
 
 class ImageFiles(NamedTuple):
     classes: tuple[str, ...]
     labelled: dict[str, Labelled]  # by split, of those that have a folder; train is always one
-    unlabelled: list[Path]
+    unlabelled: list[str]
     carved: dict[str, float]  # the share of each split that is taken from the training images
 
 
@@ -51,7 +55,7 @@ def list_images(
             f"{folders['train']}; expected fractions above 0 that leave some to train on"
         )
     found = ImageFiles(classes, content, unlabelled_files, absent)
-    _require_every_class(found, folders["train"], seed)
+    require_every_class(found, folders["train"], seed)
     return found
 
 
@@ -69,19 +73,19 @@ def rows_of(found: ImageFiles, folder: Path, seed: int) -> dict[str, np.ndarray]
 def passed_over(root: Path, found: ImageFiles) -> str | None:
     """Lists what the folders of classes hold but is not read, hidden files apart: other suffixes, and images deeper down."""
     others, deeper = Counter[str](), Counter[str]()
-    folders = {file.parent for labelled in found.labelled.values() for file, _ in labelled}
-    for entry in (entry for folder in sorted(folders) for entry in folder.iterdir() if not entry.name.startswith(".")):
+    folders = {os.path.dirname(file) for labelled in found.labelled.values() for file, _ in labelled}
+    for entry in (entry for folder in sorted(folders) for entry in _entries(folder)):
         if entry.is_dir():
-            deeper[str(entry.relative_to(root))] += sum(map(_is_image, entry.rglob("*")))
+            deeper[os.path.relpath(entry, root)] += sum(1 for _ in _images_below(entry.path, hidden=True))
         elif not _is_image(entry):
-            others[entry.suffix.lower() or entry.name] += 1
+            others[os.path.splitext(entry.name)[1].lower() or entry.name] += 1
     parts = [f"{count:,} {suffix}" for suffix, count in others.most_common(NAMED)]
     if images := +deeper:
         parts.append(f"{images.total():,} images in folders inside a class ({', '.join(list(images)[:NAMED])})")
     return f"warning: passed over in {root}: {', '.join(parts)}" if parts else None
 
 
-def _require_every_class(found: ImageFiles, folder: Path, seed: int) -> None:
+def require_every_class(found: ImageFiles, folder: Path, seed: int) -> None:
     labels = np.array([label for _, label in found.labelled["train"]], np.int64)
     held = np.bincount(labels[rows_of(found, folder, seed)["train"]], minlength=len(found.classes))
     if missing := [name for name, count in zip(found.classes, held, strict=True) if not count]:
@@ -134,7 +138,7 @@ def _unlabelled_folder(root: Path, unlabelled: str | Path | None) -> Path | None
     )
 
 
-def _unlabelled_files(folder: Path | None, labelled: list[Path]) -> list[Path]:
+def _unlabelled_files(folder: Path | None, labelled: list[Path]) -> list[str]:
     """Lists the files at all depths. Raises `UserError` where there is none, and where labelled ones would be among them."""
     if folder is None:
         return []
@@ -145,8 +149,7 @@ def _unlabelled_files(folder: Path | None, labelled: list[Path]) -> list[Path]:
                 f"the unlabelled images in {folder} and those of {other} overlap, which would be trained on without their "
                 "label, or tested on as well; keep them in folders apart"
             )
-    found = (file for file in folder.rglob("*") if _is_image(file))
-    files = sorted(file for file in found if not any(p.startswith(".") for p in file.relative_to(folder).parts))
+    files = sorted(_images_below(str(folder)), key=lambda file: file.split(os.sep))
     if not files:
         raise UserError(
             f"no image in {folder}; expected files that end in {', '.join(SUFFIXES)}: add some, or remove the folder"
@@ -185,11 +188,11 @@ def _labelled(folder: Path, classes: tuple[str, ...], whole: bool) -> Labelled:
                 f"class {name!r} in {folder} is not among those to train on ({', '.join(classes)})"
                 f"{did_you_mean(name, classes)}: rename it, or add it to the training images"
             )
-    files: list[tuple[Path, int]] = []
+    files: Labelled = []
     for label, name in enumerate(classes):
         if not whole and not (folder / name).is_dir():
             continue
-        images = [file for file in sorted((folder / name).iterdir()) if _is_image(file)]
+        images = sorted(entry.path for entry in _entries(str(folder / name)) if _is_image(entry))
         if not images:
             raise UserError(f"no image in {folder / name}; expected files that end in {', '.join(SUFFIXES)}: add some")
         files += [(file, label) for file in images]
@@ -202,5 +205,23 @@ def _subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _is_image(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, hidden files and folders apart."""
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _images_below(folder: str, hidden: bool = False) -> Iterator[str]:
+    """At any depth; links to folders are not followed. `hidden`: in hidden folders too."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if hidden or not entry.name.startswith("."):
+                    yield from _images_below(entry.path, hidden)
+            elif _is_image(entry):
+                yield entry.path
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    suffix = os.path.splitext(entry.name)[1]
+    return suffix.lower() in SUFFIXES and not entry.name.startswith(".") and entry.is_file()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from mentor_mentee.data.splits import Split
+from mentor_mentee.data.store.images import StoredImages
 from mentor_mentee.errors import UserError
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and torchvision turn colour into gray
@@ -106,20 +107,36 @@ def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.de
 
 def normalisation(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) of every channel over all samples of a split, as a view of its dtype takes them; std is that of the
-    population."""
-    moments = _histogram_moments if split.images.dtype == torch.uint8 else _moments
+    population. On disk they come from the records of the images."""
+    if isinstance(split.images, StoredImages):
+        return _stored_moments(split.images)
+    pixels_NCHW = split.images[:]
+    moments = _histogram_moments if pixels_NCHW.dtype == torch.uint8 else _moments
     mean, std = [], []
-    for c in range(split.images.shape[1]):
-        channel = split.images[:, c]
+    for c in range(pixels_NCHW.shape[1]):
+        channel = pixels_NCHW[:, c]
         if channel.min() == channel.max():
-            raise UserError(
-                f"channel {c} of the images is {channel.min().item():g} everywhere; expected at least two values "
-                "to normalise by: check the data, or set mean and std yourself"
-            )
+            raise _constant(c, channel.min().item())
         of_channel = moments(channel)
         mean.append(of_channel[0])
         std.append(of_channel[1])
     return tuple(mean), tuple(std)
+
+
+def _stored_moments(images: StoredImages) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean_C, std_C = images.moments()
+    for c, deviation in enumerate(std_C.tolist()):
+        if deviation == 0:
+            raise _constant(c, float(mean_C[c]))
+    unit = 255 if images.dtype == torch.uint8 else 1
+    return tuple((mean_C / unit).tolist()), tuple((std_C / unit).tolist())
+
+
+def _constant(channel: int, value: float) -> UserError:
+    return UserError(
+        f"channel {channel} of the images is {value:g} everywhere; expected at least two values "
+        "to normalise by: check the data, or set mean and std yourself"
+    )
 
 
 def _histogram_moments(channel_NHW: Tensor) -> tuple[float, float]:

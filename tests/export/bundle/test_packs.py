@@ -1,20 +1,26 @@
 """Choice of the replayed samples, by brute force; how many fit a budget, by the size of the file."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from export.bundle.packs import class_balanced
-from export.bundle.prepare import prepare
+from export.bundle.packs import class_balanced, pixels_of
+from export.bundle.prepare import prepare, replay_samples
 from export.bundle.replay_choice import choose, fitting, sample_bytes
 from export.bundle.write import write_tensors
 from export.schema import ExportSettings, check_export
 from mentee.checkpoint import MenteeCheckpoint
-from mentor_mentee.data.splits import Split
+from mentor_mentee.data.image_folder import image_folder
+from mentor_mentee.data.splits import Split, labels_per_class
+from mentor_mentee.data.store import store
+from mentor_mentee.data.store.images import Images, in_parts
+from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
+from tests.mentor_mentee.data.test_image_folder import fill
 
 
 def points(count: int, seed: int = 0) -> Tensor:
@@ -107,3 +113,27 @@ def test_settings_that_are_no_rule_or_budget_are_refused() -> None:
     ):
         with pytest.raises(UserError, match=said):
             check_export(settings)
+
+
+def test_packs_of_data_on_disk_are_those_of_the_same_data_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "data", {"a": 30, "b": 30})
+    monkeypatch.setattr(store, "BLOCK_BYTES", 7 * 3 * 8 * 8)
+    memory, disk = (
+        image_folder(tmp_path / "data", 8, memory_mb=megabytes, cache=str(tmp_path / "cache")) for megabytes in (256, 0)
+    )
+    assert disk.train.on_disk
+
+    def embed(images: Images) -> Tensor:
+        return torch.cat([part.float().mean((2, 3)) for part in in_parts(images, 4)])
+
+    view = View((1, 4, 4), (0.5,), (0.25,))
+    for rule in ("random", "herding"):
+        one, other = (class_balanced(splits.train, 4, 2, "split", rule=rule, embed=embed) for splits in (memory, disk))
+        assert torch.equal(one.positions, other.positions)
+        assert torch.equal(pixels_of(one, view), pixels_of(other, view))
+    budget = [labels_per_class(splits.train, 2, 0, False) for splits in (memory, disk)]
+    replayed = [replay_samples(few, splits.train, 5, 2) for few, splits in zip(budget, (memory, disk), strict=True)]
+    assert torch.equal(replayed[0].images[:], replayed[1].images[:])
+    assert replayed[0].labels.tolist() == replayed[1].labels.tolist()
