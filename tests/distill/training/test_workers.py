@@ -12,11 +12,12 @@ import torch
 
 from distill.check import check_fit
 from distill.machine import Machine
-from distill.mentors.find import FoundMentor, content_hash, find_mentor, judged
+from distill.mentors.find import FoundMentor, content_hash, find_mentor
 from distill.run import distill
 from distill.schema import FitConfig
 from distill.training.callbacks import LastCheckpoint
 from distill.training.loaders import workers_for
+from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.views.augmentation import Augmentation
@@ -100,18 +101,19 @@ def test_workers_are_no_part_of_what_a_cached_mentor_is(config: Callable[..., An
     assert content_hash(one.mentor, splits) == content_hash(other, splits)
 
 
-def test_on_disk_a_mentor_is_judged_once(config: Callable[..., Any], machine: Machine, tmp_path: Path) -> None:
-    one = config("judged", 0)
+@pytest.mark.parametrize("megabytes", [0, 256])
+def test_a_mentor_is_judged_once(
+    megabytes: float, config: Callable[..., Any], machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = config("judged", megabytes)
     splits = load_data(one.data, whole=True)
     found: FoundMentor = find_mentor(one.mentor, splits, tmp_path, machine)
-    (cached,) = (tmp_path / "mentors").glob("*.accuracy.json")
-    before = cached.read_bytes()
-    again = find_mentor(one.mentor, splits, tmp_path, machine)
-    assert again.val_accuracy == found.val_accuracy
-    cached.write_bytes(before.replace(b'"accuracy": ', b'"accuracy": 0.01, "was": '))
-    assert find_mentor(one.mentor, splits, tmp_path, machine).val_accuracy == found.val_accuracy  # of unknown content
-    assert cached.read_bytes() == before
+    asked: list[int] = []
+    answer = Mentor.answer
+    monkeypatch.setattr(Mentor, "answer", lambda self, images: asked.append(len(images)) or answer(self, images))
+    assert find_mentor(one.mentor, splits, tmp_path, machine).val_accuracy == found.val_accuracy
+    assert asked == [1]  # a sample, to see what it answers with
     with torch.no_grad():
         next(found.network.parameters()).add_(1)
-    judged(Mentor(found.network, found.view), splits, tmp_path)
-    assert len(list((tmp_path / "mentors").glob("*.accuracy.json"))) == 2
+    cached_logits(Mentor(found.network, found.view), splits.val, tmp_path / "answers")
+    assert sum(asked) >= len(splits.val)  # another mentor
