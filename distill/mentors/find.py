@@ -137,23 +137,24 @@ class OnValidation(NamedTuple):
     most_frequent: int  # samples of the class that has most
 
 
-def judged(mentor: Mentor, splits: Splits, cache_dir: Path) -> OnValidation:
+def judged(mentor: Mentor, splits: Splits, cache_dir: Path | None) -> OnValidation:
     """How often it is right on the validation split. Of a split on disk that may take many minutes and is cached."""
-    about = f"{mentor.fingerprint()} {splits.val.fingerprint()} {torch.__version__}" if splits.val.on_disk else ""
-    cached = cache_dir / "mentors" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.accuracy.json"
-    if about and cached.is_file():
+    cached = None
+    if cache_dir is not None and splits.val.on_disk:
+        about = f"{mentor.fingerprint()} {splits.val.fingerprint()} {torch.__version__}"
+        cached = cache_dir / "mentors" / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.accuracy.json"
         with suppress(OSError, ValueError, TypeError):
             return OnValidation(**json.loads(cached.read_bytes()))
     seen = evaluate(lambda image: mentor.answer(image).logits, splits.val, len(splits.classes), mentor.batch)
     found = OnValidation(seen.accuracy, seen.samples, int(seen.confusion_KK.sum(1).max()))
-    if about:
+    if cached is not None:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_json(cached, found._asdict())
     return found
 
 
 def require_accuracy(
-    mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine, cache_dir: Path
+    mentor: Mentor, config: MentorConfig, splits: Splits, origin: str, machine: Machine, cache_dir: Path | None = None
 ) -> float:
     found = judged(mentor, splits, cache_dir)
     machine.say(f"{origin}: right on {found.accuracy:.1%} of {found.samples:,} validation samples")
