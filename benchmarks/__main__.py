@@ -20,6 +20,7 @@ RUNS: dict[str, list[list[str]]] = {
     "speed": [["startup"], ["server_step"], ["device_step", BUNDLE, CHECKPOINT], ["step_time"], ["steady", BUNDLE]],
     "bundles": [["trainable_models"], ["trainable_choices", CHECKPOINT], ["size"]],
     "crashes": [["kills", BUNDLE], ["states", BUNDLE], ["full_disk", BUNDLE], ["bundles", BUNDLE, "--mutants", "200"]],
+    "data": [["many_photos", "1000", "10000"]],
     "personal": [],
     "labels": [],
 }

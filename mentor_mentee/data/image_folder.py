@@ -19,10 +19,10 @@ from mentor_mentee.data.reading.image_files import (
     require_every_class,
     rows_of,
 )
-from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.splits import Split, Splits, with_unlabelled
 from mentor_mentee.data.store.block import BROKEN
-from mentor_mentee.data.store.build import CACHE, MEMORY_MB, held
-from mentor_mentee.data.store.images import Images, joined, picked
+from mentor_mentee.data.store.build import held
+from mentor_mentee.data.store.images import Images, picked, section
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.progress import remark
 
@@ -38,8 +38,8 @@ def image_folder(
     unlabelled: str | Path | None = UNLABELLED,
     ground: str = "gray",
     broken: str = "refuse",
-    memory_mb: float = MEMORY_MB,
-    cache: str = CACHE,
+    memory_mb: float = 256,
+    cache: str = ".cache/images",
 ) -> Splits:
     """RGB images 3 x size x size: the central square of each, scaled. Small data is held in memory, other is decoded once
     into files (docs/data.md).
@@ -83,7 +83,7 @@ def image_folder(
     splits = dict(zip(list(found.labelled)[1:], others, strict=True))
     rows = rows_of(found, root, seed)
     splits |= {part: whole.subset(torch.from_numpy(taken)) for part, taken in rows.items()}
-    train = _with_unlabelled(splits["train"], len(whole), images[UNLABELLED])
+    train = with_unlabelled(splits["train"], len(whole), images[UNLABELLED])
     return Splits(train, splits["val"], splits["test"], found.classes, root.resolve().name)
 
 
@@ -99,8 +99,7 @@ def cut(images: Images, found: ImageFiles, intact_N: NDArray[np.bool_]) -> dict[
     for part, size in sizes.items():
         whole = bool(intact_N[start : start + size].all())
         rows = start + np.flatnonzero(intact_N[start : start + size])
-        in_memory = isinstance(images, torch.Tensor)
-        parts[part] = images[start : start + size] if whole and in_memory else picked(images, torch.from_numpy(rows))
+        parts[part] = section(images, start, start + size) if whole else picked(images, torch.from_numpy(rows))
         start += size
     return parts
 
@@ -122,15 +121,3 @@ def say_broken(source: FileSource, rows: NDArray[np.int64], broken: str) -> None
     if len(rows) == 1:
         raise UserError(f"{first}; data.broken=skip leaves it out")
     raise UserError(f"{first}; it is the first of {of_all} that cannot be read: data.broken=skip leaves them out")
-
-
-def _with_unlabelled(train: Split, source: int, images: Images) -> Split:
-    """`source`: samples that `train` was cut from; the new ones' positions go on from there."""
-    if not len(images):
-        return train
-    added = len(images)
-    return Split(
-        joined(train.images, images),
-        torch.cat([train.labels, torch.full((added,), -1)]),
-        torch.cat([train.positions, torch.arange(source, source + added)]),
-    )

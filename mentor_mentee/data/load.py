@@ -4,9 +4,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mentor_mentee.callables import OURS, maker_of, makes, public
 from mentor_mentee.errors import UserError
 from mentor_mentee.progress import listening, remark
-from mentor_mentee.recipe import build, check_recipe, require_switch
+from mentor_mentee.recipe import (
+    check_recipe,
+    made,
+    recipe_identity,
+    require_recipe,
+    require_switch,
+    signature_imported,
+    signature_in_source,
+    split_target,
+)
+from mentor_mentee.targets import imported
 
 if TYPE_CHECKING:
     from mentor_mentee.data.splits import Splits
@@ -16,13 +27,28 @@ BUDGET_OPTIONS: dict[str, tuple[Any, str]] = {  # that every data set takes besi
     "keep_unlabelled": (False, "train on the others under the mentor alone; false: drop them"),
     "budget_seed": (0, "which samples keep their label"),
 }
+OWN_OPTIONS: dict[
+    str, tuple[Any, str]
+] = {  # that a callable of somebody else's takes beside its own, unless it has such a one
+    "image": (None, "where the image is in an item: a column, key or place; null: found"),
+    "label": (None, "where the label is in an item: a column, key or place; null: found"),
+    "size": (None, "height and width that PIL images are scaled and cropped to; null: as they are"),
+    "val_fraction": (0.1, "of the training samples, where the data set has no part for validation"),
+    "test_fraction": (0.2, "of the training samples, where the data set has no part for testing"),
+    "split_seed": (0, "of that split"),
+    "memory_mb": (256, "megabytes of images up to which they are held in memory; above, they are read from cache"),
+    "cache": (".cache/images", "folder of images on disk"),
+}
 BUDGET = {name: default for name, (default, _) in BUDGET_OPTIONS.items()}
 
 
 def check_data(recipe: Mapping[str, Any]) -> None:
-    check_recipe(source_of(recipe), "data", also=BUDGET)
-    for key, least in (("labels_per_class", 1), ("budget_seed", 0)):
-        value = recipe.get(key)
+    called, own = parted(recipe)
+    check_recipe(called, "data", also=[*BUDGET, *own])
+    given = {key: recipe.get(key) for key in ("labels_per_class", "budget_seed")}
+    given |= {key: recipe[key] for key in ("size", "split_seed") if key in own and key in recipe}
+    for key, value in given.items():
+        least = 1 if key in ("labels_per_class", "size") else 0
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
     require_switch(recipe.get("keep_unlabelled"), "data.keep_unlabelled")
@@ -47,16 +73,47 @@ def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in recipe.items() if key not in BUDGET}
 
 
+def parted(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the callable is called with, and `OWN_OPTIONS`, of which there are none for the data sets of this project."""
+    called = source_of(recipe)
+    module, name = split_target(called, "data")
+    if module.partition(".")[0] in OURS:
+        return called, {}
+    known = (signature_in_source(module, name) or signature_imported(module, name, "data")).known
+    own = {key: called.pop(key, default) for key, (default, _) in OWN_OPTIONS.items() if key not in known}
+    return called, own
+
+
+def built(recipe: Mapping[str, Any]) -> "Splits":
+    """The data set of a recipe: what the callable returns if that is `Splits`, else that as `Splits`."""
+    from torch.utils.data import Dataset
+
+    from mentor_mentee.data.own import own_data
+    from mentor_mentee.data.splits import Splits
+
+    called, own = parted(recipe)
+    module, name = split_target(called, "data")
+    target = imported(module, name, "data")
+    product = Dataset if makes(maker_of(target), Dataset) else Splits
+    require_recipe(called, "data", product)
+    found = made(called, "data", None)
+    if isinstance(found, Splits):
+        return found
+    if not own:
+        raise UserError(f"data: {called['_target_']} returned a {type(found).__name__}; expected {public(Splits)}")
+    options = {key: default for key, (default, _) in OWN_OPTIONS.items()} | own
+    return own_data(found, name, recipe_identity(called, "data"), options)
+
+
 def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
     """Builds the source. Where `labels_per_class` is set, that many of the training samples of each class keep their label
     and the others, those that had none too, are dropped, or with `keep_unlabelled` stay as unlabelled (−1); `whole` leaves
     the budget out. Says what nobody can have meant (`oddities`), where somebody listens.
     """
     from mentor_mentee.data.oddities import oddities, require_taught
-    from mentor_mentee.data.splits import Splits
 
     check_data(recipe)
-    splits: Splits = build(source_of(recipe), "data", Splits)
+    splits = built(recipe)
     require_taught(splits)
     if listening():
         for line in oddities(splits):

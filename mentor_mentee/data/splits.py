@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mentor_mentee.data.store.images import Images, StoredImages, contents, picked
+from mentor_mentee.data.store.images import Images, StoredImages, contents, joined, picked
 from mentor_mentee.data.stratify import generator, stratified
 from mentor_mentee.errors import UserError
 
@@ -167,6 +167,18 @@ def carve(images_NCHW: Tensor, labels_N: Tensor, parts: Sequence[float], seed: i
     """
     whole = Split(images_NCHW, labels_N)
     return tuple(whole.subset(torch.from_numpy(rows)) for rows in stratified(labels_N.numpy(), parts, seed))
+
+
+def with_unlabelled(train: Split, source: int, images: Images) -> Split:
+    """`source`: samples that `train` was cut from; the positions of the new ones go on from there."""
+    if not len(images):
+        return train
+    added = len(images)
+    return Split(
+        joined(train.images, images),
+        torch.cat([train.labels, torch.full((added,), -1)]),
+        torch.cat([train.positions, torch.arange(source, source + added)]),
+    )
 
 
 def labels_per_class(split: Split, p: int, seed: int, keep_unlabelled: bool) -> Split:

@@ -31,8 +31,12 @@ def composed(*overrides: str) -> DistillConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         run_dir = "run_dir=runs/here"  # the default names Hydra's own choices, known only to a command
         open_settings = OmegaConf.missing_keys(compose("distill", [run_dir, *overrides]))
-        target = "mentee.networks.PlainCNN"
-        given = [f"{name}={target if name.endswith('_target_') else 'given'}" for name in sorted(open_settings)]
+        targets = {"data._target_": "mentor_mentee.data.datasets.digits"}
+        network = "mentee.networks.PlainCNN"
+        given = [
+            f"{name}={targets.get(name, network) if name.endswith('_target_') else 'given'}"
+            for name in sorted(open_settings)
+        ]
         config = OmegaConf.to_object(compose("distill", [run_dir, *overrides, *given]))
     assert isinstance(config, DistillConfig)
     return config

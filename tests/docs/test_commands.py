@@ -29,10 +29,11 @@ READING = {"inspect": InspectSettings, "verify": VerifySettings, "keygen": Keyge
 
 
 @pytest.fixture(autouse=True)
-def _a_users_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _a_users_own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_nets.py").write_text(
         "class Tiny:\n    def __init__(self, num_classes, in_channels):\n        pass\n\n\nclass Net(Tiny):\n    pass\n"
     )
+    (tmp_path / "my_data.py").write_text("def birds():\n    pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
 
 

@@ -3,7 +3,7 @@
 Axes: N samples, C channels, H height, W width, L length of a signal.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,19 @@ UNKNOWN = ("-1", "nan", "none", "null", "<na>", "nat")  # as a missing value is 
 EXACT = 1 << 24  # every whole number up to here is a float32
 
 
+class Shaped(Protocol):
+    """An array, or one on disk of which only this is known."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+
 class Codes(NamedTuple):
     """A column as int64 [N], -1 where it says nothing, and the names that 0, 1, ... stand for; no names where the column's
     own numbers are all there is."""
@@ -28,19 +41,30 @@ class Codes(NamedTuple):
 
 def as_images(array: NDArray[Any], layout: str | None, where: str) -> Tensor:
     """[N, C, H, W] uint8 or float32, of inputs in any layout. Raises `UserError` for other kinds of numbers and for NaN."""
+    layout = layout_of(array, layout, where)
+    require_single(array, layout, where)
+    return torch.from_numpy(in_NCHW(array, layout, where))
+
+
+def layout_of(array: Shaped, layout: str | None, where: str) -> str:
+    """The layout of an array, given or shown by its shape. Raises `UserError` where neither is so, or it is empty."""
     layout = _layout(array, layout, where)
     if 0 in array.shape:
         raise UserError(f"{where} has shape {list(array.shape)}; expected at least one sample, none of them empty")
     _remark_channels(array, layout, where)
+    return layout
+
+
+def in_NCHW(array: NDArray[Any], layout: str, where: str) -> NDArray[Any]:
+    """[N, C, H, W] uint8 or float32. Raises `UserError` for other kinds of numbers and for NaN."""
     wide = "L" if "L" in layout else "W"
     axes_NCHW = [axis for axis in ("N", "C", "H", wide) if axis in layout]
     array = array.transpose([layout.index(axis) for axis in axes_NCHW])
-    _require_single(array, "C" in layout, where)
     absent = tuple(i for i, axis in enumerate(("N", "C", "H", wide)) if axis not in layout)
-    return torch.from_numpy(np.ascontiguousarray(np.expand_dims(_numbers(array, where), absent)))
+    return np.ascontiguousarray(np.expand_dims(_numbers(array, where), absent))
 
 
-def _layout(array: NDArray[Any], layout: str | None, where: str) -> str:
+def _layout(array: Shaped, layout: str | None, where: str) -> str:
     fitting = [known for known in LAYOUTS if len(known) == array.ndim]
     sizes = {known: ", ".join(f"{axis}={n}" for axis, n in zip(known, array.shape, strict=True)) for known in fitting}
     choice = " or ".join(f"{known} ({sizes[known]})" for known in fitting)
@@ -62,7 +86,7 @@ def _layout(array: NDArray[Any], layout: str | None, where: str) -> str:
     return fitting[0]
 
 
-def _remark_channels(array: NDArray[Any], layout: str, where: str) -> None:
+def _remark_channels(array: Shaped, layout: str, where: str) -> None:
     """Says what a layout makes of a shape that looks like the other one."""
     if layout not in ("NCHW", "NHWC"):
         return
@@ -74,11 +98,11 @@ def _remark_channels(array: NDArray[Any], layout: str, where: str) -> None:
         )
 
 
-def _require_single(array: NDArray[Any], has_channels: bool, where: str) -> None:
+def require_single(array: NDArray[Any], layout: str, where: str) -> None:
     """Raises `UserError` for float64 channels of which float32 would keep steps only, as times of day in seconds since 1970."""
     if array.dtype != np.float64:
         return
-    for c, channel in enumerate(array.swapaxes(0, 1) if has_channels else [array]):
+    for c, channel in enumerate(np.moveaxis(array, layout.index("C"), 0) if "C" in layout else [array]):
         with np.errstate(over="ignore", invalid="ignore"):
             lost, spread = np.abs(channel - channel.astype(np.float32)).max(), channel.std()
         if np.isfinite(lost) and lost > 1e-3 * spread > 0:

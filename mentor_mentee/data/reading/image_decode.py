@@ -62,6 +62,10 @@ class FileSource:
             return f"{name}\n{error.strerror}"
         return f"{name}\n{found.st_size}\n{found.st_mtime_ns}"
 
+    def prepare(self, folder: Path) -> None: ...
+
+    def finish(self) -> None: ...
+
     def decoded(self, start: int, stop: int) -> Decoded:
         """An image that cannot be decoded stays black and is marked; nothing is raised."""
         pixels_NCHW = np.zeros((stop - start, *self.shape), np.uint8)
@@ -120,7 +124,7 @@ def decode(file: str, size: int, ground: str) -> tuple[NDArray[np.uint8], Iterab
         raise UserError(f"{file} is in the colour mode {image.mode}; convert it to RGB")
     changes += ["cmyk"] if image.mode == "CMYK" else ["gray"] if image.mode in GRAY else []
     if image.has_transparency_data:
-        image, laid = _on_ground(image.convert("RGBA"), file, ground)
+        image, laid = on_ground(image.convert("RGBA"), file, ground)
         changes += ["transparent"] if laid else []
     return np.asarray(central_square(image.convert("RGB"), size)), changes
 
@@ -133,7 +137,7 @@ def _deep(stored: "Image.Image") -> bool:
     return any(re.search(r";16[BLN]|^I;", str(part)) for part in layout)  # "BGR;16" has five or six bits a channel
 
 
-def _on_ground(image: "Image.Image", file: str, ground: str) -> tuple["Image.Image", bool]:
+def on_ground(image: "Image.Image", where: str, ground: str) -> tuple["Image.Image", bool]:
     """The image without its alpha, and whether any of it was transparent."""
     rgba_HW4 = np.asarray(image)
     alpha_HW1 = rgba_HW4[:, :, 3:].astype(np.uint32)
@@ -143,7 +147,7 @@ def _on_ground(image: "Image.Image", file: str, ground: str) -> tuple["Image.Ima
     if np.ptp(alpha_HW1) and not np.ptp(laid[ground], axis=(0, 1)).any():
         shows = " or ".join(name for name, pixels in laid.items() if np.ptp(pixels, axis=(0, 1)).any())
         raise UserError(
-            f"{file} shows nothing on data.ground={ground}: its shape is in its transparency alone, in that very colour; "
+            f"{where} shows nothing on data.ground={ground}: its shape is in its transparency alone, in that very colour; "
             f"set data.ground={shows or 'another'}"
         )
     from PIL import Image

@@ -9,7 +9,7 @@ from mentor_mentee.data.reading.image_files import require_images
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import split_target
 
-NPZ, SAFETENSORS = ".npz", ".safetensors"
+NPZ, SAFETENSORS, NPY = ".npz", ".safetensors", ".npy"
 
 
 class Stored(NamedTuple):
@@ -49,8 +49,17 @@ def require_stored(name: str, root: Path) -> None:
 
 
 def require_array_file(path: Path) -> None:
+    if path.is_dir():
+        if not any(path.glob(f"*{NPY}")):
+            raise UserError(
+                f"no {NPY} file in the folder '{path}'; expected one for each array, as inputs.npy, labels.npy"
+            )
+        return
     if path.suffix not in (NPZ, SAFETENSORS):
-        raise UserError(f"'{path}' is neither .npz nor .safetensors; set data.path=... to a file of one of these kinds")
+        raise UserError(
+            f"'{path}' is neither .npz nor .safetensors; set data.path=... to a file of one of these kinds, or to a folder of "
+            ".npy files"
+        )
     if not path.is_file():
         raise UserError(f"no file '{path}'; set data.path=... to an .npz or .safetensors file")
 

@@ -18,16 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from mentor_mentee.data.store.block import BROKEN, SUFFIX, Table
+from mentor_mentee.data.store.block import BROKEN, Table
 from mentor_mentee.data.store.folder import free_bytes, in_bytes, say_others, store_folder
 from mentor_mentee.data.store.images import Images, StoredImages
-from mentor_mentee.data.store.source import Source, sample_bytes, total_bytes
+from mentor_mentee.data.store.source import CACHE, MEMORY_MB, Source, sample_bytes, total_bytes
 from mentor_mentee.data.store.store import Layout, Store
 from mentor_mentee.errors import UserError
 from mentor_mentee.progress import Progress, remark
 
-MEMORY_MB = 256  # decoded images up to here are held in memory
-CACHE = ".cache/images"
 TITLE = "reading images"
 AT_ONCE = 16  # images decoded between two looks at the clock
 MARGIN = 2**26  # bytes of a disk that stay free
@@ -68,7 +66,9 @@ def opened(source: Source, cache: Path, name: str) -> Store:
     tables = [layout.table(block) for block in range(len(layout))]
     missing = [block for block, table in enumerate(tables) if table is None]
     if missing:
-        build(layout, missing, cache)
+        require_room(layout, missing, cache)
+        with layout.decoding():
+            build(layout, missing)
         for block in missing:
             tables[block] = layout.table(block)
     whole = [table for table in tables if table is not None]
@@ -79,10 +79,9 @@ def opened(source: Source, cache: Path, name: str) -> Store:
     return Store(layout, whole)
 
 
-def build(layout: Layout, missing: list[int], cache: Path) -> None:
-    """Makes the missing blocks. Says before how large they are, and then how far it is."""
+def build(layout: Layout, missing: list[int]) -> None:
+    """Makes the missing blocks, and says how far it is."""
     images = sum(map(layout.size, missing))
-    require_room(layout, missing, images, cache)
     order = missing.copy()
     random.Random().shuffle(order)  # several processes that build one store seldom take the same block
     workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(order))
@@ -109,8 +108,9 @@ def build(layout: Layout, missing: list[int], cache: Path) -> None:
         progress.at(done)
 
 
-def require_room(layout: Layout, missing: list[int], images: int, cache: Path) -> None:
+def require_room(layout: Layout, missing: list[int], cache: Path) -> None:
     """Makes the folder, says what will be written to it, and raises `UserError` where it cannot be, or does not fit."""
+    images = sum(map(layout.size, missing))
     folder, needed = layout.folder, images * sample_bytes(layout.source)
     damaged = sum(layout.path(block).exists() for block in missing)
     try:
@@ -149,7 +149,7 @@ def stopped(layout: Layout, error: OSError, left: int) -> str:
 
 def remove_leftovers(folder: Path) -> None:
     """Files that a killed process was writing; not those of the last hour, which another may be writing now."""
-    for path in folder.glob(f"*{SUFFIX}.*.partial"):
+    for path in folder.glob("*.partial"):
         try:
             if time.time() - path.stat().st_mtime > 3600:
                 path.unlink()

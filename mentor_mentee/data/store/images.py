@@ -79,6 +79,11 @@ def picked(images: Images, rows: Tensor) -> Images:
     return images.at(rows) if isinstance(images, StoredImages) else images[rows]
 
 
+def section(images: Images, start: int, stop: int) -> Images:
+    """Those from `start` to `stop` - 1, without a copy."""
+    return images.at(torch.arange(start, stop)) if isinstance(images, StoredImages) else images[start:stop]
+
+
 def in_parts(images: Images, size: int) -> Iterator[Tensor]:
     for start in range(0, len(images), size):
         yield images[start : start + size]

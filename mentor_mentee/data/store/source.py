@@ -3,10 +3,14 @@
 Axes: N images, C channels, H height, W width.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+MEMORY_MB = 256  # decoded images up to here are held in memory, above on disk
+CACHE = ".cache/images"  # in this folder
 
 
 class Decoded(NamedTuple):
@@ -39,6 +43,14 @@ class Source(Protocol):
 
     def identity(self, row: int) -> str:
         """Tells an image from others and from itself changed, without decoding it."""
+        ...
+
+    def prepare(self, folder: Path) -> None:
+        """Called in the process that begins a build, before any image is decoded: what that needs may be put into `folder`."""
+        ...
+
+    def finish(self) -> None:
+        """Called in the same process once all are decoded, or decoding failed."""
         ...
 
     def decoded(self, start: int, stop: int) -> Decoded:

@@ -5,7 +5,8 @@ Axes: N images, B images of a batch, C channels, H height, W width.
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,20 @@ class Layout:
     def table(self, block: int) -> Table | None:
         return read_table(self.path(block), self.size(block), self.source.shape, self.source.dtype.itemsize)
 
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Within it `make` may be called, here and in processes that begin within it. Raises `UserError` where the folder cannot
+        be written."""
+        try:
+            self.source.prepare(self.folder)
+            yield
+        except OSError as error:
+            raise UserError(
+                f"decoded images cannot be written to '{self.folder}' ({error.strerror or error})"
+            ) from None
+        finally:
+            self.source.finish()
+
     def make(self, block: int) -> Table:
         """Decodes a block and writes it. Raises `OSError` where it cannot be written, `UserError` as the source does."""
         found = self.source.decoded(int(self.starts[block]), int(self.starts[block + 1]))
@@ -103,10 +118,8 @@ class Store:
 
     def _mend(self, block: int) -> None:
         start, stop = self.layout.starts[block : block + 2].tolist()
-        try:
+        with self.layout.decoding():
             made = self.layout.make(block)
-        except OSError as error:
-            raise UserError(f"'{self.layout.path(block)}' is damaged and cannot be written again ({error})") from None
         changed = np.flatnonzero(made["digest"] != self.table["digest"][start:stop])
         if len(changed):
             row = start + int(changed[0])

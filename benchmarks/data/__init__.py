@@ -1,0 +1,1 @@
+"""How much memory and time does data take that does not fit in memory?"""
