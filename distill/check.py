@@ -1,5 +1,6 @@
 """Answers a wrong setting before anything heavy is imported: names, counts, rates, files that are not there."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import inf, isfinite
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
 from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
-from mentor.cache.options import PRECISIONS
+from mentor.cache.options import PRECISIONS as CACHED
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.reading.present import require_present
@@ -20,6 +21,9 @@ OF_EXPORT = (
     "batch_norm",
     "rewrite",
 )  # what decides whether a mentee exports; the preflight checks the values
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")  # the last three: Lightning's short names
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+FROM_THE_RUN = frozenset({"save_dir", "dirpath"})
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
 
 
@@ -33,6 +37,13 @@ def check_networks(config: DistillConfig) -> None:
     """Last of all checks: a network whose signature its source does not show is imported, and torch with it."""
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
+    for group, recipes in (("callbacks", config.callbacks), ("logger", config.logger)):
+        for name, recipe in recipes.items():
+            if not isinstance(recipe, Mapping):
+                raise UserError(
+                    f"{group}.{name}={recipe}; expected a recipe: {group}.{name}._target_=package.module.Class and its options"
+                )
+            check_recipe(recipe, f"{group}.{name}", FROM_THE_RUN)
 
 
 def check_settings(config: DistillConfig) -> None:
@@ -69,10 +80,10 @@ def check_cache(cache: CacheConfig) -> None:
         raise UserError(f"cache.max_gb={cache.max_gb}; expected 0 or more, in 10^9 bytes")
     if not 0 <= cache.verify <= 1:
         raise UserError(f"cache.verify={cache.verify}; expected a share, from 0 to 1")
-    if cache.activations not in PRECISIONS:
+    if cache.activations not in CACHED:
         raise UserError(
-            f"cache.activations={cache.activations}{did_you_mean(cache.activations, PRECISIONS)}; expected "
-            f"{', '.join(PRECISIONS)}"
+            f"cache.activations={cache.activations}{did_you_mean(cache.activations, CACHED)}; expected "
+            f"{', '.join(CACHED)}"
         )
 
 
@@ -135,7 +146,8 @@ def check_view(view: ViewConfig, where: str) -> None:
 
 
 def check_fit(config: FitConfig, where: str) -> None:
-    for name, least in (("epochs", 1), ("batch", 1), ("steps_per_epoch", 1), ("workers", 0)):
+    counts = ("max_epochs", "batch", "steps_per_epoch", "accumulate_grad_batches", "devices", "num_nodes")
+    for name, least in (("workers", 0), *((name, 1) for name in (*counts, "log_every_n_steps"))):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"{where}.{name}={value}; expected {least} or more")
@@ -151,3 +163,32 @@ def check_fit(config: FitConfig, where: str) -> None:
         )
     if not 0 <= config.warmup < 1:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")
+    for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
+        if (value := getattr(config, name)) not in known:
+            raise UserError(f"{where}.{name}={value}; expected {' or '.join(known[:3])}{did_you_mean(value, known)}")
+    if config.gradient_clip_val is not None and not 0 < config.gradient_clip_val < inf:
+        raise UserError(f"{where}.gradient_clip_val={config.gradient_clip_val}; expected a number above 0, or null")
+    if not 0 <= config.label_smoothing < 1:
+        raise UserError(f"{where}.label_smoothing={config.label_smoothing}; expected a fraction, from 0 to below 1")
+    for pattern, rate in config.layer_rates.items():
+        if not 0 <= rate < inf:
+            raise UserError(f"{where}.layer_rates: '{pattern}' has {rate}; expected a finite factor of at least 0")
+    check_class_weights(config, where)
+
+
+def check_class_weights(config: FitConfig, where: str) -> None:
+    given = config.class_weights
+    if given is None or given == "auto":
+        if given == "auto" and config.class_balance:
+            raise UserError(
+                f"{where}.class_weights=auto with {where}.class_balance=true: each alone makes up for rare classes; take one"
+            )
+        return
+    values = [*given.values()] if isinstance(given, Mapping) else given
+    numbers = isinstance(values, list) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < inf for value in values
+    )
+    if not numbers or not any(values):
+        raise UserError(
+            f"{where}.class_weights={given}; expected auto, or numbers of at least 0: a list of one a class, or {{class: weight}}"
+        )

@@ -55,7 +55,7 @@ def run(config: DistillConfig) -> float:
 
     def on_start(schedule: Schedule) -> None:
         write_settings()
-        draw_knobs(schedule, config.trainer.epochs, report / "knobs.png")
+        draw_knobs(schedule, config.trainer.max_epochs, report / "knobs.png")
 
     machine = Machine(config.accelerator, config.threads, NamedConsole(name))
     warning = None

@@ -1,9 +1,10 @@
-"""Tests the mentee and its mentor after the last step, and hands the mentee over to the export."""
+"""Tests the trained mentee and its mentor, and hands the mentee over to the export."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,6 +21,9 @@ from mentor.weights_file import file_digest
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.files import write_json
 
+if TYPE_CHECKING:
+    from distill.training.callbacks.shown import Fitted
+
 History = list[dict[str, float]]  # a row an epoch
 
 
@@ -28,7 +32,7 @@ class RunResult:
     checkpoint: MenteeCheckpoint
     checkpoint_path: Path
     history: History
-    mentee: Evaluation  # on the test split, at the last step
+    mentee: Evaluation  # on the test split
     mentor: Evaluation
     mentor_parameters: int
     mentee_parameters: int
@@ -37,7 +41,7 @@ class RunResult:
     schedule: Schedule
 
 
-def hand_over(run: Prepared, history: History) -> RunResult:
+def hand_over(run: Prepared, fitted: "Fitted") -> RunResult:
     """Tests the trained networks and writes the run's files: the mentee's checkpoint, its history, its probes, its record."""
     network, view, splits = run.mentee.network.cpu(), run.mentee.view, run.splits
     network.eval()  # not what it returns: a train() of its own may return nothing
@@ -45,15 +49,15 @@ def hand_over(run: Prepared, history: History) -> RunResult:
     mentee = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
     known_NK = cached_logits(run.found.mentor(), splits.test, Path(run.config.cache_dir) / "answers")
     mentor = judged(known_NK, splits.test, len(splits.classes))
-    checkpoint = checkpoint_of(run, history, mentee)
+    checkpoint = checkpoint_of(run, fitted, mentee)
     run_dir = Path(run.config.run_dir)
     checkpoint.save(run_dir / MENTEE)
-    write_json(run_dir / HISTORY, history)
+    write_json(run_dir / HISTORY, fitted.history)
     write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
     result = RunResult(
         checkpoint=checkpoint,
         checkpoint_path=run_dir / MENTEE,
-        history=history,
+        history=fitted.history,
         mentee=mentee,
         mentor=mentor,
         mentor_parameters=parameter_count(run.found.network),
@@ -66,7 +70,7 @@ def hand_over(run: Prepared, history: History) -> RunResult:
     return result
 
 
-def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCheckpoint:
+def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation) -> MenteeCheckpoint:
     return MenteeCheckpoint(
         recipe=run.mentee.recipe,
         state=run.mentee.network.state_dict(),
@@ -86,9 +90,10 @@ def checkpoint_of(run: Prepared, history: History, seen: Evaluation) -> MenteeCh
         loss=run.loss,
         knobs=last_knobs(run.schedule),
         accuracy={
-            "val": {"accuracy": history[-1].get("val_accuracy", float("nan")), "samples": len(run.splits.val)},
+            "val": {"accuracy": fitted.row.get("val_accuracy", float("nan")), "samples": len(run.splits.val)},
             "test": {"accuracy": seen.accuracy, "samples": seen.samples},
         },
+        shown=fitted.shown,
     )
 
 
@@ -120,7 +125,8 @@ def record_of(result: RunResult, config: DistillConfig) -> RunRecord:
         labelled_samples=int(labelled.sum()),
         unlabelled_samples=int((~labelled).sum()),
         test=result.splits.test.fingerprint(),
-        val_accuracy=result.history[-1].get("val_accuracy"),
+        shown=result.checkpoint.shown,
+        val_accuracy=None if isnan(accuracy := result.checkpoint.accuracy["val"]["accuracy"]) else accuracy,
         scores=scores(result.mentee, result.mentor),
         mentor_scores=scores(result.mentor),
         parameters=result.mentee_parameters,

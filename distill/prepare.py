@@ -16,8 +16,10 @@ from distill.mentors.softness import logit_deviation
 from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig
 from distill.training.answers import answer_caches, require_cacheable
-from distill.training.loaders import epoch_batches
+from distill.training.class_weights import class_weights
+from distill.training.loaders import epoch_batches, total_steps
 from distill.training.networks import NewMentee, new_mentee
+from distill.training.optimizer import require_rates
 from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data, under_budget
@@ -62,13 +64,16 @@ def prepare(
         require_checkpoint(Path(config.run_dir))
     if schedule.supervised():
         require_cacheable(config)
+    class_weights(config.trainer, splits, "trainer")  # raises what is wrong with them
     torch.manual_seed(config.seed)
     mentee = new_mentee(config.mentee, splits, machine)
+    require_rates(mentee.network, config.trainer, "trainer")
     if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
     found = mentor or find_for(config, schedule, loss, whole, splits, mentee, machine, warning)
-    steps = config.trainer.epochs * len(epoch_batches(splits.train, config.trainer, config.seed))
-    schedule = schedule.over(steps, steps * config.trainer.batch / len(splits.train))
+    batches = epoch_batches(splits.train, config.trainer, config.seed)
+    drawn = config.trainer.max_epochs * len(batches) * config.trainer.batch
+    schedule = schedule.over(total_steps(batches, config.trainer), drawn / len(splits.train))
     if schedule.supervised() and "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
         schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []

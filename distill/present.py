@@ -30,7 +30,7 @@ def results_table(result: RunResult, name: str = "") -> Table:
     ]
     notes = [
         f"{result.splits.name}: {len(result.splits.train)} training samples, {result.mentee.samples} test samples; "
-        f"{int(result.history[-1]['step'])} steps, the last one's weights; {result.mentor_origin}."
+        f"{int(result.history[-1]['step'])} steps, weights: {result.checkpoint.shown}; {result.mentor_origin}."
     ]
     return Table(
         f"Test accuracy{f', {name}' if name else ''}",

@@ -1,12 +1,13 @@
 """One distillation run: prepare, train, hand over."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from distill.curves import Schedule, read_schedule
 from distill.exportable import EarlyWarning
-from distill.handover import History, RunResult, hand_over
+from distill.handover import RunResult, hand_over
 from distill.machine import Machine
 from distill.mentors.doubts import outdone
 from distill.mentors.find import FoundMentor
@@ -14,9 +15,15 @@ from distill.mentors.probe_options import read_probes
 from distill.prepare import Prepared, prepare
 from distill.run_folder import CHECKPOINT, PROBES, RECORD
 from distill.schema import DistillConfig
+from distill.training.class_weights import class_weights
 from mentor_mentee.files import write_json
+from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.progress import reporting
 from mentor_mentee.recipe import recipe_identity
+
+if TYPE_CHECKING:
+    from distill.training.callbacks.own import Own
+    from distill.training.callbacks.shown import Fitted
 
 ALONE = {"_target_": "distill.schedules.constant", "alpha": 1.0, "beta": 0.0, "gamma": 0.0, "temperature": 1.0}
 
@@ -37,12 +44,17 @@ def distill(
     before any training whether the mentee will export. Raises `UserError` before the first step for all that can be known
     by then, and for a loss that is not finite.
     """
+    from distill.training.callbacks.own import build_own  # Lightning takes seconds to import
+    from distill.training.trainer import require_trainer
+
     machine = machine or Machine(config.accelerator, config.threads)
+    require_trainer(config.trainer, "trainer", machine)
+    own = build_own(config, LossSpec(**asdict(config.loss)))
     schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
     with reporting(machine.say):
         run = prepare(config, schedule, machine, mentor, warning)
         machine.say(f"{title}: {run.schedule.summary()}")
-        result = hand_over(run, train(run, machine, title, on_start))
+        result = hand_over(run, train(run, machine, title, own, on_start))
     accuracy = result.checkpoint.accuracy["val"]
     if schedule.supervised() and (
         doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"]))
@@ -51,9 +63,11 @@ def distill(
     return result
 
 
-def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Schedule], None] | None = None) -> History:
-    """Trains the prepared mentee in place, to the last step."""
-    from distill.training.fit import fit  # Lightning takes seconds to import
+def train(
+    run: Prepared, machine: Machine, title: str, own: "Own", on_start: Callable[[Schedule], None] | None = None
+) -> "Fitted":
+    """Trains the prepared mentee in place, over all steps unless a callback ends it before."""
+    from distill.training.fit import fit
     from distill.training.module import Distillation
     from distill.training.resume import SOURCE
 
@@ -67,7 +81,9 @@ def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Sched
         mentor=run.mentor,
         loss=run.loss,
         caches=run.caches,
+        class_weights=class_weights(config.trainer, run.splits, "trainer"),
     )
+    module.callbacks_recipe = str(config.callbacks)
     module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
 
     def accepted() -> None:
@@ -80,7 +96,8 @@ def train(run: Prepared, machine: Machine, title: str, on_start: Callable[[Sched
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
     when_resumed = accepted if config.resume else None
-    return fit(module, run.splits, title, machine, run_dir / CHECKPOINT, config.resume, when_resumed)
+    checkpoint = run_dir / CHECKPOINT
+    return fit(module, run.splits, title, machine, checkpoint, config.resume, when_resumed, own.callbacks, own.loggers)
 
 
 def alone(config: DistillConfig, run_dir: str) -> DistillConfig:

@@ -31,11 +31,21 @@ class ViewConfig:
     std: list[float] | None = setting(None, "of each channel, divided by; null: of the training split")
 
 
+class Keep(Enum):
+    last = "last"
+    best = "best"
+
+
+class Clipping(Enum):
+    norm = "norm"
+    value = "value"
+
+
 @dataclass
 class FitConfig:
-    """Settings of one training."""
+    """Settings of one training. Those that Lightning's Trainer has as well have its names and its meaning."""
 
-    epochs: int = setting(20, "how many epochs; the run ends at the last step, whatever the validation says")
+    max_epochs: int = setting(20, "how many epochs; the schedules and the learning rate run over all of them")
     steps_per_epoch: int | None = setting(None, "steps in an epoch; null: one pass over the data")
     batch: int = setting(64, "samples in a step")
     optimizer: Optimizer = setting(Optimizer.adamw, "adamw or sgd")
@@ -55,6 +65,25 @@ class FitConfig:
         None,
         "processes that read and augment batches; null: 0 for data in memory, else half of the CPU cores, at most 8",
     )
+    keep: Keep = setting(
+        Keep.last, "weights of the last step, or best: of the epoch that is right on most of validation"
+    )
+    label_smoothing: float = setting(0.0, "of the cross-entropy: the part of a label that all classes share")
+    class_weights: Any = setting(
+        None, "of the cross-entropy: auto (inverse frequency), a list, or {class: weight}, the others 1; null: none"
+    )
+    layer_rates: dict[str, float] = setting(
+        {}, "factors of the learning rate by parameter name: {features.0.*: 0.1}; the first that matches, else 1"
+    )
+    compile: bool = setting(False, "torch.compile the network for its training")
+    precision: str = setting("32-true", "32-true, bf16-mixed, or on a GPU 16-mixed; the loss is float32 in all of them")
+    accumulate_grad_batches: int = setting(1, "batches whose gradients are averaged into one step")
+    gradient_clip_val: float | None = setting(None, "largest gradient; null: no clipping")
+    gradient_clip_algorithm: Clipping = setting(Clipping.norm, "norm (of the whole gradient) or value (of each number)")
+    devices: int = setting(1, "processes, each on a device of its own; a batch is shared out among them")
+    strategy: str = setting("auto", "auto or ddp; ddp_find_unused_parameters_true: some parameters get no gradient")
+    num_nodes: int = setting(1, "machines; more than 1 needs a launcher that starts the processes")
+    log_every_n_steps: int = setting(50, "steps between two rows that a logger gets of single steps")
 
 
 @dataclass
@@ -128,6 +157,8 @@ class DistillConfig:
     schedule: dict[str, Any] = setting({}, "how α, β, γ and the temperature run over the training")
     loss: LossConfig = setting(LossConfig, "which distances are minimised")
     trainer: FitConfig = setting(FitConfig, "how the mentee is trained")
+    callbacks: dict[str, Any] = setting({}, "Lightning callbacks of the mentee's training, a recipe by any name each")
+    logger: dict[str, Any] = setting({}, "Lightning loggers of the mentee's training, a recipe by any name each")
     seed: int = setting(1, "fixes the mentee's weights, its batches and its augmentation")
     resume: bool = setting(False, "go on from the last epoch in run_dir")
     run_dir: str = setting("runs/distill", "folder of the run's files; with -m the folder of all the sweep's runs")

@@ -58,6 +58,7 @@ class MenteeCheckpoint:
     accuracy: Mapping[str, Mapping[str, float]]  # split -> {"accuracy", "samples"}
     loss: LossSpec = LossSpec()  # noqa: RUF009 (frozen)
     knobs: LastKnobs | None = None  # None in checkpoints of older versions
+    shown: str = "last step"  # whose weights these are: the last step's, or the best epoch's, for a person
 
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""

@@ -38,7 +38,7 @@ def main() -> None:
             "temperature": 2.0,
         },
         probes={"_auto_": False},
-        trainer=FitConfig(epochs=1, steps_per_epoch=2 * STEPS, batch=64),
+        trainer=FitConfig(max_epochs=1, steps_per_epoch=2 * STEPS, batch=64),
         run_dir=str(folder / "run"),
         cache_dir=str(folder / "mentors"),
         accelerator="cpu",

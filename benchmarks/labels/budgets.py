@@ -60,7 +60,7 @@ UNLABELLED = [
     "cache.answers=false",
 ]  # which the lone mentee leaves out, of its batches too
 NETWORK = ["mentee.network.widths=[16,32,32]", "mentee.network.pool=before", "mentee.network.flatten=28"]
-BASE = ["trainer.epochs=2", "trainer.steps_per_epoch=150", "trainer.batch=64", "trainer.learning_rate=6e-3"]
+BASE = ["trainer.max_epochs=2", "trainer.steps_per_epoch=150", "trainer.batch=64", "trainer.learning_rate=6e-3"]
 MACHINE = ["threads=1", "accelerator=cpu"]
 
 

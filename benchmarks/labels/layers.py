@@ -33,13 +33,13 @@ CIFAR = (
 VIT = (
     "mentor=own mentor.network._target_=torchvision.models.vision_transformer.VisionTransformer mentor.network.image_size=28 "
     "mentor.network.patch_size=4 mentor.network.num_layers=4 mentor.network.num_heads=4 mentor.network.hidden_dim=64 "
-    "mentor.network.mlp_dim=128 mentor.view.channels=3 mentor.fit.epochs=40 mentor.fit.learning_rate=2e-3 "
+    "mentor.network.mlp_dim=128 mentor.view.channels=3 mentor.fit.max_epochs=40 mentor.fit.learning_rate=2e-3 "
     "mentor.fit.augment.shift=0.08 mentor.fit.augment.rotate=12"
 )
 PAIRS = {  # mentor -> mentee
     "plain": f"{MNIST} mentor=mnist5k_plain {PLAIN}",
     "residual": f"{MNIST} mentor=mnist_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 {PLAIN}",
-    "fashion": f"{FASHION} mentor=fashion_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 mentor.fit.epochs=8 "
+    "fashion": f"{FASHION} mentor=fashion_resnet mentor.network.widths=[16,32,64] mentor.fit.batch=64 mentor.fit.max_epochs=8 "
     f"{PLAIN}",
     "resnet20": f"{CIFAR} mentee=residual_cnn",
     "inverted": f"{CIFAR} mentee=inverted_residual",
@@ -59,9 +59,7 @@ ARMS = {
     "before": f"probes._adapter_=slice schedule.beta=[[0,0.5],[1,0.05]] {T4}",  # the default's β; its pairs were others as well
     "default": "",
 }
-BASE = (
-    "trainer.epochs=20 trainer.steps_per_epoch=15 trainer.learning_rate=6e-3 threads=1 accelerator=cpu preflight=false"
-)
+BASE = "trainer.max_epochs=20 trainer.steps_per_epoch=15 trainer.learning_rate=6e-3 threads=1 accelerator=cpu preflight=false"
 FASHION_IMAGES = 15_000
 
 

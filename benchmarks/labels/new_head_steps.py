@@ -22,7 +22,7 @@ from mentor_mentee.data.load import load_data
 from mentor_mentee.data.splits import Splits
 
 NETWORK = {"_target_": "mentor.networks.ResidualNet", "widths": [8, 16, 32]}
-BODY = FitConfig(epochs=4, batch=64)
+BODY = FitConfig(max_epochs=4, batch=64)
 BODY_IMAGES, VALIDATION = 6000, 1000
 TRANSFER = TransferConfig(epochs=10, all_epochs=3)
 MACHINE = Machine("cpu", 1)

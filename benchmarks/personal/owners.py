@@ -35,7 +35,7 @@ IMAGES = [
 ]
 
 
-MOTION = [*NO_VIEWS, "mentee.network.widths=[16,24,32]", "trainer.epochs=6", "mentor.fit.epochs=6"]
+MOTION = [*NO_VIEWS, "mentee.network.widths=[16,24,32]", "trainer.max_epochs=6", "mentor.fit.max_epochs=6"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Set:
 
 SETS = {
     "digits": Set("speech", "digits", "NCL", (), 0.5),
-    "digits, weak base": Set("speech", "digits", "NCL", ("trainer.epochs=3", "mentor.fit.epochs=4"), 0.5),
-    "writers": Set("writing", "writers", "NHW", (*IMAGES, *NO_VIEWS, "trainer.epochs=10"), 0.5),
+    "digits, weak base": Set("speech", "digits", "NCL", ("trainer.max_epochs=3", "mentor.fit.max_epochs=4"), 0.5),
+    "writers": Set("writing", "writers", "NHW", (*IMAGES, *NO_VIEWS, "trainer.max_epochs=10"), 0.5),
     "motion 0": Set("motion", "motion0", "NCL", MOTION, 0.7),
     "motion 1": Set("motion", "motion1", "NCL", MOTION, 0.7),
 }

@@ -98,7 +98,10 @@ class TorchMentee:
             mentor_logits_BK=feeds["mentor_logits"],
             mentor_activations={name: feeds[f"mentor_{name}"] for name in outputs.activations},
             supervised_B=feeds["supervised"],
-            **{knob: feeds[knob] for knob in ("alpha", "beta", "gamma", "temperature")},
+            alpha=feeds["alpha"],
+            beta=feeds["beta"],
+            gamma=feeds["gamma"],
+            temperature=feeds["temperature"],
             spec=self.loss,
             weights=self.probed.weights(),
         )

@@ -46,7 +46,7 @@ def main() -> None:
         example = view(batch.image_BCHW[:2])
         probes = find_probes(pairs if probed else {}, large, example, network, example)
         mentor = Mentor(large, view, probes) if mentored else None
-        made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(epochs=1), 0, mentor)
+        made = Distillation(ProbedMentee(network, probes, "head"), view, schedule, FitConfig(max_epochs=1), 0, mentor)
         if cached and mentor is not None:
             made.caches = {"val": AnswerCache(mentor, splits.train)}  # a plain batch is answered as one of validation
         return made
@@ -90,10 +90,10 @@ def stepper(module: Distillation, batch: Batch) -> Callable[[], None]:
 
 
 def under_lightning(module: Distillation, rounds: int) -> list[float]:
-    module.fit_config = FitConfig(epochs=rounds, steps_per_epoch=STEPS, batch=64)
+    module.fit_config = FitConfig(max_epochs=rounds, steps_per_epoch=STEPS, batch=64)
     with tempfile.TemporaryDirectory() as folder:
-        history = fit(module, digits(), "benchmark", Machine("cpu", 1), Path(folder) / "last.ckpt")
-    return [row["ms_per_step"] for row in history]
+        fitted = fit(module, digits(), "benchmark", Machine("cpu", 1), Path(folder) / "last.ckpt")
+    return [row["ms_per_step"] for row in fitted.history]
 
 
 if __name__ == "__main__":

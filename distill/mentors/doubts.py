@@ -55,6 +55,6 @@ def outdone(mentor: float, mentee: float, samples: int) -> str:
         return ""
     return (
         f"the mentor is right on {mentor:.1%} of the validation samples, its own mentee on {mentee:.1%}: where they differ, the "
-        "mentor mostly teaches mistakes. Train it longer (mentor.fit.epochs, mentor.transfer.all_epochs), take a better one, or "
-        "compare with schedule=alone"
+        "mentor mostly teaches mistakes. Train it longer (mentor.fit.max_epochs, mentor.transfer.all_epochs), take a better one, "
+        "or compare with schedule=alone"
     )

@@ -4,7 +4,7 @@ into it."""
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from distill.mentors.weights import (
     require_classes,
     torchvision_weights,
 )
-from distill.schema import MentorConfig
+from distill.schema import FitConfig, MentorConfig
 from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.cache.answers import cached_logits
@@ -40,6 +40,12 @@ from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
+
+FIRST = (  # settings of `mentor.fit` since mentors are cached
+    *("steps_per_epoch", "batch", "optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup"),
+    *("augment", "labelled_share", "class_balance"),
+)
+FREE = ("max_epochs", "log_every_n_steps")
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
     """
     source = "".join(sources_of(config.network, "mentor.network"))
     settings = asdict(replace(config, least_accuracy=None))
+    settings["fit"] = that_count(settings["fit"])
     if config.weights is not None:  # what they are, not where they lie
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
@@ -180,6 +187,15 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
+
+
+def that_count(fit: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training that its mentor depends on. Those that came after mentors had been cached count where they are
+    not at their default, and `max_epochs` goes by its first name: what was cached stays so."""
+    default = asdict(FitConfig())
+    later = {name: value for name, value in fit.items() if name not in FIRST and name not in FREE}
+    changed = {name: value for name, value in later.items() if value != default[name]}
+    return {"epochs": fit["max_epochs"]} | {name: fit[name] for name in FIRST} | changed
 
 
 def cache_weights(network: nn.Module, path: Path) -> None:

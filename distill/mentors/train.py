@@ -14,9 +14,11 @@ from torch import nn
 from distill.machine import Machine
 from distill.schedules import constant
 from distill.schema import FitConfig, MentorConfig
+from distill.training.class_weights import class_weights
 from distill.training.fit import fit
 from distill.training.loaders import epoch_batches
 from distill.training.module import Distillation
+from distill.training.optimizer import require_rates
 from distill.training.resume import check_resumable, describe_run, earlier, undamaged
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
@@ -42,13 +44,13 @@ def transfer_mentor(
     stages, learning = config.transfer, [value for value in network.parameters() if value.requires_grad]
     network.requires_grad_(False)
     find_layer(network, head).requires_grad_(True)
-    alone = replace(config.fit, epochs=stages.epochs, learning_rate=stages.learning_rate)
+    alone = replace(config.fit, max_epochs=stages.epochs, learning_rate=stages.learning_rate)
     title, checkpoint = "mentor's new head", cached.with_suffix(".head.ckpt")
     learn_labels(network, view, alone, config.seed, splits, title, machine, checkpoint, stages.least_steps, only=head)
     if stages.all_epochs:
         for value in learning:
             value.requires_grad_(True)
-        whole = replace(config.fit, epochs=stages.all_epochs, learning_rate=stages.all_learning_rate)
+        whole = replace(config.fit, max_epochs=stages.all_epochs, learning_rate=stages.all_learning_rate)
         title, checkpoint = "mentor under its new head", cached.with_suffix(".all.ckpt")
         learn_labels(network, view, whole, config.seed, splits, title, machine, checkpoint, stages.least_steps)
     network.eval()
@@ -76,11 +78,16 @@ def learn_labels(
         splits = replace(splits, train=splits.train.subset(torch.nonzero(labelled).flatten()))
     if (steps := enough_steps(config, splits, seed, least_steps)) != config.steps_per_epoch:
         machine.say(
-            f"{title}: {steps} steps in each of its {config.epochs} epochs, for mentor.transfer.least_steps={least_steps}"
+            f"{title}: {steps} steps in each of its {config.max_epochs} epochs, for mentor.transfer.least_steps={least_steps}"
         )
         config = replace(config, steps_per_epoch=steps)
-    module = Distillation(ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed)
-    module.settings = "mentor.fit"
+    where = "mentor.fit"
+    require_rates(network, config, where)
+    weights = class_weights(config, splits, where)
+    module = Distillation(
+        ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed, class_weights=weights
+    )
+    module.settings = where
     module.only = None if only is None else find_layer(network, only)
     fit(module, splits, title, machine, checkpoint, goes_on(module, splits, checkpoint, title, machine))
 
@@ -88,11 +95,11 @@ def learn_labels(
 def enough_steps(config: FitConfig, splits: Splits, seed: int, least_steps: int) -> int | None:
     """Steps of an epoch in which all epochs have `least_steps`: passing over the data several times in one costs no more
     validations. As configured where that is enough, or where steps are configured: who sets them has counted."""
-    if config.steps_per_epoch is not None or least_steps <= config.epochs * len(
+    if config.steps_per_epoch is not None or least_steps <= config.max_epochs * len(
         epoch_batches(splits.train, config, seed)
     ):
         return config.steps_per_epoch
-    return math.ceil(least_steps / config.epochs)
+    return math.ceil(least_steps / config.max_epochs)
 
 
 def goes_on(module: Distillation, splits: Splits, checkpoint: Path, title: str, machine: Machine) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ class RunRecord:
     unlabelled_samples: int
     test: str  # fingerprint of the test split
     val_accuracy: float | None
-    scores: Mapping[str, float]  # `distill.evaluation.scores` on the test split at the last step
+    scores: Mapping[str, float]  # `distill.evaluation.scores` on the test split
     mentor_scores: Mapping[str, float]
     parameters: int
     mentor_parameters: int
     config: Mapping[str, Any]  # all settings of the run
+    shown: str = "last step"  # whose weights were tested: those, or of the best epoch
 
     @classmethod
     def load(cls, folder: Path) -> "RunRecord":
@@ -37,11 +38,17 @@ class RunRecord:
             )
         try:
             content = json.loads(path.read_bytes())
-            return cls(**{field.name: content[field.name] for field in fields(cls)})
+            return cls(
+                **{field.name: content[field.name] for field in fields(cls) if needed(field) or field.name in content}
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"'{path}' is not a whole {RECORD} ({error}); expected what a run left: run it again"
             ) from None
+
+
+def needed(field: Field[Any]) -> bool:
+    return field.default is MISSING
 
 
 def settings(config: Any) -> dict[str, Any]:

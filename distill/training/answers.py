@@ -24,7 +24,7 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     """
     how, fit = config.trainer.augment, config.trainer
     batches = epoch_batches(splits.train, fit, config.seed)
-    steps = fit.epochs * len(batches)
+    steps = fit.max_epochs * len(batches)
     # a few labelled samples among many others pass often, and a view is cached of the whole split
     passes = max(pool.passes(steps * pool.per_batch) for pool in batches.pools)
     endless = how.active() and how.views is None
@@ -32,7 +32,7 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     require_cacheable(config)
     wanted = {
         "train": not endless and (config.cache.answers or steps * fit.batch >= views * len(splits.train)),
-        "val": config.cache.answers or fit.epochs > 1,
+        "val": config.cache.answers or fit.max_epochs > 1,
     }
     caches: dict[str, AnswerCache] = {}
     for part, split, count in (("val", splits.val, 1), ("train", splits.train, views)):

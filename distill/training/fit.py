@@ -1,36 +1,28 @@
 """Runs one training with Lightning: batches that depend on (seed, epoch) alone, a checkpoint an epoch, resume."""
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
 from distill.curves import Schedule
 from distill.machine import Machine
-from distill.schema import FitConfig
-from distill.training.callbacks import History, LastCheckpoint, ProgressLine
+from distill.schema import FitConfig, Keep
+from distill.training.callbacks.checkpoints import BestWeights, LastCheckpoint
+from distill.training.callbacks.history import History
+from distill.training.callbacks.progress import ProgressLine
+from distill.training.callbacks.shown import Fitted, chosen
 from distill.training.loaders import epoch_batches, in_order, workers_for
 from distill.training.modes import modes
 from distill.training.module import Distillation
 from distill.training.resume import check_resumable, describe_run, earlier, undamaged
+from distill.training.trainer import new_trainer, quiet
 from mentor_mentee.data.batches import Drawn, Draws
 from mentor_mentee.data.splits import Batch, Splits, identity
-from mentor_mentee.errors import UserError
-
-QUIET = (
-    ".*isinstance.treespec, LeafSpec.*",  # its own use of torch
-    ".*does not have many workers.*",
-    ".*The number of training batches.*is smaller than the logging interval.*",
-    ".*Trying to infer the `batch_size`.*",
-    ".*GPU available but not used.*",
-    r".*Found \d+ module.s. in eval mode.*",  # `modes` says which, and why
-)
 
 
 class Batches(pl.LightningDataModule):
@@ -68,69 +60,45 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     when_resumed: Callable[[], None] | None = None,
-) -> list[dict[str, float]]:
-    """Trains `module` in place to the last step of its configuration and returns its history, a row an epoch.
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+) -> Fitted:
+    """Trains `module` in place over the steps of its configuration and returns its history, a row an epoch, and whose weights
+    it is left with: those of the last step, or of the best epoch where that is asked for.
 
     `checkpoint` is written after each epoch; with `resume` the run goes on from it, to the same weights (on one number
     of CPU threads) as if it had never stopped; from the one before where that is damaged. `when_resumed` is called once that is
-    known to be possible.
+    known to be possible. `callbacks` and `loggers` are the user's own.
     Raises `UserError` for a loss that is not finite, `KeyboardInterrupt`.
     """
     if machine.threads is not None:
         torch.set_num_threads(machine.threads)
-    history = History()
-    callbacks: list[pl.Callback] = [history, ProgressLine(title, machine.console)]
+    config, history = module.fit_config, History()
+    best = [BestWeights(history)] if config.keep is Keep.best else []
+    all_callbacks: list[pl.Callback] = [history, *best, *callbacks, ProgressLine(title, machine.console)]
     if checkpoint is not None:
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        callbacks.insert(1, LastCheckpoint(checkpoint))
+        all_callbacks.append(LastCheckpoint(checkpoint))
     module.run = describe_run(module, splits)
-    resumed = undamaged(checkpoint, machine.say) if resume and checkpoint is not None else None
+    resumed, content = undamaged(checkpoint, machine.say) if resume and checkpoint is not None else None, None
     if resumed is not None:
-        check_resumable(resumed, module)
+        content = check_resumable(resumed, module)
         if when_resumed is not None:
             when_resumed()
     for line in modes(module):
         machine.say(line)
-    batches = Batches(splits, module.fit_config, module.seed, module.schedule)
-    with quiet(), interruptible():
-        trainer = new_trainer(module.fit_config.epochs, machine, callbacks)
-        trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
+    if content is None or not content.finished(config.max_epochs):
+        batches = Batches(splits, config, module.seed, module.schedule)
+        with quiet(), interruptible():
+            trainer = new_trainer(config, module.settings, machine, all_callbacks, loggers)
+            trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
+    else:  # Lightning would not train it either, and would leave what callbacks do at a training's end undone
+        content.restore(all_callbacks)
     if checkpoint is not None:
         earlier(checkpoint).unlink(missing_ok=True)
     # a network answers with other last bits in another layout, and one that is read from its file has this one
     module.student.to(memory_format=torch.contiguous_format)
-    return history.rows
-
-
-def new_trainer(epochs: int, machine: Machine, callbacks: list[pl.Callback]) -> pl.Trainer:
-    """Raises `UserError` for an accelerator that is unknown or not here."""
-    try:
-        return pl.Trainer(
-            max_epochs=epochs,
-            accelerator=machine.accelerator,
-            devices=1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            reload_dataloaders_every_n_epochs=1,
-        )
-    except (ValueError, MisconfigurationException) as error:
-        raise UserError(f"accelerator={machine.accelerator}: {error}; accelerator=auto takes what there is") from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences Lightning's log lines, and its advice about settings that are chosen here on purpose."""
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for message in QUIET:
-            warnings.filterwarnings("ignore", message)
-        yield
+    return chosen(module, history, all_callbacks)
 
 
 @contextmanager

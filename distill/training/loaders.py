@@ -1,5 +1,6 @@
 """Batches for training and for evaluation, as functions of (seed, epoch) alone. Imports no Lightning."""
 
+import math
 import os
 
 import torch
@@ -17,11 +18,23 @@ def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule
     """Steps in which `schedule` listens to no mentor draw labelled samples only."""
     labels = train.labels.numpy()
     pools = training_pools(labels, config.batch, seed, config.labelled_share, config.class_balance)
+    batches = EpochBatches(pools, config.steps_per_epoch)
     if schedule is None or len(pools) == 1:
-        return EpochBatches(pools, config.steps_per_epoch)
-    steps = config.epochs * len(EpochBatches(pools, config.steps_per_epoch))
+        return batches
+    in_epoch, steps = len(batches), total_steps(batches, config)
     only = labelled_pool(labels, config.batch, seed, config.class_balance)
-    return EpochBatches(pools, config.steps_per_epoch, only, lambda step: schedule.at_step(step, steps).unsupervised())
+
+    def alone(batch: int) -> bool:
+        epoch, within = divmod(batch, in_epoch)
+        step = epoch * (steps // config.max_epochs) + within // config.accumulate_grad_batches
+        return schedule.at_step(step, steps).unsupervised()
+
+    return EpochBatches(pools, config.steps_per_epoch, only, alone)
+
+
+def total_steps(batches: EpochBatches, config: FitConfig) -> int:
+    """Steps of the optimizer in all epochs: one for so many batches, and for what is left of them at an epoch's end."""
+    return config.max_epochs * math.ceil(len(batches) / config.accumulate_grad_batches)
 
 
 def in_order(split: Split, batch: int, workers: int = 0) -> DataLoader[Batch]:

@@ -1,15 +1,16 @@
 """One training step under a mentor: what Lightning runs."""
 
-import math
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
 from distill.curves import Knobs, Schedule
-from distill.schema import FitConfig, LearningRateCurve, Optimizer
+from distill.schema import FitConfig
 from distill.training.finite import require_finite
+from distill.training.optimizer import optimizer_and_rates
 from mentor.cache import AnswerCache
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.batches import Drawn
@@ -35,8 +36,10 @@ class Distillation(pl.LightningModule):
         mentor: Mentor | None = None,
         loss: LossSpec = LossSpec(),  # noqa: B008 (frozen)
         caches: Mapping[str, AnswerCache] | None = None,
+        class_weights: Sequence[float] | None = None,
     ) -> None:
-        """`caches`, by "train" and "val": splits whose answers are cached instead of asked for at each step."""
+        """`caches`, by "train" and "val": splits whose answers are cached instead of asked for at each step. `class_weights`: of
+        the cross-entropy, one a class."""
         super().__init__()
         self.student = student  # checkpoints name its tensors so
         self.view = view
@@ -47,20 +50,35 @@ class Distillation(pl.LightningModule):
         self.loss = loss
         loss.check_probes({probe.name: probe.adapter for probe in student.probes})
         self.caches = dict(caches or {})
+        weight_K = None if class_weights is None else torch.tensor(list(class_weights), dtype=torch.float32)
+        self.class_weight_K: torch.Tensor | None
+        self.register_buffer("class_weight_K", weight_K, persistent=False)
         self.layout = torch.contiguous_format
         self.recipe = ""  # of the student and its source, for what a checkpoint must agree with
         self.settings = "trainer"  # where `fit` is set, for messages
         self.only: torch.nn.Module | None = None  # the one part of the student that trains; the rest is in eval mode
+        self.callbacks_recipe = "{}"  # of callbacks, which may change the weights
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Distillation":
+        """A copy of the student, as averages of weights need it; mentor and cached answers are the same objects."""
+        memo |= {id(self.mentor): self.mentor, id(self.caches): self.caches}
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return twin
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.run
+        checkpoint["stopped"] = bool(self.trainer.should_stop)
 
     def on_fit_start(self) -> None:
         self.layout = fastest_layout(self.student)
         self.student.to(memory_format=self.layout)
         if self.mentor is not None:
             self.mentor.to(self.device)
+        if self.fit_config.compile:
+            self.student.compile()  # in place: its tensors keep their names
 
     def on_train_epoch_start(self) -> None:
         self.training_mode()  # Lightning restores each module's own mode after a validation, past the network's train()
@@ -109,12 +127,18 @@ class Distillation(pl.LightningModule):
     def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
         source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
         outputs: MenteeOutputs = self.student(source)
+        # of a training in half precision this is the student's alone: the mentor stays what it is, the loss needs float32
+        with torch.autocast(self.device.type, enabled=False):
+            outputs = in_float32(outputs)
+            return self.loss_of(outputs, batch, knobs), outputs
+
+    def loss_of(self, outputs: MenteeOutputs, batch: Batch | Drawn, knobs: Knobs) -> Terms:
         supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
         answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
         samples = outputs.logits.new_ones(len(batch.label_B))
         values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
         alpha, beta, gamma, temperature = (outputs.logits.new_full((1,), value) for value in values)
-        terms = mentee_loss(
+        return mentee_loss(
             outputs.logits,
             outputs.activations,
             labels_B=batch.label_B,
@@ -128,24 +152,14 @@ class Distillation(pl.LightningModule):
             temperature=temperature,
             spec=self.loss,
             weights=self.student.weights(),
+            label_smoothing=self.fit_config.label_smoothing,
+            class_weight_K=self.class_weight_K,
         )
-        return terms, outputs
 
     def configure_optimizers(self) -> Any:
-        config = self.fit_config
-        weights = self.student.parameters()
-        optimizer: torch.optim.Optimizer
-        if config.optimizer is Optimizer.adamw:
-            fused = self.device.type in ("cpu", "cuda")
-            optimizer = torch.optim.AdamW(
-                weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused
-            )
-        else:
-            optimizer = torch.optim.SGD(
-                weights, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-            )
-        steps = self.total_steps()
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_factor(step, steps, config))
+        optimizer, scheduler = optimizer_and_rates(
+            self.student, self.fit_config, self.total_steps(), self.device, self.settings
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
@@ -167,14 +181,10 @@ def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
     return torch.channels_last
 
 
-def rate_factor(step: int, steps: int, config: FitConfig) -> float:
-    """Learning rate at a step as a fraction of the configured one: linear warm-up, then constant or half a cosine to 0."""
-    warmup = config.warmup * steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if config.curve is LearningRateCurve.constant:
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
+def in_float32(outputs: MenteeOutputs) -> MenteeOutputs:
+    """The same tensors where they are float32."""
+    activations = {name: value.float() for name, value in outputs.activations.items()}
+    return MenteeOutputs(outputs.logits.float(), activations, outputs.embedding)
 
 
 def unanswered(outputs: MenteeOutputs) -> Answers:

@@ -4,18 +4,40 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import pytorch_lightning as pl
 import torch
 
+from distill.schema import FitConfig
 from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 
-FREE = ("epochs", "workers")  # settings of a training that may change when it goes on
 SOURCE = ", of source "  # between a network's recipe and the identity of its code
+FREE = ("max_epochs", "workers", "log_every_n_steps")  # settings of a training that may change when it goes on
+# of a checkpoint that was written before there were all of today's settings
+BEFORE = {f"trainer.{name}": str(value) for name, value in asdict(FitConfig()).items()} | {"callbacks": "{}"}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a checkpoint holds beside the weights."""
+
+    epochs: int  # that are done
+    stopped: bool  # a callback ended the training there
+    callbacks: Mapping[str, Any]  # their states, by their keys
+
+    def finished(self, epochs: int) -> bool:
+        return self.stopped or self.epochs >= epochs
+
+    def restore(self, callbacks: Iterable[pl.Callback]) -> None:
+        for callback in callbacks:
+            if callback.state_key in self.callbacks:
+                callback.load_state_dict(self.callbacks[callback.state_key])
 
 
 def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
@@ -33,6 +55,7 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
         "seed": str(module.seed),
         "probes": str(module.student.probes),
         "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),
+        "callbacks": module.callbacks_recipe,
         **trainer,
     }
 
@@ -79,16 +102,17 @@ def damage(checkpoint: Path) -> str | None:
     return f"the sum of {altered!r} in it does not match" if altered else None
 
 
-def check_resumable(checkpoint: Path, module: Distillation) -> None:
-    """Raises `UserError` unless the checkpoint is of this network and of a run under the same settings."""
+def check_resumable(checkpoint: Path, module: Distillation) -> Content:
+    """Leaves `module` with its weights. Raises `UserError` unless it is of this network and of a run under the same settings."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        done, was = content["epoch"] + 1, dict(content["run"])
+        done, was = content["epoch"] + 1, BEFORE | dict(content["run"])
+        about = Content(done, bool(content.get("stopped")), dict(content["callbacks"]))
     except Exception as error:  # an altered pickle raises whatever it happens to run into
         raise not_resumable(checkpoint, error) from None
-    if done > module.fit_config.epochs:
+    if done > module.fit_config.max_epochs:
         raise UserError(
-            f"'{checkpoint}' has done {done} epochs, more than trainer.epochs={module.fit_config.epochs}; "
+            f"'{checkpoint}' has done {done} epochs, more than trainer.max_epochs={module.fit_config.max_epochs}; "
             f"expected at least {done} to resume it"
         )
     for name, value in module.run.items():
@@ -108,6 +132,7 @@ def check_resumable(checkpoint: Path, module: Distillation) -> None:
         module.load_state_dict(content["state_dict"])
     except Exception as error:
         raise not_resumable(checkpoint, error) from None
+    return about
 
 
 def not_resumable(checkpoint: Path, error: Exception) -> UserError:

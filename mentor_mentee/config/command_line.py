@@ -199,9 +199,10 @@ def open_nodes(schema: type, path: str = "") -> list[str]:
 
 def opened(argument: str, nodes: list[str]) -> str:
     """The argument as Hydra takes it: a renamed setting under its new name, and `data.val=100` as `++data.val=100`, so that an
-    option which the YAML file leaves at its default can be set as any other."""
+    option which the YAML file leaves at its default can be set as any other; so `trainer.layer_rates={head.*: 0.1}`."""
     argument = with_new_name(argument)
-    return f"++{argument}" if any(re.match(rf"{re.escape(node)}\.[\w.]+=", argument) for node in nodes) else argument
+    free = any(re.match(rf"{re.escape(node)}(\.[\w.]+=|=\{{)", argument) for node in nodes)
+    return f"++{argument}" if free else argument
 
 
 def with_sweep_folder(arguments: Sequence[str]) -> list[str]:

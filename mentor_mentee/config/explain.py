@@ -63,8 +63,10 @@ def explain(error: Exception, schema: type) -> str:
 
 def no_setting(at: str, schema: type) -> str:
     parent, _, key = at.rpartition(".")
-    if at in RENAMED and RENAMED[at].split(".")[0] in field_names(schema, ""):
-        return f"no setting '{at}'; it is called {RENAMED[at]} now"
+    if new_name := RENAMED.get(at):
+        there, _, name = new_name.rpartition(".")
+        if name in field_names(schema, there):
+            return f"no setting '{at}'; it is called {new_name} now"
     known = field_names(schema, parent)
     return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
 

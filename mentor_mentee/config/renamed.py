@@ -7,13 +7,15 @@ RENAMED = {
     "cache_answers": "cache.answers",
     "keep_answers_mb": "cache.max_gb",
     "answer_cache_mb": "cache.max_gb",
+    "trainer.epochs": "trainer.max_epochs",
+    "mentor.fit.epochs": "mentor.fit.max_epochs",
 }
 
 
 def with_new_name(argument: str) -> str:
     """`keep_answers=true` -> `cache.answers=true`, `~keep_answers_mb` -> `~cache.max_gb`, `answer_cache_mb=1000` ->
     `cache.max_gb=1`."""
-    found = re.match(r"(\+*|~)(\w+)(=|$)", argument)
+    found = re.match(r"(\+*|~)([\w.]+)(=|$)", argument)
     if found is None or found[2] not in RENAMED:
         return argument
     value = argument[found.end() :]

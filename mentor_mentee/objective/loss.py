@@ -34,10 +34,30 @@ class Terms(NamedTuple):
         return {"loss": self.loss} | dict(zip(spec.term_names(self.probes), values, strict=True))
 
 
-def cross_entropy(logits_BK: Tensor, labels_B: Tensor, labelled_B: Tensor) -> Tensor:
-    """Mean of −log softmax(logits)[label] over the labelled samples, [1]. A label that does not count may be −1."""
-    picked_B1 = F.log_softmax(logits_BK, dim=1).gather(1, labels_B.clamp(min=0).unsqueeze(1))
-    return masked_mean(-picked_B1.squeeze(1), labelled_B)
+def cross_entropy(
+    logits_BK: Tensor,
+    labels_B: Tensor,
+    labelled_B: Tensor,
+    label_smoothing: float = 0.0,
+    class_weight_K: Tensor | None = None,
+) -> Tensor:
+    """Mean of −log softmax(logits)[label] over the labelled samples, [1]. A label that does not count may be −1.
+
+    `label_smoothing` ε mixes it with the mean over all classes: (1 − ε) · −log p_label + ε · mean_k −log p_k (Szegedy et al.,
+    arXiv 1512.00567, §7). With `class_weight_K` every −log p_k weighs w_k, and the mean is by w_label: as torch's
+    `cross_entropy` has both.
+    """
+    log_BK = F.log_softmax(logits_BK, dim=1)
+    index_B = labels_B.clamp(min=0)
+    nll_B = -log_BK.gather(1, index_B.unsqueeze(1)).squeeze(1)
+    if label_smoothing == 0 and class_weight_K is None:
+        return masked_mean(nll_B, labelled_B)
+    weight_K = logits_BK.new_ones(logits_BK.shape[1]) if class_weight_K is None else class_weight_K
+    weight_B = labelled_B * weight_K[index_B]
+    uniform_B = -(log_BK * weight_K).mean(1) * labelled_B
+    total = (1 - label_smoothing) * (nll_B * weight_B).sum(0, keepdim=True)
+    total = total + label_smoothing * uniform_B.sum(0, keepdim=True)
+    return total / weight_B.sum(0, keepdim=True).clamp(min=1e-12)
 
 
 def mentee_loss(
@@ -55,6 +75,8 @@ def mentee_loss(
     temperature: Tensor,
     spec: LossSpec = LossSpec(),  # noqa: B008 (frozen)
     weights: Mapping[str, float] = MappingProxyType({}),
+    label_smoothing: float = 0.0,
+    class_weight_K: Tensor | None = None,
 ) -> Terms:
     """The formula above.
 
@@ -62,9 +84,10 @@ def mentee_loss(
     `labelled_B` and `supervised_B` are 1 where the label, or the mentor's answer, counts and 0 where there is none
     (a weight in between is a weighted mean); a term without a single sample that counts is 0. Where they are 0 the
     masked tensors must still hold finite numbers. `alpha` `beta` `gamma` `temperature` are [1], so that the exported
-    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1.
+    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1. `label_smoothing` and
+    `class_weight_K` are the server's: no exported graph has them.
     """
-    ce = cross_entropy(logits_BK, labels_B, labelled_B)
+    ce = cross_entropy(logits_BK, labels_B, labelled_B, label_smoothing, class_weight_K)
     metric = getattr(probe_metrics, spec.probe)
     probes = {name: metric(activations[name], mentor_activations[name], supervised_B) for name in activations}
     sides = (softmax_losses.z_scores(side) if spec.standardise else side for side in (logits_BK, mentor_logits_BK))

@@ -12,8 +12,8 @@ from tests.paths import ROOT
 
 # one small network trained for an epoch: seconds
 TINY = [
-    *("mentor.network.widths=[4,8]", "mentor.network.blocks=1", "mentor.fit.epochs=1", "mentor.least_accuracy=0"),
-    *("mentee.network.widths=[4,8]", "probes=digits", "trainer.epochs=1", "accelerator=cpu", "threads=1"),
+    *("mentor.network.widths=[4,8]", "mentor.network.blocks=1", "mentor.fit.max_epochs=1", "mentor.least_accuracy=0"),
+    *("mentee.network.widths=[4,8]", "probes=digits", "trainer.max_epochs=1", "accelerator=cpu", "threads=1"),
 ]
 
 

@@ -55,7 +55,9 @@ def test_a_script_distils_evaluates_and_exports(tmp_path: Path) -> None:
 
 def test_a_scripts_mistake_is_one_line_with_the_name_that_was_meant(tmp_path: Path) -> None:
     done = script(MISTAKE, tmp_path)
-    assert done.stdout.startswith("UserError no setting 'trainer.epoch'; did you mean 'epochs'? (known in trainer: ")
+    assert done.stdout.startswith(
+        "UserError no setting 'trainer.epoch'; did you mean 'max_epochs'? (known in trainer: "
+    )
 
 
 @pytest.mark.parametrize("package", ["distill", "export", "mentor", "mentee"])

@@ -12,9 +12,9 @@ from tests.cli.conftest import TINY, environment, mistake, run
 
 TYPOS = [
     (["schedule=obediant"], "no 'obediant' for schedule; did you mean 'obedient'?"),
-    (["trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'epochs'?"),
-    (["mentor.fit.epoch=3"], "no setting 'mentor.fit.epoch'; did you mean 'epochs'?"),
-    (["trainer.epochs=many"], "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    (["trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
+    (["mentor.fit.epoch=3"], "no setting 'mentor.fit.epoch'; did you mean 'max_epochs'?"),
+    (["trainer.max_epochs=many"], "trainer.max_epochs: Value 'many' of type 'str' could not be converted to Integer"),
     (["trainer.optimizer=adam"], "trainer.optimizer: Invalid value 'adam', expected one of [adamw, sgd]"),
     (
         ["mentee.network.widhts=[3]"],
@@ -26,7 +26,7 @@ TYPOS = [
     ),
     (["schedule.alfa=1"], "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
     (["shedule=obedient"], "no setting 'shedule'; did you mean 'schedule'?"),
-    (["+trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'epochs'?"),
+    (["+trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
     (["-m", "seeed=1,2"], "no setting 'seeed'; did you mean 'seed'?"),
     (["data=image_folder"], "data.root is not set; give it as data.root=…"),
     (["data=image_folder", "data.root=nowhere"], "no folder"),
@@ -38,7 +38,10 @@ TYPOS = [
     (["seed", "=3"], "'=3' names no setting; expected SETTING=VALUE, without blanks around the ="),
     (["=3"], "'=3' names no setting"),
     (["-run_dir=x"], "no option -run_dir; a setting is given without dashes: run_dir=x"),
-    (["--trainer.epochs=3"], "no option --trainer.epochs; a setting is given without dashes: trainer.epochs=3"),
+    (
+        ["--trainer.max_epochs=3"],
+        "no option --trainer.max_epochs; a setting is given without dashes: trainer.max_epochs=3",
+    ),
     (["-seed", "3"], "no option -seed; a setting is given without dashes: seed=…"),
     (["-s"], "-s installs the shell's completion; write -sc install=bash"),
     (["stray"], "'stray' cannot be read; expected SETTING=VALUE"),
@@ -83,19 +86,20 @@ def test_on_the_command_line(given: list[str], message: str, tmp_path: Path) -> 
 )
 def test_help_and_cfg_know_a_folder_of_the_users_own(given: list[str], tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer: {epochs: 77}\n")
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntrainer: {max_epochs: 77}\n")
     done = run("distill", *given, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"\bepochs:? +77\b", done.stdout)
+    assert re.search(r"max_epochs:? +77\b", done.stdout)
     assert "seed=3" not in given or "seed: 3" in done.stdout
 
 
 IN_A_FILE = [
     ("defaults: [{override /schedule: obediant}]", "no 'obediant' for schedule; did you mean 'obedient'?"),
     ("defaults: [{override /shedule: obedient}]", "no setting 'shedule'; did you mean 'schedule'?"),
-    ("trainer: {epoch: 3}", "no setting 'trainer.epoch'; did you mean 'epochs'?"),
-    ("mentor: {fit: {epoch: 3}}", "no setting 'mentor.fit.epoch'; did you mean 'epochs'?"),
-    ("trainer: {epochs: many}", "trainer.epochs: Value 'many' of type 'str' could not be converted to Integer"),
+    ("trainer: {epochs: 3}", "no setting 'trainer.epochs'; it is called trainer.max_epochs now"),
+    ("trainer: {epoch: 3}", "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
+    ("mentor: {fit: {epoch: 3}}", "no setting 'mentor.fit.epoch'; did you mean 'max_epochs'?"),
+    ("trainer: {max_epochs: many}", "trainer.max_epochs: Value 'many' of type 'str' could not be converted to Integer"),
     (
         "mentee: {network: {widhts: [3]}}",
         "mentee.network: 'mentee.networks.PlainCNN' has no option 'widhts'; did you mean",

@@ -142,7 +142,7 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: P
     given = [*TINY, f"cache_dir={finished[0] / '.cache'}", "run_dir=here", "trainer.steps_per_epoch=2"]
     last = tmp_path / "here" / "last.ckpt"
     with subprocess.Popen(
-        command("-m", "distill", *given, "trainer.epochs=5000"),
+        command("-m", "distill", *given, "trainer.max_epochs=5000"),
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -161,12 +161,12 @@ def test_ctrl_c_ends_with_130_and_resume_goes_on(finished: Finished, tmp_path: P
     assert not (tmp_path / "here" / "mentee.safetensors").exists()
     settings = {path: path.read_bytes() for path in (tmp_path / "here" / "hydra").iterdir()}
     assert {path.name for path in settings} == {"config.yaml", "hydra.yaml", "overrides.yaml"}
-    refused = run("distill", *given, "trainer.epochs=5000", "trainer.batch=32", "resume=true", cwd=tmp_path)
+    refused = run("distill", *given, "trainer.max_epochs=5000", "trainer.batch=32", "resume=true", cwd=tmp_path)
     assert refused.returncode == 2
     assert "is of a run with trainer.batch = 64, this one has 32" in refused.stderr
     assert settings == {path: path.read_bytes() for path in (tmp_path / "here" / "hydra").iterdir()}
     done_before = int(torch.load(last, weights_only=True)["epoch"]) + 1
-    more = [*given, f"trainer.epochs={done_before + 2}", "resume=true"]
+    more = [*given, f"trainer.max_epochs={done_before + 2}", "resume=true"]
     resumed = run("distill", *more, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert "resume=true" in (tmp_path / "here" / "hydra" / "overrides.yaml").read_text()

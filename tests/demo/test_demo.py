@@ -23,7 +23,9 @@ ROWS = [
     "on the device, owner's samples only",
 ]
 # `python -m demo --seeds 1`, with fewer steps
-BRIEF = "import sys; from demo.__main__ import main; sys.exit(main(['mentor.fit.epochs=3', 'trainer.epochs=8']))"
+BRIEF = (
+    "import sys; from demo.__main__ import main; sys.exit(main(['mentor.fit.max_epochs=3', 'trainer.max_epochs=8']))"
+)
 
 
 def demo(folder: Path) -> tuple[dict[str, list[str]], str]:

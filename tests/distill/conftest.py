@@ -35,7 +35,7 @@ def make_config(cache_dir: Path) -> MakeConfig:
         config = DistillConfig(
             mentor=MentorConfig(
                 network={"_target_": "mentor.networks.ResidualNet", "widths": [4, 8]},
-                fit=FitConfig(epochs=2, batch=32, learning_rate=1e-2),
+                fit=FitConfig(max_epochs=2, batch=32, learning_rate=1e-2),
             ),
             mentee=MenteeConfig(network={"_target_": "mentee.networks.PlainCNN", "widths": [4, 6]}),
             data={"_target_": "mentor_mentee.data.datasets.digits"},
@@ -47,7 +47,7 @@ def make_config(cache_dir: Path) -> MakeConfig:
                 "gamma": [[0, 0.5], [1, 1.0]],
                 "temperature": [[0, 4.0], [1, 2.0]],
             },
-            trainer=FitConfig(epochs=3, steps_per_epoch=4, batch=16, learning_rate=5e-3),
+            trainer=FitConfig(max_epochs=3, steps_per_epoch=4, batch=16, learning_rate=5e-3),
             run_dir=str(run_dir),
             cache_dir=str(cache_dir),
             accelerator="cpu",

@@ -17,7 +17,7 @@ from mentor_mentee.errors import UserError
 from tests.distill.conftest import MakeConfig
 
 NETWORK = {"_target_": "mentee.networks.PlainCNN", "widths": [4, 6]}
-ONE_STEP = FitConfig(epochs=1, steps_per_epoch=1, batch=4)
+ONE_STEP = FitConfig(max_epochs=1, steps_per_epoch=1, batch=4)
 
 
 def test_the_width_that_fits_is_printed_and_goes_into_the_checkpoint(

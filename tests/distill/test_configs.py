@@ -21,7 +21,7 @@ from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.data.load import load_data
 from mentor_mentee.errors import UserError
 
-GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "experiment")
+GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "callbacks", "logger", "experiment")
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
@@ -68,11 +68,11 @@ def test_overrides_reach_the_typed_configuration() -> None:
         "seed=7",
         "trainer.batch=8",
         "trainer.optimizer=sgd",
-        "mentor.fit.epochs=2",
+        "mentor.fit.max_epochs=2",
         "schedule.temperature=2",
         "schedule=obedient",
     )
-    assert (config.seed, config.trainer.batch, config.mentor.fit.epochs) == (7, 8, 2)
+    assert (config.seed, config.trainer.batch, config.mentor.fit.max_epochs) == (7, 8, 2)
     assert config.trainer.optimizer is Optimizer.sgd
     assert config.schedule["temperature"] == 2
 
@@ -101,7 +101,7 @@ def test_the_other_commands_configurations_compose() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["trainer.epoch=3", "trainer.epochs=many", "trainer.optimizer=adam", "seeed=3", "schedule=obediant"]
+    "override", ["trainer.epoch=3", "trainer.max_epochs=many", "trainer.optimizer=adam", "seeed=3", "schedule=obediant"]
 )
 def test_a_typo_or_a_wrong_type_does_not_compose(override: str) -> None:
     with pytest.raises((HydraException, ConfigCompositionException)):
@@ -116,15 +116,15 @@ def experiment(folder: Path, text: str) -> list[str]:
 
 
 def test_an_experiment_file_overrides_what_it_names_and_leaves_the_rest(tmp_path: Path) -> None:
-    text = "defaults: [{override /schedule: obedient}]\ntrainer: {epochs: 3}\nschedule: {temperature: 2.5}\n"
+    text = "defaults: [{override /schedule: obedient}]\ntrainer: {max_epochs: 3}\nschedule: {temperature: 2.5}\n"
     config = composed(*experiment(tmp_path, text))
     check_distill(config)
-    assert config.trainer == replace(composed().trainer, epochs=3)
+    assert config.trainer == replace(composed().trainer, max_epochs=3)
     assert config.schedule == composed("schedule=obedient").schedule | {"temperature": 2.5}
 
 
 @pytest.mark.parametrize(
-    "text", ["trainer: {epoch: 3}", "traner: {epochs: 3}", "trainer: {epochs: many}", "mentor: {fit: {batches: 3}}"]
+    "text", ["trainer: {epoch: 3}", "traner: {epochs: 3}", "trainer: {max_epochs: many}", "mentor: {fit: {batches: 3}}"]
 )
 def test_a_typo_in_an_experiment_file_does_not_compose(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigCompositionException):
@@ -148,11 +148,20 @@ def changed(**changes: Any) -> DistillConfig:
     ("changes", "message"),
     [
         ({"seed": -1}, r"seed=-1; expected 0 or more"),
-        ({"trainer": FitConfig(epochs=0)}, r"trainer\.epochs=0; expected 1 or more"),
+        ({"trainer": FitConfig(max_epochs=0)}, r"trainer\.max_epochs=0; expected 1 or more"),
         ({"trainer": FitConfig(batch=0)}, r"trainer\.batch=0"),
         ({"trainer": FitConfig(steps_per_epoch=0)}, r"trainer\.steps_per_epoch=0"),
         ({"trainer": FitConfig(learning_rate=0.0)}, r"trainer\.learning_rate=0\.0; expected a finite number above 0"),
         ({"trainer": FitConfig(learning_rate=float("nan"))}, r"trainer\.learning_rate=nan"),
+        ({"trainer": FitConfig(precision="8")}, r"trainer\.precision=8; expected 32-true or bf16-mixed or 16-mixed"),
+        ({"trainer": FitConfig(strategy="dpp")}, r"trainer\.strategy=dpp; expected auto or ddp.*did you mean 'ddp'"),
+        ({"trainer": FitConfig(accumulate_grad_batches=0)}, r"trainer\.accumulate_grad_batches=0; expected 1 or more"),
+        ({"trainer": FitConfig(gradient_clip_val=0.0)}, r"trainer\.gradient_clip_val=0\.0; expected a number above 0"),
+        ({"trainer": FitConfig(label_smoothing=1.0)}, r"trainer\.label_smoothing=1\.0; expected a fraction"),
+        ({"trainer": FitConfig(class_weights="rare")}, r"trainer\.class_weights=rare; expected auto"),
+        ({"trainer": FitConfig(class_weights="auto", class_balance=True)}, r"class_weights=auto with .* take one"),
+        ({"trainer": FitConfig(layer_rates={"a": -1.0})}, r"trainer\.layer_rates: 'a' has -1\.0"),
+        ({"logger": {"csv": True}}, r"logger\.csv=True; expected a recipe: logger\.csv\._target_="),
         ({"trainer": FitConfig(warmup=1.0)}, r"trainer\.warmup=1\.0; expected a fraction"),
         ({"trainer": FitConfig(warmup=-0.1)}, r"trainer\.warmup=-0\.1"),
         ({"schedule": {"_target_": "distill.schedules.obedint"}}, r"schedule\._target_: .*did you mean 'obedient'"),

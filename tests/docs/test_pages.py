@@ -65,7 +65,9 @@ def test_every_path_of_the_readmes_tree_exists() -> None:
     assert [name for name in found if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("group", ["data", "experiment", "mentee", "mentor", "probes", "schedule"])
+@pytest.mark.parametrize(
+    "group", ["callbacks", "data", "experiment", "logger", "mentee", "mentor", "probes", "schedule"]
+)
 def test_every_choice_of_a_group_is_described(group: str) -> None:
     text = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("distil", "data", "which-layers"))
     choices = sorted(path.stem for path in (ROOT / "configs" / group).glob("*.yaml"))

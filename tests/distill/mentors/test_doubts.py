@@ -80,11 +80,11 @@ def test_a_mentor_that_its_mentee_outdoes(mentor: float, mentee: float, samples:
 
 def test_few_samples_get_longer_epochs_for_a_new_head(splits: Splits) -> None:
     few = replace(splits, train=splits.train.subset(range(130)))
-    assert enough_steps(FitConfig(epochs=10, batch=64), few, 0, 400) == 40  # a pass has three batches
-    assert enough_steps(FitConfig(epochs=3, batch=64), few, 0, 400) == 134
-    assert enough_steps(FitConfig(epochs=200, batch=64), few, 0, 400) is None  # 600
-    assert enough_steps(FitConfig(epochs=10, batch=64), few, 0, 0) is None
-    assert enough_steps(FitConfig(epochs=10, batch=64, steps_per_epoch=2), few, 0, 400) == 2  # who counted
+    assert enough_steps(FitConfig(max_epochs=10, batch=64), few, 0, 400) == 40  # a pass has three batches
+    assert enough_steps(FitConfig(max_epochs=3, batch=64), few, 0, 400) == 134
+    assert enough_steps(FitConfig(max_epochs=200, batch=64), few, 0, 400) is None  # 600
+    assert enough_steps(FitConfig(max_epochs=10, batch=64), few, 0, 0) is None
+    assert enough_steps(FitConfig(max_epochs=10, batch=64, steps_per_epoch=2), few, 0, 400) == 2  # who counted
 
 
 def test_a_new_head_on_few_images_takes_the_steps_that_it_needs(

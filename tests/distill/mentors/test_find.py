@@ -83,7 +83,7 @@ def test_every_ingredient_is_in_the_hash(config: MentorConfig, splits: Splits) -
         (replace(config, network=config.network | {"_target_": "mentee.networks.PlainCNN"}), splits),
         (replace(config, seed=1), splits),
         (replace(config, view=ViewConfig(size=16)), splits),
-        (replace(config, fit=replace(config.fit, epochs=3)), splits),
+        (replace(config, fit=replace(config.fit, max_epochs=3)), splits),
         (replace(config, fit=replace(config.fit, learning_rate=0.02)), splits),
         (config, replace(splits, train=labels_per_class(splits.train, 50, 0, keep_unlabelled=True))),
         (config, replace(splits, train=Split(splits.train.images.flip(3), splits.train.labels))),
@@ -100,7 +100,7 @@ def test_what_is_asked_of_the_trained_mentor_is_not_in_the_hash(config: MentorCo
 def test_a_mentor_near_chance_is_refused_and_not_trained_again_for_a_lower_bound(
     config: MentorConfig, splits: Splits, tmp_path: Path, machine: Machine
 ) -> None:
-    hopeless = replace(config, fit=FitConfig(epochs=1, steps_per_epoch=1, batch=2, learning_rate=1e-6))
+    hopeless = replace(config, fit=FitConfig(max_epochs=1, steps_per_epoch=1, batch=2, learning_rate=1e-6))
     with pytest.raises(UserError, match=r"the mentor is right on \d+\.\d% of the validation split, less than 19\.3%"):
         find_mentor(hopeless, splits, tmp_path, machine)
     found = find_mentor(replace(hopeless, least_accuracy=0.0), splits, tmp_path, machine)

@@ -165,7 +165,9 @@ def test_a_mentor_learns_from_labelled_samples_alone(
     part = replace(splits, train=Split(train.images, labels, train.positions))
     seen: list[Splits] = []
     monkeypatch.setattr("distill.mentors.train.fit", lambda module, given, *_: seen.append(given))
-    config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=FitConfig(epochs=1))
+    config = MentorConfig(
+        network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=FitConfig(max_epochs=1)
+    )
     view = view_for(config.view, splits)
     network = build_network(complete(config.network, "mentor.network", splits, view), "mentor.network", splits, view)
     train_mentor(network, view, config, part, machine, tmp_path / "mentor.ckpt")
@@ -226,7 +228,7 @@ def test_a_mentor_that_blows_up_is_told_where_its_own_settings_are_and_not_cache
 ) -> None:
     from distill.mentors.find import cache_weights, find_mentor
 
-    fit = FitConfig(epochs=1, learning_rate=1e30, batch=32)
+    fit = FitConfig(max_epochs=1, learning_rate=1e30, batch=32)
     config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet", "widths": [4]}, fit=fit)
     with pytest.raises(UserError, match=r"through ce \(.*lower mentor\.fit\.learning_rate") as told:
         find_mentor(config, splits, tmp_path, machine)

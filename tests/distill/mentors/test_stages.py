@@ -36,7 +36,9 @@ from tests.distill.training.test_finite import BURST
 MakeConfig = Callable[..., DistillConfig]
 Module = TypeVar("Module", bound="Watched")
 BODY = "mentee.features.1.1.weight"
-RUN = FitConfig(epochs=2, steps_per_epoch=4, batch=16, learning_rate=5e-3)  # steps at 0, 1/7, … 1: four are before .5
+RUN = FitConfig(
+    max_epochs=2, steps_per_epoch=4, batch=16, learning_rate=5e-3
+)  # steps at 0, 1/7, … 1: four are before .5
 STAGES = {"gullible": gullible(0.5, 2.0, 4.0), "two_stage": two_stage(0.5, 2.0, 1.0, 0.5, 4.0)}
 GULLIBLE = {"_target_": "distill.schedules.gullible", "stage": 0.5, "beta": 2.0, "temperature": 4.0}
 

@@ -45,7 +45,7 @@ def splits() -> Splits:
 
 def dropping(make_config: MakeConfig) -> MentorConfig:
     """A mentor that draws random numbers at each step, and steps for a second or two."""
-    fit = FitConfig(epochs=30, steps_per_epoch=6, batch=16, learning_rate=1e-2)
+    fit = FitConfig(max_epochs=30, steps_per_epoch=6, batch=16, learning_rate=1e-2)
     return replace(make_config(Path()).mentor, fit=fit, least_accuracy=0.0)
 
 
@@ -110,7 +110,7 @@ def test_a_killed_training_of_a_mentor_goes_on_to_the_very_bits_of_one_that_was_
 def test_a_damaged_checkpoint_of_a_mentor_is_removed_and_it_begins_anew(
     make_config: MakeConfig, splits: Splits, tmp_path: Path
 ) -> None:
-    config = replace(dropping(make_config), fit=FitConfig(epochs=2, steps_per_epoch=2, batch=8))
+    config = replace(dropping(make_config), fit=FitConfig(max_epochs=2, steps_per_epoch=2, batch=8))
     whole, _ = trained(config, splits, tmp_path / "whole")
     (name,) = (path.stem for path in (tmp_path / "whole" / "mentors").iterdir())
     other = tmp_path / "other" / "mentors"

@@ -155,7 +155,7 @@ def test_export_restores_a_transferred_mentor_from_the_checkpoint_alone(
         config.mentor, weights=str(seven), transfer=TransferConfig(epochs=1, least_steps=0), least_accuracy=0.0
     )
     result = distill(
-        replace(config, mentor=own, trainer=FitConfig(epochs=1, steps_per_epoch=2, batch=16)), machine, "mentee"
+        replace(config, mentor=own, trainer=FitConfig(max_epochs=1, steps_per_epoch=2, batch=16)), machine, "mentee"
     )
     seven.unlink()
     checkpoint = MenteeCheckpoint.load(result.checkpoint_path)
@@ -253,7 +253,7 @@ def test_a_network_whose_head_is_a_convolution_can_be_trained_on_the_data(
     config = MentorConfig(
         network=SHUFFLENET | {"name": "squeezenet1_1"},
         view=ViewConfig(size=32, channels=3),
-        fit=FitConfig(epochs=1, steps_per_epoch=1, batch=4),
+        fit=FitConfig(max_epochs=1, steps_per_epoch=1, batch=4),
         least_accuracy=0.0,
     )
     found = find_mentor(config, few(ten, 8), tmp_path, machine)

@@ -44,11 +44,11 @@ def sweep(tmp_path: Path) -> Path:
     accuracies |= {("alone", 1): 0.90, ("alone", 2): 0.93, ("alone", 3): 0.80}
     jobs = sorted(accuracies, key=lambda job: job[1])
     for number, (schedule, seed) in enumerate(jobs):
-        overrides = ["trainer.epochs=1", f"seed={seed}", f"schedule={schedule}"]
+        overrides = ["trainer.max_epochs=1", f"seed={seed}", f"schedule={schedule}"]
         lone = schedule == "alone"
         leave(tmp_path / str(number), overrides, accuracies[schedule, seed], seed=seed, lone=lone)
-    leave(tmp_path / "6", ["trainer.epochs=1", "seed=4", "schedule=constant"], 0.1, "the loss is nan", seed=4)
-    leave(tmp_path / "10", ["trainer.epochs=1", "seed=4", "schedule=alone"], None)
+    leave(tmp_path / "6", ["trainer.max_epochs=1", "seed=4", "schedule=constant"], 0.1, "the loss is nan", seed=4)
+    leave(tmp_path / "10", ["trainer.max_epochs=1", "seed=4", "schedule=alone"], None)
     return tmp_path
 
 
@@ -76,8 +76,8 @@ def test_a_failed_run_is_listed_and_does_not_count(sweep: Path, capsys: pytest.C
         ("10", "it did not come to its end"),
     ]
     printed = capsys.readouterr().out
-    assert "FAILED trainer.epochs=1 seed=4 schedule=constant" in printed
-    assert "the same in every run: trainer.epochs=1" in printed
+    assert "FAILED trainer.max_epochs=1 seed=4 schedule=constant" in printed
+    assert "the same in every run: trainer.max_epochs=1" in printed
     assert "89.67 ± 6.11" in printed
     assert "+2.00 [-0.48, +4.48]" in printed
 

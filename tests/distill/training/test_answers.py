@@ -37,7 +37,7 @@ HOW = Augmentation(shift=0.1, rotate=10, views=2)
 def test_cached_answers_train_as_asked_ones(
     how: Augmentation, make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
-    fit = FitConfig(epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
+    fit = FitConfig(max_epochs=2, steps_per_epoch=12, batch=90, learning_rate=5e-3, augment=how)
     asked, cached, again = (
         distill(make_config(tmp_path / name, trainer=fit, cache=CacheConfig(answers=keep)), machine, mentor=mentor)
         for name, keep in (("asked", False), ("cached", True), ("again", None))
@@ -73,11 +73,11 @@ def test_mentor_and_mentee_see_the_same_view(
     ("changes", "parts"),
     [
         ({}, {"val"}),  # 12 steps of 16 of 900 samples: asking is cheaper
-        ({"trainer": FitConfig(epochs=2, batch=64)}, {"train", "val"}),
-        ({"trainer": FitConfig(epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
-        ({"trainer": FitConfig(epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
-        ({"trainer": FitConfig(epochs=2, batch=64), "cache": CacheConfig(max_gb=0)}, set()),
-        ({"trainer": FitConfig(epochs=2, batch=64), "cache": CacheConfig(answers=False)}, set()),
+        ({"trainer": FitConfig(max_epochs=2, batch=64)}, {"train", "val"}),
+        ({"trainer": FitConfig(max_epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
+        ({"trainer": FitConfig(max_epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
+        ({"trainer": FitConfig(max_epochs=2, batch=64), "cache": CacheConfig(max_gb=0)}, set()),
+        ({"trainer": FitConfig(max_epochs=2, batch=64), "cache": CacheConfig(answers=False)}, set()),
         ({"cache": CacheConfig(answers=True)}, {"train", "val"}),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_limit_that_is_too_small_is_said_with_the_one_that_suffices(
     said = io.StringIO()
     machine = Machine(console=Console(file=said, width=1000))
     answering = Mentor(mentor.network, mentor.view)
-    config = make_config(tmp_path, trainer=FitConfig(epochs=64, augment=Augmentation(shift=0.1, views=60)))
+    config = make_config(tmp_path, trainer=FitConfig(max_epochs=64, augment=Augmentation(shift=0.1, views=60)))
     config.cache.max_gb = 0
     needed = 0.0
     for part in ("val", "train"):  # the first one is said to need so much, then the other
@@ -122,7 +122,7 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
     a view is asked for of all 900."""
     data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
     how = Augmentation(shift=0.1, views=8)
-    config = make_config(tmp_path, data=data, trainer=FitConfig(epochs=2, batch=64, augment=how))
+    config = make_config(tmp_path, data=data, trainer=FitConfig(max_epochs=2, batch=64, augment=how))
     splits, answering = load_data(data), Mentor(mentor.network, mentor.view)
     assert set(answer_caches(config, answering, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
     config.cache.answers = True

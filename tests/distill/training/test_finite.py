@@ -14,7 +14,7 @@ from mentor_mentee.errors import UserError
 from tests.distill.conftest import MakeConfig
 
 BURST = FitConfig(
-    epochs=1,
+    max_epochs=1,
     steps_per_epoch=1,
     batch=16,
     optimizer=Optimizer.sgd,

@@ -26,7 +26,7 @@ from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import distill
 from distill.schema import DistillConfig, FitConfig, LearningRateCurve, LossConfig, MenteeConfig, Optimizer
-from distill.training.callbacks import LastCheckpoint
+from distill.training.callbacks.checkpoints import LastCheckpoint
 from distill.training.resume import damage, earlier
 from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.errors import UserError
@@ -86,7 +86,7 @@ def test_ctrl_c_while_an_epochs_data_is_set_up(
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
-            distill(make_config(tmp_path, trainer=FitConfig(epochs=4, steps_per_epoch=2)), machine, mentor=mentor)
+            distill(make_config(tmp_path, trainer=FitConfig(max_epochs=4, steps_per_epoch=2)), machine, mentor=mentor)
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
     assert epoch_of(tmp_path / "last.ckpt") == 1
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_very_bits_of_one_that_was_not(
     (tmp_path / "forgetful.py").write_text(FORGETFUL)
     monkeypatch.syspath_prepend(tmp_path)
     mentee = MenteeConfig(network={"_target_": "forgetful.Forgetful"})
-    fit = FitConfig(epochs=40, steps_per_epoch=4, batch=16, learning_rate=5e-3)
+    fit = FitConfig(max_epochs=40, steps_per_epoch=4, batch=16, learning_rate=5e-3)
     killed, whole = (make_config(tmp_path / name, trainer=fit, mentee=mentee) for name in ("killed", "whole"))
     (tmp_path / "config.pickle").write_bytes(pickle.dumps(killed))
     command = [sys.executable, "-c", CHILD, str(tmp_path / "config.pickle")]
@@ -149,13 +149,13 @@ def interrupted_at(checkpoint: Path, epoch: int) -> Iterator[None]:
 def test_ctrl_c_is_a_keyboard_interrupt_and_leaves_the_last_checkpoint(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
-    fit = FitConfig(epochs=100_000, steps_per_epoch=2, batch=8)
+    fit = FitConfig(max_epochs=100_000, steps_per_epoch=2, batch=8)
     with pytest.raises(KeyboardInterrupt), interrupted_at(tmp_path / "last.ckpt", 3):
         distill(make_config(tmp_path, trainer=fit), machine, mentor=mentor)
     reached = epoch_of(tmp_path / "last.ckpt")
     assert 3 <= reached < 99_999
     assert not (tmp_path / "mentee.safetensors").exists()
-    longer = replace(fit, epochs=reached + 2)
+    longer = replace(fit, max_epochs=reached + 2)
     found = distill(make_config(tmp_path, trainer=longer, resume=True), machine, mentor=mentor)
     assert [row["epoch"] for row in found.history] == list(range(reached + 2))
 
@@ -228,7 +228,7 @@ def test_a_flipped_bit_anywhere_is_seen_or_changes_nothing(
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     how: str, make_config: MakeConfig, mentor: FoundMentor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit = FitConfig(epochs=4, steps_per_epoch=2, batch=16)
+    fit = FitConfig(max_epochs=4, steps_per_epoch=2, batch=16)
     said = io.StringIO()
     machine = Machine("cpu", 1, Console(file=said, width=300))
     handler, epochs = signal.getsignal(signal.SIGINT), iter(range(100))
@@ -272,7 +272,7 @@ def test_resume_into_another_network_is_an_error_of_the_users(
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("trainer.learning_rate", {"trainer": FitConfig(epochs=3, steps_per_epoch=4, batch=16, learning_rate=0.5)}),
+        ("trainer.learning_rate", {"trainer": FitConfig(max_epochs=3, steps_per_epoch=4, batch=16, learning_rate=0.5)}),
         ("schedule", {"schedule": {"_target_": "distill.schedules.independent", "representation": 0.5}}),
         ("seed", {"seed": 77}),
         ("data", {"data": {"_target_": "mentor_mentee.data.datasets.digits", "seed": 5}}),
@@ -296,8 +296,8 @@ def test_resume_to_fewer_epochs_than_are_done_is_an_error_of_the_users(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     distill(make_config(tmp_path), machine, mentor=mentor)
-    shorter = FitConfig(epochs=2, steps_per_epoch=4, batch=16)
-    with pytest.raises(UserError, match=r"has done 3 epochs, more than trainer\.epochs=2"):
+    shorter = FitConfig(max_epochs=2, steps_per_epoch=4, batch=16)
+    with pytest.raises(UserError, match=r"has done 3 epochs, more than trainer\.max_epochs=2"):
         distill(make_config(tmp_path, trainer=shorter, resume=True), machine, mentor=mentor)
 
 
@@ -305,7 +305,7 @@ def test_a_loss_that_blows_up_names_its_terms_and_keeps_the_checkpoint_before(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
     fit = FitConfig(
-        epochs=5,
+        max_epochs=5,
         steps_per_epoch=1,
         batch=8,
         optimizer=Optimizer.sgd,
@@ -374,7 +374,7 @@ def lines(machine: Machine, run: Callable[[Machine], Any]) -> list[str]:
 def test_where_there_is_no_terminal_a_run_says_a_few_lines(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
-    fit = FitConfig(epochs=10, steps_per_epoch=1, batch=8)
+    fit = FitConfig(max_epochs=10, steps_per_epoch=1, batch=8)
     said = lines(machine, lambda m: distill(make_config(tmp_path, trainer=fit), m, title="mine", mentor=mentor))
     assert (
         said[0]

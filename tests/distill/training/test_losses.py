@@ -46,7 +46,7 @@ def test_a_run_has_the_terms_of_its_loss(
     for name in ("terms", "probes"):
         assert len(Image.open(tmp_path / "report" / f"{name}.png").getcolors(1 << 20) or []) > 10
 
-    last = replace(config, resume=True, trainer=replace(config.trainer, epochs=4))
+    last = replace(config, resume=True, trainer=replace(config.trainer, max_epochs=4))
     with pytest.raises(UserError, match=r"is of a run with loss = .*'cosine', softmax='dkd', standardise=True.*'rmse'"):
         distill(replace(last, loss=LossConfig()), machine, mentor=mentor)
 
@@ -55,7 +55,7 @@ def test_the_cosine_of_a_run_is_torchs(
     make_config: MakeConfig, machine: Machine, mentor: FoundMentor, tmp_path: Path
 ) -> None:
     """Validation after a step of rate ~0: BatchNorm aside, the network at the end is that of the row."""
-    fit = FitConfig(epochs=1, steps_per_epoch=1, batch=8, learning_rate=1e-30, weight_decay=0)
+    fit = FitConfig(max_epochs=1, steps_per_epoch=1, batch=8, learning_rate=1e-30, weight_decay=0)
     config = make_config(
         tmp_path,
         loss=LossConfig("cosine", "prob_rmse"),

@@ -170,7 +170,7 @@ def test_a_mentor_trains_and_is_transferred_by_the_same_rule(make_config: MakeCo
 
     def batches_seen(**changes: Any) -> int:
         network = {"_target_": f"{HERE}.Plain"}
-        about = MentorConfig(network=network, fit=replace(config.mentor.fit, epochs=1), least_accuracy=0, **changes)
+        about = MentorConfig(network=network, fit=replace(config.mentor.fit, max_epochs=1), least_accuracy=0, **changes)
         found = find_mentor(about, splits, tmp_path / "cache", machine)
         return int(next(v for k, v in found.network.state_dict().items() if k.endswith("num_batches_tracked")))
 

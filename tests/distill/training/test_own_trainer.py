@@ -40,7 +40,7 @@ def test_it_trains_two_networks_of_the_users_own() -> None:
         ProbedMentee(small, probes, "head"),
         view,
         constant(0, 1, 1, 4),  # the mentor alone
-        distill.FitConfig(epochs=5),
+        distill.FitConfig(max_epochs=5),
         seed=0,
         mentor=Mentor(big, view, probes),
     )

@@ -21,7 +21,7 @@ from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.run import alone, distill
 from distill.schema import DistillConfig, FitConfig, LearningRateCurve, Optimizer
-from distill.training.module import rate_factor
+from distill.training.optimizer import rate_factor
 from mentee.networks import PlainCNN
 from mentor_mentee.data.batches import EpochBatches, training_pools
 from mentor_mentee.data.datasets import digits
@@ -47,9 +47,9 @@ def written_out(config: DistillConfig, mentor: nn.Module | None) -> tuple[dict[s
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(net.parameters(), weight_decay=fit.weight_decay)
     if fit.optimizer is Optimizer.sgd:
         optimizer = torch.optim.SGD(net.parameters(), 1.0, momentum=fit.momentum, weight_decay=fit.weight_decay)
-    steps = fit.epochs * (fit.steps_per_epoch or 0)
+    steps = fit.max_epochs * (fit.steps_per_epoch or 0)
     losses = []
-    for epoch in range(fit.epochs):
+    for epoch in range(fit.max_epochs):
         batches = EpochBatches(training_pools(splits.train.labels.numpy(), fit.batch, config.seed), fit.steps_per_epoch)
         batches.set_epoch(epoch)
         for indices in ([draw % 900 for draw in drawn] for drawn in batches):
@@ -212,7 +212,7 @@ def test_unlabelled_samples_are_taught_by_the_mentor_alone(
 ) -> None:
     """One step with everything in the batch, so its loss is that of the untrained mentee."""
     data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
-    fit = FitConfig(epochs=1, steps_per_epoch=1, batch=900, labelled_share=10 / 900)
+    fit = FitConfig(max_epochs=1, steps_per_epoch=1, batch=900, labelled_share=10 / 900)
     config = make_config(tmp_path, data=data, schedule=constant_schedule, trainer=fit)
     found = distill(config, machine, mentor=mentor)
     torch.manual_seed(config.seed)

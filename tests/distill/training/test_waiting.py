@@ -27,7 +27,7 @@ def test_each_long_part_of_a_run_says_how_far_it_is(
 ) -> None:
     said = io.StringIO()
     machine = Machine("cpu", 1, Console(file=said, width=1000))
-    fit = FitConfig(epochs=2, steps_per_epoch=3, batch=16)
+    fit = FitConfig(max_epochs=2, steps_per_epoch=3, batch=16)
     config = make_config(tmp_path, trainer=fit, cache=CacheConfig(answers=True), cache_dir=str(tmp_path / "cache"))
     distill(config, machine, mentor=mentor)
     steps = re.findall(r"^mentee: step: (\d) of 6, (?:loss [\d.]+, val [\d.]+%, )?\d+ s left$", said.getvalue(), re.M)

@@ -45,7 +45,7 @@ def config(make_config: MakeConfig, photos: Path, tmp_path: Path) -> Callable[..
         }
         config = make_config(tmp_path / name, data=data, cache_dir=str(tmp_path / name), preflight=False)
         how = Augmentation(shift=0.1, flip=True)
-        trainer = replace(config.trainer, epochs=2, augment=how, **fit)
+        trainer = replace(config.trainer, max_epochs=2, augment=how, **fit)
         return replace(config, trainer=trainer, mentor=replace(config.mentor, least_accuracy=0))
 
     return make

@@ -76,7 +76,7 @@ def test_a_switch_among_the_probes_is_one(name: str) -> None:
 
 def test_settings_of_type_text_are_found_in_every_schema() -> None:
     assert {"run_dir", "cache_dir", "mentor.weights", "mentee.head", "data.classes"} <= text_settings(DistillConfig)
-    assert not {"seed", "trainer.epochs", "data", "resume"} & text_settings(DistillConfig)
+    assert not {"seed", "trainer.max_epochs", "data", "resume"} & text_settings(DistillConfig)
     assert "sign_key" in text_settings(ExportSettings)
 
 

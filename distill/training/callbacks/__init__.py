@@ -1,0 +1,1 @@
+"""What a training does beside its steps: its history, its checkpoint, a line for the person waiting, the user's callbacks."""

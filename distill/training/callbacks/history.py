@@ -1,0 +1,108 @@
+"""Records a run as it goes: a row an epoch, and the same numbers under the same names for loggers and callbacks."""
+
+import statistics
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from distill.training.module import Distillation
+from distill.training.optimizer import rate_of
+from mentor_mentee.objective.loss import LossSpec, Terms
+
+
+class History(pl.Callback):
+    """One row an epoch: mean of every loss term, accuracies, the knobs, the learning rate, the median step's milliseconds.
+
+    Travels in the checkpoint. Means of an epoch are logged as `train_loss`, `val_loss`, … , so that a callback can monitor them;
+    where there is a logger it gets each term, the knobs, the learning rate and the milliseconds of single steps as well.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.validation: dict[str, float] = {}  # the means of the last epoch
+        self._sums: dict[str, Tally] = {}
+        self._milliseconds: list[float] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        self._sums = {"train": Tally(pl_module.loss), "val": Tally(pl_module.loss)}
+        self._milliseconds = []
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        assert isinstance(pl_module, Distillation)
+        self._sums["train"].add(outputs)
+        self._milliseconds.append(1000 * (time.perf_counter() - self._started))
+        if trainer.loggers:  # which of the steps it gets is Lightning's `log_every_n_steps`
+            terms = {f"train_{name}_step": value for name, value in outputs["terms"].named(pl_module.loss).items()}
+            knobs = vars(pl_module.last_knobs()) | {"learning_rate": rate_of(trainer.optimizers[0])}
+            pl_module.log_dict(terms | knobs | {"ms_per_step": self._milliseconds[-1]}, on_step=True, on_epoch=False)
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        self._sums["val"].add(outputs)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validation = self._sums["val"].means()
+        pl_module.log_dict({f"val_{name}": value for name, value in self.validation.items()})
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        knobs = pl_module.last_knobs()
+        rate = rate_of(trainer.optimizers[0])
+        row = {
+            "epoch": float(trainer.current_epoch),
+            "step": float(trainer.global_step),
+            "ms_per_step": statistics.median(self._milliseconds),
+            "learning_rate": rate,
+            **vars(knobs),
+        }
+        means = {f"train_{name}": value for name, value in self._sums["train"].means().items()}
+        pl_module.log_dict(means)
+        self.rows.append(row | means | {f"val_{name}": value for name, value in self.validation.items()})
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+
+class Tally:
+    """Means over an epoch, summed where the tensors live so that no step waits for the device."""
+
+    def __init__(self, spec: LossSpec) -> None:
+        self._spec = spec
+        self._terms: list[Tensor] = []
+        self._names: list[str] = []
+        self._weights: list[Tensor] = []  # samples in each batch
+        self._counts: list[Tensor] = []
+
+    def add(self, outputs: dict[str, Any]) -> None:
+        terms: Terms = outputs["terms"]
+        named = terms.named(self._spec)
+        self._names = list(named)
+        self._terms.append(torch.cat(list(named.values())).detach())
+        labels: Tensor = outputs["labels"]
+        right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
+        self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))
+        self._weights.append(torch.tensor(len(labels)))
+
+    def means(self) -> dict[str, float]:
+        if not self._terms:
+            return {}
+        counts_N2 = torch.stack(self._counts)
+        hits, labelled = counts_N2.sum(0).tolist()
+        terms_NT = torch.stack(self._terms).double()
+        weights_NT = torch.stack(self._weights).double().unsqueeze(1).expand_as(terms_NT).clone().to(terms_NT.device)
+        weights_NT[:, 1] = counts_N2[:, 1].double()  # ce: the mean over labelled samples, not over batches
+        means_T = (terms_NT * weights_NT).sum(0) / weights_NT.sum(0).clamp(min=1e-12)
+        means = dict(zip(self._names, means_T.tolist(), strict=True))
+        return means | {"accuracy": hits / max(1, labelled)}
