@@ -11,6 +11,7 @@ from mentor_mentee.recipe import (
     check_recipe,
     made,
     recipe_identity,
+    require_kind,
     require_recipe,
     require_switch,
     signature_imported,
@@ -51,6 +52,9 @@ def check_data(recipe: Mapping[str, Any]) -> None:
         least = 1 if key in ("labels_per_class", "size") else 0
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
             raise UserError(f"data.{key}={value}; expected a whole number, {least} or more, or null")
+    for key in ("val_fraction", "test_fraction", "memory_mb"):
+        if key in own:
+            require_kind(own[key], frozenset({"float"}), f"data.{key}")
     require_switch(recipe.get("keep_unlabelled"), "data.keep_unlabelled")
     budget = recipe.get("labels_per_class") is not None
     if budget and recipe.get("unlabelled") is not None and not recipe.get("keep_unlabelled"):

@@ -174,6 +174,7 @@ def test_what_is_wrong_with_items_is_a_line(options: dict[str, Any], message: st
         ("of_names", {"image": "foto"}, r"no column 'foto' for data\.image \(there are 'photo', 'kind'\)"),
         ("Noise", {"sampels": 3}, r"no option 'sampels'; did you mean 'samples'"),
         ("Noise", {"split_sed": 3}, r"no option 'split_sed'; did you mean 'split_seed'"),
+        ("Noise", {"memory_mb": "much"}, r"data\.memory_mb='much'; expected a number"),
         ("Noise", {"size": 0}, r"data\.size=0; expected a whole number, 1 or more"),
     ],
 )
