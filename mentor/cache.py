@@ -76,6 +76,11 @@ class AnswerCache:
             self.tables[number] = answers
         return self.tables[number]
 
+    def fill(self) -> None:
+        """Asks for every view now."""
+        for number in range((self.how.views or 1) if self.how.active() else 1):
+            self.view(number)
+
     def _ask(self, number: int) -> Answers:
         which = f", view {number + 1} of {self.how.views}" if self.how.active() else ""
         self.on_progress(f"asking the mentor about {len(self.split):,} samples{which}")
