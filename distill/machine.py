@@ -30,3 +30,11 @@ class Machine:
     def say(self, line: str) -> None:
         """Prints a line as it is: no markup, no colours, not wrapped."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which has a standard error of its own."""
+        return elsewhere, (self.accelerator, self.threads, getattr(self.console, "run", ""))
+
+
+def elsewhere(accelerator: str, threads: int | None, run: str) -> Machine:
+    return Machine(accelerator, threads, NamedConsole(run))

@@ -82,7 +82,7 @@ class FitConfig:
     gradient_clip_algorithm: Clipping = setting(Clipping.norm, "norm (of the whole gradient) or value (of each number)")
     devices: int = setting(1, "processes, each on a device of its own; a batch is shared out among them")
     strategy: str = setting("auto", "auto or ddp; ddp_find_unused_parameters_true: some parameters get no gradient")
-    num_nodes: int = setting(1, "machines; more than 1 needs a launcher that starts the processes")
+    num_nodes: int = setting(1, "machines; more than 1 is refused so far")
     log_every_n_steps: int = setting(50, "steps between two rows that a logger gets of single steps")
 
 

@@ -82,7 +82,7 @@ def stepper(module: Distillation, batch: Batch) -> Callable[[], None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        terms, _ = module.terms(batch, knobs)
+        terms, _, _ = module.terms(batch, knobs)
         terms.loss.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

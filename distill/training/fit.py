@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, WandbLogger
 from torch.utils.data import DataLoader
 
 from distill.curves import Schedule
@@ -19,6 +19,7 @@ from distill.training.callbacks.shown import Fitted, chosen
 from distill.training.loaders import epoch_batches, in_order, workers_for
 from distill.training.modes import modes
 from distill.training.module import Distillation
+from distill.training.ranks import ends_together
 from distill.training.resume import check_resumable, describe_run, earlier, undamaged
 from distill.training.trainer import new_trainer, quiet
 from mentor_mentee.data.batches import Drawn, Draws
@@ -38,6 +39,8 @@ class Batches(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Drawn]:
         config, train = self.config, self.splits.train
         batches = epoch_batches(train, config, self.seed, self.schedule)
+        if self.trainer is not None and self.trainer.world_size > 1:
+            batches.share(self.trainer.global_rank, self.trainer.world_size)
         batches.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
@@ -89,9 +92,16 @@ def fit(
         machine.say(line)
     if content is None or not content.finished(config.max_epochs):
         batches = Batches(splits, config, module.seed, module.schedule)
-        with quiet(), interruptible():
+        with quiet(), interruptible(), ends_together():
             trainer = new_trainer(config, module.settings, machine, all_callbacks, loggers)
-            trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
+            try:
+                trainer.fit(module, datamodule=batches, ckpt_path=resumed, weights_only=True)
+            finally:
+                finish(loggers)
+        if (
+            config.devices > 1 and checkpoint is not None
+        ):  # the callbacks that saw the training were those of other processes
+            check_resumable(checkpoint, module).restore(all_callbacks)
     else:  # Lightning would not train it either, and would leave what callbacks do at a training's end undone
         content.restore(all_callbacks)
     if checkpoint is not None:
@@ -99,6 +109,13 @@ def fit(
     # a network answers with other last bits in another layout, and one that is read from its file has this one
     module.student.to(memory_format=torch.contiguous_format)
     return chosen(module, history, all_callbacks)
+
+
+def finish(loggers: Sequence[Logger]) -> None:
+    """Ends the runs of Weights & Biases, which Lightning leaves open: another run of this process would go on in them."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +11,7 @@ from distill.curves import Knobs, Schedule
 from distill.schema import FitConfig
 from distill.training.finite import require_finite
 from distill.training.optimizer import optimizer_and_rates
+from distill.training.ranks import gathered
 from mentor.cache import AnswerCache
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.batches import Drawn
@@ -73,7 +74,8 @@ class Distillation(pl.LightningModule):
         checkpoint["stopped"] = bool(self.trainer.should_stop)
 
     def on_fit_start(self) -> None:
-        self.layout = fastest_layout(self.student)
+        # DDP has wrapped the student by now, and adds up gradients of tensors whose strides change after that in a wrong order
+        self.layout = fastest_layout(self.student) if self.trainer.world_size == 1 else torch.contiguous_format
         self.student.to(memory_format=self.layout)
         if self.mentor is not None:
             self.mentor.to(self.device)
@@ -104,15 +106,20 @@ class Distillation(pl.LightningModule):
 
     def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
         knobs = self.knobs()
-        terms, outputs = self.terms(batch, knobs)
+        terms, outputs, labels_B = self.terms(batch, knobs)
         if self.device.type == "cpu" or batch_idx % 50 == 0:  # elsewhere each look waits for the device
             require_finite(terms, self.loss, knobs, self.current_epoch, batch_idx, self.settings)
-        return {"loss": terms.loss.squeeze(0), "terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+        loss = terms.loss.squeeze(0)
+        if (
+            processes := self.trainer.world_size
+        ) > 1:  # their gradients are parts of one, of which Lightning takes the mean
+            loss = loss * processes
+        return {"loss": loss, "terms": terms, "logits": outputs.logits, "labels": labels_B}
 
     @torch.no_grad()
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
-        terms, outputs = self.terms(batch, self.last_knobs())
-        return {"terms": terms, "logits": outputs.logits, "labels": batch.label_B}
+        terms, outputs, labels_B = self.terms(batch, self.last_knobs())
+        return {"terms": terms, "logits": outputs.logits, "labels": labels_B}
 
     def ask(self, batch: Batch | Drawn) -> Answers | None:
         """The mentor's answers, from a cache where there is one; None where there is no mentor."""
@@ -124,25 +131,31 @@ class Distillation(pl.LightningModule):
             cache, view_B = self.caches.get("val"), torch.zeros_like(batch.index_B)
         return cache.answer(batch.index_B, view_B, batch.image_BCHW) if cache else self.mentor.answer(batch.image_BCHW)
 
-    def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs]:
+    def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs, torch.Tensor]:
+        """The loss, what it is of, and the labels: of the whole batch, where several processes have a share of it each."""
         source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
         outputs: MenteeOutputs = self.student(source)
         # of a training in half precision this is the student's alone: the mentor stays what it is, the loss needs float32
         with torch.autocast(self.device.type, enabled=False):
             outputs = in_float32(outputs)
-            return self.loss_of(outputs, batch, knobs), outputs
+            supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
+            answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
+            labels_B = batch.label_B
+            if isinstance(batch, Drawn) and self._trainer is not None and self._trainer.world_size > 1:
+                outputs, answers, labels_B = of_all(outputs), of_all(answers), gathered(labels_B)
+            return self.loss_of(outputs, answers, labels_B, supervised, knobs), outputs, labels_B
 
-    def loss_of(self, outputs: MenteeOutputs, batch: Batch | Drawn, knobs: Knobs) -> Terms:
-        supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
-        answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
-        samples = outputs.logits.new_ones(len(batch.label_B))
+    def loss_of(
+        self, outputs: MenteeOutputs, answers: Answers, labels_B: torch.Tensor, supervised: bool, knobs: Knobs
+    ) -> Terms:
+        samples = outputs.logits.new_ones(len(labels_B))
         values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
         alpha, beta, gamma, temperature = (outputs.logits.new_full((1,), value) for value in values)
         return mentee_loss(
             outputs.logits,
             outputs.activations,
-            labels_B=batch.label_B,
-            labelled_B=(batch.label_B >= 0).to(samples.dtype),
+            labels_B=labels_B,
+            labelled_B=(labels_B >= 0).to(samples.dtype),
             mentor_logits_BK=answers.logits,
             mentor_activations=answers.activations,
             supervised_B=samples * float(supervised),
@@ -179,6 +192,15 @@ def fastest_layout(network: torch.nn.Module) -> torch.memory_format:
     if scripted or next(strided, None) is not None:
         return torch.contiguous_format
     return torch.channels_last
+
+
+Outputs = TypeVar("Outputs", MenteeOutputs, Answers)
+
+
+def of_all(outputs: Outputs) -> Outputs:
+    """Logits and activations of all processes; the embedding is nobody's here."""
+    activations = {name: gathered(value) for name, value in outputs.activations.items()}
+    return outputs._replace(logits=gathered(outputs.logits), activations=activations)
 
 
 def in_float32(outputs: MenteeOutputs) -> MenteeOutputs:

@@ -40,7 +40,10 @@ def new_trainer(
 ) -> pl.Trainer:
     """`where`: the place of `fit` in the configuration, for messages. Raises `UserError` for an accelerator, devices or a
     precision that are unknown or not here."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"strategy": fit.strategy}
+    if fit.devices > 1:
+        # Lightning's other launcher calls the whole command again in each process: it would prepare and write everything twice
+        options["strategy"] = fit.strategy.replace("auto", "ddp").replace("ddp", "ddp_spawn")
     if fit.gradient_clip_val is not None:
         options["gradient_clip_algorithm"] = fit.gradient_clip_algorithm.value
     try:
@@ -49,7 +52,6 @@ def new_trainer(
             accelerator=machine.accelerator,
             devices=fit.devices,
             num_nodes=fit.num_nodes,
-            strategy=fit.strategy,
             precision=fit.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=fit.accumulate_grad_batches,
             gradient_clip_val=fit.gradient_clip_val,
@@ -70,6 +72,8 @@ def new_trainer(
         raise UserError(f"{given}: {reason}; accelerator=auto takes what there is") from None
     if isinstance(trainer.accelerator, CPUAccelerator):
         require_on_cpu(fit, where)
+    if fit.num_nodes > 1:
+        raise UserError(f"{where}.num_nodes={fit.num_nodes}: this machine alone can be trained on; expected 1")
     return trainer
 
 
@@ -94,9 +98,14 @@ def require_trainer(fit: FitConfig, where: str, machine: Machine) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silences Lightning's log lines, and its advice about settings that are chosen here on purpose."""
+    with warnings.catch_warnings():
+        silence()
+        yield
+
+
+def silence() -> None:
+    """The same for good, for a process that does nothing else."""
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        for message in QUIET:
-            warnings.filterwarnings("ignore", message)
-        yield
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)

@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +52,10 @@ class AnswerCache:
         self.views: dict[int, dict[str, Table]] = {}
         self.keys = self._keys() if folder is not None else dict.fromkeys(self.packings, "")
         self._compared: set[tuple[int, int]] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For other processes, which open the files themselves and fill them together."""
+        return {**vars(self), "views": {}}
 
     def answer(self, index_B: Tensor, view_B: Tensor, image_BCHW: Tensor | None = None) -> Answers:
         """Answers to samples by their position in the source and the number of the view, on the device of `index_B`.

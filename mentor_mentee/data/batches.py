@@ -146,6 +146,14 @@ class EpochBatches(Sampler[list[int]]):
         self.steps_per_epoch = steps_per_epoch
         self.only, self.alone = [only] if only is not None and len(pools) > 1 else [], alone
         self.epoch = 0
+        self.rank, self.ranks = 0, 1
+
+    def share(self, rank: int, ranks: int) -> None:
+        """Leaves process `rank` of `ranks` every `ranks`-th draw of each batch. Raises `UserError` for a batch of fewer."""
+        sizes = self._sizes() if self.steps_per_epoch is None else [sum(pool.per_batch for pool in self.pools)]
+        if (least := min(sizes)) < ranks:
+            raise UserError(f"a batch of {least} samples for {ranks} processes; expected at least one for each")
+        self.rank, self.ranks = rank, ranks
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -169,7 +177,8 @@ class EpochBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         # The epoch is read now, not at the first batch: a loader that prefetches must not slip into the next epoch.
-        return self._batches(self.epoch)
+        whole = self._batches(self.epoch)
+        return whole if self.ranks == 1 else (batch[self.rank :: self.ranks] for batch in whole)
 
     def _batches(self, epoch: int) -> Iterator[list[int]]:
         if self.steps_per_epoch is None:

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from distill.machine import NamedConsole
 from distill.training.callbacks.history import History
+from distill.training.trainer import silence
 from mentor_mentee.progress import Progress
 
 
@@ -18,11 +20,19 @@ class ProgressLine(pl.Callback):
     def __init__(self, title: str, console: Console) -> None:
         self.title = title
         self.console = console
+        self._silent = False  # in all processes but the first
         self._bar: Bar | None = None
         self._progress: Progress | None = None
         self._history: History | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process, which has a standard error of its own."""
+        return in_another_process, (self.title, getattr(self.console, "run", ""))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._silent = not trainer.is_global_zero
+        if self._silent:
+            return
         self._history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
         steps = int(trainer.estimated_stepping_batches)
         self._progress = Progress(f"{self.title}: step", steps, trainer.global_step, self.print)
@@ -56,6 +66,8 @@ class ProgressLine(pl.Callback):
         return f"loss {rows[-1]['train_loss']:.3f}, val {rows[-1].get('val_accuracy', nan):.1%}" if rows else ""
 
     def print(self, line: str) -> None:
+        if self._silent:
+            return
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -65,3 +77,8 @@ class ProgressLine(pl.Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def in_another_process(title: str, run: str) -> ProgressLine:
+    silence()
+    return ProgressLine(title, NamedConsole(run))

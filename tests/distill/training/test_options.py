@@ -140,3 +140,22 @@ def test_a_mentor_that_was_cached_before_there_were_these_options_is_found_again
     assert content_hash(replace(config, fit=replace(config.fit, log_every_n_steps=1)), splits) == key
     for options in ({"precision": "bf16-mixed"}, {"accumulate_grad_batches": 2}, {"max_epochs": 7}):
         assert content_hash(replace(config, fit=replace(config.fit, **options)), splits) != key
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+def test_a_compiled_training_leaves_the_bare_networks_names_and_the_same_weights(
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    machine: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the C++ compiler, which would take a minute: what is traced and when is the same."""
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: whole(module, backend="eager"))
+    plain, compiled = (
+        trained(make_config(tmp_path / str(on), trainer=replace(SGD, compile=on)), machine, mentor)
+        for on in (False, True)
+    )
+    assert plain.keys() == compiled.keys()
+    assert far_apart(plain, compiled) < 1e-6
