@@ -45,7 +45,7 @@ FIRST = (  # settings of `mentor.fit` since mentors are cached
     *("steps_per_epoch", "batch", "optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup"),
     *("augment", "labelled_share", "class_balance"),
 )
-FREE = ("max_epochs", "log_every_n_steps")
+FREE = ("max_epochs", "workers", "log_every_n_steps")
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,6 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
         del settings["transfer"]
-    del settings["fit"]["workers"]  # any number of them makes the same batches
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
