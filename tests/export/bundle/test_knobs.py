@@ -18,7 +18,7 @@ from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentor_mentee.errors import UserError
 
 FOLLOW = Loss(beta=None)  # γ and T are null by default
-DEFAULT = piecewise([[0, 1]], None, None, None).over(300).under(8.0)
+DEFAULT = piecewise([[0, 1]], None, None, None).over(300, 100).under(8.0)
 HELD = piecewise([[0, 1]], None, [[0, 0.5]], 6, strength=[[0, 10]])
 FALLING = piecewise([[0, 1]], [[0, 2], [1, 0.3]], [[0, 3], [1, 1]], [[0, 8], [1, 2]])
 
