@@ -35,7 +35,7 @@ class Judged:
 class Judge:
     """Evaluates checkpoints on one split, and each mentor that they share only once."""
 
-    def __init__(self, splits: Splits, split: Split, batch: int, console: Console, answers: Path) -> None:
+    def __init__(self, splits: Splits, split: Split, batch: int, console: Console, answers: Path | None) -> None:
         """`answers`: folder of cached ones."""
         self.classes = len(splits.classes)
         self.split = split
@@ -92,7 +92,8 @@ def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None)
     if against:
         pairs_by_seed(scored(paths, {}), scored(against, {}))  # refused before anything is evaluated
     splits, split = the_split(checkpoints, config)
-    judge = Judge(splits, split, config.batch, console, Path(config.cache_dir) / "answers")
+    answers = Path(config.cache_dir) / "answers"
+    judge = Judge(splits, split, config.batch, console, answers if answers.is_dir() else None)
     probes = {path: probes_for(checkpoint, checkpoints.values()) for path, checkpoint in checkpoints.items()}
     runs, controls = (
         [judge.judge(path, checkpoints[path], probes[path]) for path in side] for side in (paths, against)

@@ -65,6 +65,7 @@ def choose_probes(
     why = {match.name: match.reason for match in matches if match.name not in options.by_hand}
     pairs = all_pairs(options, matches)
     probes = find_probes(pairs, mentor.network, teaching, mentee, learning, loss.probe, learned=True)
+    loss.check_probes({probe.name: probe.adapter for probe in probes})
     probes = measure_probes(probes, mentor.network, (mentor.view(part) for part in torch.split(images, BATCH)))
     views = (mentor.view(part) for part in torch.split(images, BATCH))
     weighed = in_units(probes, mentor.network, views, loss.probe)  # finds what has nothing to teach, whatever β is in

@@ -178,8 +178,9 @@ class AnswerCache:
         }
 
 
-def cached_logits(mentor: Mentor, split: Split, folder: Path) -> Tensor:
-    """[N, K] of a split as it is, asked once for each mentor and split; again where the folder cannot be written."""
+def cached_logits(mentor: Mentor, split: Split, folder: Path | None) -> Tensor:
+    """[N, K] of a split as it is, asked once for each mentor and split; again without a folder, and where it cannot be
+    written."""
     cache = AnswerCache(mentor, split, folder=folder)
     try:
         cache.reserve(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash
 from distill.run import ALONE, distill
-from distill.schema import Clipping, DistillConfig, FitConfig, Optimizer
+from distill.schema import CacheConfig, Clipping, DistillConfig, FitConfig, Optimizer
 from distill.training.trainer import require_trainer
 from mentor_mentee.data.load import load_data
 from mentor_mentee.errors import UserError
@@ -59,7 +59,7 @@ def test_an_option_does_what_one_would_write_in_torch(
 def test_half_precision_trains_the_mentee_in_it_and_leaves_mentor_and_loss(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
 ) -> None:
-    config = make_config(tmp_path / "half", cache_answers=False)
+    config = make_config(tmp_path / "half", cache=CacheConfig(answers=False))
     half = replace(config, trainer=replace(config.trainer, precision="bf16-mixed"))
     seen: list[tuple[torch.dtype, torch.dtype]] = []
 

@@ -15,7 +15,7 @@ from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash, find_mentor
 from distill.run import distill
 from distill.schema import FitConfig
-from distill.training.callbacks import LastCheckpoint
+from distill.training.callbacks.checkpoints import LastCheckpoint
 from distill.training.loaders import workers_for
 from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
