@@ -1,5 +1,6 @@
 """Answers a wrong setting before anything heavy is imported: names, counts, rates, files that are not there."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from math import inf, isfinite
@@ -89,10 +90,19 @@ def check_cache(cache: CacheConfig) -> None:
 
 def require_files(config: DistillConfig) -> None:
     """Raises `UserError` where the data, the mentor's weights or the checkpoint to resume are not there."""
+    require_cache_dir(Path(config.cache_dir).expanduser().absolute())
     require_present(config.data)
     require_weights(config.mentor)
     if config.resume:
         require_checkpoint(Path(config.run_dir))
+
+
+def require_cache_dir(folder: Path) -> None:
+    """Raises `UserError` where it can be neither written nor made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    reason = "a file" if not there.is_dir() else None if os.access(there, os.W_OK | os.X_OK) else "not to be written"
+    if reason is not None:
+        raise UserError(f"cache_dir={folder}: {there} is {reason}; set cache_dir=... to a folder that can be written")
 
 
 def require_weights(config: MentorConfig) -> None:

@@ -50,8 +50,8 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
             raise UserError(f"{about}: {problem}; cache.answers=false asks at each step")
         when = "at each step" if part == "train" else "in each epoch"
         machine.say(
-            f"{about} and are not cached: {problem}. The mentor is asked again {when}, which is slower and, but for rounding, "
-            "gives the same"
+            f"{about} and are not cached: {problem}. The mentor is asked again {when}, which is slower and gives the same, but "
+            f"for the rounding of cached ones (cache.activations={config.cache.activations})"
         )
     return caches
 

@@ -27,7 +27,8 @@ def optimizer_and_rates(
         ]
     optimizer: torch.optim.Optimizer
     if config.optimizer is Optimizer.adamw:
-        fused = device.type in ("cpu", "cuda")
+        scaled = config.gradient_clip_val is not None and not config.precision.startswith("32")
+        fused = device.type in ("cpu", "cuda") and not scaled  # Lightning clips no fused one in mixed precision
         optimizer = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
     else:
         optimizer = torch.optim.SGD(

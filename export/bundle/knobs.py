@@ -59,6 +59,13 @@ def in_words(given: Loss, checkpoint: MenteeCheckpoint) -> str:
     followed = [name for name, value in vars(given).items() if value is None]
     if not followed:
         return shown
-    return f"{shown}; {', '.join(followed)} " + (
-        "as in the run" if checkpoint.knobs else "by default, an older checkpoint"
-    )
+    return f"{shown}; {', '.join(followed)} {whence(checkpoint)}"
+
+
+def whence(checkpoint: MenteeCheckpoint) -> str:
+    """Where `at_the_end` has γ and T from, for a person."""
+    if checkpoint.knobs is None:
+        return "by default, an older checkpoint"
+    if checkpoint.knobs.highest_gamma == 0:
+        return "by default: the run had no softmax of a mentor"
+    return "as in the run" if checkpoint.knobs.gamma else "as in the run, gamma its highest: it ended at 0"

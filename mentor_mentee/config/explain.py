@@ -7,6 +7,7 @@ from typing import Any
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.renamed import RENAMED
 from mentor_mentee.errors import did_you_mean
 
@@ -80,6 +81,14 @@ def explain_missing_option(error: MissingConfigException) -> str:
         if package := PLUGINS.get(group, {}).get(option):
             return f"no '{option}' for {group} here: its plugin is a package of its own; pip install {package}"
         return f"no '{option}' for {group}{did_you_mean(option, options)} (known: {', '.join(options)})"
+    if loaded := re.search(r"Could not load '([^']+)'", message):
+        group, _, option = loaded[1].rpartition("/")
+        known = sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+        if known:
+            return (
+                f"no '{option}' for {group}{did_you_mean(option, known)} (known: {', '.join(known)}; your own: "
+                f"{group}.mine._target_=<package.Class>)"
+            )
     if group := re.search(r"Could not override '([^']+)'", message):
         return f"no setting '{group[1]}'"
     return message.splitlines()[0]

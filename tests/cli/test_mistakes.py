@@ -12,6 +12,12 @@ from tests.cli.conftest import TINY, environment, mistake, run
 
 TYPOS = [
     (["schedule=obediant"], "no 'obediant' for schedule; did you mean 'obedient'?"),
+    (
+        ["callbacks=[emma]"],
+        "no 'emma' for callbacks; did you mean 'ema'? (known: early_stopping, ema, model_checkpoint; your own: ",
+    ),
+    (["logger=[tensorbord]"], "no 'tensorbord' for logger; did you mean 'tensorboard'?"),
+    (["cache_dir=/dev/null/cache"], "cache_dir=/dev/null/cache: /dev/null is a file; set cache_dir=... to a folder"),
     (["trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
     (["mentor.fit.epoch=3"], "no setting 'mentor.fit.epoch'; did you mean 'max_epochs'?"),
     (["trainer.max_epochs=many"], "trainer.max_epochs: Value 'many' of type 'str' could not be converted to Integer"),

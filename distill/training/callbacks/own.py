@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from distill.schema import DistillConfig
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.recipe import Recipe, build, completed
+
+PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}  # of the extra `loggers`
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ def build_own(config: DistillConfig, loss: LossSpec) -> Own:
     Raises `UserError` for a recipe that makes none, a metric to monitor that there is not, a folder that cannot be written."""
     run_dir = Path(config.run_dir)
     callbacks = made(config.callbacks, "callbacks", pl.Callback, dirpath=str(run_dir / "checkpoints"))
+    require_packages(config.logger)
     loggers = made(config.logger, "logger", Logger, save_dir=str(run_dir))
     for name, callback in callbacks.items():
         require_metric(f"callbacks.{name}.monitor", getattr(callback, "monitor", None), loss)
@@ -42,6 +46,17 @@ def made(recipes: Mapping[str, Recipe], where: str, product: type, **known: obje
         name: build(completed(recipe, f"{where}.{name}", **known), f"{where}.{name}", product)
         for name, recipe in recipes.items()
     }
+
+
+def require_packages(loggers: Mapping[str, Recipe]) -> None:
+    """Raises `UserError` where a logger's package is not installed."""
+    for name, recipe in loggers.items():
+        kind = str(recipe.get("_target_", "")).rpartition(".")[2]
+        package = PACKAGES.get(kind)
+        if package is not None and find_spec(package) is None:
+            raise UserError(
+                f"logger.{name} needs the package {package}; pip install 'mentor-mentee[loggers]', or {package} alone"
+            )
 
 
 def require_metric(where: str, monitor: str | None, loss: LossSpec) -> None:

@@ -4,7 +4,7 @@ Axes: B samples, K classes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from fnmatch import fnmatchcase
 
@@ -19,9 +19,10 @@ from mentor_mentee.data.datasets import digits
 
 
 def by_hand(
-    config: DistillConfig, decay: float | None = None, weight_K: Sequence[float] | None = None
+    config: DistillConfig, decay: Callable[[int], float] | None = None, weight_K: Sequence[float] | None = None
 ) -> dict[str, Tensor]:
-    """The weights after the last step; with `decay` their exponential moving average, buffers among them. SGD."""
+    """The weights after the last step; with `decay`, a function of how many steps it has already, their
+    exponential moving average, buffers among them. SGD."""
     splits, fit = digits(), config.trainer
     pixels = splits.train.images.double() / 255
     mean, std = pixels.mean(), pixels.std(correction=0)
@@ -62,7 +63,9 @@ def by_hand(
             optimizer.step()
             step += 1
             if decay is not None:
-                average = deepcopy(net.state_dict()) if average is None else mixed(average, net.state_dict(), decay)
+                average = (
+                    deepcopy(net.state_dict()) if average is None else mixed(average, net.state_dict(), decay(step - 1))
+                )
     return dict(net.state_dict() if average is None else average)
 
 

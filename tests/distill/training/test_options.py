@@ -77,6 +77,18 @@ def test_half_precision_trains_the_mentee_in_it_and_leaves_mentor_and_loss(
     assert result.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=0.05)
 
 
+@pytest.mark.parametrize("how", list(Clipping))
+def test_a_gradient_is_clipped_in_half_precision_as_well(
+    how: Clipping, make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    """Lightning refuses to clip for a fused optimizer there, which AdamW is else."""
+    fit = FitConfig(
+        max_epochs=1, steps_per_epoch=2, precision="bf16-mixed", gradient_clip_val=1.0, gradient_clip_algorithm=how
+    )
+    result = distill(make_config(tmp_path, trainer=fit), machine, mentor=mentor)
+    assert result.history[-1]["step"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

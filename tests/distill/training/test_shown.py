@@ -30,6 +30,7 @@ from tests.paths import ROOT
 MakeConfig = Callable[..., DistillConfig]
 LIGHTNING = "pytorch_lightning.callbacks"
 EMA = {"ema": {"_target_": f"{LIGHTNING}.EMAWeightAveraging", "decay": 0.8}}
+WARM = {"ema": {"_target_": "distill.training.callbacks.average.WarmAverage", "decay": 0.4}}
 FIT = FitConfig(max_epochs=4, steps_per_epoch=5, batch=16, learning_rate=0.1, optimizer=Optimizer.sgd)
 
 
@@ -41,12 +42,22 @@ def of_mentee(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("student.mentee."): value for name, value in state.items() if ".mentee." in name}
 
 
+@pytest.mark.parametrize(
+    ("callbacks", "decay"),
+    [(EMA, lambda n: 0.8), (WARM, lambda n: min(0.4, (1 + n) / (10 + n)))],
+    ids=["fixed", "warm"],
+)
 def test_the_average_is_that_of_torch_by_hand_batch_norm_and_all(
-    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+    callbacks: dict[str, Any],
+    decay: Callable[[int], float],
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    machine: Machine,
+    tmp_path: Path,
 ) -> None:
-    config = make_config(tmp_path, trainer=replace(FIT, max_epochs=2), schedule=ALONE, callbacks=EMA)
+    config = make_config(tmp_path, trainer=replace(FIT, max_epochs=2), schedule=ALONE, callbacks=callbacks)
     result = distill(config, machine, mentor=mentor)
-    found, expected = load_file(result.checkpoint_path), by_hand(config, decay=0.8)
+    found, expected = load_file(result.checkpoint_path), by_hand(config, decay=decay)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=2e-6)
     assert not torch.allclose(found["head.weight"], by_hand(config)["head.weight"], atol=1e-3)
