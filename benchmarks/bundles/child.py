@@ -9,6 +9,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mentor_mentee.errors import UserError
 
 WARM = "benchmarks.bundles.warm"  # imported once, by the process that all children are forked from
@@ -50,6 +52,9 @@ def tell(out: Connection, steps: Callable[..., Iterator[Any]], given: tuple[obje
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
+    # torch makes its pool of threads anew in a forked process, by whichever thread asks first; where two of a backward do, one
+    # finds none and aborts
+    torch.set_num_threads(torch.get_num_threads())
     try:
         for said in steps(*given):
             out.send(said)
