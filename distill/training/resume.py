@@ -25,7 +25,7 @@ BEFORE = {f"trainer.{name}": str(value) for name, value in asdict(FitConfig()).i
 
 @dataclass(frozen=True)
 class Content:
-    """What a checkpoint holds beside the weights."""
+    """The contents of a checkpoint beside the weights."""
 
     epochs: int  # that are done
     stopped: bool  # a callback ended the training there

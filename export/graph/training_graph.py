@@ -122,7 +122,7 @@ def origins(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def origin_of(node: str, origins: Mapping[str, str]) -> str | None:
-    """Of a node, or of the one that it was written for: rewritten nodes' names go on from that one's."""
+    """Looks up where a node is from, or the one that it was written for: rewritten nodes' names go on from that one's."""
     while node and node not in origins:
         node = node.rpartition("/")[0]
     return origins.get(node)

@@ -115,7 +115,7 @@ def without_steps(
 
 
 def feeds_of(graph: TrainingGraph, samples: Samples) -> list[Feed]:
-    """What is compared first: batches of the fewest samples and of `BATCH`, one for each of `MASKS`."""
+    """The first inputs to compare on: batches of the fewest samples and of `BATCH`, one for each of `MASKS`."""
     fewest, together = fewest_samples(graph, samples), together_at_least(graph)
     return [*draw(samples, MASKS, fewest), *draw(samples, MASKS, BATCH, 1, together)]
 
@@ -174,7 +174,7 @@ def compare(
     outputs: Sequence[Port],
     awake: Sequence[str] | None = None,
 ) -> tuple[dict[str, float], GradientCheck, dict[str, OutputCheck]]:
-    """What is not exactly 0 with nothing to learn from, the gradients, and by the report's heading the outputs of the training
+    """Values that should be 0 with nothing to learn from, the gradients, and by the report's heading the outputs of the training
     and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with random
     values in the place of these parameters and of all that are next to 0."""
     reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)

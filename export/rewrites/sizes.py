@@ -39,7 +39,7 @@ def fold_sizes(model: onnx.ModelProto) -> None:
 
 
 def told_sizes(target: Array) -> Array | None:
-    """What a Reshape to `target` is told where one of its sizes is free: −1, "find it out"; else None.
+    """Sizes for a Reshape to `target` of which one is free and becomes −1, "find it out"; None where not exactly one is.
 
     So the others are in the graph: MaxPool's gradient takes them from there, and the process dies of SIGSEGV where they are not.
     """

@@ -179,7 +179,7 @@ def average(
 
 
 def space_axes(kernel_size: Sequence[int], x: Value) -> int:
-    """Of avg_pool2d and avg_pool3d, whose kernel may be one number for all axes."""
+    """Number of pooled axes of avg_pool2d and avg_pool3d, whose kernel may be one number for all axes."""
     return len(kernel_size) if len(kernel_size) > 1 else len(x.shape) - 2
 
 

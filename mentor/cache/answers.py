@@ -1,4 +1,4 @@
-"""What a mentor said of the views of a split's samples, so that each is asked about once: in this run and in others.
+"""Stored answers of a mentor to the views of a split's samples, so that each is asked about once: in this run and in others.
 
 Only what is compared is cached, in the space that a probe compares in. Each probe's numbers and the logits are files of
 their own, found again by every run that asks the same mentor about the same views, whatever else it compares. Axes: N

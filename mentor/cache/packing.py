@@ -37,7 +37,7 @@ class Packing:
 
     @property
     def bytes(self) -> int:
-        """Of a sample."""
+        """Size of one packed sample."""
         return prod(self.shape) * self.dtype.itemsize + 4 * self.scales
 
     def pack(self, value: Tensor) -> Packed:

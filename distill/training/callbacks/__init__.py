@@ -1,1 +1,1 @@
-"""What a training does beside its steps: its history, its checkpoint, a line for the person waiting, the user's callbacks."""
+"""Beside the steps of a training: its history, its checkpoint, a line for the person waiting, the user's callbacks."""

@@ -25,8 +25,8 @@ class Own:
 
 
 def build_own(config: DistillConfig, loss: LossSpec) -> Own:
-    """Of a run's configuration. Where a recipe leaves them out, a logger's `save_dir` is the run's folder, and a checkpoint
-    callback's `dirpath` is `checkpoints` in it.
+    """Builds those of a run's configuration. Where a recipe leaves them out, a logger's `save_dir` is the run's folder, and a
+    checkpoint callback's `dirpath` is `checkpoints` in it.
 
     Raises `UserError` for a recipe that makes none, a metric to monitor that there is not, a folder that cannot be written."""
     run_dir = Path(config.run_dir)

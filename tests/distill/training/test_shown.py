@@ -30,7 +30,7 @@ from tests.paths import ROOT
 MakeConfig = Callable[..., DistillConfig]
 LIGHTNING = "pytorch_lightning.callbacks"
 EMA = {"ema": {"_target_": f"{LIGHTNING}.EMAWeightAveraging", "decay": 0.8}}
-WARM = {"ema": {"_target_": "distill.training.callbacks.average.WarmAverage", "decay": 0.4}}
+WARM = {"ema": {"_target_": "distill.training.callbacks.average.WarmAverage", "decay": 0.5}}
 FIT = FitConfig(max_epochs=4, steps_per_epoch=5, batch=16, learning_rate=0.1, optimizer=Optimizer.sgd)
 
 
@@ -44,7 +44,7 @@ def of_mentee(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("callbacks", "decay"),
-    [(EMA, lambda n: 0.8), (WARM, lambda n: min(0.4, (1 + n) / (10 + n)))],
+    [(EMA, lambda n: 0.8), (WARM, lambda n: min(0.5, (1 + n) / (10 + n)))],
     ids=["fixed", "warm"],
 )
 def test_the_average_is_that_of_torch_by_hand_batch_norm_and_all(
@@ -60,7 +60,7 @@ def test_the_average_is_that_of_torch_by_hand_batch_norm_and_all(
     found, expected = load_file(result.checkpoint_path), by_hand(config, decay=decay)
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=2e-6)
-    assert not torch.allclose(found["head.weight"], by_hand(config)["head.weight"], rtol=0, atol=2e-5)
+    assert not torch.allclose(found["head.weight"], by_hand(config)["head.weight"], atol=1e-3)
     assert result.checkpoint.shown == "last step, average of the weights of several steps"
     assert same(of_mentee(torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]), found)
 
