@@ -17,7 +17,14 @@ HERE = Path(__file__).parent
 DEMO = Path("runs/demo")
 BUNDLE, CHECKPOINT = str(DEMO / "seed1" / "bundle"), str(DEMO / "seed1" / "layers_unlabelled" / "mentee.safetensors")
 RUNS: dict[str, list[list[str]]] = {
-    "speed": [["startup"], ["server_step"], ["device_step", BUNDLE, CHECKPOINT], ["step_time"], ["steady", BUNDLE]],
+    "speed": [
+        ["startup"],
+        ["server_step"],
+        ["augmentation"],
+        ["device_step", BUNDLE, CHECKPOINT],
+        ["step_time"],
+        ["steady", BUNDLE],
+    ],
     "bundles": [["trainable_models"], ["trainable_choices", CHECKPOINT], ["size"]],
     "crashes": [["kills", BUNDLE], ["states", BUNDLE], ["full_disk", BUNDLE], ["bundles", BUNDLE, "--mutants", "200"]],
     "data": [["many_photos", "1000", "10000"]],

@@ -57,6 +57,11 @@ def check_settings(config: DistillConfig) -> None:
     read_probes(config.probes)
     check_fit(config.trainer, "trainer")
     check_fit(config.mentor.fit, "mentor.fit")
+    if config.loss.softmax == "dkd" and config.trainer.augment.mix.active():
+        raise UserError(
+            "loss.softmax=dkd splits the softmax at a sample's class, and trainer.augment.mix makes samples of two; take another "
+            "loss.softmax, or no mix"
+        )
     check_transfer(config.mentor)
     check_view(config.mentor.view, "mentor.view")
     check_view(config.mentee.view, "mentee.view")

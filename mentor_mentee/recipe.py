@@ -14,7 +14,7 @@ from typing import Any
 
 from mentor_mentee.callables import public, require_allowed
 from mentor_mentee.errors import UserError, did_you_mean
-from mentor_mentee.targets import KINDS, imported
+from mentor_mentee.targets import KINDS, Signature, imported
 from mentor_mentee.targets import Recipe as Recipe
 from mentor_mentee.targets import definition as definition
 from mentor_mentee.targets import signature_imported as signature_imported
@@ -40,23 +40,36 @@ def check_recipe(recipe: Recipe, where: str, filled_in: frozenset[str] = frozens
     """
     module, name = split_target(recipe, where)
     signature = signature_in_source(module, name) or signature_imported(module, name, where)
-    known, required, open_ended, switches, kinds = signature
+    own = module.partition(".")[0] in OWN
+    check_options(recipe, signature, f"{module}.{name}", where, filled_in, also, kinds=own)
+
+
+def check_options(
+    recipe: Recipe,
+    signature: Signature,
+    called: str,
+    where: str,
+    filled_in: frozenset[str] = frozenset(),
+    also: Iterable[str] = (),
+    kinds: bool = False,
+) -> None:
+    """Raises `UserError` unless what is `called` takes every given option and misses none; `kinds`: of the annotated type."""
+    known, required, open_ended, switches, annotated = signature
     given = {key for key in recipe if key != "_target_"}
     for key in sorted(given - known):
         if not open_ended:
             raise UserError(
-                f"{where}: '{module}.{name}' has no option '{key}'{did_you_mean(key, [*known, *also])} "
-                f"(it has {', '.join(sorted({*known, *also}))})"
+                f"{where}: '{called}' has no option '{key}'{did_you_mean(key, [*known, *also])} "
+                f"(it has {', '.join(sorted({*known, *also})) or 'none'})"
             )
     for key in sorted(given & switches):
         require_switch(recipe[key], f"{where}.{key}")
-    for key in sorted(given & kinds.keys()) if module.partition(".")[0] in OWN else ():
-        require_kind(recipe[key], kinds[key], f"{where}.{key}")
+    for key in sorted(given & annotated.keys()) if kinds else ():
+        require_kind(recipe[key], annotated[key], f"{where}.{key}")
     if missing := sorted(required - given - filled_in):
-        raise UserError(
-            f"{where}: '{module}.{name}' needs {', '.join(missing)}; set {where}.{missing[0]}=…"
-            f"{as_recipe(module, name, f'{where}.{missing[0]}')}"
-        )
+        module, _, name = called.rpartition(".")
+        hint = as_recipe(module, name, f"{where}.{missing[0]}") if module else ""
+        raise UserError(f"{where}: '{called}' needs {', '.join(missing)}; set {where}.{missing[0]}=…{hint}")
 
 
 def as_recipe(module: str, name: str, where: str) -> str:

@@ -52,8 +52,10 @@ ARMS |= {"softmax, z-scores": [*KD, "loss.standardise=true"]}
 SCHEDULES = ("obedient", "adamant", "independent", "gullible", "two_stage")
 ARMS |= {schedule: ["probes=none", *PAIRS, FIRST, f"schedule={schedule}"] for schedule in SCHEDULES}
 VIEWS = {
-    "mnist": ["rotate=12", "shear=8", "scale=0.12", "shift=0.08", "elastic=0.03"],
-    "fashion_mnist": ["rotate=5", "scale=0.08", "shift=0.07", "flip=true"],
+    "mnist": "{_target_:RandomAffine,degrees:12,translate:[0.08,0.08],scale:[0.88,1.12],shear:8,interpolation:bilinear},"
+    "{_target_:ElasticTransform,alpha:18,sigma:4}",
+    "fashion_mnist": "{_target_:RandomAffine,degrees:5,translate:[0.07,0.07],scale:[0.92,1.08],interpolation:bilinear},"
+    "RandomHorizontalFlip",
 }
 UNLABELLED = [
     "data.keep_unlabelled=true",
@@ -65,7 +67,7 @@ MACHINE = ["threads=1", "accelerator=cpu"]
 
 
 def conditions(data: str) -> dict[str, list[str]]:
-    augmented = [f"trainer.augment.{setting}" for setting in VIEWS[data]]
+    augmented = [f"trainer.augment.transforms=[{VIEWS[data]}]"]
     return {
         "no augmentation": [],
         "augmented": [*augmented, "trainer.augment.views=64"],

@@ -34,7 +34,7 @@ VIT = (
     "mentor=own mentor.network._target_=torchvision.models.vision_transformer.VisionTransformer mentor.network.image_size=28 "
     "mentor.network.patch_size=4 mentor.network.num_layers=4 mentor.network.num_heads=4 mentor.network.hidden_dim=64 "
     "mentor.network.mlp_dim=128 mentor.view.channels=3 mentor.fit.max_epochs=40 mentor.fit.learning_rate=2e-3 "
-    "mentor.fit.augment.shift=0.08 mentor.fit.augment.rotate=12"
+    "mentor.fit.augment.transforms=[{{_target_:RandomAffine,degrees:12,translate:[0.08,0.08],interpolation:bilinear}}]"
 )
 PAIRS = {  # mentor -> mentee
     "plain": f"{MNIST} mentor=mnist5k_plain {PLAIN}",
@@ -47,7 +47,8 @@ PAIRS = {  # mentor -> mentee
 }
 CONDITIONS = {
     "few": "data.labels_per_class=10",
-    "few, augmented": "data.labels_per_class=10 trainer.augment.shift=0.07 trainer.augment.rotate=8 trainer.augment.views=16",
+    "few, augmented": "data.labels_per_class=10 trainer.augment.views=16 "
+    "trainer.augment.transforms=[{_target_:RandomAffine,degrees:8,translate:[0.07,0.07],interpolation:bilinear}]",
     "few + unlabelled": "data.labels_per_class=10 data.keep_unlabelled=true",
     "all": "",
 }

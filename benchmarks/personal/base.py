@@ -27,18 +27,19 @@ from mentor_mentee.data.load import load_data
 from mentor_mentee.data.reading.array_columns import as_images
 
 REPLAY_PER_CLASS = 100
+MOVED = "{_target_:RandomAffine,degrees:0,translate:[0.1,0]}"  # in time
 RECIPE = [
     "mentor=own",
     "mentor.network._target_=mentee.networks.SignalCNN",
     "mentor.network.widths=[64,96,128]",
     "mentor.fit.max_epochs=15",
     "mentor.fit.batch=32",
-    "mentor.fit.augment.shift=0.1",
+    f"mentor.fit.augment.transforms=[{MOVED}]",
     "mentee=signal_cnn",
     "mentee.network.widths=[32,32,40]",
     "trainer.max_epochs=20",
     "trainer.batch=32",
-    "trainer.augment.shift=0.1",
+    f"trainer.augment.transforms=[{MOVED}]",
     "trainer.augment.views=8",
     "threads=1",
     "accelerator=cpu",

@@ -26,7 +26,7 @@ from benchmarks.personal.files import Base
 from benchmarks.personal.hard import KINDS
 
 SPEAKERS = {"chosen on": ("george", "nicolas", "theo"), "reported": ("jackson", "lucas", "yweweler")}
-NO_VIEWS = ["mentor.fit.augment.shift=0", "trainer.augment.shift=0", "trainer.augment.views=null"]
+NO_VIEWS = ["mentor.fit.augment.transforms=[]", "trainer.augment.transforms=[]", "trainer.augment.views=null"]
 IMAGES = [
     "mentor.network._target_=mentee.networks.PlainCNN",
     "mentor.network.widths=[24,48,64]",

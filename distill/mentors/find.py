@@ -32,6 +32,7 @@ from mentor.mentor import Mentor
 from mentor.transfer import replaceable_head
 from mentor.weights import load_content, load_weights
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
@@ -176,7 +177,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
 
     What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.
     """
-    source = "".join(sources_of(config.network, "mentor.network"))
+    source = "".join([*sources_of(config.network, "mentor.network"), *own_code(config.fit.augment.transforms)])
     settings = asdict(replace(config, least_accuracy=None))
     settings["fit"] = that_count(settings["fit"])
     if config.weights is not None:  # what they are, not where they lie
@@ -192,6 +193,7 @@ def that_count(fit: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a training that its mentor depends on. Those that came after mentors had been cached count where they are
     not at their default, and `max_epochs` goes by its first name: what was cached stays so."""
     default = asdict(FitConfig())
+    fit = {**fit, "augment": recorded(fit["augment"])}
     later = {name: value for name, value in fit.items() if name not in FIRST and name not in FREE}
     changed = {name: value for name, value in later.items() if value != default[name]}
     return {"epochs": fit["max_epochs"]} | {name: fit[name] for name in FIRST} | changed

@@ -21,6 +21,7 @@ from distill.training.module import Distillation
 from distill.training.optimizer import require_rates
 from distill.training.resume import check_resumable, describe_run, earlier, undamaged
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.views.drawn import require_drawable
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
@@ -84,6 +85,7 @@ def learn_labels(
     where = "mentor.fit"
     require_rates(network, config, where)
     weights = class_weights(config, splits, where)
+    require_drawable(config.augment, splits.train.images, f"{where}.augment")
     module = Distillation(
         ProbedMentee(network, [], None), view, constant(1, 0, 0, 1), config, seed, class_weights=weights
     )

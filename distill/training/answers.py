@@ -20,7 +20,7 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     more often than the steps would, and where there is room. A cached answer and an asked one are the same numbers but for how
     they are packed.
 
-    Raises `UserError` where `cache.answers=true` cannot be: each pass has a new view, or there is no room.
+    Raises `UserError` where `cache.answers=true` cannot be: each pass has a new view, samples are mixed, or there is no room.
     """
     how, fit = config.trainer.augment, config.trainer
     batches = epoch_batches(splits.train, fit, config.seed)
@@ -30,8 +30,13 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     endless = how.active() and how.views is None
     views = min(how.views or 1, passes) if how.active() else 1
     require_cacheable(config)
+    mixes = how.mix.active()
+    if mixes:
+        machine.say(
+            "trainer.augment.mix: the mentor is asked about each mixed sample, of which no answer can be cached"
+        )
     wanted = {
-        "train": not endless and (config.cache.answers or steps * fit.batch >= views * len(splits.train)),
+        "train": not (endless or mixes) and (config.cache.answers or steps * fit.batch >= views * len(splits.train)),
         "val": config.cache.answers or fit.max_epochs > 1,
     }
     caches: dict[str, AnswerCache] = {}
@@ -76,6 +81,11 @@ def without_room(made: AnswerCache, views: int, used: list[Path], config: Distil
 
 def require_cacheable(config: DistillConfig) -> None:
     how = config.trainer.augment
+    if config.cache.answers and how.mix.active():
+        raise UserError(
+            "cache.answers=true, but trainer.augment.mix mixes samples anew at each step, to which no answer can be cached; "
+            "leave cache.answers or trainer.augment.mix out"
+        )
     if config.cache.answers and how.active() and how.views is None:
         raise UserError(
             "cache.answers=true, but trainer.augment makes a new view at each pass, to which no answer can be cached; set "

@@ -29,8 +29,13 @@ from mentor_mentee.data.splits import Batch, Splits, identity
 class Batches(pl.LightningDataModule):
     """A fresh training loader each epoch, so that the epoch it shuffles by is right after a resume as well."""
 
-    def __init__(self, splits: Splits, config: FitConfig, seed: int, schedule: Schedule) -> None:
+    def __init__(
+        self, splits: Splits, config: FitConfig, seed: int, schedule: Schedule, where: str = "trainer"
+    ) -> None:
         super().__init__()
+        # processes that read would each remember views of their own, and forget them at the end of an epoch
+        alone = workers_for(splits.train, config) == 0
+        self.draws = Draws(splits.train, config.augment, seed, f"{where}.augment", remember=alone)
         self.splits = splits
         self.schedule = schedule
         self.config = config
@@ -45,11 +50,10 @@ class Batches(pl.LightningDataModule):
         # A generator of its own: each pass over a loader draws from it, and Lightning begins that pass after the epoch was
         # seeded or, resumed, before. From the global one, dropout would see other numbers than in the run that went through.
         own = torch.Generator()
-        draws = Draws(train, config.augment, self.seed)
         workers, trainer = workers_for(train, config), self.trainer
         pinned = workers > 0 and trainer is not None and trainer.strategy.root_device.type == "cuda"
         reading = {"num_workers": workers, "pin_memory": pinned}
-        return DataLoader(draws, batch_sampler=batches, collate_fn=identity, generator=own, **reading)  # type: ignore[arg-type]
+        return DataLoader(self.draws, batch_sampler=batches, collate_fn=identity, generator=own, **reading)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return in_order(self.splits.val, 256, workers_for(self.splits.val, self.config))
@@ -91,7 +95,7 @@ def fit(
     for line in modes(module):
         machine.say(line)
     if content is None or not content.finished(config.max_epochs):
-        batches = Batches(splits, config, module.seed, module.schedule)
+        batches = Batches(splits, config, module.seed, module.schedule, module.settings)
         with quiet(), interruptible(), ends_together():
             trainer = new_trainer(config, module.settings, machine, all_callbacks, loggers)
             try:

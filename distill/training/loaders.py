@@ -8,7 +8,8 @@ from torch.utils.data import DataLoader
 
 from distill.curves import Schedule
 from distill.schema import FitConfig
-from mentor_mentee.data.batches import EpochBatches, labelled_pool, training_pools
+from mentor_mentee.data.batches import EpochBatches
+from mentor_mentee.data.pools import labelled_pool, training_pools
 from mentor_mentee.data.splits import Batch, Split, identity
 
 MOST_WORKERS = 8
@@ -18,7 +19,8 @@ def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule
     """Steps in which `schedule` listens to no mentor draw labelled samples only."""
     labels = train.labels.numpy()
     pools = training_pools(labels, config.batch, seed, config.labelled_share, config.class_balance)
-    batches = EpochBatches(pools, config.steps_per_epoch)
+    pairs = config.augment.mix.active()
+    batches = EpochBatches(pools, config.steps_per_epoch, pairs=pairs)
     if schedule is None or len(pools) == 1:
         return batches
     in_epoch, steps = len(batches), total_steps(batches, config)
@@ -29,7 +31,7 @@ def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule
         step = epoch * (steps // config.max_epochs) + within // config.accumulate_grad_batches
         return schedule.at_step(step, steps).unsupervised()
 
-    return EpochBatches(pools, config.steps_per_epoch, only, alone)
+    return EpochBatches(pools, config.steps_per_epoch, only, alone, pairs)
 
 
 def total_steps(batches: EpochBatches, config: FitConfig) -> int:

@@ -132,7 +132,8 @@ class Distillation(pl.LightningModule):
         return cache.answer(batch.index_B, view_B, batch.image_BCHW) if cache else self.mentor.answer(batch.image_BCHW)
 
     def terms(self, batch: Batch | Drawn, knobs: Knobs) -> tuple[Terms, MenteeOutputs, torch.Tensor]:
-        """The loss, what it is of, and the labels: of the whole batch, where several processes have a share of it each."""
+        """The loss, what it is of, and the labels: of the whole batch, where several processes have a share of it each; of mixed
+        samples those of the larger part."""
         source = self.view(batch.image_BCHW).contiguous(memory_format=self.layout)
         outputs: MenteeOutputs = self.student(source)
         # of a training in half precision this is the student's alone: the mentor stays what it is, the loss needs float32
@@ -140,13 +141,24 @@ class Distillation(pl.LightningModule):
             outputs = in_float32(outputs)
             supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
             answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
-            labels_B = batch.label_B
-            if isinstance(batch, Drawn) and self._trainer is not None and self._trainer.world_size > 1:
-                outputs, answers, labels_B = of_all(outputs), of_all(answers), gathered(labels_B)
-            return self.loss_of(outputs, answers, labels_B, supervised, knobs), outputs, labels_B
+            labels_B, other_B, share = batch.label_B, None, 1.0
+            if isinstance(batch, Drawn):
+                other_B, share = batch.other_B, batch.share
+                if self._trainer is not None and self._trainer.world_size > 1:
+                    outputs, answers, labels_B = of_all(outputs), of_all(answers), gathered(labels_B)
+                    other_B = None if other_B is None else gathered(other_B)
+            terms = self.loss_of(outputs, answers, labels_B, supervised, knobs, other_B, share)
+            return terms, outputs, labels_B if other_B is None or share >= 0.5 else other_B
 
     def loss_of(
-        self, outputs: MenteeOutputs, answers: Answers, labels_B: torch.Tensor, supervised: bool, knobs: Knobs
+        self,
+        outputs: MenteeOutputs,
+        answers: Answers,
+        labels_B: torch.Tensor,
+        supervised: bool,
+        knobs: Knobs,
+        other_B: torch.Tensor | None = None,
+        share: float = 1.0,
     ) -> Terms:
         samples = outputs.logits.new_ones(len(labels_B))
         values = (knobs.alpha, knobs.beta, knobs.gamma, knobs.temperature)
@@ -167,6 +179,8 @@ class Distillation(pl.LightningModule):
             weights=self.student.weights(),
             label_smoothing=self.fit_config.label_smoothing,
             class_weight_K=self.class_weight_K,
+            other_labels_B=other_B,
+            label_share=share,
         )
 
     def configure_optimizers(self) -> Any:

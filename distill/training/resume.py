@@ -15,6 +15,7 @@ import torch
 from distill.schema import FitConfig
 from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.errors import UserError
 
 SOURCE = ", of source "  # between a network's recipe and the identity of its code
@@ -45,7 +46,12 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
 
     More epochs are no other run: the schedule and the learning rate then stretch over all of them.
     """
-    trainer = {f"trainer.{name}": str(value) for name, value in asdict(module.fit_config).items() if name not in FREE}
+    settings = asdict(module.fit_config)
+    settings["augment"] = recorded(settings["augment"])
+    trainer = {f"trainer.{name}": str(value) for name, value in settings.items() if name not in FREE}
+    trainer["trainer.augment"] += "".join(
+        f", own code {digest[:12]}" for digest in own_code(module.fit_config.augment.transforms)
+    )
     return {
         "data": splits.train.fingerprint(),
         "mentee.network": module.recipe,
@@ -116,8 +122,8 @@ def check_resumable(checkpoint: Path, module: Distillation) -> Content:
             f"expected at least {done} to resume it"
         )
     for name, value in module.run.items():
-        if (before := str(was.get(name))) == value:
-            continue
+        if (before := str(was.get(name))) == value or (name == "mentor" and not module.schedule.supervised()):
+            continue  # a run that listens to no mentor is the same with any
         (recipe, old), (same, new) = (text.partition(SOURCE)[::2] for text in (before, value))
         if recipe == same:
             raise UserError(

@@ -6,7 +6,6 @@ samples of the split, B samples of a batch.
 """
 
 import hashlib
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from mentor.cache.table import Table
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.store.images import contents
-from mentor_mentee.data.views.augment import augment
 from mentor_mentee.data.views.augmentation import Augmentation
+from mentor_mentee.data.views.drawn import Views
 from mentor_mentee.progress import Progress, remark
 
 VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
@@ -44,7 +43,8 @@ class AnswerCache:
         folder: Path | None = None,
         options: CacheOptions = CacheOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        self.mentor, self.split, self.how, self.folder = mentor, split, how or Augmentation(), folder
+        self.mentor, self.split, self.folder = mentor, split, folder
+        self.draw = Views(how or Augmentation(), seed=0)
         self.options = options
         self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
         self.row_of[split.positions] = torch.arange(len(split))
@@ -117,7 +117,7 @@ class AnswerCache:
         if image_BCHW is None:
             batch = self.split.__getitems__(torch.from_numpy(row_B))
             view_B = torch.full_like(batch.index_B, view)
-            image_BCHW = augment(batch.image_BCHW, batch.index_B, view_B, self.how, seed=0)
+            image_BCHW = self.draw(batch.image_BCHW, batch.index_B, view_B)
         device = next((value.device for value in self.mentor.network.state_dict().values()), torch.device("cpu"))
         together, parts = min(TOGETHER, self.mentor.batch), []
         for part in torch.split(image_BCHW, together):
@@ -168,7 +168,9 @@ class AnswerCache:
 
     def _keys(self) -> dict[str, str]:
         """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
-        shared = f"{self.mentor.fingerprint(probes=False)} {replace(self.how, views=None)} {VERSIONS} {digest_of(self.split)}"
+        shared = (
+            f"{self.mentor.fingerprint(probes=False)} {self.draw.how.identity()} {VERSIONS} {digest_of(self.split)}"
+        )
         asked = {LOGITS: "logits"} | {
             probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in self.mentor.probes
         }

@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from mentor_mentee.config.folder import CONFIGS
-from mentor_mentee.config.renamed import RENAMED
+from mentor_mentee.config.renamed import RENAMED, gone
 from mentor_mentee.errors import did_you_mean
 
 PLUGINS = {  # Hydra's own, by the names that its documentation gives them
@@ -68,6 +68,8 @@ def no_setting(at: str, schema: type) -> str:
         there, _, name = new_name.rpartition(".")
         if name in field_names(schema, there):
             return f"no setting '{at}'; it is called {new_name} now"
+    if (instead := gone(at)) is not None:
+        return instead
     known = field_names(schema, parent)
     return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
 

@@ -1,4 +1,4 @@
-"""Settings that were renamed. On a command line the old names still work; in a file the error says the new one."""
+"""Settings that were renamed, or went. On a command line the old names still work; in a file the error says the new one."""
 
 import re
 
@@ -10,6 +10,29 @@ RENAMED = {
     "trainer.epochs": "trainer.max_epochs",
     "mentor.fit.epochs": "mentor.fit.max_epochs",
 }
+
+AFFINE = "{_target_:RandomAffine,degrees:0,"
+GONE = {  # what does the like of it, in `transforms`
+    "rotate": "{_target_:RandomAffine,degrees:12,interpolation:bilinear}",
+    "shear": AFFINE + "shear:8,interpolation:bilinear}",
+    "scale": AFFINE + "scale:[0.9,1.1],interpolation:bilinear}",
+    "shift": "{_target_:RandomCrop,padding:4}",
+    "elastic": "{_target_:ElasticTransform,alpha:25,sigma:4}",
+    "flip": "RandomHorizontalFlip",
+    "erase": "RandomErasing",
+}
+
+
+def gone(setting: str) -> str | None:
+    """How to write `trainer.augment.shift` now; None for a setting that never was."""
+    found = re.fullmatch(r"((?:trainer|mentor\.fit)\.augment)\.(\w+)", setting)
+    if found is None or found[2] not in GONE:
+        return None
+    group = "augment=crop_flip" if found[1].startswith("trainer") else "+augment@mentor.fit.augment=crop_flip"
+    return (
+        f"no setting '{setting}' any more: augmentation is torchvision's; write '{found[1]}.transforms=[{GONE[found[2]]}]', or "
+        f"{group}"
+    )
 
 
 def with_new_name(argument: str) -> str:

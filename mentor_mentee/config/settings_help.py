@@ -78,8 +78,9 @@ def written(value: Any) -> str:
 
 
 def choices(schema: type, folder: Path = CONFIGS) -> dict[str, list[str]]:
-    """Names of the YAML files that a setting chooses from: those of the folder of its name."""
-    found = {each.name: sorted(file.stem for file in (folder / each.name).glob("*.yaml")) for each in fields(schema)}
+    """Names of the YAML files that a setting chooses from: those of the folder of its name, as `augment` of `trainer.augment`."""
+    names = dict.fromkeys(part for row in described(schema) for part in row.name.split("."))
+    found = {name: sorted(file.stem for file in (folder / name).glob("*.yaml")) for name in names}
     return {name: options for name, options in found.items() if options}
 
 

@@ -77,6 +77,8 @@ def mentee_loss(
     weights: Mapping[str, float] = MappingProxyType({}),
     label_smoothing: float = 0.0,
     class_weight_K: Tensor | None = None,
+    other_labels_B: Tensor | None = None,
+    label_share: float = 1.0,
 ) -> Terms:
     """The formula above.
 
@@ -84,10 +86,14 @@ def mentee_loss(
     `labelled_B` and `supervised_B` are 1 where the label, or the mentor's answer, counts and 0 where there is none
     (a weight in between is a weighted mean); a term without a single sample that counts is 0. Where they are 0 the
     masked tensors must still hold finite numbers. `alpha` `beta` `gamma` `temperature` are [1], so that the exported
-    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1. `label_smoothing` and
-    `class_weight_K` are the server's: no exported graph has them.
+    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1. `label_smoothing`,
+    `class_weight_K` and the labels of mixed samples are the server's: no exported graph has them. With `other_labels_B`, those
+    of the samples that each is mixed with, CE is λ · CE(labels) + (1 − λ) · CE(other labels), λ the `label_share`.
     """
     ce = cross_entropy(logits_BK, labels_B, labelled_B, label_smoothing, class_weight_K)
+    if other_labels_B is not None:
+        others = cross_entropy(logits_BK, other_labels_B, labelled_B, label_smoothing, class_weight_K)
+        ce = label_share * ce + (1 - label_share) * others
     metric = getattr(probe_metrics, spec.probe)
     probes = {name: metric(activations[name], mentor_activations[name], supervised_B) for name in activations}
     sides = (softmax_losses.z_scores(side) if spec.standardise else side for side in (logits_BK, mentor_logits_BK))

@@ -20,6 +20,14 @@ TYPOS = [
     (["cache_dir=/dev/null/cache"], "cache_dir=/dev/null/cache: /dev/null is a file; set cache_dir=... to a folder"),
     (["trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
     (["mentor.fit.epoch=3"], "no setting 'mentor.fit.epoch'; did you mean 'max_epochs'?"),
+    (
+        ["trainer.augment.shift=0.1"],
+        "no setting 'trainer.augment.shift' any more: augmentation is torchvision's; write 'trai",
+    ),
+    (
+        ["trainer.augment.transforms=[RandomHorizontalFip]"],
+        "trainer.augment.transforms[0]: torchvision.transforms.v2 has no transform 'RandomHorizontalFip'; did you mean 'Ra",
+    ),
     (["trainer.max_epochs=many"], "trainer.max_epochs: Value 'many' of type 'str' could not be converted to Integer"),
     (["trainer.optimizer=adam"], "trainer.optimizer: Invalid value 'adam', expected one of [adamw, sgd]"),
     (

@@ -35,7 +35,7 @@ PLAIN = {"_target_": "mentee.networks.PlainCNN"}
         ({"mentee": MenteeConfig(network=PLAIN, budget=Budget(parameters=10))}, r"mentee\.budget"),
         ({"mentee": MenteeConfig(network=PLAIN | {"widths": [4, 6]}, head="heads")}, "heads"),
         (
-            {"cache": CacheConfig(answers=True), "trainer": FitConfig(augment=Augmentation(flip=True))},
+            {"cache": CacheConfig(answers=True), "trainer": FitConfig(augment=Augmentation(["RandomHorizontalFlip"]))},
             "a new view at each pass",
         ),
         ({"resume": True}, "nothing to resume"),

@@ -21,7 +21,7 @@ from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.data.load import load_data
 from mentor_mentee.errors import UserError
 
-GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "callbacks", "logger", "experiment")
+GROUPS = ("mentor", "mentee", "data", "probes", "schedule", "trainer", "augment", "callbacks", "logger", "experiment")
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 

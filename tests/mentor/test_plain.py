@@ -40,4 +40,4 @@ def test_its_configuration_makes_what_experiments_were_run_with() -> None:
     )
     network = build(completed(config.mentor.network, "mentor", num_classes=10, in_channels=1), "mentor")
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_156_538
-    assert (config.mentor.fit.max_epochs, config.mentor.fit.augment.erase) == (26, 0.25)
+    assert (config.mentor.fit.max_epochs, config.mentor.fit.augment.transforms[-1]["_target_"]) == (26, "RandomErasing")

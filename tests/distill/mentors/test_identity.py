@@ -20,8 +20,9 @@ from distill.schema import FitConfig, MenteeConfig, MentorConfig
 from distill.training.networks import build_network, complete, view_for
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
-from mentor_mentee.data.batches import EpochBatches, training_pools
+from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.data.load import load_data
+from mentor_mentee.data.pools import training_pools
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build, recipe_identity

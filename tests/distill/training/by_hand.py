@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from distill.schema import Clipping, DistillConfig
 from mentee.networks import PlainCNN
-from mentor_mentee.data.batches import EpochBatches, training_pools
+from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.data.datasets import digits
+from mentor_mentee.data.pools import training_pools
 
 
 def by_hand(

@@ -30,7 +30,8 @@ from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from tests.distill.conftest import MakeConfig
 
-HOW = Augmentation(shift=0.1, rotate=10, views=2)
+MOVED = [{"_target_": "RandomCrop", "padding": 1}, {"_target_": "RandomRotation", "degrees": 12}]
+HOW = Augmentation(MOVED, views=2)
 
 
 @pytest.mark.parametrize("how", [Augmentation(), HOW], ids=["plain", "two views"])
@@ -75,7 +76,10 @@ def test_mentor_and_mentee_see_the_same_view(
         ({}, {"val"}),  # 12 steps of 16 of 900 samples: asking is cheaper
         ({"trainer": FitConfig(max_epochs=2, batch=64)}, {"train", "val"}),
         ({"trainer": FitConfig(max_epochs=2, batch=64, augment=HOW)}, {"train", "val"}),
-        ({"trainer": FitConfig(max_epochs=2, batch=64, augment=Augmentation(flip=True))}, {"val"}),  # endless views
+        (
+            {"trainer": FitConfig(max_epochs=2, batch=64, augment=Augmentation(["RandomHorizontalFlip"]))},
+            {"val"},
+        ),  # endless views
         ({"trainer": FitConfig(max_epochs=2, batch=64), "cache": CacheConfig(max_gb=0)}, set()),
         ({"trainer": FitConfig(max_epochs=2, batch=64), "cache": CacheConfig(answers=False)}, set()),
         ({"cache": CacheConfig(answers=True)}, {"train", "val"}),
@@ -101,7 +105,7 @@ def test_a_limit_that_is_too_small_is_said_with_the_one_that_suffices(
     said = io.StringIO()
     machine = Machine(console=Console(file=said, width=1000))
     answering = Mentor(mentor.network, mentor.view)
-    config = make_config(tmp_path, trainer=FitConfig(max_epochs=64, augment=Augmentation(shift=0.1, views=60)))
+    config = make_config(tmp_path, trainer=FitConfig(max_epochs=64, augment=Augmentation(MOVED[:1], views=60)))
     config.cache.max_gb = 0
     needed = 0.0
     for part in ("val", "train"):  # the first one is said to need so much, then the other
@@ -121,7 +125,7 @@ def test_views_that_few_labelled_samples_run_through_are_counted(
     """Ten labels among 890 others: the others come three times in these steps, the ten sixty times, in all eight views; and
     a view is asked for of all 900."""
     data = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 1, "keep_unlabelled": True}
-    how = Augmentation(shift=0.1, views=8)
+    how = Augmentation(MOVED[:1], views=8)
     config = make_config(tmp_path, data=data, trainer=FitConfig(max_epochs=2, batch=64, augment=how))
     splits, answering = load_data(data), Mentor(mentor.network, mentor.view)
     assert set(answer_caches(config, answering, splits, machine)) == {"val"}  # 2,432 draws, 7,200 answers
@@ -159,7 +163,9 @@ def test_answers_that_cannot_be_cached(
     make_config: MakeConfig, mentor: FoundMentor, digits_splits: Splits, machine: Machine, tmp_path: Path
 ) -> None:
     answering = Mentor(mentor.network, mentor.view)
-    endless = make_config(tmp_path, cache=CacheConfig(answers=True), trainer=FitConfig(augment=Augmentation(flip=True)))
+    endless = make_config(
+        tmp_path, cache=CacheConfig(answers=True), trainer=FitConfig(augment=Augmentation(["RandomHorizontalFlip"]))
+    )
     with pytest.raises(UserError, match=r"set trainer\.augment\.views=8"):
         answer_caches(endless, answering, digits_splits, machine)
     with pytest.raises(UserError, match=r"97 samples of the val split take \S+ GB: cache.max_gb=0 is less"):

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from mentor_mentee.data.batches import EpochBatches, training_pools
+from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.data.datasets import digits
+from mentor_mentee.data.pools import training_pools
 from mentor_mentee.errors import UserError
 from tests.cli.conftest import TINY, command, environment, run
 from tests.waiting import wait_until
 
 # no BatchNorm, whose statistics are of each process's share; 900 samples in batches of 65: shares of 33 and 32, a last batch
 GIVEN = [*TINY, "mentee.network.batch_norm=false", "trainer.batch=65", "trainer.optimizer=sgd", "preflight=false"]
-MIXED = ["data.labels_per_class=5", "data.keep_unlabelled=true", "trainer.augment.shift=0.1"]
+MIXED = ["data.labels_per_class=5", "data.keep_unlabelled=true", "augment=crop_flip", "trainer.augment.mix.cutmix=1"]
 
 
 def test_shares_make_up_the_batch() -> None:

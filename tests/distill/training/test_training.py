@@ -23,8 +23,9 @@ from distill.run import alone, distill
 from distill.schema import DistillConfig, FitConfig, LearningRateCurve, Optimizer
 from distill.training.optimizer import rate_factor
 from mentee.networks import PlainCNN
-from mentor_mentee.data.batches import EpochBatches, training_pools
+from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.data.datasets import digits
+from mentor_mentee.data.pools import training_pools
 
 MakeConfig = Callable[..., DistillConfig]
 

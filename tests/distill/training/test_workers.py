@@ -44,7 +44,7 @@ def config(make_config: MakeConfig, photos: Path, tmp_path: Path) -> Callable[..
             "cache": str(tmp_path / "images"),
         }
         config = make_config(tmp_path / name, data=data, cache_dir=str(tmp_path / name), preflight=False)
-        how = Augmentation(shift=0.1, flip=True)
+        how = Augmentation([{"_target_": "RandomCrop", "padding": 1}, "RandomHorizontalFlip"])
         trainer = replace(config.trainer, max_epochs=2, augment=how, **fit)
         return replace(config, trainer=trainer, mentor=replace(config.mentor, least_accuracy=0))
 

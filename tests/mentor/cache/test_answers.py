@@ -12,14 +12,15 @@ from mentor.cache.options import PRECISIONS, CacheOptions
 from mentor.mentor import Answers, Mentor
 from mentor.networks import ResidualNet
 from mentor_mentee.data.splits import Split
-from mentor_mentee.data.views.augment import augment
 from mentor_mentee.data.views.augmentation import Augmentation
+from mentor_mentee.data.views.drawn import Views
 from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.progress import reporting
 
 EXACT = CacheOptions("float32")
-HOW = Augmentation(shift=0.2, rotate=20, views=3)
+MOVED = [{"_target_": "RandomCrop", "padding": 2}, {"_target_": "RandomRotation", "degrees": 20}]
+HOW = Augmentation(MOVED, views=3)
 
 
 class Counted(nn.Module):
@@ -61,7 +62,7 @@ def test_cached_answers_are_the_mentors_on_that_view() -> None:
     rows = torch.tensor([7, 250, 7, 3])
     views = torch.tensor([0, 2, 1, 0])
     batch = split.__getitems__(rows)
-    seen = augment(batch.image_BCHW, batch.index_B, views, HOW, seed=0)
+    seen = Views(HOW, seed=0)(batch.image_BCHW, batch.index_B, views)
     found = cache.answer(batch.index_B, views)
     close(found, mentor.answer(seen))
     asked = network.asked
@@ -99,7 +100,7 @@ def test_an_answer_is_the_same_when_it_is_asked_cached_and_read_by_another_run(p
     asked, cached = all_of(first, 1), all_of(first, 1)
     count = network.asked
     read = all_of(AnswerCache(mentor, split, HOW, tmp_path, options), 1)
-    more = Augmentation(shift=0.2, rotate=20, views=8)  # the first three of eight views are these three
+    more = Augmentation(MOVED, views=8)  # the first three of eight views are these three
     also = all_of(AnswerCache(mentor, split, more, tmp_path, options), 1)
     assert network.asked == count + 2  # a sample each, to see what it answers with
     for one in (cached, read, also):
@@ -133,7 +134,7 @@ def test_answers_of_something_else_are_not_taken(what: str, tmp_path: Path) -> N
     if what == "images":
         split = Split(split.images.flip(0), split.labels, split.positions)
     if what == "augmentation":
-        how = Augmentation(shift=0.2, rotate=21, views=3)
+        how = Augmentation([MOVED[0], {"_target_": "RandomRotation", "degrees": 21}], views=3)
     if what == "layer":
         x = split.images[:2].float()
         mentor = Mentor(network, mentor.view, find_probes({"map": ["head", "head"]}, network, x, network, x))

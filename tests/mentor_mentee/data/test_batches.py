@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mentor_mentee.data.batches import Draws, EpochBatches, Pool, labelled_pool, training_pools
+from mentor_mentee.data.batches import Draws, EpochBatches
+from mentor_mentee.data.pools import Pool, labelled_pool, training_pools
 from mentor_mentee.data.splits import Split, identity
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
@@ -146,7 +147,7 @@ def test_draws_become_batches_and_views() -> None:
     assert batch.image_BCHW.flatten().tolist() == [3, 11, 3]
     assert batch.label_B.tolist() == [0, 2, 0]
     assert batch.view_B.tolist() == [0, 0, 0]  # without augmentation there is one view
-    endless, two = Augmentation(flip=True), Augmentation(flip=True, views=2)
+    endless, two = Augmentation(["RandomHorizontalFlip"]), Augmentation(["RandomHorizontalFlip"], views=2)
     assert Draws(split, endless, 0).__getitems__([3, 12 * 5 + 3]).view_B.tolist() == [0, 5]
     assert Draws(split, two, 0).__getitems__([3, 12 * 5 + 3]).view_B.tolist() == [0, 1]
 
@@ -156,7 +157,11 @@ def test_views_are_shared_by_seeds_only_where_their_number_is_fixed() -> None:
     split = Split(images, torch.zeros(40, dtype=torch.int64))
 
     def drawn(seed: int, views: int | None) -> torch.Tensor:
-        return Draws(split, Augmentation(shift=0.3, views=views), seed).__getitems__(range(40)).image_BCHW
+        return (
+            Draws(split, Augmentation([{"_target_": "RandomCrop", "padding": 2}], views=views), seed)
+            .__getitems__(range(40))
+            .image_BCHW
+        )
 
     assert torch.equal(drawn(1, 4), drawn(2, 4))
     assert not torch.equal(drawn(1, None), drawn(2, None))

@@ -327,3 +327,32 @@ def test_the_target_of_dkd_is_the_label_or_else_the_mentors_choice() -> None:
     assert torch.equal(found, told)
     obeyed = mentee_loss(**given | {"labels_B": chosen_B, "labelled_B": torch.ones(B)}, spec=spec).softmax
     assert abs(float(obeyed - found)) > 1e-3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_labels_of_mixed_samples_are_torchs_soft_targets(smoothing: float) -> None:
+    generator = torch.Generator().manual_seed(2)
+    logits_BK = torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    label_B, other_B = torch.tensor([0, 1, 2, 3, -1, -1]), torch.tensor([1, 1, 3, 0, -1, -1])
+    one = torch.ones(1, dtype=torch.float64)
+    found = mentee_loss(
+        logits_BK,
+        {},
+        labels_B=label_B,
+        labelled_B=(label_B >= 0).double(),
+        mentor_logits_BK=logits_BK,
+        mentor_activations={},
+        supervised_B=torch.zeros(6, dtype=torch.float64),
+        alpha=one,
+        beta=one,
+        gamma=one,
+        temperature=one,
+        label_smoothing=smoothing,
+        other_labels_B=other_B,
+        label_share=0.7,
+    )
+    hot = torch.eye(4, dtype=torch.float64)
+    soft_BK = 0.7 * hot[label_B[:4]] + 0.3 * hot[other_B[:4]]
+    expected = torch.nn.functional.cross_entropy(logits_BK[:4], soft_BK, label_smoothing=smoothing)
+    torch.testing.assert_close(found.ce, expected.view(1))
+    torch.testing.assert_close(found.loss, expected.view(1))
