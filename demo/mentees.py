@@ -60,6 +60,7 @@ def train(config: DistillConfig, found: FoundMentor, people: People, key: str) -
     # one thread: nets this small gain nothing from two, and the table is then the same on every run
     machine = Machine(accelerator="cpu", threads=1, console=Console(quiet=True))
     result = run_distillation(config, machine, mentor=found)
+    assert result.mentor is not None  # it was given
     trained = TrainedMentee(
         judged(result.checkpoint.network(), result.checkpoint.view, people, len(result.splits.classes)),
         statistics.median(row["ms_per_step"] for row in result.history),

@@ -10,6 +10,7 @@ import torch
 
 from distill.curves import Schedule
 from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
+from distill.mentors.find import FoundMentor
 from distill.prepare import Prepared
 from distill.report.record import RunRecord, settings
 from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
@@ -33,7 +34,7 @@ class RunResult:
     checkpoint_path: Path
     history: History
     mentee: Evaluation  # on the test split
-    mentor: Evaluation
+    mentor: Evaluation | None  # None where the run had none
     mentor_parameters: int
     mentee_parameters: int
     mentor_origin: str
@@ -45,10 +46,13 @@ def hand_over(run: Prepared, fitted: "Fitted") -> RunResult:
     """Tests the trained networks and writes the run's files: the mentee's checkpoint, its history, its probes, its record."""
     network, view, splits = run.mentee.network.cpu(), run.mentee.view, run.splits
     network.eval()  # not what it returns: a train() of its own may return nothing
-    run.mentor.to(torch.device("cpu"))
+    if run.mentor is not None:
+        run.mentor.to(torch.device("cpu"))
     mentee = evaluate(lambda image: network(view(image)), splits.test, len(splits.classes))
-    known_NK = cached_logits(run.found.mentor(), splits.test, Path(run.config.cache_dir) / "answers")
-    mentor = judged(known_NK, splits.test, len(splits.classes))
+    mentor = None
+    if run.found is not None:
+        known_NK = cached_logits(run.found.mentor(), splits.test, Path(run.config.cache_dir) / "answers")
+        mentor = judged(known_NK, splits.test, len(splits.classes))
     checkpoint = checkpoint_of(run, fitted, mentee)
     run_dir = Path(run.config.run_dir)
     checkpoint.save(run_dir / MENTEE)
@@ -60,9 +64,9 @@ def hand_over(run: Prepared, fitted: "Fitted") -> RunResult:
         history=fitted.history,
         mentee=mentee,
         mentor=mentor,
-        mentor_parameters=parameter_count(run.found.network),
+        mentor_parameters=0 if run.found is None else parameter_count(run.found.network),
         mentee_parameters=parameter_count(network),
-        mentor_origin=run.found.origin,
+        mentor_origin="no mentor" if run.found is None else run.found.origin,
         splits=splits,
         schedule=run.schedule,
     )
@@ -78,14 +82,7 @@ def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation) -> MenteeCh
         view=run.mentee.view,
         classes=run.splits.classes,
         probes=tuple(run.probed.learned_probes()),
-        mentor={
-            "network": run.found.recipe,
-            "weights": str(run.found.weights.absolute()),
-            "sha256": file_digest(run.found.weights),
-            "weights_at": run.found.weights_at,
-            "view": asdict(run.found.view),
-            "val_accuracy": run.found.val_accuracy,
-        },
+        mentor=None if run.found is None else described(run.found),
         data=placed(run.config.data),
         loss=run.loss,
         knobs=last_knobs(run.schedule),
@@ -95,6 +92,17 @@ def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation) -> MenteeCh
         },
         shown=fitted.shown,
     )
+
+
+def described(found: FoundMentor) -> dict[str, Any]:
+    return {
+        "network": found.recipe,
+        "weights": str(found.weights.absolute()),
+        "sha256": file_digest(found.weights),
+        "weights_at": found.weights_at,
+        "view": asdict(found.view),
+        "val_accuracy": found.val_accuracy,
+    }
 
 
 def last_knobs(schedule: Schedule) -> LastKnobs:
@@ -128,7 +136,7 @@ def record_of(result: RunResult, config: DistillConfig) -> RunRecord:
         shown=result.checkpoint.shown,
         val_accuracy=None if isnan(accuracy := result.checkpoint.accuracy["val"]["accuracy"]) else accuracy,
         scores=scores(result.mentee, result.mentor),
-        mentor_scores=scores(result.mentor),
+        mentor_scores={} if result.mentor is None else scores(result.mentor),
         parameters=result.mentee_parameters,
         mentor_parameters=result.mentor_parameters,
         config=settings(config),

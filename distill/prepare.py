@@ -24,10 +24,11 @@ from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data, under_budget
 from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.views.drawn import require_drawable
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
-from mentor_mentee.objective.probes import Probe, ProbedMentee
+from mentor_mentee.objective.probes import ProbedMentee
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Prepared:
     splits: Splits
     mentee: NewMentee
     probed: ProbedMentee  # the mentee's network, and what its probes learn
-    found: FoundMentor
-    mentor: Mentor  # the found one, as one that answers at the probes
+    found: FoundMentor | None  # None in a run that never listens to one, unless it was given
+    mentor: Mentor | None  # the found one, as one that answers at the probes
     probes: list[ChosenProbe]
     caches: dict[str, AnswerCache]  # by "train" and "val": the mentor's answers where they are cached
 
@@ -55,8 +56,12 @@ def prepare(
 ) -> Prepared:
     """Raises `UserError` for all that can be known before a step, and before a mentor is trained where it does not need it.
 
-    `mentor` saves finding it again where several runs share one; `warning` says by then whether the mentee will export.
+    `mentor` saves finding it again where several runs share one; `warning` says by then whether the mentee will export. A run
+    that never listens to a mentor finds, trains and asks none, and no number of views binds it, which serves a mentor's answers
+    alone.
     """
+    if not schedule.supervised():
+        config = replace(config, trainer=replace(config.trainer, augment=replace(config.trainer.augment, views=None)))
     loss = LossSpec(**asdict(config.loss))
     whole = load_data(config.data, whole=True)
     splits = teachable(under_budget(config.data, whole), schedule, machine)
@@ -65,28 +70,34 @@ def prepare(
     if schedule.supervised():
         require_cacheable(config)
     class_weights(config.trainer, splits, "trainer")  # raises what is wrong with them
+    require_drawable(config.trainer.augment, splits.train.images, "trainer.augment")
     torch.manual_seed(config.seed)
     mentee = new_mentee(config.mentee, splits, machine)
     require_rates(mentee.network, config.trainer, "trainer")
     if warning is not None and not (schedule.supervised() and read_probes(config.probes).wanted):
         warning.ask(mentee, splits.classes, loss)
-    found = mentor or find_for(config, schedule, loss, whole, splits, mentee, machine, warning)
+    found = mentor
+    if found is None and schedule.supervised():
+        found = find_for(config, loss, whole, splits, mentee, machine, warning)
     batches = epoch_batches(splits.train, config.trainer, config.seed)
     drawn = config.trainer.max_epochs * len(batches) * config.trainer.batch
     schedule = schedule.over(total_steps(batches, config.trainer), drawn / len(splits.train))
-    if schedule.supervised() and "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
-        schedule = schedule.under(logit_deviation(found, splits.train))
     chosen: list[ChosenProbe] = []
     if schedule.supervised():
+        assert found is not None
+        if "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
+            schedule = schedule.under(logit_deviation(found, splits.train))
         chosen = choose_probes(
             config.probes, found, mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
         )
     probes = [one.probe for one in chosen]
     if warning is not None:
         warning.ask(mentee, splits.classes, loss, probes)
-    answering = found.mentor(probes)
+    answering = None if found is None else found.mentor(probes)
     probed = ProbedMentee(mentee.network, probes, mentee.head)
-    caches = answer_caches(config, answering, splits, machine) if schedule.supervised() else {}
+    caches: dict[str, AnswerCache] = {}
+    if schedule.supervised() and answering is not None:
+        caches = answer_caches(config, answering, splits, machine)
     if warning is not None:
         warning.tell()
     return Prepared(
@@ -105,7 +116,6 @@ def prepare(
 
 def find_for(
     config: DistillConfig,
-    schedule: Schedule,
     loss: LossSpec,
     whole: Splits,
     splits: Splits,
@@ -117,9 +127,7 @@ def find_for(
     tried on it first."""
 
     def try_on(untrained: nn.Module, its_view: View) -> None:
-        probes: list[Probe] = []
-        if schedule.supervised():
-            probes = try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
+        probes = try_probes(config.probes, untrained, its_view, mentee.network, mentee.view, splits.train, loss)
         if warning is not None:
             warning.ask(mentee, splits.classes, loss, probes)
             warning.tell()

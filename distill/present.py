@@ -23,27 +23,25 @@ def present(result: RunResult, folder: Path, name: str = "") -> None:
 
 
 def results_table(result: RunResult, name: str = "") -> Table:
-    agreement = float((result.mentee.predictions_N == result.mentor.predictions_N).float().mean())
-    rows = [
-        ["mentor", f"{result.mentor.accuracy:.2%}", f"{result.mentor_parameters:,}", ""],
-        ["mentee", f"{result.mentee.accuracy:.2%}", f"{result.mentee_parameters:,}", f"{agreement:.2%}"],
-    ]
+    mentor, agreement, rows = result.mentor, "", list[list[str]]()
+    if mentor is not None:
+        agreement = f"{float((result.mentee.predictions_N == mentor.predictions_N).float().mean()):.2%}"
+        rows.append(["mentor", f"{mentor.accuracy:.2%}", f"{result.mentor_parameters:,}", ""])
+    rows.append(["mentee", f"{result.mentee.accuracy:.2%}", f"{result.mentee_parameters:,}", agreement])
     notes = [
         f"{result.splits.name}: {len(result.splits.train)} training samples, {result.mentee.samples} test samples; "
         f"{int(result.history[-1]['step'])} steps, weights: {result.checkpoint.shown}; {result.mentor_origin}."
     ]
-    return Table(
-        f"Test accuracy{f', {name}' if name else ''}",
-        ["network", "accuracy", "parameters", "agrees with the mentor"],
-        rows,
-        notes,
-    )
+    header = ["network", "accuracy", "parameters", "agrees with the mentor"][: 3 if mentor is None else 4]
+    return Table(f"Test accuracy{f', {name}' if name else ''}", header, [row[: len(header)] for row in rows], notes)
 
 
 def draw_run(result: RunResult, folder: Path) -> list[Picture]:
-    matrices = {"mentor": result.mentor.confusion_KK, "mentee": result.mentee.confusion_KK}
+    mentor = result.mentor
+    matrices = {"mentor": mentor.confusion_KK} if mentor is not None else {}
+    matrices["mentee"] = result.mentee.confusion_KK
     draw_terms(result.history, folder / "terms.png", result.checkpoint.loss)
-    draw_accuracy({"mentee": result.history}, folder / "accuracy.png", result.mentor.accuracy)
+    draw_accuracy({"mentee": result.history}, folder / "accuracy.png", mentor.accuracy if mentor is not None else None)
     draw_knobs(result.schedule, len(result.history), folder / "knobs.png")
     draw_confusions(matrices, result.splits.classes, folder / "confusion.png")
     compared = []
@@ -55,5 +53,5 @@ def draw_run(result: RunResult, folder: Path) -> list[Picture]:
         *compared,
         Picture("Accuracy", folder / "accuracy.png"),
         Picture("Obedience", folder / "knobs.png"),
-        Picture("Confusion on the test split, mentor and mentee", folder / "confusion.png"),
+        Picture(f"Confusion on the test split, {' and '.join(matrices)}", folder / "confusion.png"),
     ]

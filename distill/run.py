@@ -39,7 +39,8 @@ def distill(
     """Runs the configuration and leaves `mentee.safetensors`, `history.json`, `probes.json`, `run.json` and `last.ckpt` in its
     run folder.
 
-    `machine`: by default what the configuration names. `mentor` saves finding it again where several runs share one;
+    A schedule that never listens to a mentor (β = γ = 0) neither finds nor asks one; one that is given is compared with all the
+    same. `machine`: by default what the configuration names. `mentor` saves finding it again where several runs share one;
     `on_start` is called once nothing but the steps can fail any more, a resumed run's settings included; `warning` says
     before any training whether the mentee will export. Raises `UserError` before the first step for all that can be known
     by then, and for a loss that is not finite.
@@ -56,8 +57,10 @@ def distill(
         machine.say(f"{title}: {run.schedule.summary()}")
         result = hand_over(run, train(run, machine, title, own, on_start))
     accuracy = result.checkpoint.accuracy["val"]
-    if schedule.supervised() and (
-        doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"]))
+    if (
+        run.found is not None
+        and run.schedule.supervised()
+        and (doubt := outdone(run.found.val_accuracy, accuracy["accuracy"], int(accuracy["samples"])))
     ):
         machine.say(doubt)
     return result

@@ -72,6 +72,8 @@ def scores_table(title: str, found: Findings) -> Table:
     if paired:
         n = next(iter(paired.values())).n
         notes.append(f"difference: paired by seed, n = {n}, in brackets the 95 % confidence interval (Student's t)")
+    if found.apart:
+        notes.append(found.apart)
     return Table(title, header[:width], [row[:width] for row in rows], notes)
 
 

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from distill.evaluate.check import paths_of
 from distill.evaluate.evaluation import Evaluation, evaluate, judged, probe_cka, scores
-from distill.report.comparison import Difference, Scored, differences, pairs_by_seed
+from distill.report.comparison import Difference, Scored, differences, other_augmentation, pairs_by_seed
 from distill.report.record import RunRecord
 from distill.schema import EvaluateConfig
 from mentee.checkpoint import MenteeCheckpoint
@@ -81,6 +81,7 @@ class Findings:
     controls: list[Judged]  # those they are compared with
     paired: dict[str, Difference]  # by score
     mentors: list[Evaluation]
+    apart: str = ""  # how the augmentation of both sides differs
 
 
 def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None) -> Findings:
@@ -88,7 +89,7 @@ def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None)
     a checkpoint that cannot be read, for runs that are no pairs, and for checkpoints of different data."""
     console = console or Console(stderr=True)
     paths, against = paths_of(config.checkpoint), paths_of(config.against)
-    checkpoints = {path: MenteeCheckpoint.load(path) for path in (*paths, *against)}
+    checkpoints = under_one_mentor({path: MenteeCheckpoint.load(path) for path in (*paths, *against)})
     if against:
         pairs_by_seed(scored(paths, {}), scored(against, {}))  # refused before anything is evaluated
     splits, split = the_split(checkpoints, config)
@@ -99,9 +100,22 @@ def evaluate_checkpoints(config: EvaluateConfig, console: Console | None = None)
         [judge.judge(path, checkpoints[path], probes[path]) for path in side] for side in (paths, against)
     )
     found = {run.path: run.scores for run in (*runs, *controls)}
-    paired = differences(pairs_by_seed(scored(paths, found), scored(against, found))) if against else {}
+    sides = [scored(side, found) for side in (paths, against)] if against else []
+    paired = differences(pairs_by_seed(*sides)) if sides else {}
     mentors = [seen for _, seen in judge.mentors.values()]
-    return Findings(splits, config.split, runs, controls, paired, mentors)
+    apart = other_augmentation(*sides) if sides else ""
+    return Findings(splits, config.split, runs, controls, paired, mentors, apart)
+
+
+def under_one_mentor(checkpoints: dict[Path, MenteeCheckpoint]) -> dict[Path, MenteeCheckpoint]:
+    """Lone mentees, whose runs had no mentor, are compared with that of the others, where it is one."""
+    mentors = {
+        json.dumps(one.mentor, sort_keys=True): one.mentor for one in checkpoints.values() if one.mentor is not None
+    }
+    if len(mentors) != 1:
+        return checkpoints
+    (mentor,) = mentors.values()
+    return {path: replace(one, mentor=one.mentor or mentor) for path, one in checkpoints.items()}
 
 
 def probes_for(checkpoint: MenteeCheckpoint, others: Iterable[MenteeCheckpoint]) -> Sequence[Probe]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from distill.report.record import RunRecord
+from mentor_mentee.data.views.augmentation import told
 from mentor_mentee.errors import UserError
 
 CONFIDENCE = 0.95
@@ -134,6 +135,15 @@ def require_pair(run: Scored, control: Scored) -> None:
             f"'{run.name}' and '{control.name}' (seed {one.seed}) are no pair, for {' and '.join(differing)} differ; "
             "expected the same data and steps: run one of them again"
         )
+
+
+def other_augmentation(runs: Sequence[Scored], controls: Sequence[Scored]) -> str:
+    """Says it where both sides saw different augmentation, which a difference between them is then of as well; else empty."""
+    seen = [dict.fromkeys(told(one.record.augmentation) for one in side) for side in (runs, controls)]
+    if seen[0].keys() == seen[1].keys():
+        return ""
+    sides = [" or ".join(side) for side in seen]
+    return f"augmentation differs: {sides[0]}; of what it is compared with {sides[1]}"
 
 
 def spreads(runs: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

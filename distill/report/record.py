@@ -27,6 +27,12 @@ class RunRecord:
     config: Mapping[str, Any]  # all settings of the run
     shown: str = "last step"  # whose weights were tested: those, or of the best epoch
 
+    @property
+    def augmentation(self) -> Mapping[str, Any]:
+        """The settings of the mentee's augmentation."""
+        found: Mapping[str, Any] = self.config.get("trainer", {}).get("augment", {})
+        return found
+
     @classmethod
     def load(cls, folder: Path) -> "RunRecord":
         """Raises `UserError` where the folder has none, or a damaged one."""

@@ -21,7 +21,17 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from rich.console import Console
 
-from distill.report.comparison import Difference, Scored, Spread, Unit, differences, pairs_by_seed, spreads, unit_of
+from distill.report.comparison import (
+    Difference,
+    Scored,
+    Spread,
+    Unit,
+    differences,
+    other_augmentation,
+    pairs_by_seed,
+    spreads,
+    unit_of,
+)
 from distill.report.page import Picture, Table, shown, write_report
 from distill.report.record import RunRecord
 from distill.run_folder import RECORD
@@ -70,6 +80,7 @@ class Gain:
     control: str
     found: dict[str, Difference] = field(default_factory=dict)
     problem: str = ""
+    apart: str = ""  # how the augmentation of both differs
 
 
 def compare_sweep(folder: Path, jobs: Collection[Path] = ()) -> None:
@@ -167,7 +178,7 @@ def gain_of(arm: Arm, arms: Sequence[Arm]) -> Gain | None:
     found = differences(pairs)
     if any(run.record.mentor_scores != other.record.mentor_scores for run, other in pairs):
         found = {name: difference for name, difference in found.items() if name not in AGAINST_MENTOR}
-    return Gain(control.label, found)
+    return Gain(control.label, found, apart=other_augmentation(arm.runs, control.runs))
 
 
 def reaching_lone(overrides: dict[str, str]) -> dict[str, str]:
@@ -193,7 +204,7 @@ def comparison_table(runs: Sequence[SweptRun], arms: Sequence[Arm], gains: dict[
         notes.append(
             f"lone mentee: {controls}; points, paired by seed, in brackets the 95 % confidence interval (Student's t)"
         )
-    notes += [f"{label}: {gain.problem}" for label, gain in gains.items() if gain.problem]
+    notes += [f"{label}: {line}" for label, gain in gains.items() for line in (gain.problem, gain.apart) if line]
     same = [
         f"{key}={value}"
         for key, value in settings_of(runs[0]).items()
@@ -242,7 +253,12 @@ def gain_json(gain: Gain | None) -> dict[str, Any] | None:
     if gain is None:
         return None
     paired = {name: asdict(difference) for name, difference in gain.found.items()}
-    return {"label": gain.control, "paired": paired, "problem": gain.problem or None}
+    return {
+        "label": gain.control,
+        "paired": paired,
+        "problem": gain.problem or None,
+        "augmentation": gain.apart or None,
+    }
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -88,7 +88,10 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDe
             f"the data's classes are {splits.classes}, the checkpoint's {checkpoint.classes}; use the run's data"
         )
     if checkpoint.mentor is None:
-        raise UserError("the checkpoint names no mentor, so there is nobody to supervise learning on the device")
+        raise UserError(
+            "the checkpoint names no mentor, so there is nobody to supervise learning on the device: a run with β = γ = 0 has "
+            "none; export the mentee of a run under a mentor"
+        )
     mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
     budget = under_budget(
         checkpoint.data, splits

@@ -290,3 +290,20 @@ def test_a_run_dir_that_cannot_be_the_sweeps_is_an_error_before_the_first_run(
     assert line.startswith(f"error: {given} in a sweep; expected one folder for all its runs, given once: ")
     assert line.endswith("-m run_dir=FOLDER, or hydra.sweep.dir=FOLDER without run_dir")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_comparison_says_where_arms_saw_other_augmentation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def config(views: int | None, transforms: list[Any]) -> dict[str, Any]:
+        return {"trainer": {"augment": {"transforms": transforms, "views": views}}}
+
+    for folder, transforms in (("moved", ["RandomHorizontalFlip"]), ("plain", [])):
+        leave(tmp_path / folder / "0", ["schedule=alone"], 0.6, lone=True, config=config(None, transforms))
+        leave(tmp_path / folder / "1", ["schedule=obedient"], 0.7, config=config(8, transforms))
+        arms, _ = compared(tmp_path / folder)
+        said = arms["schedule=obedient"]["against"]["augmentation"]
+        apart = "RandomHorizontalFlip (8 views); of what it is compared with RandomHorizontalFlip (always new views)"
+        assert said == (f"augmentation differs: {apart}" if transforms else None)
+        assert capsys.readouterr().out.count("augmentation differs") == bool(transforms)
+        assert (tmp_path / folder / "comparison.html").read_text().count("augmentation differs") == bool(transforms)
