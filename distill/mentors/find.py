@@ -35,7 +35,7 @@ from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
-from mentor_mentee.files import write_bytes
+from mentor_mentee.files import locked, write_bytes
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
 
@@ -101,8 +101,12 @@ def find_mentor(
         if not loaded(network, weights):
             if before_training is not None:
                 before_training(network, view)
-            origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
-            cache_weights(network, weights)
+            with locked(
+                weights.with_suffix(".lock"), lambda: machine.say("waiting for another run to train this mentor")
+            ):
+                if not loaded(network, weights):
+                    origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
+                    cache_weights(network, weights)
     asked = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"))
     accuracy = require_accuracy(asked, config, splits, origin, machine, cache_dir)
     if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):

@@ -35,7 +35,7 @@ from distill.report.comparison import (
 from distill.report.page import Picture, Table, shown, write_report
 from distill.report.record import RunRecord
 from distill.run_folder import RECORD
-from mentor_mentee.config.command_line import FAILED
+from mentor_mentee.config.launched import FAILED
 from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_json

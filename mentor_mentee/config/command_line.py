@@ -25,6 +25,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
+from mentor_mentee.config.launched import FAILED, no_value, plugins_in_one_line, with_direction
 from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import with_new_name
 from mentor_mentee.config.settings_files import note_settings
@@ -36,7 +37,6 @@ from mentor_mentee.interrupt import INTERRUPTED, while_importing
 from mentor_mentee.output import quiet_when_unread
 
 Options = Mapping[str, Mapping[str, tuple[Any, str]]]
-FAILED = "failed.txt"  # in the folder of a sweep's run: why it ended
 # OSError: what cannot be written or read.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError)
 
@@ -60,7 +60,7 @@ def run_cli(
     if "" not in sys.path:
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
     given = [as_typed(argument, text_settings(schema)) for argument in sys.argv[1:]]
-    arguments = with_sweep_folder(given) if "run_dir" in field_names(schema, "") else given
+    arguments = with_direction(with_sweep_folder(given)) if "run_dir" in field_names(schema, "") else given
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     with quiet_when_unread(), mistakes_in_one_line(schema):
         words = read_words(sys.argv[1:], field_names(schema, ""))
@@ -72,6 +72,7 @@ def run_cli(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing; the message is made here
 
     failures: list[str] = []
+    shared = [*sys.argv]
 
     def job(given: DictConfig) -> object:
         if "run_dir" in field_names(schema, ""):
@@ -86,13 +87,14 @@ def run_cli(
 
     @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")
     def main(given: DictConfig) -> object:
+        sys.argv[:] = shared  # in a process that a launcher's plugin started they are that one's
         with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
             if HydraConfig.get().mode is RunMode.MULTIRUN:
                 folder = Path(HydraConfig.get().runtime.output_dir)
                 return or_note_why_not(lambda: job(given), schema, folder, failures)
             return job(given)
 
-    with quiet_when_unread(), mistakes_in_one_line(schema):
+    with quiet_when_unread(), mistakes_in_one_line(schema), plugins_in_one_line():
         main()
     if failures:
         sys.exit(2)
@@ -144,7 +146,7 @@ def mistakes_in_one_line(schema: type) -> Iterator[None]:
 
 
 def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failures: list[str]) -> object:
-    """Prints what ends one run of a sweep, writes it into its folder and tells a sweeper NaN; Ctrl-C ends them all."""
+    """Prints what ends one run of a sweep, writes it into its folder and tells a sweeper; Ctrl-C ends them all."""
     note = folder / FAILED
     note.unlink(missing_ok=True)  # of an earlier sweep into the same folder
     try:
@@ -160,14 +162,15 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
             print(f"error: {name}: {failures[-1]}", file=sys.stderr)
         traceback.print_exc()
     note.write_text(f"{failures[-1]}\n")
-    return float("nan")
+    return no_value(HydraConfig.get().sweeper)
 
 
 def run_name() -> str:
     """`run 3 (seed=2 schedule=alone)`: one of a sweep, by what it does not share with the others; else the empty string."""
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return ""
-    own = [word.lstrip("+") for word in HydraConfig.get().overrides.task if word not in sys.argv]
+    shared = {word.lower() for word in sys.argv}  # Hydra writes False for false
+    own = [word.lstrip("+") for word in HydraConfig.get().overrides.task if word.lower() not in shared]
     differing = f" ({' '.join(own)})" if own else ""
     return f"run {HydraConfig.get().job.num}{differing}"
 

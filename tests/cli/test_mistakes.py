@@ -69,8 +69,8 @@ TYPOS = [
     ),
     (["seed=1,2"], "seed=1,2 has several values; -m seed=1,2 is a sweep over them, 'seed=[1,2]' a list"),
     (
-        ["-m", "hydra/launcher=joblib", "seed=1,2"],
-        "no 'joblib' for hydra/launcher here: its plugin is a package of its own; pip install hydra-joblib-launcher",
+        ["-m", "hydra/launcher=ray", "seed=1,2"],
+        "no 'ray' for hydra/launcher here: its plugin is a package of its own; pip install hydra-ray-launcher",
     ),
     (
         ["-m", "hydra/sweeper=ax"],
