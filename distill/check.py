@@ -22,7 +22,7 @@ OF_EXPORT = (
     "batch_norm",
     "rewrite",
 )  # what decides whether a mentee exports; the preflight checks the values
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")  # the last three: Lightning's short names
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 FROM_THE_RUN = frozenset({"save_dir", "dirpath"})
 FROM_THE_DATA = frozenset({"num_classes", "in_channels"})
@@ -180,7 +180,7 @@ def check_fit(config: FitConfig, where: str) -> None:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")
     for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
         if (value := getattr(config, name)) not in known:
-            raise UserError(f"{where}.{name}={value}; expected {' or '.join(known[:3])}{did_you_mean(value, known)}")
+            raise UserError(f"{where}.{name}={value}; expected {', '.join(known)}{did_you_mean(value, known)}")
     if config.gradient_clip_val is not None and not 0 < config.gradient_clip_val < inf:
         raise UserError(f"{where}.gradient_clip_val={config.gradient_clip_val}; expected a number above 0, or null")
     if not 0 <= config.label_smoothing < 1:

@@ -76,7 +76,9 @@ class FitConfig:
         {}, "factors of the learning rate by parameter name: {features.0.*: 0.1}; the first that matches, else 1"
     )
     compile: bool = setting(False, "torch.compile the network for its training")
-    precision: str = setting("32-true", "32-true, bf16-mixed, or on a GPU 16-mixed; the loss is float32 in all of them")
+    precision: str = setting(
+        "32-true", "32-true, bf16-mixed or (on a GPU) 16-mixed, in short 32, bf16, 16; the loss is always float32"
+    )
     accumulate_grad_batches: int = setting(1, "batches whose gradients are averaged into one step")
     gradient_clip_val: float | None = setting(None, "largest gradient; null: no clipping")
     gradient_clip_algorithm: Clipping = setting(Clipping.norm, "norm (of the whole gradient) or value (of each number)")

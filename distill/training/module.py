@@ -59,6 +59,7 @@ class Distillation(pl.LightningModule):
         self.settings = "trainer"  # where `fit` is set, for messages
         self.only: torch.nn.Module | None = None  # the one part of the student that trains; the rest is in eval mode
         self.callbacks_recipe = "{}"  # of callbacks, which may change the weights
+        self._steps: int | None = None  # of the training, once it began
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Distillation":
@@ -72,6 +73,10 @@ class Distillation(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["run"] = self.run
         checkpoint["stopped"] = bool(self.trainer.should_stop)
+        checkpoint["appended"] = max(0, self.current_epoch + 1 - self.fit_config.max_epochs)  # epochs, by SWA
+
+    def setup(self, stage: str) -> None:
+        self._steps = None
 
     def on_fit_start(self) -> None:
         # DDP has wrapped the student by now, and adds up gradients of tensors whose strides change after that in a wrong order
@@ -102,7 +107,10 @@ class Distillation(pl.LightningModule):
         return self.schedule.at_step(max(0, self.global_step - 1), self.total_steps())
 
     def total_steps(self) -> int:
-        return int(self.trainer.estimated_stepping_batches)
+        """As it was before callbacks: Lightning's average of weights (SWA) appends an epoch, in which nothing is learnt."""
+        if self._steps is None:
+            self._steps = int(self.trainer.estimated_stepping_batches)
+        return self._steps
 
     def training_step(self, batch: Drawn, batch_idx: int) -> dict[str, Any]:
         knobs = self.knobs()

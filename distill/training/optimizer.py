@@ -77,4 +77,9 @@ def by_rate(network: nn.Module, rates: Mapping[str, float], where: str) -> dict[
 def require_rates(network: nn.Module, config: FitConfig, where: str) -> None:
     """Raises `UserError` as `by_rate` does, of the network alone: what its probes learn is not known yet."""
     own = {name: rate for name, rate in config.layer_rates.items() if not name.startswith("adapters.")}
-    by_rate(network, own, where)
+    groups = by_rate(network, own, where)
+    if own and not any(value.requires_grad for factor, group in groups.items() if factor > 0 for value in group):
+        raise UserError(
+            f"{where}.layer_rates={dict(config.layer_rates)} leaves nothing of the network to train; expected a factor above 0 "
+            "for some of its layers"
+        )

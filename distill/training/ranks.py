@@ -5,7 +5,6 @@ differentiates the loss of the whole batch by its own share. Lightning takes the
 gradient of the whole is their sum: hence the factor in `Distillation.training_step`.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,9 +34,21 @@ def gathered(local: Tensor) -> Tensor:
 
 @contextmanager
 def ends_together() -> Iterator[None]:
-    """Makes one line of what ended a process: torch has ended the others by then."""
+    """Makes one line of what ended a process, of the training or of its batches: torch has ended the others by then."""
     try:
         yield
+    except (UserError, OSError) as error:
+        if (message := of_worker(error)) is None:
+            raise
+        raise UserError(message) from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"a process that reads batches was ended ({reason}); the finished epochs are saved: the same settings with "
+            "resume=true go on from the last; fewer processes take less memory: trainer.workers=0"
+        ) from None
     except ProcessExitedException as error:
         ended = f"by signal {error.signal_name}" if error.signal_name else f"with exit code {error.exit_code}"
         raise UserError(
@@ -45,10 +56,22 @@ def ends_together() -> Iterator[None]:
             "epochs are saved: the same settings with resume=true go on from the last"
         ) from None
     except ProcessRaisedException as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        name, _, message = lines[-1].partition(": ")
-        if name == f"{UserError.__module__}.{UserError.__name__}":
+        if (message := last_user_error(str(error))) is not None:
             raise UserError(message) from None
-        if re.search(r"KeyboardInterrupt", lines[-1]):
+        if "KeyboardInterrupt" in str(error).strip().splitlines()[-1]:
             raise KeyboardInterrupt from None
         raise
+
+
+def last_user_error(trace: str) -> str | None:
+    """The message of the `UserError` that a printed traceback ends in."""
+    name, _, message = trace.strip().splitlines()[-1].partition(": ")
+    return message if name == f"{UserError.__module__}.{UserError.__name__}" else None
+
+
+def of_worker(error: UserError | OSError) -> str | None:
+    """The message of what a process of a DataLoader raised: torch gives it on with that one's traceback in it."""
+    text = str(error)
+    if not text.startswith("Caught "):
+        return None
+    return last_user_error(text) or text.strip().splitlines()[-1]

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 from distill.schema import FitConfig
+from distill.training.differing import NAMED, differing
 from distill.training.module import Distillation
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
@@ -112,7 +113,7 @@ def check_resumable(checkpoint: Path, module: Distillation) -> Content:
     """Leaves `module` with its weights. Raises `UserError` unless it is of this network and of a run under the same settings."""
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        done, was = content["epoch"] + 1, BEFORE | dict(content["run"])
+        done, was = content["epoch"] + 1 - int(content.get("appended", 0)), BEFORE | dict(content["run"])
         about = Content(done, bool(content.get("stopped")), dict(content["callbacks"]))
     except Exception as error:  # an altered pickle raises whatever it happens to run into
         raise not_resumable(checkpoint, error) from None
@@ -130,9 +131,12 @@ def check_resumable(checkpoint: Path, module: Distillation) -> Content:
                 f"'{checkpoint}' is of a run with {name} = {recipe}, this one has the same, but its source code was changed "
                 f"since ({old}, now {new}); start again without resume=true, or resume it with the code it began with"
             )
+        found = differing(recipe, same, name)
+        each = "; ".join(f"{one} = {shown(old)}, this one has {shown(new)}" for one, old, new in found[:NAMED])
+        more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
         raise UserError(
-            f"'{checkpoint}' is of a run with {name} = {shown(before)}, this one has {shown(value)}; resume it with "
-            "the settings it began with, or start again without resume=true"
+            f"'{checkpoint}' is of a run with {each}{more}; resume it with the settings it began with, or start again without "
+            "resume=true"
         )
     try:
         module.load_state_dict(content["state_dict"])

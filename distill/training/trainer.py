@@ -26,6 +26,7 @@ QUIET = (
     ".*AMP with fp16 is not supported on CPU.*",  # refused here
     r".*Found \d+ module.s. in eval mode.*",  # `modes` says which, and why
     ".*It is recommended to use `self.log.*sync_dist=True.*",  # every process has the same numbers
+    ".*SWA is currently only supported every epoch.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*Experiment logs directory .* exists and is not empty.*",
 )

@@ -97,7 +97,10 @@ class AnswerCache:
             self._tables(view)
 
     def _of_view(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
-        tables = self._tables(view)
+        try:
+            tables = self._tables(view)
+        except OSError as error:  # another run removed the file since, and the disk is full
+            return self._uncached(view, row_B, image_BCHW, error)
         damaged = sum(table.damaged for table in tables.values())
         there_B = np.logical_and.reduce([table.has(row_B) for table in tables.values()])
         if damage := sum(table.damaged for table in tables.values()) - damaged:
@@ -111,6 +114,16 @@ class AnswerCache:
             for name, table in tables.items():
                 table.write(asked, table.packing.pack(answers[name]))
         return {name: table.packing.unpack(table.read(row_B)) for name, table in tables.items()}
+
+    def _uncached(
+        self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None, error: OSError
+    ) -> dict[str, Tensor]:
+        """The mentor's answers as they would be cached."""
+        remark(
+            f"the mentor's answers cannot be cached in {self.folder} ({error.strerror or error}): it is asked again at each step"
+        )
+        answers = self._ask(view, row_B, image_BCHW)
+        return {name: packing.unpack(packing.pack(answers[name])) for name, packing in self.packings.items()}
 
     def _ask(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
         """The mentor itself."""

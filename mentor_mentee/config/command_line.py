@@ -27,7 +27,7 @@ from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.config.launched import FAILED, no_value, plugins_in_one_line, with_direction
 from mentor_mentee.config.recipe_help import recipe_rows
-from mentor_mentee.config.renamed import with_new_name
+from mentor_mentee.config.renamed import require_one_name, with_new_name
 from mentor_mentee.config.settings_files import note_settings
 from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
 from mentor_mentee.config.typed import as_typed, text_settings
@@ -63,6 +63,7 @@ def run_cli(
     arguments = with_direction(with_sweep_folder(given)) if "run_dir" in field_names(schema, "") else given
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     with quiet_when_unread(), mistakes_in_one_line(schema):
+        require_one_name(given)
         words = read_words(sys.argv[1:], field_names(schema, ""))
         if HELP.intersection(words.options):
             print_help(config_name, schema, usage, options, words.with_config_dir())
@@ -162,7 +163,7 @@ def or_note_why_not(job: Callable[[], object], schema: type, folder: Path, failu
             print(f"error: {name}: {failures[-1]}", file=sys.stderr)
         traceback.print_exc()
     note.write_text(f"{failures[-1]}\n")
-    return no_value(HydraConfig.get().sweeper)
+    return no_value()
 
 
 def run_name() -> str:

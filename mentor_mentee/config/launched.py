@@ -6,10 +6,11 @@ SWEEP/3/failed.txt  why it ended, where it failed
 
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
 
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
@@ -53,9 +54,10 @@ def plugins_in_one_line() -> Iterator[None]:
         ) from None
 
 
-def no_value(sweeper: Mapping[str, Any]) -> float | None:
+def no_value() -> float | None:
     """The value of a run that failed: NaN, at which Optuna's sweeper would end the sweep."""
-    return None if "optuna" in str(sweeper["_target_"]) else float("nan")
+    by_optuna = HydraConfig.initialized() and "optuna" in str(HydraConfig.get().sweeper["_target_"])
+    return None if by_optuna else float("nan")
 
 
 def with_direction(arguments: Sequence[str]) -> list[str]:

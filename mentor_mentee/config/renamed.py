@@ -1,6 +1,9 @@
 """Settings that were renamed, or went. On a command line the old names still work; in a file the error says the new one."""
 
 import re
+from collections.abc import Iterable
+
+from mentor_mentee.errors import UserError
 
 RENAMED = {
     "keep_answers": "cache.answers",
@@ -45,3 +48,12 @@ def with_new_name(argument: str) -> str:
     if found[2].endswith("_mb") and re.fullmatch(r"\d+(\.\d+)?", value):
         value = f"{float(value) / 1000:g}"
     return f"{found[1]}{RENAMED[found[2]]}{found[3]}{value}"
+
+
+def require_one_name(arguments: Iterable[str]) -> None:
+    """Raises `UserError` for a setting that is given under its old name and its new one: they may differ."""
+    words = [word.lstrip("+~") for word in arguments]
+    given = {word.partition("=")[0]: word for word in words}
+    for old, new in RENAMED.items():
+        if old in given and new in given:
+            raise UserError(f"{given[old]} and {given[new]} are one setting, which is called {new} now; give it once")

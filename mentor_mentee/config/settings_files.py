@@ -1,6 +1,6 @@
-"""The settings of a run in its folder, as Hydra writes them, but not before a resumed run has been accepted.
+"""The settings of a run in its folder, as Hydra writes them, but not before the run has been accepted.
 
-Hydra writes them first: a resume with other settings was refused, and its folder then told of settings the run never had.
+Hydra writes them first: a run or a resume that was refused left a folder that told of settings no run ever had.
 """
 
 from contextvars import ContextVar
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mentor_mentee.files import write_bytes
@@ -17,9 +18,11 @@ _given: ContextVar[DictConfig | None] = ContextVar("given", default=None)
 
 
 def note_settings(given: DictConfig, resume: bool) -> None:
-    """Writes the settings of a run that begins. Those of one that goes on wait for `write_settings`."""
+    """Keeps the settings for `write_settings`. Those of a sweep's run that begins are written now: also a run that is refused is
+    one of its sweep."""
     _given.set(given)
-    if not (resume and (folder() / "overrides.yaml").is_file()):
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweep and not (resume and (folder() / "overrides.yaml").is_file()):
         write_settings()
 
 

@@ -23,6 +23,7 @@ from mentor_mentee.data.splits import Split, Splits, with_unlabelled
 from mentor_mentee.data.store.block import BROKEN
 from mentor_mentee.data.store.build import held
 from mentor_mentee.data.store.images import Images, picked, section
+from mentor_mentee.data.store.source import fault
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.progress import remark
 
@@ -116,7 +117,7 @@ def say_broken(source: FileSource, rows: NDArray[np.int64], broken: str) -> None
     of_all = f"{len(rows):,} of {len(source):,} images"
     first = source.reason(int(rows[0]))
     if broken == "skip":
-        remark(f"warning: {of_all} cannot be read and are left out (data.broken=skip), the first: {first}")
+        remark(f"warning: {of_all} cannot be read and are left out (data.broken=skip), the first: {fault(first)}")
         return
     if len(rows) == 1:
         raise UserError(f"{first}; data.broken=skip leaves it out")

@@ -34,7 +34,7 @@ def run(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]
 def mistake(module: str, words: Sequence[str], cwd: Path) -> str:
     """The message of a user's mistake; that there is one line, no traceback and nothing done is checked here.
 
-    What Hydra composed it writes into the run's folder before the names in it are checked: that alone may be there.
+    What Hydra composed of a sweep it writes before the names in it are checked: that alone may be there.
     """
     before = set(cwd.rglob("*"))
     done = run(module, *words, cwd=cwd)
@@ -43,7 +43,7 @@ def mistake(module: str, words: Sequence[str], cwd: Path) -> str:
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     made = {path for path in set(cwd.rglob("*")) - before if path.is_file()}
-    assert {path.name for path in made} <= {"config.yaml", "hydra.yaml", "overrides.yaml", "multirun.yaml"}
+    assert {path.name for path in made} <= {"multirun.yaml"}
     return line.removeprefix("error: ")
 
 

@@ -11,6 +11,7 @@ from distill.training.callbacks.history import History
 from distill.training.finite import require_finite_weights
 from distill.training.module import Distillation
 from distill.training.resume import keep_earlier
+from mentor_mentee.errors import UserError
 from mentor_mentee.files import replacing
 
 
@@ -34,9 +35,16 @@ class LastCheckpoint(Checkpoint):
         if not trainer.is_global_zero:  # has its part in making it, and writes nothing
             trainer.save_checkpoint(self.path)
             return
-        with replacing(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
-            keep_earlier(self.path, own=epoch > 0)
+        try:
+            with replacing(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+                keep_earlier(self.path, own=epoch > 0)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the other
+            reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:300]
+            raise UserError(
+                f"'{self.path}' cannot be written after epoch {epoch} ({reason}){kept}; free some room and go on with the same "
+                "settings and resume=true"
+            ) from None
 
 
 class BestWeights(pl.Callback):

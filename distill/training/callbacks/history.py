@@ -59,7 +59,7 @@ class History(pl.Callback):
         rate = rate_of(trainer.optimizers[0])
         row = {
             "epoch": float(trainer.current_epoch),
-            "step": float(trainer.global_step),
+            "step": float(min(trainer.global_step, pl_module.total_steps())),
             "ms_per_step": statistics.median(self._milliseconds),
             "learning_rate": rate,
             **vars(knobs),

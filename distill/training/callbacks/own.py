@@ -1,5 +1,6 @@
 """Builds the callbacks and loggers that a run's settings name, and says before any training what of them cannot work."""
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import CSVLogger, Logger
 
 from distill.schema import DistillConfig
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.recipe import Recipe, build, completed
 
+CSV_SETTINGS = "hparams.yaml"
 PACKAGES = {"TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}  # of the extra `loggers`
 
 
@@ -33,12 +35,22 @@ def build_own(config: DistillConfig, loss: LossSpec) -> Own:
     callbacks = made(config.callbacks, "callbacks", pl.Callback, dirpath=str(run_dir / "checkpoints"))
     require_packages(config.logger)
     loggers = made(config.logger, "logger", Logger, save_dir=str(run_dir))
+    for logger in loggers.values():
+        if isinstance(logger, CSVLogger):
+            remove_empty(Path(logger.root_dir))
     for name, callback in callbacks.items():
         require_metric(f"callbacks.{name}.monitor", getattr(callback, "monitor", None), loss)
         require_writable(f"callbacks.{name}", getattr(callback, "dirpath", None))
     for name, logger in loggers.items():
         require_writable(f"logger.{name}", logger.save_dir)
     return Own([*callbacks.values()], [*loggers.values()])
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes what a try that ended before its first row left of a log: the next one would be `version_1` beside nothing."""
+    for version in folder.glob("version_*"):
+        if {path.name for path in version.iterdir()} <= {CSV_SETTINGS}:
+            shutil.rmtree(version)
 
 
 def made(recipes: Mapping[str, Recipe], where: str, product: type, **known: object) -> dict[str, Any]:

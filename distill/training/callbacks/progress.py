@@ -10,6 +10,7 @@ from rich.progress import Progress as Bar
 
 from distill.machine import NamedConsole
 from distill.training.callbacks.history import History
+from distill.training.module import Distillation
 from distill.training.trainer import silence
 from mentor_mentee.progress import Progress
 
@@ -34,7 +35,8 @@ class ProgressLine(pl.Callback):
         if self._silent:
             return
         self._history = next(callback for callback in trainer.callbacks if isinstance(callback, History))  # type: ignore[attr-defined]
-        steps = int(trainer.estimated_stepping_batches)
+        assert isinstance(pl_module, Distillation)
+        steps = pl_module.total_steps()
         self._progress = Progress(f"{self.title}: step", steps, trainer.global_step, self.print)
         if self.console.is_terminal:
             columns = (
@@ -54,9 +56,12 @@ class ProgressLine(pl.Callback):
             self._progress.at(trainer.global_step, self.seen())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        assert isinstance(pl_module, Distillation)
+        epoch, epochs = trainer.current_epoch + 1, pl_module.fit_config.max_epochs
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], seen=self.seen())
+        elif epoch > epochs:
+            self.print(f"{self.title}: statistics of the averaged weights, {self.seen()}")
         elif epoch == epochs or epoch % max(1, epochs // 5) == 0:
             self.print(f"{self.title}: epoch {epoch}/{epochs}, {self.seen()}")
 

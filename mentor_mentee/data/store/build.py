@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from mentor_mentee.data.store.block import BROKEN, Table
 from mentor_mentee.data.store.folder import free_bytes, in_bytes, say_others, store_folder
 from mentor_mentee.data.store.images import Images, StoredImages
-from mentor_mentee.data.store.source import CACHE, MEMORY_MB, Source, sample_bytes, total_bytes
+from mentor_mentee.data.store.source import CACHE, MEMORY_MB, Source, fault, sample_bytes, total_bytes
 from mentor_mentee.data.store.store import Layout, Store
 from mentor_mentee.errors import UserError
 from mentor_mentee.progress import Progress, remark
@@ -102,7 +102,7 @@ def build(layout: Layout, missing: list[int]) -> None:
         if outcome is not None and not warned:
             warned = True
             remark(
-                f"{layout.source.reason(outcome)}; the others are decoded first, then all that are broken are counted"
+                f"{fault(layout.source.reason(outcome))}; the others are decoded first, then all that are broken are counted"
             )
         done += layout.size(block)
         progress.at(done)

@@ -62,6 +62,11 @@ class Source(Protocol):
         ...
 
 
+def fault(reason: str) -> str:
+    """`Source.reason` without what to do."""
+    return reason.rpartition("; ")[0] or reason
+
+
 def sample_bytes(source: Source) -> int:
     return int(np.prod(source.shape)) * source.dtype.itemsize
 

@@ -8,7 +8,9 @@ from typing import cast
 import pytest
 
 from distill.schema import DistillConfig
-from mentor_mentee.config.command_line import FAILED, opened, or_note_why_not, with_sweep_folder
+from mentor_mentee.config.command_line import opened, or_note_why_not, with_sweep_folder
+from mentor_mentee.config.launched import FAILED
+from mentor_mentee.config.renamed import require_one_name
 from mentor_mentee.errors import UserError
 
 
@@ -75,3 +77,11 @@ def test_an_argument_of_before_is_read_under_its_new_name(given: str, read: str)
 )
 def test_only_a_sweeps_one_run_dir_is_its_folder(given: list[str], read: list[str] | None) -> None:
     assert with_sweep_folder(given) == (read or given)
+
+
+def test_a_setting_under_its_old_name_and_its_new_one_is_refused() -> None:
+    require_one_name(["trainer.epochs=2", "mentor.fit.max_epochs=3"])
+    with pytest.raises(
+        UserError, match=r"^trainer\.epochs=3 and trainer\.max_epochs=2 are one setting, .* give it once$"
+    ):
+        require_one_name(["trainer.max_epochs=2", "seed=1", "++trainer.epochs=3"])
