@@ -10,6 +10,7 @@ from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
 from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.cache.options import PRECISIONS as CACHED
+from mentor.precisions import PRECISIONS as MENTOR_PRECISIONS
 from mentor.weights_file import TORCHVISION, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.reading.present import require_present
@@ -65,6 +66,9 @@ def check_settings(config: DistillConfig) -> None:
     check_transfer(config.mentor)
     check_view(config.mentor.view, "mentor.view")
     check_view(config.mentee.view, "mentee.view")
+    if (given := config.mentor.precision) not in MENTOR_PRECISIONS:
+        expected = f"expected {', '.join(MENTOR_PRECISIONS)}{did_you_mean(given, MENTOR_PRECISIONS)}"
+        raise UserError(f"mentor.precision={given}; {expected}")
     least = config.mentor.least_accuracy
     if least is not None and not 0 <= least <= 1:
         raise UserError(f"mentor.least_accuracy={least}; expected a fraction of the validation split, from 0 to 1")

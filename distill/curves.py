@@ -65,6 +65,10 @@ class Schedule:
         """True if the mentor is ever listened to."""
         return any(value > 0 for _, value in (*self.beta, *self.gamma))
 
+    def asks_logits(self) -> bool:
+        """True if the mentor's softmax ever counts."""
+        return any(value > 0 for _, value in self.gamma)
+
     def under(self, deviation: float) -> "Schedule":
         """T and γ as the mentor's logits ask for, where they were not given; `deviation` is their standard deviation over the
         classes. To three digits, so that a resumed run has the same."""

@@ -18,6 +18,7 @@ from distill.schema import DistillConfig
 from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.cache.answers import cached_logits
+from mentor.precisions import FULL
 from mentor.weights_file import file_digest
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.files import write_json
@@ -102,6 +103,7 @@ def described(found: FoundMentor) -> dict[str, Any]:
         "weights_at": found.weights_at,
         "view": asdict(found.view),
         "val_accuracy": found.val_accuracy,
+        **({} if found.precision == FULL else {"precision": found.precision}),
     }
 
 

@@ -93,7 +93,7 @@ def prepare(
     probes = [one.probe for one in chosen]
     if warning is not None:
         warning.ask(mentee, splits.classes, loss, probes)
-    answering = None if found is None else found.mentor(probes)
+    answering = None if found is None else found.mentor(probes, logits=schedule.asks_logits())
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches: dict[str, AnswerCache] = {}
     if schedule.supervised() and answering is not None:

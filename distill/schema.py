@@ -6,6 +6,7 @@ from typing import Any
 
 from mentee.budget import Budget
 from mentor.cache.options import PRECISIONS as CACHE_PRECISIONS
+from mentor.precisions import PRECISIONS as MENTOR_PRECISIONS
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES
 from mentor_mentee.settings import setting
@@ -115,6 +116,7 @@ class MentorConfig:
     fit: FitConfig = setting(FitConfig, "how a mentor is trained here")
     transfer: TransferConfig = setting(TransferConfig, "a new head for other classes")
     seed: int = setting(0, "of a mentor that is trained here")
+    precision: str = setting("32-true", f"in which it computes its answers: {', '.join(MENTOR_PRECISIONS)} (on a GPU)")
     least_accuracy: float | None = setting(
         None,
         "on the validation split, below it an error; null: a tenth of the way from the most frequent class's share to 1",

@@ -2,19 +2,21 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mentor.precisions import FULL, HALF
 from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.objective.taps import Taps
 
 
 class Answers(NamedTuple):
-    logits: Tensor  # [B, K]
+    logits: Tensor  # [B, K]; [B, 0] of a mentor that is asked about its layers alone
     activations: dict[str, Tensor]  # probe name -> [B, *probe shape], in the space the probe compares in
 
 
@@ -25,14 +27,25 @@ class Mentor:
     or write it into a checkpoint.
     """
 
-    def __init__(self, network: nn.Module, view: View, probes: Sequence[Probe] = (), identity: str = "") -> None:
-        """`identity`: of the recipe that the network was built from (`mentor_mentee.recipe.recipe_identity`)."""
+    def __init__(
+        self,
+        network: nn.Module,
+        view: View,
+        probes: Sequence[Probe] = (),
+        identity: str = "",
+        precision: str = FULL,
+        logits: bool = True,
+    ) -> None:
+        """`identity`: of the recipe that the network was built from (`mentor_mentee.recipe.recipe_identity`). `precision`: one of
+        PRECISIONS, in which it computes; its answers are float32. Without `logits` it runs no further than its last probe."""
         self.network = network
         for value in network.parameters():  # TorchScript has no requires_grad_ of its own
             value.requires_grad_(False)
         self.view = view
         self.probes = list(probes)
         self.identity = identity
+        self.precision = precision
+        self.logits = logits or not self.probes
         self._taps = Taps(network, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
 
     def to(self, device: torch.device) -> "Mentor":
@@ -48,7 +61,8 @@ class Mentor:
         """sha256 over its view, its probes, its recipe's identity and its weights: two mentors with one fingerprint give the same
         answers; without `probes` the same logits."""
         asked = f"{self.probes} " if probes else ""
-        digest = hashlib.sha256(f"{self.view} {asked}{self.identity}".encode())
+        how = "" if self.precision == FULL else f" {self.precision}"
+        digest = hashlib.sha256(f"{self.view} {asked}{self.identity}{how}".encode())
         for name, value in self.network.state_dict().items():
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -58,7 +72,18 @@ class Mentor:
         """uint8 source images -> answers that carry no gradient but may stand in a graph that does."""
         self.network.eval()  # whoever called .train() on it since
         with torch.inference_mode():
-            logits, outputs, _ = self._taps(self.view(image_BCHW))
+            source = self.view(image_BCHW)
+            with self._computing(source.device):
+                if self.logits:
+                    logits, outputs, _ = self._taps(source)
+                else:
+                    logits, outputs = source.new_empty(len(source), 0), self._taps.outputs_alone(source)
+            logits, outputs = logits.float(), {path: output.float() for path, output in outputs.items()}
             activations = {probe.name: probe.adapter.from_mentor(outputs[probe.mentor]) for probe in self.probes}
         # a clone outside is an ordinary tensor; autograd refuses to save an inference tensor for its backward
         return Answers(logits.clone(), {name: activation.clone() for name, activation in activations.items()})
+
+    def _computing(self, device: torch.device) -> AbstractContextManager[object]:
+        if self.precision == FULL:
+            return nullcontext()
+        return torch.autocast(device.type, dtype=getattr(torch, HALF[self.precision]))

@@ -29,6 +29,7 @@ from distill.training.finite import require_finite_weights
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
+from mentor.precisions import FULL
 from mentor.transfer import replaceable_head
 from mentor.weights import load_content, load_weights
 from mentor_mentee.data.splits import Splits
@@ -58,10 +59,12 @@ class FoundMentor:
     val_accuracy: float
     origin: str  # for a person
     weights_at: str | None = None  # place in the file of weights
+    precision: str = FULL
 
-    def mentor(self, probes: Sequence[Probe] = ()) -> Mentor:
+    def mentor(self, probes: Sequence[Probe] = (), logits: bool = True) -> Mentor:
         """Makes it one that answers, at `probes`."""
-        return Mentor(self.network, self.view, probes, recipe_identity(self.recipe, "mentor.network"))
+        identity = recipe_identity(self.recipe, "mentor.network")
+        return Mentor(self.network, self.view, probes, identity, self.precision, logits)
 
 
 def find_mentor(
@@ -107,11 +110,13 @@ def find_mentor(
                 if not loaded(network, weights):
                     origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
                     cache_weights(network, weights)
-    asked = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"))
+    asked = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"), precision=config.precision)
     accuracy = require_accuracy(asked, config, splits, origin, machine, cache_dir)
     if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):
         machine.say(doubt)
-    return FoundMentor(network, recipe, view, weights, accuracy, origin, config.weights_at if given else None)
+    return FoundMentor(
+        network, recipe, view, weights, accuracy, origin, config.weights_at if given else None, config.precision
+    )
 
 
 def make_mentor(
@@ -188,6 +193,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
         del settings["transfer"]
+    del settings["precision"]
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]

@@ -31,7 +31,8 @@ def draw_terms(history: Rows, path: Path, spec: LossSpec = DEFAULT) -> None:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     for i, name in enumerate(["loss", *spec.term_names(())]):
-        plot_both(axes, history, name, name, f"C{i}")
+        if f"train_{name}" in history[0]:
+            plot_both(axes, history, name, name, f"C{i}")
     axes.set(
         xlabel="epoch", ylabel="mean over the epoch", yscale="log", title="Loss and its terms (dashed: validation)"
     )

@@ -149,6 +149,8 @@ class Distillation(pl.LightningModule):
             outputs = in_float32(outputs)
             supervised = self.mentor is not None and (knobs.beta > 0 or knobs.gamma > 0)
             answers = (self.ask(batch) if supervised else None) or unanswered(outputs)
+            if answers.logits.shape[1] == 0:
+                answers = answers._replace(logits=outputs.logits.detach())
             labels_B, other_B, share = batch.label_B, None, 1.0
             if isinstance(batch, Drawn):
                 other_B, share = batch.other_B, batch.share
@@ -157,6 +159,13 @@ class Distillation(pl.LightningModule):
                     other_B = None if other_B is None else gathered(other_B)
             terms = self.loss_of(outputs, answers, labels_B, supervised, knobs, other_B, share)
             return terms, outputs, labels_B if other_B is None or share >= 0.5 else other_B
+
+    def named(self, terms: Terms) -> dict[str, torch.Tensor]:
+        """The terms by their public names, without that of the softmax where the mentor is not asked about it."""
+        named = terms.named(self.loss)
+        if self.mentor is not None and not self.mentor.logits:
+            del named[self.loss.softmax]
+        return named
 
     def loss_of(
         self,

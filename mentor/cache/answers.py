@@ -72,7 +72,8 @@ class AnswerCache:
                 else:
                     found.setdefault(name, value.new_empty(len(row_B), *value.shape[1:]))[picked_B] = value
         found = {name: value.to(index_B.device) for name, value in found.items()}
-        return Answers(found.pop(LOGITS), found)
+        none = torch.empty(len(row_B), 0, device=index_B.device)
+        return Answers(found.pop(LOGITS, none), found)
 
     def logits(self) -> Tensor:
         """Those of the whole split as it is, [N, K], in its order."""
@@ -206,12 +207,12 @@ def cached_logits(mentor: Mentor, split: Split, folder: Path | None) -> Tensor:
 
 
 def named(answers: Answers) -> dict[str, Tensor]:
-    return {LOGITS: answers.logits, **answers.activations}
+    return {LOGITS: answers.logits, **answers.activations} if answers.logits.shape[1] else answers.activations
 
 
 def packings_of(mentor: Mentor, split: Split, options: CacheOptions) -> dict[str, Packing]:
     answers = named(mentor.answer(split.images[:1]))
-    few = answers[LOGITS].shape[1] <= FEW
+    few = LOGITS in answers and answers[LOGITS].shape[1] <= FEW
     precisions = {LOGITS: "float32" if few else "float16"}
     return {
         name: Packing(tuple(value.shape[1:]), precisions.get(name, options.activations))

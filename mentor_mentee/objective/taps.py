@@ -23,6 +23,7 @@ class Taps:
 
     def __init__(self, model: nn.Module, outputs: Sequence[str] = (), inputs: Sequence[str] = ()) -> None:
         self.model = model
+        self._whole = False  # whether it ran to its end once
         self._outputs = {path: find_layer(model, path) for path in outputs}
         self._inputs = {path: find_layer(model, path) for path in inputs}
 
@@ -48,6 +49,37 @@ class Taps:
                 hook.remove()
         return _one_tensor(result, type(self.model).__name__), self._once(put_out), self._once(given)
 
+    def outputs_alone(self, x: Tensor) -> dict[str, Tensor]:
+        """{path: its output}: after the last of these layers the model is not run any further.
+
+        The first time it runs whole, which is when layers are seen that run twice. One that was compiled always does.
+        """
+        if not self._whole or not self._outputs or compiled(self.model):
+            self._whole = True
+            return self(x)[1]
+        found: dict[str, Tensor] = {}
+
+        def keep(path: str) -> Any:
+            def hook(_module: nn.Module, _args: object, output: object) -> None:
+                found[path] = _one_tensor(_copy(output), f"layer '{path}'")
+                if len(found) == len(self._outputs):
+                    raise _Enough
+
+            return hook
+
+        hooks = [layer.register_forward_hook(keep(path)) for path, layer in self._outputs.items()]
+        try:
+            self.model(x)
+        except _Enough:
+            return found
+        finally:
+            for hook in hooks:
+                hook.remove()
+        raise UserError(
+            f"{type(self.model).__name__} did not run all of {', '.join(self._outputs)}, as it did before; a probe needs layers "
+            "that run in each forward"
+        )
+
     def _once(self, captured: dict[str, list[object]]) -> dict[str, Tensor]:
         for path, values in captured.items():
             if len(values) != 1:
@@ -57,6 +89,17 @@ class Taps:
                     "runs exactly once: choose another (where a block shares one ReLU, its BatchNorm or the whole block)"
                 )
         return {path: _one_tensor(values[0], f"layer '{path}'") for path, values in captured.items()}
+
+
+class _Enough(BaseException):
+    """Ends a forward from inside; no `Exception`, which a network may catch."""
+
+
+def compiled(model: nn.Module) -> bool:
+    return any(
+        isinstance(module, torch._dynamo.OptimizedModule) or module._compiled_call_impl is not None
+        for module in model.modules()
+    )
 
 
 def find_layer(model: nn.Module, path: str) -> nn.Module:

@@ -16,6 +16,7 @@ from distill.training.module import Distillation
 from mentee.networks import PlainCNN
 from mentor.mentor import Mentor
 from mentor_mentee.data.views.view import View
+from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import Adapter, Probe, ProbedMentee, find_probes
 
 VIEW = View((1, 8, 8), (0.3,), (0.4,))
@@ -115,3 +116,56 @@ def test_the_mentor_is_not_in_the_module_that_is_trained(network: nn.Module, ima
     network.eval()
     module.train()
     assert not any(child.training for child in network.modules())
+
+
+class Deep(nn.Module):
+    """Three layers, of which the second may run twice."""
+
+    def __init__(self, twice: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(width, 4, 3, padding=1) for width in (1, 4, 4))
+        self.head, self.twice = nn.Linear(4, 3), twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            maps = self.second(self.first(x))
+            maps = self.second(maps) if self.twice else maps
+            return self.head(self.third(maps).mean((2, 3)))  # type: ignore[no-any-return]
+        except Exception:  # as some networks do, around what an old version lacks
+            return x.new_zeros(len(x), 3)
+
+
+def test_without_logits_nothing_runs_after_the_last_probe_and_the_layers_are_the_same(image: Tensor) -> None:
+    torch.manual_seed(0)
+    network = Deep()
+    late = Probe("late", "second", "features.0", Adapter((2, 8, 8), (4, 8, 8), (2, 8, 8)))
+    early = Probe("early", "first", "features.0", Adapter((2, 8, 8), (4, 8, 8), (2, 8, 8)))
+    ran: list[str] = []
+    for name in ("first", "second", "third", "head"):
+        getattr(network, name).register_forward_hook(lambda *_, name=name: ran.append(name))
+    whole, alone = Mentor(network, VIEW, [late, early]), Mentor(network, VIEW, [late, early], logits=False)
+    assert alone.fingerprint() == whole.fingerprint()
+    expected = whole.answer(image)
+    alone.answer(image)  # once whole: a layer that runs twice is seen
+    ran.clear()
+    found = alone.answer(image)
+    assert ran == ["first", "second"]
+    assert found.logits.shape == (6, 0)
+    assert all(torch.equal(found.activations[name], expected.activations[name]) for name in ("early", "late"))
+    assert torch.equal(whole.answer(image).logits, expected.logits)
+    with pytest.raises(UserError, match=r"layer 'second' of Deep ran 2 times"):
+        Mentor(Deep(twice=True), VIEW, [late], logits=False).answer(image)
+
+
+def test_in_half_precision_the_layers_compute_in_it_and_the_answers_are_float32(
+    network: nn.Module, image: Tensor
+) -> None:
+    half, whole = Mentor(network, VIEW, [PROBE], precision="bf16-mixed"), Mentor(network, VIEW, [PROBE])
+    seen: list[torch.dtype] = []
+    network.head.register_forward_hook(lambda _module, _given, output: seen.append(output.dtype))
+    found, expected = half.answer(image), whole.answer(image)
+    assert seen == [torch.bfloat16, torch.float32]
+    assert (found.logits.dtype, found.activations["late"].dtype) == (torch.float32, torch.float32)
+    assert 0 < float((found.logits - expected.logits).abs().max()) < 2**-6 * float(expected.logits.abs().max())
+    assert next(network.parameters()).dtype == torch.float32
+    assert half.fingerprint(probes=False) != whole.fingerprint(probes=False)  # so its cached answers are others

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from distill.training.module import Distillation
 from distill.training.optimizer import rate_of
-from mentor_mentee.objective.loss import LossSpec, Terms
+from mentor_mentee.objective.loss import Terms
 
 
 class History(pl.Callback):
@@ -29,7 +30,7 @@ class History(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        self._sums = {"train": Tally(pl_module.loss), "val": Tally(pl_module.loss)}
+        self._sums = {"train": Tally(pl_module.named), "val": Tally(pl_module.named)}
         self._milliseconds = []
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -40,7 +41,7 @@ class History(pl.Callback):
         self._sums["train"].add(outputs)
         self._milliseconds.append(1000 * (time.perf_counter() - self._started))
         if trainer.loggers:  # which of the steps it gets is Lightning's `log_every_n_steps`
-            terms = {f"train_{name}_step": value for name, value in outputs["terms"].named(pl_module.loss).items()}
+            terms = {f"train_{name}_step": value for name, value in pl_module.named(outputs["terms"]).items()}
             knobs = vars(pl_module.last_knobs()) | {"learning_rate": rate_of(trainer.optimizers[0])}
             pl_module.log_dict(terms | knobs | {"ms_per_step": self._milliseconds[-1]}, on_step=True, on_epoch=False)
 
@@ -78,8 +79,8 @@ class History(pl.Callback):
 class Tally:
     """Means over an epoch, summed where the tensors live so that no step waits for the device."""
 
-    def __init__(self, spec: LossSpec) -> None:
-        self._spec = spec
+    def __init__(self, naming: Callable[[Terms], dict[str, Tensor]]) -> None:
+        self._naming = naming
         self._terms: list[Tensor] = []
         self._names: list[str] = []
         self._weights: list[Tensor] = []  # samples in each batch
@@ -87,7 +88,7 @@ class Tally:
 
     def add(self, outputs: dict[str, Any]) -> None:
         terms: Terms = outputs["terms"]
-        named = terms.named(self._spec)
+        named = self._naming(terms)
         self._names = list(named)
         self._terms.append(torch.cat(list(named.values())).detach())
         labels: Tensor = outputs["labels"]
