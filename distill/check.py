@@ -69,6 +69,14 @@ def check_settings(config: DistillConfig) -> None:
     if (given := config.mentor.precision) not in MENTOR_PRECISIONS:
         expected = f"expected {', '.join(MENTOR_PRECISIONS)}{did_you_mean(given, MENTOR_PRECISIONS)}"
         raise UserError(f"mentor.precision={given}; {expected}")
+    if config.mentor.shard and config.trainer.devices * config.trainer.num_nodes < 2:
+        raise UserError(
+            "mentor.shard=true in a training of one process; expected several: trainer.devices=2, or num_nodes"
+        )
+    if config.mentor.shard and config.cache.answers:
+        raise UserError(
+            "mentor.shard=true with cache.answers=true; expected one: a mentor whose answers are cached need not fit"
+        )
     least = config.mentor.least_accuracy
     if least is not None and not 0 <= least <= 1:
         raise UserError(f"mentor.least_accuracy={least}; expected a fraction of the validation split, from 0 to 1")
@@ -184,7 +192,9 @@ def check_fit(config: FitConfig, where: str) -> None:
         raise UserError(f"{where}.warmup={config.warmup}; expected a fraction of the run, from 0 to below 1")
     for name, known in (("precision", PRECISIONS), ("strategy", STRATEGIES)):
         if (value := getattr(config, name)) not in known:
-            raise UserError(f"{where}.{name}={value}; expected {', '.join(known)}{did_you_mean(value, known)}")
+            short = f" (in short {', '.join(known[3:])})" if known[3:] else ""
+            expected = f"expected {' or '.join(known[:3])}{short}{did_you_mean(value, known)}"
+            raise UserError(f"{where}.{name}={value}; {expected}")
     if config.gradient_clip_val is not None and not 0 < config.gradient_clip_val < inf:
         raise UserError(f"{where}.gradient_clip_val={config.gradient_clip_val}; expected a number above 0, or null")
     if not 0 <= config.label_smoothing < 1:

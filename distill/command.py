@@ -6,10 +6,11 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from rich.console import Console
 
 from distill.check import check_networks, check_settings, require_files
 from distill.curves import Schedule
-from distill.machine import Machine, NamedConsole
+from distill.machine import Machine, NamedConsole, is_first
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig
@@ -49,8 +50,11 @@ def run(config: DistillConfig) -> float:
         from distill.exportable import EarlyWarning  # torch takes seconds to import: only now
         from distill.present import present
         from distill.report.figures import draw_knobs
-        from distill.run import distill
+        from distill.run import distill, take_part
 
+    if not is_first():
+        take_part(config, Machine(config.accelerator, config.threads, Console(quiet=True)))
+        return float("nan")
     report, name = Path(config.run_dir) / "report", run_name()
 
     def on_start(schedule: Schedule) -> None:

@@ -1,7 +1,8 @@
-"""The accelerator and threads of a run, and the console that it prints its progress on."""
+"""The accelerator and threads of a run, the console that it prints its progress on, and its place among other processes."""
 
+import os
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,3 +39,27 @@ class Machine:
 
 def elsewhere(accelerator: str, threads: int | None, run: str) -> Machine:
     return Machine(accelerator, threads, NamedConsole(run))
+
+
+class Place(NamedTuple):
+    """One process of several that were started from outside, on one machine or on many."""
+
+    rank: int
+    processes: int
+    starter: str
+
+
+def place() -> Place | None:
+    """This process's place where torchrun, or srun with several tasks, started it: None where it was started alone."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return Place(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "torchrun")
+    tasks = int(os.environ.get("SLURM_NTASKS", "1"))
+    if tasks > 1 and "SLURM_PROCID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return Place(int(os.environ["SLURM_PROCID"]), tasks, "srun")
+    return None
+
+
+def is_first() -> bool:
+    """Whether this process writes the run's files: of several that were started from outside one does."""
+    here = place()
+    return here is None or here.rank == 0

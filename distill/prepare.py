@@ -96,7 +96,7 @@ def prepare(
     answering = None if found is None else found.mentor(probes, logits=schedule.asks_logits())
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches: dict[str, AnswerCache] = {}
-    if schedule.supervised() and answering is not None:
+    if schedule.supervised() and answering is not None and not config.mentor.shard:
         caches = answer_caches(config, answering, splits, machine)
     if warning is not None:
         warning.tell()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from distill.curves import Schedule, read_schedule
 from distill.exportable import EarlyWarning
 from distill.handover import RunResult, hand_over
-from distill.machine import Machine
+from distill.machine import Machine, is_first
 from distill.mentors.doubts import outdone
 from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import read_probes
@@ -45,17 +45,10 @@ def distill(
     before any training whether the mentee will export. Raises `UserError` before the first step for all that can be known
     by then, and for a loss that is not finite.
     """
-    from distill.training.callbacks.own import build_own  # Lightning takes seconds to import
-    from distill.training.trainer import require_trainer
-
     machine = machine or Machine(config.accelerator, config.threads)
-    require_trainer(config.trainer, "trainer", machine)
-    own = build_own(config, LossSpec(**asdict(config.loss)))
-    schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
     with reporting(machine.say):
-        run = prepare(config, schedule, machine, mentor, warning)
-        machine.say(f"{title}: {run.schedule.summary()}")
-        result = hand_over(run, train(run, machine, title, own, on_start))
+        run, fitted = trained(config, machine, title, mentor, on_start, warning)
+        result = hand_over(run, fitted)
     accuracy = result.checkpoint.accuracy["val"]
     if (
         run.found is not None
@@ -64,6 +57,31 @@ def distill(
     ):
         machine.say(doubt)
     return result
+
+
+def take_part(config: DistillConfig, machine: Machine) -> None:
+    """Does the work of one process of several that were started from outside, but the first: trains, and writes nothing."""
+    with reporting(machine.say):
+        trained(config, machine)
+
+
+def trained(
+    config: DistillConfig,
+    machine: Machine,
+    title: str = "mentee",
+    mentor: FoundMentor | None = None,
+    on_start: Callable[[Schedule], None] | None = None,
+    warning: EarlyWarning | None = None,
+) -> tuple[Prepared, "Fitted"]:
+    from distill.training.callbacks.own import build_own  # Lightning takes seconds to import
+    from distill.training.trainer import require_trainer
+
+    require_trainer(config.trainer, "trainer", machine)
+    own = build_own(config, LossSpec(**asdict(config.loss)))
+    schedule = read_schedule(config.schedule, layers=read_probes(config.probes).wanted)
+    run = prepare(config, schedule, machine, mentor, warning)
+    machine.say(f"{title}: {run.schedule.summary()}")
+    return run, train(run, machine, title, own, on_start)
 
 
 def train(
@@ -86,6 +104,7 @@ def train(
         caches=run.caches,
         class_weights=class_weights(config.trainer, run.splits, "trainer"),
     )
+    module.shard_mentor = config.mentor.shard and run.schedule.supervised()
     module.callbacks_recipe = str(config.callbacks)
     module.recipe = f"{run.mentee.recipe}{SOURCE}{recipe_identity(run.mentee.recipe, 'mentee.network')[:12]}"
 
@@ -93,12 +112,12 @@ def train(
         if on_start is not None:
             on_start(run.schedule)
 
-    if not config.resume:
+    if not config.resume and is_first():
         accepted()
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
-    when_resumed = accepted if config.resume else None
+    when_resumed = accepted if config.resume and is_first() else None
     checkpoint = run_dir / CHECKPOINT
     return fit(module, run.splits, title, machine, checkpoint, config.resume, when_resumed, own.callbacks, own.loggers)
 

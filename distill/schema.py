@@ -85,7 +85,8 @@ class FitConfig:
     gradient_clip_algorithm: Clipping = setting(Clipping.norm, "norm (of the whole gradient) or value (of each number)")
     devices: int = setting(1, "processes, each on a device of its own; a batch is shared out among them")
     strategy: str = setting("auto", "auto or ddp; ddp_find_unused_parameters_true: some parameters get no gradient")
-    num_nodes: int = setting(1, "machines; more than 1 is refused so far")
+    sync_batchnorm: bool = setting(False, "BatchNorm normalises by the whole batch of several processes; on GPUs only")
+    num_nodes: int = setting(1, "machines, on each of which torchrun or srun starts the command")
     log_every_n_steps: int = setting(50, "steps between two rows that a logger gets of single steps")
 
 
@@ -117,6 +118,7 @@ class MentorConfig:
     transfer: TransferConfig = setting(TransferConfig, "a new head for other classes")
     seed: int = setting(0, "of a mentor that is trained here")
     precision: str = setting("32-true", f"in which it computes its answers: {', '.join(MENTOR_PRECISIONS)} (on a GPU)")
+    shard: bool = setting(False, "each process of the training holds a part of it; it is asked at each step, uncached")
     least_accuracy: float | None = setting(
         None,
         "on the validation split, below it an error; null: a tenth of the way from the most frequent class's share to 1",

@@ -1,5 +1,6 @@
 """A large network that only answers: frozen, always in eval mode, never part of a mentee's checkpoint."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -46,11 +47,23 @@ class Mentor:
         self.identity = identity
         self.precision = precision
         self.logits = logits or not self.probes
+        self._stops = not self.logits  # after the last probed layer
         self._taps = Taps(network, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
 
     def to(self, device: torch.device) -> "Mentor":
         self.network.to(device)
         return self
+
+    def sharded(self, device: torch.device) -> "Mentor":
+        """The same, each process of torch's default group holding a part of it on `device`; all of them must ask at once. This
+        one stays whole."""
+        from mentor.shard import shard
+
+        network = copy.deepcopy(self.network)
+        shard(network, device)
+        made = Mentor(network, self.view, self.probes, self.identity, self.precision, self.logits)
+        made._stops = False  # the rest of a forward gives up what was gathered
+        return made
 
     @property
     def batch(self) -> int:
@@ -77,7 +90,8 @@ class Mentor:
                 if self.logits:
                     logits, outputs, _ = self._taps(source)
                 else:
-                    logits, outputs = source.new_empty(len(source), 0), self._taps.outputs_alone(source)
+                    outputs = self._taps.outputs_alone(source) if self._stops else self._taps(source)[1]
+                    logits = source.new_empty(len(source), 0)
             logits, outputs = logits.float(), {path: output.float() for path, output in outputs.items()}
             activations = {probe.name: probe.adapter.from_mentor(outputs[probe.mentor]) for probe in self.probes}
         # a clone outside is an ordinary tensor; autograd refuses to save an inference tensor for its backward

@@ -193,7 +193,7 @@ def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | Non
         settings["weights"] = identity(config, named)
     if not config.transfer.epochs:
         del settings["transfer"]
-    del settings["precision"]
+    del settings["precision"], settings["shard"]
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]

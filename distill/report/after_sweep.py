@@ -13,9 +13,11 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from distill.machine import place
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import mistakes_in_one_line, require_no_run_dir
 from mentor_mentee.config.launched import FAILED, begun, forget_begun, note_begun
+from mentor_mentee.errors import UserError
 
 
 class CompareRuns(Callback):
@@ -29,6 +31,11 @@ class CompareRuns(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with mistakes_in_one_line(DistillConfig):
             require_no_run_dir(config)
+            if (here := place()) is not None:
+                raise UserError(
+                    f"a sweep in {here.processes} processes of {here.starter}; expected one: start its runs one by one, or give "
+                    "each to a launcher (hydra/launcher=submitit_slurm)"
+                )
         forget_begun(Path(config.hydra.sweep.dir))
         hush(config.hydra.sweeper)
 

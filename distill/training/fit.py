@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from torch.utils.data import DataLoader
 
 from distill.curves import Schedule
-from distill.machine import Machine
+from distill.machine import Machine, place
 from distill.schema import FitConfig, Keep
 from distill.training.callbacks.checkpoints import BestWeights, LastCheckpoint
 from distill.training.callbacks.history import History
@@ -103,7 +103,7 @@ def fit(
             finally:
                 finish(loggers)
         if (
-            config.devices > 1 and checkpoint is not None
+            config.devices > 1 and checkpoint is not None and place() is None
         ):  # the callbacks that saw the training were those of other processes
             check_resumable(checkpoint, module).restore(all_callbacks)
     else:  # Lightning would not train it either, and would leave what callbacks do at a training's end undone

@@ -59,6 +59,7 @@ class Distillation(pl.LightningModule):
         self.settings = "trainer"  # where `fit` is set, for messages
         self.only: torch.nn.Module | None = None  # the one part of the student that trains; the rest is in eval mode
         self.callbacks_recipe = "{}"  # of callbacks, which may change the weights
+        self.shard_mentor = False  # over the processes of the training, which all ask at every step
         self._steps: int | None = None  # of the training, once it began
         self.run: dict[str, str] = {}  # what a checkpoint must agree with to be resumed
 
@@ -83,7 +84,7 @@ class Distillation(pl.LightningModule):
         self.layout = fastest_layout(self.student) if self.trainer.world_size == 1 else torch.contiguous_format
         self.student.to(memory_format=self.layout)
         if self.mentor is not None:
-            self.mentor.to(self.device)
+            self.mentor = self.mentor.sharded(self.device) if self.shard_mentor else self.mentor.to(self.device)
         if self.fit_config.compile:
             self.student.compile()  # in place: its tensors keep their names
 

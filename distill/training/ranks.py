@@ -5,6 +5,7 @@ differentiates the loss of the whole batch by its own share. Lightning takes the
 gradient of the whole is their sum: hence the factor in `Distillation.training_step`.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,11 +43,15 @@ def ends_together() -> Iterator[None]:
             raise
         raise UserError(message) from None
     except RuntimeError as error:
+        if dist.is_initialized() and re.search(r"gloo|NCCL|Connection (closed|reset)", str(error)):
+            raise UserError(
+                f"another process of the training ended, and rank {dist.get_rank()} with it ({brief(error)}); the finished "
+                "epochs are saved: start all of them again with the same settings and resume=true"
+            ) from None
         if not str(error).startswith("DataLoader worker (pid"):
             raise
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"a process that reads batches was ended ({reason}); the finished epochs are saved: the same settings with "
+            f"a process that reads batches was ended ({brief(error)}); the finished epochs are saved: the same settings with "
             "resume=true go on from the last; fewer processes take less memory: trainer.workers=0"
         ) from None
     except ProcessExitedException as error:
@@ -61,6 +66,10 @@ def ends_together() -> Iterator[None]:
         if "KeyboardInterrupt" in str(error).strip().splitlines()[-1]:
             raise KeyboardInterrupt from None
         raise
+
+
+def brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def last_user_error(trace: str) -> str | None:

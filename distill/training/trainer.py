@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.loggers import Logger
 
-from distill.machine import Machine
+from distill.machine import Machine, place
 from distill.schema import FitConfig
 from mentor_mentee.errors import UserError
 
@@ -42,7 +43,10 @@ def new_trainer(
     """`where`: the place of `fit` in the configuration, for messages. Raises `UserError` for an accelerator, devices or a
     precision that are unknown or not here."""
     options: dict[str, Any] = {"strategy": fit.strategy}
-    if fit.devices > 1:
+    require_started(fit, where)
+    if place() is not None and fit.devices * fit.num_nodes == 1:  # one of those processes trains a mentor by itself
+        options["plugins"] = [LightningEnvironment()]
+    elif place() is None and fit.devices > 1:
         # Lightning's other launcher calls the whole command again in each process: it would prepare and write everything twice
         options["strategy"] = fit.strategy.replace("auto", "ddp").replace("ddp", "ddp_spawn")
     if fit.gradient_clip_val is not None:
@@ -53,6 +57,7 @@ def new_trainer(
             accelerator=machine.accelerator,
             devices=fit.devices,
             num_nodes=fit.num_nodes,
+            sync_batchnorm=fit.sync_batchnorm,
             precision=fit.precision,  # type: ignore[arg-type]
             accumulate_grad_batches=fit.accumulate_grad_batches,
             gradient_clip_val=fit.gradient_clip_val,
@@ -73,15 +78,39 @@ def new_trainer(
         raise UserError(f"{given}: {reason}; accelerator=auto takes what there is") from None
     if isinstance(trainer.accelerator, CPUAccelerator):
         require_on_cpu(fit, where)
-    if fit.num_nodes > 1:
-        raise UserError(f"{where}.num_nodes={fit.num_nodes}: this machine alone can be trained on; expected 1")
     return trainer
+
+
+def require_started(fit: FitConfig, where: str) -> None:
+    """Raises `UserError` where other processes than these settings name were started: torchrun and srun start all of them."""
+    here, wanted = place(), fit.devices * fit.num_nodes
+    given = f"{where}.devices={fit.devices} {where}.num_nodes={fit.num_nodes}"
+    if where != "trainer" and fit.num_nodes * (fit.devices if here else 1) > 1:
+        raise UserError(
+            f"{given}: a mentor is trained on one machine, while the others wait; expected {where}.num_nodes=1"
+        )
+    if here is None and fit.num_nodes > 1:
+        raise UserError(
+            f"{given}: this process was started alone; start one for each device: on each machine torchrun "
+            f"--nnodes={fit.num_nodes} --nproc-per-node={fit.devices} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
+            "-m distill …, or srun under SLURM"
+        )
+    if here is not None and where == "trainer" and here.processes != wanted:
+        raise UserError(
+            f"{here.starter} started {here.processes} processes, {given} are {wanted}; expected as many: devices of one machine, "
+            "times machines"
+        )
 
 
 def require_on_cpu(fit: FitConfig, where: str) -> None:
     if fit.precision in ("16", "16-mixed"):
         raise UserError(
             f"{where}.precision={fit.precision} on a CPU, which has no float16 training; expected bf16-mixed or 32-true here"
+        )
+    if fit.sync_batchnorm and fit.devices * fit.num_nodes > 1:
+        raise UserError(
+            f"{where}.sync_batchnorm=true on CPUs, where torch has no SyncBatchNorm; expected false (each process normalises by "
+            "its own share), GPUs, or a network without BatchNorm"
         )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if fit.devices > cores:

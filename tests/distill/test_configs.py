@@ -14,7 +14,15 @@ from distill.check import check_distill
 from distill.curves import read_schedule
 from distill.from_overrides import compose as compose_and_check
 from distill.run import ALONE
-from distill.schema import DistillConfig, EvaluateConfig, FitConfig, LearningRateCurve, Optimizer
+from distill.schema import (
+    CacheConfig,
+    DistillConfig,
+    EvaluateConfig,
+    FitConfig,
+    LearningRateCurve,
+    MentorConfig,
+    Optimizer,
+)
 from export.schema import ExportSettings, check_export
 from mentor_mentee.config.compose import compose as compose_typed
 from mentor_mentee.config.folder import CONFIGS
@@ -161,6 +169,12 @@ def changed(**changes: Any) -> DistillConfig:
         ({"trainer": FitConfig(class_weights="rare")}, r"trainer\.class_weights=rare; expected auto"),
         ({"trainer": FitConfig(class_weights="auto", class_balance=True)}, r"class_weights=auto with .* take one"),
         ({"trainer": FitConfig(layer_rates={"a": -1.0})}, r"trainer\.layer_rates: 'a' has -1\.0"),
+        ({"mentor": MentorConfig(precision="bf16")}, r"mentor\.precision=bf16; expected 32-true, bf16-mixed, 16-mixed"),
+        ({"mentor": MentorConfig(shard=True)}, r"mentor\.shard=true in a training of one process; expected several"),
+        (
+            {"mentor": MentorConfig(shard=True), "trainer": FitConfig(devices=2), "cache": CacheConfig(answers=True)},
+            r"mentor\.shard=true with cache\.answers=true",
+        ),
         ({"logger": {"csv": True}}, r"logger\.csv=True; expected a recipe: logger\.csv\._target_="),
         ({"trainer": FitConfig(warmup=1.0)}, r"trainer\.warmup=1\.0; expected a fraction"),
         ({"trainer": FitConfig(warmup=-0.1)}, r"trainer\.warmup=-0\.1"),

@@ -93,6 +93,7 @@ def test_a_gradient_is_clipped_in_half_precision_as_well(
     ("options", "message"),
     [
         ({"precision": "16-mixed"}, r"trainer\.precision=16-mixed on a CPU.*expected bf16-mixed or 32-true"),
+        ({"devices": 2, "sync_batchnorm": True}, r"trainer\.sync_batchnorm=true on CPUs.*expected false"),
         ({"devices": 4096}, r"trainer\.devices=4096 on a CPU of \d+ cores; expected \d+ at most"),
     ],
 )
