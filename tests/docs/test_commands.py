@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from mentee_device.cli.parser import make_parser
 
 from distill.check import check_distill
@@ -25,6 +26,11 @@ SHOWN = sorted({tuple(words) for page in PAGES if page.name != "CHANGELOG.md" fo
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 OTHERS = ("transformers",)  # packages that a page shows and nothing here needs
+PLUGINS = {  # of the extra `sweep`
+    "hydra/launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "hydra/launcher=submitit_slurm": "hydra_plugins.hydra_submitit_launcher",
+    "hydra/sweeper=optuna": "hydra_plugins.hydra_optuna_sweeper",
+}
 READING = {"inspect": InspectSettings, "verify": VerifySettings, "keygen": KeygenSettings}
 
 
@@ -43,12 +49,17 @@ def composed(name: str, schema: type, check: Callable[..., None], words: Sequenc
     for word in (word.replace("=…", "=given") for word in words if word not in ("…", "-m", "--help")):
         override = parser.parse_override(word)
         sweep = override.is_sweep_override()
-        overrides.append(f"{override.key_or_group}={next(iter(override.sweep_string_iterator()))}" if sweep else word)
+        overrides.append(f"{override.key_or_group}={first_of(override)}" if sweep else word)
     if name == "distill" and not any(word.startswith("run_dir=") for word in overrides):
         overrides.append("run_dir=runs/here")  # the default is made of Hydra's own choices, known only to a command
     config = compose(name, schema, overrides)
     require_known(config, schema)
     check(config)
+
+
+def first_of(override: Override) -> object:
+    value = override.value()
+    return value.start if isinstance(value, IntervalSweep) else next(iter(override.sweep_string_iterator()))
 
 
 def export(words: Sequence[str]) -> None:
@@ -89,6 +100,8 @@ def test_a_command_that_is_shown_exists(words: tuple[str, ...]) -> None:
     for package in OTHERS:
         if any(f"={package}." in word for word in words):
             pytest.importorskip(package)
+    for plugin in PLUGINS.keys() & {*words}:
+        pytest.importorskip(PLUGINS[plugin], reason="needs the extra sweep")
     if program == "make":
         goals = [word for word in rest if "=" not in word]
         assert set(goals) <= set(TARGETS)
