@@ -25,7 +25,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
-from mentor_mentee.config.launched import FAILED, no_value, plugins_in_one_line, with_direction
+from mentor_mentee.config.launched import FAILED, folder_in_one_line, no_value, plugins_in_one_line, with_direction
 from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import require_one_name, with_new_name
 from mentor_mentee.config.settings_files import note_settings
@@ -74,6 +74,7 @@ def run_cli(
 
     failures: list[str] = []
     shared = [*sys.argv]
+    began: list[bool] = []
 
     def job(given: DictConfig) -> object:
         if "run_dir" in field_names(schema, ""):
@@ -88,6 +89,7 @@ def run_cli(
 
     @hydra.main(config_path=str(CONFIGS), config_name=config_name, version_base="1.3")
     def main(given: DictConfig) -> object:
+        began.append(True)
         sys.argv[:] = shared  # in a process that a launcher's plugin started they are that one's
         with mistakes_in_one_line(schema):  # here too: Hydra would add lines of its own to what leaves the job
             if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -95,7 +97,7 @@ def run_cli(
                 return or_note_why_not(lambda: job(given), schema, folder, failures)
             return job(given)
 
-    with quiet_when_unread(), mistakes_in_one_line(schema), plugins_in_one_line():
+    with quiet_when_unread(), mistakes_in_one_line(schema), plugins_in_one_line(), folder_in_one_line(began):
         main()
     if failures:
         sys.exit(2)

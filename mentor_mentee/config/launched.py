@@ -6,7 +6,7 @@ SWEEP/3/failed.txt  why it ended, where it failed
 
 import shutil
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,20 @@ def plugins_in_one_line() -> Iterator[None]:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
             f"the sweep was ended by {' and '.join(sorted(raised_by))} ({type(error).__name__}: {reason}); {AGAIN}"
+        ) from None
+
+
+@contextmanager
+def folder_in_one_line(began: Collection[object]) -> Iterator[None]:
+    """Makes a `UserError` of what Hydra runs into where it makes the run's folder, before anything `began`."""
+    try:
+        yield
+    except OSError as error:
+        if began or error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        raise UserError(
+            f"the run's folder '{error.filename}' cannot be made ({error.strerror}); set run_dir=... to a folder that can be "
+            "written"
         ) from None
 
 

@@ -44,6 +44,8 @@ TYPOS = [
     (["-m", "seeed=1,2"], "no setting 'seeed'; did you mean 'seed'?"),
     (["data=image_folder"], "data.root is not set; give it as data.root=…"),
     (["data=image_folder", "data.root=nowhere"], "no folder"),
+    (["run_dir=/dev/null/x"], "the run's folder '/dev/null/x' cannot be made (Not a directory); set run_dir=... to a"),
+    (["trainer.epochs=3", "trainer.max_epochs=2"], "trainer.epochs=3 and trainer.max_epochs=2 are one setting,"),
     (["threads=0"], "threads=0; expected 1 or more"),
     (["--epochs", "3"], "no option --epochs; a setting is given as SETTING=VALUE, without dashes (see --help)"),
     (["--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs' (choose from "),
