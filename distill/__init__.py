@@ -1,7 +1,10 @@
 """Distils a large mentor into a small mentee: the commands, and what they are made of for a script.
 
-config = distill.compose(["data=digits", "schedule=obedient", "run_dir=runs/mine"])
+config = distill.compose(["data=digits", "schedule=obedient", "run_dir=runs/mine"])  # as the command does it
 result = distill.distill(config)
+
+student = distill.distillation(mentee, mentor, train_loader, mean=[0.5], std=[0.25])  # networks and loader of your own
+pl.Trainer(max_epochs=5).fit(student, train_loader, val_loader)
 """
 
 from typing import TYPE_CHECKING
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from distill.evaluate.judge import evaluate_checkpoints as evaluate_checkpoints
     from distill.from_overrides import compose as compose
     from distill.handover import RunResult as RunResult
+    from distill.library.distillation import distillation as distillation
+    from distill.library.student import Student as Student
     from distill.machine import Machine as Machine
     from distill.run import distill as distill
     from distill.schema import DistillConfig as DistillConfig
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from distill.schema import MenteeConfig as MenteeConfig
     from distill.schema import MentorConfig as MentorConfig
     from distill.training.module import Distillation as Distillation
+    from mentor_mentee.data.views.view import View as View
+    from mentor_mentee.naming import recipe as recipe
+    from mentor_mentee.objective.loss_spec import LossSpec as LossSpec
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -35,13 +43,18 @@ __getattr__, __dir__ = lazily(
         "Findings": "distill.evaluate.judge",
         "FitConfig": "distill.schema",
         "LossConfig": "distill.schema",
+        "LossSpec": "mentor_mentee.objective.loss_spec",
         "Machine": "distill.machine",
         "MenteeConfig": "distill.schema",
         "MentorConfig": "distill.schema",
         "RunResult": "distill.handover",
         "Schedule": "distill.curves",
+        "Student": "distill.library.student",
+        "View": "mentor_mentee.data.views.view",
         "compose": "distill.from_overrides",
         "distill": "distill.run",
+        "distillation": "distill.library.distillation",
         "evaluate_checkpoints": "distill.evaluate.judge",
+        "recipe": "mentor_mentee.naming",
     },
 )

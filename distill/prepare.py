@@ -86,9 +86,9 @@ def prepare(
     if schedule.supervised():
         assert found is not None
         if "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
-            schedule = schedule.under(logit_deviation(found, splits.train))
+            schedule = schedule.under(logit_deviation(found.mentor(), splits.train))
         chosen = choose_probes(
-            config.probes, found, mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
+            config.probes, found.mentor(), mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
         )
     probes = [one.probe for one in chosen]
     if warning is not None:

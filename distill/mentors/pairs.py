@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from distill.machine import Machine
-from distill.mentors.find import FoundMentor
 from distill.mentors.probe_options import ProbeOptions, read_probes
 from distill.report.page import Table
+from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.loss_spec import LossSpec
@@ -45,7 +45,7 @@ class ChosenProbe:
 
 def choose_probes(
     group: Mapping[str, Any],
-    mentor: FoundMentor,
+    mentor: Mentor,
     mentee: nn.Module,
     view: View,
     train: Split,

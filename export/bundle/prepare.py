@@ -15,9 +15,10 @@ from export.network.classes import ClassPlan
 from export.network.for_device import device_network, embedding_size
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from mentor.mentor import Mentor
 from mentor.restore import restore_mentor
 from mentor_mentee.data.load import load_data, under_budget
-from mentor_mentee.data.splits import Split
+from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.data.store.images import Images, in_parts, joined
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -79,22 +80,25 @@ def on_device(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> OnDevic
     )
 
 
-def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDevice | None = None) -> Prepared:
-    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of. `mentee` saves making it again."""
+def prepare(
+    checkpoint: MenteeCheckpoint,
+    settings: ExportSettings,
+    mentee: OnDevice | None = None,
+    data: Splits | None = None,
+    mentor: Mentor | None = None,
+) -> Prepared:
+    """Raises `UserError` for data, a mentor or a mentee that no bundle can be made of. `mentee` saves making it again; `data` and
+    `mentor` are the run's, where the checkpoint does not name them."""
+    require_named(checkpoint, data is not None, mentor is not None)
     mentee = mentee or on_device(checkpoint, settings)
-    splits = load_data(checkpoint.data, whole=True)
+    splits = data if data is not None else load_data(checkpoint.data, whole=True)
     if splits.classes != checkpoint.classes:
         raise UserError(
             f"the data's classes are {splits.classes}, the checkpoint's {checkpoint.classes}; use the run's data"
         )
-    if checkpoint.mentor is None:
-        raise UserError(
-            "the checkpoint names no mentor, so there is nobody to supervise learning on the device: a run with β = γ = 0 has "
-            "none; export the mentee of a run under a mentor"
-        )
-    mentor = restore_mentor(checkpoint.mentor, checkpoint.probes)
+    mentor = mentor if mentor is not None else named_mentor(checkpoint)
     budget = under_budget(
-        checkpoint.data, splits
+        {} if data is not None else checkpoint.data, splits
     ).train  # with the run's label budget: what had no label there has none here
     whole, val, test = splits.train, splits.val, splits.test
     plan, classes, untaught = mentee.plan, len(mentee.classes), list[int]()
@@ -112,6 +116,25 @@ def prepare(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDe
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,
     )
+
+
+def require_named(checkpoint: MenteeCheckpoint, data: bool = False, mentor: bool = False) -> None:
+    """Raises `UserError` where the checkpoint names no data or no mentor, and none is given."""
+    if not checkpoint.data and not data:
+        raise UserError(
+            "the checkpoint names no data, for it was trained on a DataLoader of a script: give its data sets, export_bundle(…, "
+            "data={'train': …, 'val': …, 'test': …}), or name them before the training: distillation(…, data=distill.recipe(…))"
+        )
+    if checkpoint.mentor is None and not mentor:
+        raise UserError(
+            "the checkpoint names no mentor, so there is nobody to supervise learning on the device: a run with β = γ = 0 has "
+            "none; export the mentee of a run under a mentor, or of a script give export_bundle(…, mentor=student.mentor)"
+        )
+
+
+def named_mentor(checkpoint: MenteeCheckpoint) -> Mentor:
+    assert checkpoint.mentor is not None
+    return restore_mentor(checkpoint.mentor, checkpoint.probes)
 
 
 def embeddings(probed: ProbedMentee, view: View, images: Images) -> torch.Tensor:

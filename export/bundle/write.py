@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ import numpy as np
 import onnx
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from export.bundle.expected import expected_terms
 from export.bundle.files import as_json, file_table, recover, whole_or_nothing
+from export.bundle.given import given_data, given_mentor
 from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.packs import pixels_of
-from export.bundle.prepare import OnDevice, Prepared, on_device, prepare
+from export.bundle.prepare import OnDevice, Prepared, on_device, prepare, require_named
 from export.bundle.read import require_schema
 from export.bundle.signature import private_key, sign
 from export.graph.artifacts import silenced
@@ -36,9 +37,10 @@ from export.parity.not_finite import reasons
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
-from export.schema import ExportSettings
+from export.schema import ExportSettings, check_export
 from export.trial.run import require_trains
 from mentee.checkpoint import MenteeCheckpoint
+from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -55,22 +57,36 @@ class Exported:
     knobs: str  # the device's defaults, and which of them are the run's
 
 
-def export_bundle(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> Exported:
+def export_bundle(
+    checkpoint: MenteeCheckpoint,
+    path: Path,
+    settings: ExportSettings | None = None,
+    *,
+    data: Any = None,
+    mentor: Mentor | nn.Module | None = None,
+    keys: tuple[Any, Any] | None = None,
+) -> Exported:
     """Writes the bundle folder `path`, and beside it `<path>.zip`.
+
+    `data` and `mentor` where the checkpoint names none, as one of a script's `Student` does: data sets by train, val and test
+    (whose items have image and label at `keys`), and `student.mentor`.
 
     Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
     """
+    settings = settings or ExportSettings()
+    check_export(settings)
     key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
     knobs = device_knobs(settings.loss, checkpoint)
     recover(path)
     require_free(path, settings.overwrite)
+    require_named(checkpoint, data is not None, mentor is not None)
     mentee = on_device(checkpoint, settings)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
         training, inference = staging / "ort-training", staging / "inference.onnx"
         forward = write_graphs(mentee, settings, staging)
-        prepared = prepared_for(checkpoint, settings, mentee)
+        prepared = prepared_for(checkpoint, settings, mentee, data, mentor, keys)
         golden = {"input": pixels_of(prepared.golden, view), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
         write_tensors(staging / "golden.safetensors", golden, prepared.classes)
@@ -140,10 +156,20 @@ def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> Fo
     return forward
 
 
-def prepared_for(checkpoint: MenteeCheckpoint, settings: ExportSettings, mentee: OnDevice) -> Prepared:
+def prepared_for(
+    checkpoint: MenteeCheckpoint,
+    settings: ExportSettings,
+    mentee: OnDevice,
+    data: Any = None,
+    mentor: Mentor | nn.Module | None = None,
+    keys: tuple[Any, Any] | None = None,
+) -> Prepared:
     """`prepare`; an error of the disk there is of the data or the mentor, not of the bundle."""
     try:
-        return prepare(checkpoint, settings, mentee)
+        splits, notes = (None, list[str]()) if data is None else given_data(data, checkpoint, keys)
+        asked = None if mentor is None else given_mentor(mentor, checkpoint)
+        prepared = prepare(checkpoint, settings, mentee, splits, asked)
+        return replace(prepared, notes=[*prepared.notes, *notes])
     except OSError as error:
         raise UserError(str(error)) from None
 

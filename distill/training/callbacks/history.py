@@ -24,13 +24,14 @@ class History(pl.Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.validation: dict[str, float] = {}  # the means of the last epoch
+        self.validated = 0  # samples that they are of
         self._sums: dict[str, Tally] = {}
         self._milliseconds: list[float] = []
         self._started = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        self._sums = {"train": Tally(pl_module.named), "val": Tally(pl_module.named)}
+        self._sums["train"] = Tally(pl_module.named)
         self._milliseconds = []
 
     def on_train_batch_start(self, *_: Any) -> None:
@@ -45,13 +46,19 @@ class History(pl.Callback):
             knobs = vars(pl_module.last_knobs()) | {"learning_rate": rate_of(trainer.optimizers[0])}
             pl_module.log_dict(terms | knobs | {"ms_per_step": self._milliseconds[-1]}, on_step=True, on_epoch=False)
 
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Distillation)
+        self._sums["val"] = Tally(pl_module.named)
+
     def on_validation_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
     ) -> None:
         self._sums["val"].add(outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.validation = self._sums["val"].means()
+        if trainer.sanity_checking:  # of a Trainer of the user's own: some batches before any training
+            return
+        self.validation, self.validated = self._sums["val"].means(), self._sums["val"].samples
         pl_module.log_dict({f"val_{name}": value for name, value in self.validation.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -95,6 +102,10 @@ class Tally:
         right = (outputs["logits"].argmax(1) == labels) & (labels >= 0)
         self._counts.append(torch.stack([right.sum(), (labels >= 0).sum()]))
         self._weights.append(torch.tensor(len(labels)))
+
+    @property
+    def samples(self) -> int:
+        return sum(int(count) for count in self._weights)
 
     def means(self) -> dict[str, float]:
         if not self._terms:

@@ -50,8 +50,8 @@ def test_the_deviation_is_numpys_over_the_classes(make_config: MakeConfig, mento
     with torch.no_grad():
         logits_BK = mentor.network.eval()(mentor.view(few.images)).numpy()
     expected = np.mean([np.std(row) for row in logits_BK])
-    assert logit_deviation(mentor, few) == pytest.approx(float(expected), rel=1e-5)
-    assert logit_deviation(scaled(mentor, 3.0), few) == pytest.approx(3 * float(expected), rel=1e-5)
+    assert logit_deviation(mentor.mentor(), few) == pytest.approx(float(expected), rel=1e-5)
+    assert logit_deviation(scaled(mentor, 3.0).mentor(), few) == pytest.approx(3 * float(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(("factor", "message"), [(0.0, "the same for all classes"), (float("nan"), "NaN or infinite")])
@@ -60,7 +60,7 @@ def test_logits_that_say_nothing_are_refused(
 ) -> None:
     train = load_data(make_config(Path()).data).train
     with pytest.raises(UserError, match=f"the mentor's logits are {message} on training images"):
-        logit_deviation(scaled(mentor, factor), train)
+        logit_deviation(scaled(mentor, factor).mentor(), train)
 
 
 @pytest.mark.parametrize("loss", [LossConfig(), LossConfig(standardise=True)], ids=["kl", "of z-scores"])
@@ -68,7 +68,7 @@ def test_a_run_tells_the_temperature_it_took_and_keeps_it(
     make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path, loss: LossConfig
 ) -> None:
     config = make_config(tmp_path, schedule=OPEN, loss=loss)
-    deviation = logit_deviation(mentor, load_data(config.data).train)
+    deviation = logit_deviation(mentor.mentor(), load_data(config.data).train)
     expected = 4.0 if loss.standardise else float(f"{1.2 * deviation:.3g}")
     console = Console(file=io.StringIO(), width=200)
     result = distill(config, replace(machine, console=console), mentor=mentor)

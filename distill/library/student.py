@@ -1,0 +1,180 @@
+"""The LightningModule of the commands under a Trainer and a DataLoader of the user's own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from distill.curves import Knobs, Schedule
+from distill.handover import last_knobs
+from distill.library.reading import Reader
+from distill.schema import FitConfig
+from distill.training.callbacks.history import History
+from distill.training.module import Distillation
+from mentee.checkpoint import MenteeCheckpoint
+from mentor.mentor import Mentor
+from mentor_mentee.data.batches import Drawn
+from mentor_mentee.data.splits import Batch
+from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss_spec import LossSpec
+from mentor_mentee.objective.probes import ProbedMentee
+from mentor_mentee.recipe import Recipe
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # the loss and the mentor are float32 in all of them
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint says of how its mentee was made, besides what training needs to know."""
+
+    recipe: Recipe  # of the mentee's network
+    classes: tuple[str, ...]
+    mentor: Mapping[str, Any] | None = None  # as `mentor.restore` takes it; None: in memory only
+    data: Recipe = field(default_factory=dict)  # empty: a loader that nobody can make again
+
+
+class Student(Distillation):
+    """`pl.Trainer(max_epochs=5).fit(student, train_loader, val_loader)`, then `student.checkpoint()`.
+
+    Made by `distill.distillation`. The Trainer's options are the Trainer's: epochs, precision, devices, clipping, accumulation,
+    callbacks. `val_accuracy`, `val_loss`, … are logged, for callbacks to monitor; `history` has a row an epoch.
+    """
+
+    def __init__(
+        self,
+        student: ProbedMentee,
+        reader: Reader,
+        schedule: Schedule,
+        fit: FitConfig,
+        seed: int,
+        mentor: Mentor,
+        loss: LossSpec,
+        origin: Origin,
+    ) -> None:
+        super().__init__(student, reader.view, schedule, fit, seed, mentor, loss)
+        self.reader, self.origin = reader, origin
+        self.open_schedule, self.asked_fit = schedule, fit  # before a Trainer says over how many steps
+        self.settings = "fit"
+        self.recorded = History()
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """A row an epoch: the terms of the loss, accuracies, knobs, learning rate, milliseconds of a step."""
+        return self.recorded.rows
+
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [self.recorded]
+
+    def setup(self, stage: str) -> None:
+        """Takes over what the Trainer says. Raises `UserError` for a precision that the loss is not proved in."""
+        trainer = self.trainer
+        precision = str(trainer.precision)
+        if precision not in PRECISIONS:
+            raise UserError(
+                f"pl.Trainer(precision={precision!r}); expected {', '.join(PRECISIONS)}: the loss and the mentor are float32"
+            )
+        if stage != "fit":
+            return
+        self.recorded.rows.clear()
+        self.fit_config = replace(
+            self.asked_fit,
+            max_epochs=max(1, trainer.max_epochs or 1),
+            precision=precision,
+            gradient_clip_val=None if trainer.gradient_clip_val is None else float(trainer.gradient_clip_val),
+            accumulate_grad_batches=trainer.accumulate_grad_batches,
+        )
+        self.run = described_run(self, precision)
+
+    def configure_optimizers(self) -> Any:
+        steps = self.trainer.estimated_stepping_batches
+        if not 0 < steps < float("inf"):
+            raise UserError(
+                "the run has no end that the schedule and the learning rate could run over: the loader has no length, or "
+                "max_epochs=-1; give pl.Trainer(max_steps=1000), or limit_train_batches=100 and max_epochs"
+            )
+        self.schedule = self.open_schedule.over(int(steps), passes(self.trainer))
+        return super().configure_optimizers()
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        if isinstance(batch, Drawn | Batch) and not self.reader.normalised:
+            return batch
+        training = bool(self.trainer.training)
+        image_BCHW, label_B = self.reader(batch, "a training batch" if training else "a validation batch")
+        unknown_B = torch.full_like(label_B, -1)  # where the sample stands in its data set: nothing is cached by it
+        if training:
+            return Drawn(unknown_B, image_BCHW, label_B, torch.zeros_like(label_B))
+        return Batch(unknown_B, image_BCHW, label_B)
+
+    def last_knobs(self) -> Knobs:
+        """Those of the run's end under `trainer.validate`, which knows no steps."""
+        return super().last_knobs() if self.trainer.state.fn == "fit" else self.schedule.at(1)
+
+    def on_fit_end(self) -> None:
+        self.student.to(memory_format=torch.contiguous_format)  # as the exported network is read from its file
+        if self.mentor is not None:
+            self.mentor.to(torch.device("cpu"))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises `UserError` where a Lightning checkpoint (`ckpt_path`) is of a run under other settings, as its precision."""
+        was = checkpoint.get("run") or {}
+        for name, value in self.run.items():
+            if was.get(name, value) != value:
+                raise UserError(
+                    f"the checkpoint is of a run with {name} {was[name]!r:.200}, and this one has {value!r:.200}; give the same, "
+                    "or fit without ckpt_path"
+                )
+
+    def checkpoint(self, shown: str = "last step") -> MenteeCheckpoint:
+        """The mentee as it is now, for `export.export_bundle`, `save` and `save_pretrained`.
+
+        `shown`: whose weights these are, where you have loaded others than the last step's.
+        """
+        val = self.history[-1].get("val_accuracy") if self.history and shown == "last step" else None
+        samples = self.recorded.validated
+        return MenteeCheckpoint(
+            recipe=self.origin.recipe,
+            state={name: value.detach().cpu().clone() for name, value in self.student.mentee.state_dict().items()},
+            head=str(self.student.head),
+            view=self.view,
+            classes=self.origin.classes,
+            probes=tuple(self.student.learned_probes()),
+            mentor=self.origin.mentor,
+            data=self.origin.data,
+            accuracy={} if val is None else {"val": {"accuracy": val, "samples": samples}},
+            loss=self.loss,
+            knobs=last_knobs(self.schedule),
+            shown=shown,
+        )
+
+
+def described_run(module: Student, precision: str) -> dict[str, str]:
+    """What a Lightning checkpoint must agree with to be gone on from."""
+    return {
+        "precision": precision,
+        "mentee.view": str(module.view),
+        "schedule": str(module.open_schedule.over_any()),
+        "loss": str(module.loss),
+        "probes": str(module.student.probes),
+    }
+
+
+def passes(trainer: pl.Trainer) -> float:
+    """How often the run passes over the samples; 1 of a stream, in which none comes again."""
+    loader = trainer.train_dataloader
+    batches, epochs = trainer.num_training_batches, max(1, trainer.max_epochs or 1)
+    if not isinstance(loader, DataLoader) or batches == float("inf"):
+        return 1.0
+    try:
+        samples = len(loader.dataset)  # type: ignore[arg-type]
+        whole = len(loader)
+    except (TypeError, NotImplementedError):
+        return 1.0
+    sampler = loader.batch_sampler
+    batch = getattr(sampler, "batch_size", None) or samples / max(1, whole)
+    steps = batches * epochs
+    if trainer.max_steps > 0:
+        steps = min(steps, trainer.max_steps * trainer.accumulate_grad_batches)
+    return float(steps * batch * trainer.world_size / max(1, samples))
