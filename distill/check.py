@@ -11,7 +11,7 @@ from distill.run_folder import require_checkpoint
 from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.cache.options import PRECISIONS as CACHED
 from mentor.precisions import PRECISIONS as MENTOR_PRECISIONS
-from mentor.weights_file import TORCHVISION, require_file
+from mentor.weights_file import NAMED, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.reading.present import require_present
 from mentor_mentee.errors import UserError, did_you_mean
@@ -123,12 +123,12 @@ def require_cache_dir(folder: Path) -> None:
 
 
 def require_weights(config: MentorConfig) -> None:
-    """Raises `UserError` for weights that are no file, unless they may be a name that torchvision knows."""
+    """Raises `UserError` for weights that are no file, unless they may be a name that their package knows."""
     if config.weights is None:
         return
     path = Path(config.weights).expanduser()
     looks_named = path.name == config.weights and path.suffix not in (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-    if not (looks_named and split_target(config.network, "mentor.network") == TORCHVISION):
+    if not (looks_named and split_target(config.network, "mentor.network") in NAMED):
         require_file(path)
 
 

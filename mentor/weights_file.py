@@ -5,8 +5,12 @@ from pathlib import Path
 
 from mentor_mentee.errors import UserError
 
-# The target whose weights may be a published name instead of a file.
+# Targets whose weights may be a published name instead of a file.
 TORCHVISION = ("mentor.torchvision_models", "classifier")
+TIMM = ("mentor_mentee.zoo.timm_models", "classifier")
+TRANSFORMERS = ("mentor_mentee.zoo.transformers_models", "classifier")
+NAMED = (TORCHVISION, TIMM, TRANSFORMERS)
+PRETRAINED = "pretrained"  # the name of timm's and transformers' weights, of which a model has one set
 
 
 def require_file(path: Path) -> None:

@@ -1,6 +1,6 @@
 """Table of timm's small models as mentees: which train on the device, which are refused, and with what words.
 
-    pip install timm                                     or .[zoo]; no weights are loaded
+    pip install timm                                     or .[timm]; no weights are loaded
     python -m benchmarks.bundles.timm_models [NAME …]    NAME:LAYER gives the head by name, as head=LAYER does
 
 Fresh weights of seed 0, ten classes, samples of 3×64×64 (`SIZES`: another size, where a model takes none so small), one thread.

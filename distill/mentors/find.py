@@ -1,5 +1,5 @@
-"""Finds a run's mentor: a file of weights, torchvision's, or a training on the data that is cached by what went
-into it."""
+"""Finds a run's mentor: a file of weights, published ones, or a training on the data that is cached by what went into
+it."""
 
 import hashlib
 import json
@@ -21,11 +21,12 @@ from distill.mentors.weights import (
     given_content,
     identity,
     load_given,
+    named_weights,
     require_classes,
-    torchvision_weights,
 )
 from distill.schema import FitConfig, MentorConfig
 from distill.training.finite import require_finite_weights
+from distill.training.named import chosen
 from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
@@ -41,7 +42,7 @@ from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
 
 if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
+    from mentor.published import Published
 
 FIRST = (  # settings of `mentor.fit` since mentors are cached
     *("steps_per_epoch", "batch", "optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup"),
@@ -82,7 +83,7 @@ def find_mentor(
     torch.manual_seed(config.seed)
     if config.weights is not None:
         config = replace(config, weights=os.path.expanduser(config.weights))
-    named = torchvision_weights(config)
+    named = named_weights(config)
     if named is not None:
         config = as_published(config, named)
     view = view_for(config.view, splits)
@@ -90,9 +91,11 @@ def find_mentor(
     if config.transfer.epochs:
         recipe = under_new_head(recipe, splits, view)
     elif named is not None:
-        require_classes(f"{config.weights} of {config.network['name']}", len(named.meta["categories"]), splits)
+        require_classes(f"{config.weights} of {config.network['name']}", named.classes, splits)
     learns = config.weights is None or config.transfer.epochs > 0
     network = build_network(recipe, "mentor.network", splits, view, machine.say, learns)
+    if line := chosen(config.network, network, view, splits):
+        machine.say(f"mentor: {line}")
     given = config.weights is not None and named is None and not config.transfer.epochs
     if given:
         weights, origin = Path(config.weights or ""), f"mentor from {config.weights}"
@@ -124,7 +127,7 @@ def make_mentor(
     recipe: Recipe,
     view: View,
     config: MentorConfig,
-    named: "WeightsEnum | None",
+    named: "Published | None",
     splits: Splits,
     machine: Machine,
     cached: Path,
@@ -141,9 +144,10 @@ def make_mentor(
     if said:
         machine.say(said)
     if head is None:
-        return f"mentor {config.network['name']} under torchvision's {config.weights}"
+        assert named is not None  # a file without a new head is `given`
+        return f"mentor {config.network['name']} under {named.title}"
     transfer_mentor(network, head, view, config, splits, machine, cached)
-    start = config.weights if named is None else f"torchvision's {config.weights} of {config.network['name']}"
+    start = config.weights if named is None else f"{named.title} of {config.network['name']}"
     return f"mentor from {start}, its new head trained now and cached"
 
 
@@ -181,7 +185,7 @@ def loaded(network: nn.Module, cached: Path) -> bool:
     return True
 
 
-def content_hash(config: MentorConfig, splits: Splits, named: "WeightsEnum | None" = None) -> str:
+def content_hash(config: MentorConfig, splits: Splits, named: "Published | None" = None) -> str:
     """A hash of recipe, training data, seed, torch, the source of the network's module and the weights it starts from.
 
     What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.

@@ -1,4 +1,4 @@
-"""The weights a mentor starts from: those of a file, or those that torchvision publishes under a name."""
+"""The weights a mentor starts from: those of a file, or those that a package publishes under a name."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from distill.schema import MentorConfig
 from mentor.weights import load_content
 from mentor.weights_content import read_content
-from mentor.weights_file import TORCHVISION, file_digest, require_file
+from mentor.weights_file import NAMED, file_digest, require_file
 from mentor.weights_fit import fits
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
@@ -17,43 +17,37 @@ from mentor_mentee.errors import UserError
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import split_target
 
-if TYPE_CHECKING:  # importing torchvision takes a second, and few runs need it
-    from torchvision.models import WeightsEnum
+if TYPE_CHECKING:  # importing the packages that publish takes seconds, and few runs need them
+    from mentor.published import Published
 
 
-def torchvision_weights(config: MentorConfig) -> "WeightsEnum | None":
-    """Finds the weights in torchvision; None for a file, or where none are given. Raises `UserError` for a name that it lacks."""
-    if config.weights is None or Path(config.weights).is_file() or split_target(config.network, "") != TORCHVISION:
+def named_weights(config: MentorConfig) -> "Published | None":
+    """Finds the weights by their name; None for a file, or where none are given. Raises `UserError` for an unknown name."""
+    if config.weights is None or Path(config.weights).is_file() or split_target(config.network, "") not in NAMED:
         return None
-    from mentor.torchvision_models import find_weights
+    from mentor.published import find_published
 
-    return find_weights(config.network["name"], config.weights)
+    return find_published(config.network, config.weights)
 
 
-def as_published(config: MentorConfig, weights: "WeightsEnum") -> MentorConfig:
+def as_published(config: MentorConfig, weights: "Published") -> MentorConfig:
     """Fills in what the user leaves open of the view and the network, as it was when these weights were published."""
-    from mentor.torchvision_models import AUXILIARY, own_view
-
-    own, view = own_view(weights), config.view
-    view = replace(view, channels=view.channels or own.shape[0], size=view.size or own.shape[1])
-    if view.mean is None and view.std is None:
-        view = replace(view, mean=list(own.mean), std=list(own.std))
-    network = {"transform_input": True} if config.network["name"] in AUXILIARY else {}
-    return replace(config, view=view, network=network | dict(config.network))
+    own, view = weights.view, config.view
+    if own is not None:
+        view = replace(view, channels=view.channels or own.shape[0], size=view.size or own.shape[1])
+        if view.mean is None and view.std is None:
+            view = replace(view, mean=list(own.mean), std=list(own.std))
+    return replace(config, view=view, network=dict(weights.options) | dict(config.network))
 
 
-def given_content(config: MentorConfig, named: "WeightsEnum | None") -> Any:
-    if named is None:
-        return read_content(Path(config.weights or ""))
-    from mentor.torchvision_models import published
-
-    return published(config.network["name"], named)
+def given_content(config: MentorConfig, named: "Published | None") -> Any:
+    return read_content(Path(config.weights or "")) if named is None else dict(named.state())
 
 
-def identity(config: MentorConfig, named: "WeightsEnum | None") -> str:
-    """A hash of the weights, wherever they lie. The address of a published file contains its hash."""
+def identity(config: MentorConfig, named: "Published | None") -> str:
+    """A hash or an address of the weights, wherever a file of them lies."""
     if named is not None:
-        return str(named.url)
+        return named.identity
     require_file(Path(config.weights or ""))
     return file_digest(Path(config.weights or ""))
 

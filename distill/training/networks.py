@@ -9,6 +9,7 @@ from torch import nn
 
 from distill.machine import Machine
 from distill.schema import MenteeConfig, ViewConfig
+from distill.training.named import COUNTS, chosen, filled
 from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
@@ -18,8 +19,6 @@ from mentor_mentee.objective.classifier import Say, build_classifier, described,
 from mentor_mentee.objective.taps import evaluating, find_head, find_layer
 from mentor_mentee.recipe import Recipe, completed
 from mentor_mentee.targets import signature_imported, signature_in_source, split_target
-
-COUNTS = ("num_classes", "num_labels", "n_classes", "classes")  # names that the number of classes goes by
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,8 @@ def new_mentee(config: MenteeConfig, splits: Splits, machine: Machine) -> NewMen
         taken = f"width {recipe['width']:g}" if searched else "the network as it is"
         machine.console.print(f"mentee.budget: {taken}, {cost}", highlight=False, soft_wrap=True)
     network = build_network(recipe, where, splits, view, machine.say)
+    if line := chosen(recipe, network, view, splits):
+        machine.say(f"mentee: {line}")
     head = config.head or find_head(network, view(splits.train.images[:2]))
     find_layer(network, head)
     return NewMentee(network, recipe, view, head)
@@ -66,8 +67,9 @@ def view_for(config: ViewConfig, splits: Splits) -> View:
 
 
 def complete(recipe: Recipe, where: str, splits: Splits, view: View) -> dict[str, Any]:
-    """The recipe with the data's number of classes and the view's channels, where the network takes them by these names."""
-    return completed(recipe, where, num_classes=len(splits.classes), in_channels=view.shape[0])
+    """The recipe with the data's number of classes and the view's channels, where the network takes them by these names; the
+    number of classes also where it takes any (`**kwargs`) and can be built with it."""
+    return filled(completed(recipe, where, num_classes=len(splits.classes), in_channels=view.shape[0]), where, splits)
 
 
 def build_network(
