@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from distill.training.module import Distillation as Distillation
     from mentor_mentee.data.views.view import View as View
     from mentor_mentee.naming import recipe as recipe
-    from mentor_mentee.objective.loss_spec import LossSpec as LossSpec
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -43,7 +42,6 @@ __getattr__, __dir__ = lazily(
         "Findings": "distill.evaluate.judge",
         "FitConfig": "distill.schema",
         "LossConfig": "distill.schema",
-        "LossSpec": "mentor_mentee.objective.loss_spec",
         "Machine": "distill.machine",
         "MenteeConfig": "distill.schema",
         "MentorConfig": "distill.schema",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from distill.evaluate.evaluation import Evaluation, evaluate, judged, scores
 from distill.mentors.find import FoundMentor
 from distill.prepare import Prepared
 from distill.report.record import RunRecord, settings
-from distill.run_folder import HISTORY, MENTEE, PROBES, RECORD
+from distill.run_folder import CARD, HISTORY, MENTEE, PROBES, RECORD
 from distill.schema import DistillConfig
 from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentee.networks import parameter_count
@@ -21,7 +22,7 @@ from mentor.cache.answers import cached_logits
 from mentor.precisions import FULL
 from mentor.weights_file import file_digest
 from mentor_mentee.data.splits import Splits
-from mentor_mentee.files import write_json
+from mentor_mentee.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from distill.training.callbacks.shown import Fitted
@@ -54,9 +55,10 @@ def hand_over(run: Prepared, fitted: "Fitted") -> RunResult:
     if run.found is not None:
         known_NK = cached_logits(run.found.mentor(), splits.test, Path(run.config.cache_dir) / "answers")
         mentor = judged(known_NK, splits.test, len(splits.classes))
-    checkpoint = checkpoint_of(run, fitted, mentee)
+    checkpoint = checkpoint_of(run, fitted, mentee, None if mentor is None else mentor.accuracy)
     run_dir = Path(run.config.run_dir)
     checkpoint.save(run_dir / MENTEE)
+    write_bytes(run_dir / CARD, checkpoint.card().encode())
     write_json(run_dir / HISTORY, fitted.history)
     write_json(run_dir / PROBES, [one.as_json() for one in run.probes])
     result = RunResult(
@@ -75,7 +77,9 @@ def hand_over(run: Prepared, fitted: "Fitted") -> RunResult:
     return result
 
 
-def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation) -> MenteeCheckpoint:
+def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation, mentor_accuracy: float | None) -> MenteeCheckpoint:
+    labels = run.splits.train.labels
+    labelled = int((labels >= 0).sum())
     return MenteeCheckpoint(
         recipe=run.mentee.recipe,
         state=run.mentee.network.state_dict(),
@@ -92,6 +96,14 @@ def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation) -> MenteeCh
             "test": {"accuracy": seen.accuracy, "samples": seen.samples},
         },
         shown=fitted.shown,
+        run=run_facts(
+            run.schedule,
+            parameters=parameter_count(run.mentee.network),
+            steps=int(fitted.history[-1]["step"]),
+            seed=run.config.seed,
+            samples=f"{labelled:,} labelled, {len(labels) - labelled:,} unlabelled",
+            mentor_test_accuracy=mentor_accuracy,
+        ),
     )
 
 
@@ -105,6 +117,19 @@ def described(found: FoundMentor) -> dict[str, Any]:
         "val_accuracy": found.val_accuracy,
         **({} if found.precision == FULL else {"precision": found.precision}),
     }
+
+
+def run_facts(schedule: Schedule, **facts: Any) -> dict[str, Any]:
+    """Facts on a training for the model card of its mentee."""
+    versions = {name: installed(name) for name in ("mentor-mentee", "torch", "pytorch-lightning")}
+    return {"schedule": schedule.summary(), **facts, "versions": {name: one for name, one in versions.items() if one}}
+
+
+def installed(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # run from a folder
+        return None
 
 
 def last_knobs(schedule: Schedule) -> LastKnobs:

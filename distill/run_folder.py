@@ -5,6 +5,7 @@ from pathlib import Path
 from mentor_mentee.errors import UserError
 
 MENTEE = "mentee.safetensors"  # what is handed over to the export
+CARD = "README.md"  # its model card
 CHECKPOINT = "last.ckpt"  # Lightning's, after each epoch: what a resumed run starts from
 HISTORY = "history.json"  # a row an epoch
 PROBES = "probes.json"  # the layers that were compared, and why

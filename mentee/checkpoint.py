@@ -1,8 +1,9 @@
 """The file that distillation hands to export: safetensors with the mentee's weights and all it takes to build it again."""
 
 import json
+import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from mentee.card import CARD, model_card
 from mentee.checkpoint_file import require_checkpoint_file
+from mentee.hub import fetched, pushed
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
@@ -22,6 +25,7 @@ from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe
 
 FORMAT = "mentee-checkpoint/2"
+MENTEE = "mentee.safetensors"  # its name in a folder
 OLDER = ("mentee-checkpoint/1",)  # without adapters' tensors; read as well
 ADAPTERS = "adapters/"  # before the names of adapters' tensors; no module's parameter has a slash in its name
 
@@ -59,6 +63,7 @@ class MenteeCheckpoint:
     loss: LossSpec = LossSpec()  # noqa: RUF009 (frozen)
     knobs: LastKnobs | None = None  # None in checkpoints of older versions
     shown: str = "last step"  # whose weights these are: the last step's, or the best epoch's, for a person
+    run: Mapping[str, Any] = field(default_factory=dict)  # how it was trained, for the model card
 
     def network(self) -> nn.Module:
         """The mentee, with its weights, in eval mode. Raises `UserError` where recipe and weights do not fit."""
@@ -75,7 +80,7 @@ class MenteeCheckpoint:
 
     def save(self, path: Path) -> None:
         """Atomic: an older checkpoint at `path` stays whole until the new one is."""
-        about = asdict(replace(self, state={})) | {"format": FORMAT}
+        about = self.about() | {"format": FORMAT}
         del about["state"]
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in self.state.items()}
         for probe, described in zip(self.probes, about["probes"], strict=True):
@@ -83,6 +88,41 @@ class MenteeCheckpoint:
             for name, value in probe.adapter.constants.tensors.items():
                 tensors[f"{ADAPTERS}{probe.name}/{name}"] = value.contiguous()
         write_bytes(path, save(tensors, metadata={"mentee": json.dumps(about)}))
+
+    def about(self) -> dict[str, Any]:
+        """All but the weights."""
+        return asdict(replace(self, state={}))
+
+    def card(self, bundle: Mapping[str, Any] | None = None) -> str:
+        """The model card, Markdown with Hugging Face's front matter. `bundle`: the manifest, where it is a bundle's."""
+        return model_card(self.about(), bundle)
+
+    def save_pretrained(self, folder: Path | str) -> Path:
+        """`mentee.safetensors` and its model card in `folder`, which is made. A card that is there stays: it may be edited."""
+        path = Path(folder).expanduser()
+        card = self.card()
+        path.mkdir(parents=True, exist_ok=True)
+        self.save(path / MENTEE)
+        if not (path / CARD).exists():
+            write_bytes(path / CARD, card.encode())
+        return path
+
+    @classmethod
+    def from_pretrained(cls, name: Path | str, revision: str | None = None) -> "MenteeCheckpoint":
+        """Reads a folder of `save_pretrained`, a run's folder, or a model of Hugging Face's hub (`owner/name`).
+
+        Reading it runs none of its code; `network()` calls the Python callables that it names: load only those you trust.
+        Raises `UserError` as `load` does, and where the hub does not have it.
+        """
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return cls.load(path / MENTEE)
+        return cls.load(path if path.is_file() else fetched(str(name), MENTEE, revision))
+
+    def push_to_hub(self, name: str, private: bool | None = None, message: str = "") -> str:
+        """Uploads what `save_pretrained` writes as the model `owner/name`; returns its address. A card that is there stays."""
+        with tempfile.TemporaryDirectory() as folder:
+            return pushed(self.save_pretrained(folder), name, private, message)
 
     @classmethod
     def load(cls, path: Path) -> "MenteeCheckpoint":

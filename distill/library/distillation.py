@@ -121,7 +121,13 @@ def distillation(
     head = head or find_head(mentee, reader.view(example), "head")
     find_layer(mentee, head)
     probed = ProbedMentee(mentee, chosen, head)
-    origin = Origin(recipe, classes, about(asked, mentor_recipe, mentor_weights, accuracy, example), placed(data or {}))
+    origin = Origin(
+        recipe,
+        classes,
+        type(mentor).__name__,
+        about(asked, mentor_recipe, mentor_weights, accuracy, example),
+        placed(data or {}),
+    )
     answering = Mentor(mentor, view, chosen, asked.identity)
     return Student(probed, reader, schedule, fit, seed, answering, loss, origin)
 

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from distill.curves import Knobs, Schedule
-from distill.handover import last_knobs
+from distill.handover import last_knobs, run_facts
 from distill.library.reading import Reader
 from distill.schema import FitConfig
 from distill.training.callbacks.history import History
@@ -32,6 +32,7 @@ class Origin:
 
     recipe: Recipe  # of the mentee's network
     classes: tuple[str, ...]
+    mentor_name: str
     mentor: Mapping[str, Any] | None = None  # as `mentor.restore` takes it; None: in memory only
     data: Recipe = field(default_factory=dict)  # empty: a loader that nobody can make again
 
@@ -58,7 +59,7 @@ class Student(Distillation):
         self.reader, self.origin = reader, origin
         self.open_schedule, self.asked_fit = schedule, fit  # before a Trainer says over how many steps
         self.settings = "fit"
-        self.recorded = History()
+        self.recorded, self.taken = History(), 0
 
     @property
     def history(self) -> list[dict[str, float]]:
@@ -113,6 +114,7 @@ class Student(Distillation):
         return super().last_knobs() if self.trainer.state.fn == "fit" else self.schedule.at(1)
 
     def on_fit_end(self) -> None:
+        self.taken = self.global_step
         self.student.to(memory_format=torch.contiguous_format)  # as the exported network is read from its file
         if self.mentor is not None:
             self.mentor.to(torch.device("cpu"))
@@ -147,6 +149,13 @@ class Student(Distillation):
             loss=self.loss,
             knobs=last_knobs(self.schedule),
             shown=shown,
+            run=run_facts(
+                self.schedule,
+                parameters=sum(value.numel() for value in self.student.mentee.parameters()),
+                steps=self.taken,
+                seed=self.seed,
+                mentor=self.origin.mentor_name,
+            ),
         )
 
 

@@ -39,6 +39,7 @@ from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings, check_export
 from export.trial.run import require_trains
+from mentee.card import CARD
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
@@ -59,7 +60,7 @@ class Exported:
 
 def export_bundle(
     checkpoint: MenteeCheckpoint,
-    path: Path,
+    path: Path | str,
     settings: ExportSettings | None = None,
     *,
     data: Any = None,
@@ -74,7 +75,7 @@ def export_bundle(
     Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
     """
-    settings = settings or ExportSettings()
+    path, settings = Path(path), settings or ExportSettings()
     check_export(settings)
     key = private_key(Path(settings.sign_key)) if settings.sign_key is not None else None
     knobs = device_knobs(settings.loss, checkpoint)
@@ -107,6 +108,7 @@ def export_bundle(
             "golden": accuracy_of(inference, prepared.golden, view),
         }
         manifest["expected"] = expected_terms(prepared, knobs)
+        (staging / CARD).write_text(checkpoint.card(manifest), encoding="utf-8")
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         weights = store_once(forward.model, prepared, settings, inference, training)

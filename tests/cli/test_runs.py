@@ -26,7 +26,7 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
     assert "arning" not in done.stderr
     here = folder / "here"
     assert {path.name for path in here.iterdir()} == {
-        *("mentee.safetensors", "history.json", "run.json", "probes.json", "last.ckpt", "report", "hydra")
+        *("mentee.safetensors", "README.md", "history.json", "run.json", "probes.json", "last.ckpt", "report", "hydra")
     }
     checkpoint = MenteeCheckpoint.load(here / "mentee.safetensors")
     assert [probe.name for probe in checkpoint.probes] == ["early", "middle"]

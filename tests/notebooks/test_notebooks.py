@@ -25,6 +25,7 @@ def test_all_of_them_are_there() -> None:
         "03_obedience",
         "04_export_and_read_a_bundle",
         "05_one_owners_story",
+        "06_library",
     ]
 
 

@@ -19,6 +19,7 @@ from mentee_device.bundle.samples import check_labels, preprocess
 from tests.device.sealing import edit_manifest, reseal
 
 FILES = [
+    "README.md",
     "inference.onnx",
     "ort-training/training_model.onnx",
     "ort-training/eval_model.onnx",

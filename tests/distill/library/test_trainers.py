@@ -31,6 +31,8 @@ def test_callbacks_monitor_what_the_command_logs_and_the_best_epoch_is_handed_ov
     fitting = trainer(tmp_path, max_epochs=3, precision="bf16-mixed", callbacks=[best, EarlyStopping("val_loss")])
     fitting.fit(student, loader, loader)
     assert [row["epoch"] for row in student.history] == [0, 1, 2]
+    (found,) = fitting.validate(student, loader, verbose=False)
+    assert found["val_accuracy"] == pytest.approx(student.history[-1]["val_accuracy"])
     content = torch.load(best.best_model_path, weights_only=True)
     student.load_state_dict(content["state_dict"])
     checkpoint = student.checkpoint("best epoch")
