@@ -1,7 +1,7 @@
 """`distillation`: two networks and a loader become a LightningModule that any Trainer fits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,16 @@ from torch import Tensor, nn
 
 from distill.curves import Schedule
 from distill.handover import placed
+from distill.library.checks import (
+    answered,
+    learning,
+    own_classes,
+    require_accuracy,
+    require_apart,
+    require_classes,
+    require_taught,
+    required,
+)
 from distill.library.looking import looked_at
 from distill.library.reading import Keys
 from distill.library.student import Origin, Student
@@ -18,29 +28,24 @@ from distill.mentors.pairs import choose_probes
 from distill.mentors.softness import logit_deviation
 from distill.schedules import piecewise
 from distill.schema import FitConfig
-from distill.training.networks import output_in_evaluation
 from mentor.mentor import Mentor
 from mentor.weights import load_weights
 from mentor.weights_file import file_digest
-from mentor_mentee.data.splits import Split
-from mentor_mentee.data.store.images import in_parts
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.naming import recipe_of
-from mentor_mentee.objective.classifier import as_classifier
+from mentor_mentee.objective.classifier import as_classifier, build_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe, ProbedMentee
 from mentor_mentee.objective.taps import find_head, find_layer
 from mentor_mentee.recipe import Recipe, recipe_identity
 
 Pairs = str | Sequence[tuple[str, str]] | Mapping[str, Any] | None
-OURS = ("optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup", "label_smoothing", "layer_rates")
-FEW = 60  # labelled samples below which a mentor is not judged
 
 
 def distillation(
-    mentee: nn.Module,
-    mentor: nn.Module,
+    mentee: nn.Module | Recipe,
+    mentor: nn.Module | Recipe,
     train: Any,
     *,
     mean: Sequence[float] | None = None,
@@ -67,6 +72,7 @@ def distillation(
     `train` is a torch DataLoader or a data set; some 512 of its samples are looked at, for layers' units, the mentor's T, and
     whether the mentor is right on more than chance. Nothing is drawn from a global random state but the adapters' weights.
 
+    - `mentee`, `mentor`: modules, or what `recipe(…)` returns, to build them here; a mentor of a recipe has `mentor_weights`.
     - `mean`, `std`: of each channel. Of uint8 images what they are normalised by here and on the device, on the scale 0 to 1;
       of floats what is taken off of them, by default nothing.
     - `source`: what the device will be fed, "uint8" or "float32"; None: what the loader yields. "uint8" for a loader of
@@ -87,9 +93,14 @@ def distillation(
     Raises `UserError` before any training for all that can be known by then.
     """
     machine = machine or Machine()
-    mentee, mentor = (
-        as_classifier(required(one, where), machine.say) for one, where in ((mentee, "mentee"), (mentor, "mentor"))
-    )
+    if isinstance(mentee, Mapping):
+        mentee_recipe = mentee
+        mentee = build_classifier(mentee_recipe, "mentee")
+    if isinstance(mentor, Mapping):
+        mentor_recipe = mentor
+        mentor = with_weights(mentor_recipe, mentor_weights)
+    mentee = as_classifier(required(mentee, "mentee"), machine.say)
+    mentor = as_classifier(required(mentor, "mentor"), machine.say)
     require_apart(mentee, mentor)
     fit = learning(fit)
     classes = tuple(classes or own_classes(train) or ())
@@ -132,79 +143,15 @@ def distillation(
     return Student(probed, reader, schedule, fit, seed, answering, loss, origin)
 
 
-def required(network: Any, where: str) -> nn.Module:
-    if not isinstance(network, nn.Module):
-        raise UserError(f"{where} is a {type(network).__name__}; expected a torch.nn.Module")
+def with_weights(recipe: Recipe, weights: str | Path | None) -> nn.Module:
+    """Raises `UserError` without weights: a random mentor has nothing to teach."""
+    if weights is None:
+        raise UserError(
+            "mentor is a recipe without mentor_weights; expected the file of its weights, or the trained module"
+        )
+    network = build_classifier(recipe, "mentor")
+    load_weights(network, Path(weights).expanduser())
     return network
-
-
-def require_apart(mentee: nn.Module, mentor: nn.Module) -> None:
-    """Raises `UserError` where both have a tensor in common: the mentor is frozen."""
-    own = {id(value) for value in mentee.parameters()}
-    if any(id(value) in own for value in mentor.parameters()):
-        raise UserError(
-            "mentor and mentee share parameters, and a mentor is frozen; expected two networks: copy.deepcopy one"
-        )
-
-
-def learning(fit: FitConfig | None) -> FitConfig:
-    """Raises `UserError` for settings that are the Trainer's or the loader's here."""
-    default, given = FitConfig(), fit or FitConfig()
-    for one in fields(FitConfig):
-        if one.name not in OURS and getattr(given, one.name) != getattr(default, one.name):
-            raise UserError(
-                f"fit: {one.name} is said by the Trainer or by the loader, who have it from you; expected of "
-                f"FitConfig: {', '.join(OURS)}"
-            )
-    return given
-
-
-def own_classes(train: Any) -> tuple[str, ...] | None:
-    """The names that a data set of torchvision's kind has."""
-    data = getattr(train, "dataset", train)
-    names = getattr(data, "classes", None) or getattr(getattr(data, "dataset", None), "classes", None)
-    return tuple(map(str, names)) if isinstance(names, list | tuple) and len(names) > 1 else None
-
-
-def answered(network: nn.Module, example: Tensor, where: str, view: View) -> Tensor:
-    """The logits of two images. Raises `UserError` where the network cannot take them."""
-    name = type(network).__name__
-    try:
-        return output_in_evaluation(network, example, name)[1]
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    except Exception as error:  # whatever a stranger's forward raises
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"{where}: {name} fails on an input of {list(view.shape)}: {reason}") from error
-
-
-def require_classes(logits_2K: Mapping[str, Tensor], classes: Sequence[str], seen: Split) -> None:
-    for where, logits in logits_2K.items():
-        if logits.shape != (2, len(classes)):
-            raise UserError(
-                f"{where} puts out {list(logits.shape)} for two images; expected [2, {len(classes)}], one logit for each of the "
-                f"classes {', '.join(classes[:8])}{', …' if len(classes) > 8 else ''}: build it so, or give classes=[…]"
-            )
-    if (most := int(seen.labels.max())) >= len(classes):
-        raise UserError(f"train has the label {most}; expected 0 to {len(classes) - 1} for {len(classes)} classes")
-
-
-def require_accuracy(mentor: Mentor, seen: Split, classes: int, least: float | None, machine: Machine) -> float:
-    """How often it is right on the samples looked at; NaN where few have a label. Raises `UserError` below `least`."""
-    labelled = seen.subset(torch.nonzero(seen.labels >= 0).flatten())
-    if len(labelled) < FEW:
-        return float("nan")
-    guessed = torch.cat([mentor.answer(part).logits.argmax(1).cpu() for part in in_parts(labelled.images, 64)])
-    accuracy = float((guessed == labelled.labels).double().mean())
-    frequent = float(torch.bincount(labelled.labels, minlength=classes).max()) / len(labelled)
-    floor = frequent + 0.1 * (1 - frequent) if least is None else least
-    if accuracy < floor:
-        raise UserError(
-            f"the mentor is right on {accuracy:.1%} of {len(labelled)} training samples, less than {floor:.1%}: do its classes "
-            "have this order, and are mean and std (or mentor_view) what it was trained with? least_accuracy=0 goes on anyway"
-        )
-    machine.say(f"mentor: right on {accuracy:.1%} of {len(labelled)} training samples")
-    return accuracy
 
 
 def probe_group(probes: Pairs) -> dict[str, Any]:
@@ -224,14 +171,6 @@ def probe_group(probes: Pairs) -> dict[str, Any]:
 
 def without_beta(schedule: Schedule) -> tuple[str, ...]:
     return tuple(name for name in schedule.follows if name != "beta")
-
-
-def require_taught(schedule: Schedule) -> None:
-    if (span := schedule.idle_span()) is not None:
-        raise UserError(
-            f"the schedule has α = β = γ = 0 from {span[0]:.0%} to {span[1]:.0%} of the run (without probes β is 0), so nothing "
-            "would be learnt; choose another schedule or probes"
-        )
 
 
 def about(

@@ -126,13 +126,20 @@ def test_a_mentor_and_data_that_are_named_export_from_the_file_alone(tmp_path: P
     }
     split = digits().train
     train = TensorDataset(split.images, split.labels)
-    distill.distillation(PlainCNN(**OPTIONS), big, train, **options).checkpoint().save(tmp_path / "m.safetensors")
+    given = distill.distillation(PlainCNN(**OPTIONS), big, train, **options).checkpoint()
+    recipes = (options.pop("mentee_recipe"), options.pop("mentor_recipe"))
+    built = distill.distillation(*recipes, train, **options)
+    named = ("recipe", "mentor", "data", "view", "classes")
+    assert [getattr(built.checkpoint(), name) for name in named] == [getattr(given, name) for name in named]
+    with pytest.raises(UserError, match="mentor is a recipe without mentor_weights"):
+        distill.distillation(*recipes, train, **options | {"mentor_weights": None})
+    given.save(tmp_path / "m.safetensors")
     made = export_bundle(MenteeCheckpoint.load(tmp_path / "m.safetensors"), tmp_path / "bundle", SMALL)
     assert made.manifest["base"]["test"]["samples"] == 800
     with torch.no_grad():
         big.head.weight.add_(1)
     with pytest.raises(UserError, match="are other weights than the mentor has"):
-        distill.distillation(PlainCNN(**OPTIONS), big, train, **options)
+        distill.distillation(recipes[0], big, train, mentor_recipe=recipes[1], **options)
 
 
 def test_data_that_are_not_the_runs_are_refused(student: distill.Student) -> None:
