@@ -152,9 +152,9 @@ class Student(Distillation):
             run=run_facts(
                 self.schedule,
                 parameters=sum(value.numel() for value in self.student.mentee.parameters()),
-                steps=self.taken,
                 seed=self.seed,
                 mentor=self.origin.mentor_name,
+                **({"steps": self.taken} if self.taken else {}),
             ),
         )
 
