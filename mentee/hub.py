@@ -47,8 +47,7 @@ def pushed(folder: Path, name: str, private: bool | None = None, message: str = 
     try:
         api = hub.HfApi(library_name=LIBRARY)
         address = api.create_repo(name, private=private, exist_ok=True)
-        has_card = api.file_exists(name, CARD) and LIBRARY in Path(api.hf_hub_download(name, CARD)).read_text()
-        leave = [CARD] if has_card else None
+        leave = [CARD] if api.file_exists(name, CARD) else None
         api.upload_folder(
             repo_id=name, folder_path=folder, commit_message=message or "A mentee's checkpoint", ignore_patterns=leave
         )

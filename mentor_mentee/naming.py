@@ -20,7 +20,7 @@ from mentor_mentee.recipe import Recipe, check_recipe
 ELSEWHERE = "move it into a file of its own, as mynets.py, and import it from there"
 
 
-def recipe(target: Callable[..., Any], **options: Any) -> dict[str, Any]:
+def recipe(target: Callable[..., Any], /, **options: Any) -> dict[str, Any]:
     """`recipe(Net, width=2)` -> `{"_target_": "mynets.Net", "width": 2}`: how to call what makes a network, or a data set.
 
     Raises `UserError` for what no other process could import (a class of `__main__`, a lambda, one that is defined inside a
@@ -38,8 +38,10 @@ def recipe(target: Callable[..., Any], **options: Any) -> dict[str, Any]:
             f"{called} is defined in the script or notebook itself (__main__), so no other process could open its checkpoint; "
             f"{ELSEWHERE}"
         )
-    if "." in called or getattr(import_module(home), called, None) is None:
-        raise UserError(f"'{called}' cannot be imported from {home}; expected a class or a function of that module")
+    if "." in called or getattr(import_module(home), called, None) is not target:
+        raise UserError(
+            f"'{called}' of {home} is not what is imported by that name; expected a class or a function of a module"
+        )
     made = {"_target_": f"{home}.{called}", **options}
     require_json(made, called)
     check_recipe(made, called)

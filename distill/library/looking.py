@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from distill.library.reading import Keys, Reader, images_of, parts_of
 from distill.mentors.pairs import IMAGES
-from mentor_mentee.data.splits import Split
+from mentor_mentee.data.splits import Batch, Split
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
@@ -71,9 +71,12 @@ def spread(data: Dataset[Any], collate: Any) -> list[Any]:
     size = len(data)  # type: ignore[arg-type]
     count = min(IMAGES, size)
     rows = (torch.arange(count) * size // max(1, count)).tolist()
-    if hasattr(data, "__getitems__"):
-        return [collate(data.__getitems__(rows[at : at + PART])) for at in range(0, count, PART)]
-    return [collate([data[row] for row in rows[at : at + PART]]) for at in range(0, count, PART)]
+    batches = []
+    for at in range(0, count, PART):
+        taken = rows[at : at + PART]
+        items = data.__getitems__(taken) if hasattr(data, "__getitems__") else [data[row] for row in taken]
+        batches.append(items if isinstance(items, Batch) else collate(items))
+    return batches
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class Student(Distillation):
         return super().configure_optimizers()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        if isinstance(batch, Drawn | Batch) and not self.reader.normalised:
+        if isinstance(batch, Drawn):
             return batch
         training = bool(self.trainer.training)
         image_BCHW, label_B = self.reader(batch, "a training batch" if training else "a validation batch")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def test_what_no_other_process_could_import_is_refused(monkeypatch: pytest.Monke
         (Net, r"Net is defined in the script or notebook itself \(__main__\).*mynets\.py"),
         (Plain(), r"expected the class or the function that makes it"),
         (print, r"builtins"),
+        (partial(PlainCNN, 1, 10), r"'partial' of functools is not what is imported by that name"),
     ):
         with pytest.raises(UserError, match=message):
             recipe(target)  # type: ignore[arg-type]

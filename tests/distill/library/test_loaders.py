@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
-from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.splits import Splits, identity
 from mentor_mentee.errors import UserError
 from tests.distill.library.conftest import NORMAL, Make, trainer
 
@@ -92,6 +92,15 @@ def test_mappings_and_streams_without_a_length(make: Make, splits: Splits) -> No
     trainer(max_steps=5, max_epochs=-1).fit(streamed, stream)
     assert streamed.history[-1]["step"] == 5
     assert streamed.schedule.at(0).beta == 0.5  # half of its one pass
+
+
+def test_the_projects_own_splits_are_read_too(make: Make, splits: Splits) -> None:
+    split = splits.train.subset(range(160))
+    for train in (split, DataLoader(split, 32, collate_fn=identity)):  # type: ignore[arg-type]
+        student = make(train)
+        assert student.reader.shape == (1, 8, 8)
+    trainer().fit(student, train)
+    assert student.history[-1]["step"] == 5
 
 
 def test_unlabelled_samples_learn_from_the_mentor_alone(make: Make, splits: Splits) -> None:
