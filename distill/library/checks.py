@@ -42,8 +42,7 @@ def learning(fit: FitConfig | None) -> FitConfig:
     for one in fields(FitConfig):
         if one.name not in OURS and getattr(given, one.name) != getattr(default, one.name):
             raise UserError(
-                f"fit: {one.name} is said by the Trainer or by the loader, who have it from you; expected of "
-                f"FitConfig: {', '.join(OURS)}"
+                f"fit: {one.name} is not taken here, for Trainer and loader are yours; expected of FitConfig: {', '.join(OURS)}"
             )
     return given
 

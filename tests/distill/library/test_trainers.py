@@ -102,7 +102,7 @@ class Three(nn.Module):
             r"PlainCNN, which is made with in_channels, num_classes: .*mentee_recipe=distill",
         ),
         ({"mentee": PlainCNN}, r"mentee is a type; expected a torch\.nn\.Module"),
-        ({"fit": FitConfig(batch=8)}, r"fit: batch is said by the Trainer or by the loader"),
+        ({"fit": FitConfig(batch=8)}, r"fit: batch is not taken here, for Trainer and loader are yours"),
         ({"head": "features.9"}, r"no layer 'features\.9'"),
         ({"least_accuracy": 1.5}, r"the mentor is right on .* training samples, less than 150\.0%"),
     ],
