@@ -14,8 +14,9 @@ PRIVATE = ("root", "path", "cache", "unlabelled")  # options of data sets that a
 MOST_CLASSES = 100  # that are named
 
 
-def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None) -> str:
-    """`about`: a `MenteeCheckpoint` as a dict, without its weights. `bundle`: the manifest, where the card is a bundle's."""
+def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None, notes: Iterable[str] = ()) -> str:
+    """`about`: a `MenteeCheckpoint` as a dict, without its weights. `bundle`: the manifest, where the card is a bundle's, and
+    `notes` on it."""
     title = f"{short(about['recipe'])}, {len(about['classes'])} classes"
     parts = [
         front_matter(about),
@@ -24,6 +25,7 @@ def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None
         table(("", ""), facts(about)),
         "## Accuracy",
         accuracies(about, bundle),
+        "\n".join(f"- {note}" for note in notes),
         "## Training",
         table(("", ""), training(about)),
         *layers(about["probes"]),

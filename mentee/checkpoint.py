@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -93,9 +93,10 @@ class MenteeCheckpoint:
         """All but the weights."""
         return asdict(replace(self, state={}))
 
-    def card(self, bundle: Mapping[str, Any] | None = None) -> str:
-        """The model card, Markdown with Hugging Face's front matter. `bundle`: the manifest, where it is a bundle's."""
-        return model_card(self.about(), bundle)
+    def card(self, bundle: Mapping[str, Any] | None = None, notes: Iterable[str] = ()) -> str:
+        """The model card, Markdown with Hugging Face's front matter. `bundle`: the manifest, where it is a bundle's, with `notes`
+        on how that differs from the run."""
+        return model_card(self.about(), bundle, notes)
 
     def save_pretrained(self, folder: Path | str) -> Path:
         """`mentee.safetensors` and its model card in `folder`, which is made. A card that is there stays: it may be edited."""

@@ -108,7 +108,7 @@ def export_bundle(
             "golden": accuracy_of(inference, prepared.golden, view),
         }
         manifest["expected"] = expected_terms(prepared, knobs)
-        (staging / CARD).write_text(checkpoint.card(manifest), encoding="utf-8")
+        (staging / CARD).write_text(checkpoint.card(manifest, prepared.notes), encoding="utf-8")
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         weights = store_once(forward.model, prepared, settings, inference, training)

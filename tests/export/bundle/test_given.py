@@ -84,6 +84,7 @@ def test_it_is_fed_bytes_supervised_by_the_mentor_of_the_script_and_proves_itsel
     del data["validation"]
     made = export_bundle(checkpoint, tmp_path / "bundle", SMALL, data=data, mentor=student.mentor)
     assert NO_TEST in made.notes
+    assert f"- {NO_TEST}" in (tmp_path / "bundle" / "README.md").read_text()
     assert made.manifest["preprocessing"]["dtype"] == "uint8"
     assert made.manifest["base"]["test"]["samples"] == len(digits().val)
     assert {check.passed for check in verify(tmp_path / "bundle")} == {True, None}
