@@ -103,6 +103,7 @@ def checkpoint_of(run: Prepared, fitted: "Fitted", seen: Evaluation, mentor_accu
             seed=run.config.seed,
             samples=f"{labelled:,} labelled, {len(labels) - labelled:,} unlabelled",
             mentor_test_accuracy=mentor_accuracy,
+            **({"mentor": "none"} if run.found is None else {}),
         ),
     )
 
