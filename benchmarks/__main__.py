@@ -28,6 +28,7 @@ RUNS: dict[str, list[list[str]]] = {
     "bundles": [["trainable_models"], ["trainable_choices", CHECKPOINT], ["size"]],
     "crashes": [["kills", BUNDLE], ["states", BUNDLE], ["full_disk", BUNDLE], ["bundles", BUNDLE, "--mutants", "200"]],
     "data": [["many_photos", "1000", "10000"]],
+    "server": [["epochs"], ["memory"]],
     "personal": [],
     "labels": [],
 }

@@ -60,16 +60,16 @@ class AnswerCache:
     def answer(self, index_B: Tensor, view_B: Tensor, image_BCHW: Tensor | None = None) -> Answers:
         """Answers to samples by their position in the source and the number of the view, on the device of `index_B`.
         `image_BCHW`: those views, where they are at hand."""
-        row_B = self.row_of[index_B.cpu()].numpy()
-        views = torch.unique(view_B).tolist()
-        found: dict[str, Tensor] = {}
-        for view in views:
-            picked_B = torch.nonzero(view_B.cpu() == view).flatten()
-            images = None if image_BCHW is None else image_BCHW[picked_B.to(image_BCHW.device)]
-            for name, value in self._of_view(view, row_B[picked_B.numpy()], images).items():
-                if len(views) == 1:
-                    found[name] = value
-                else:
+        row_B, number_B = self.row_of[index_B.cpu()].numpy(), view_B.cpu().numpy()
+        views = sorted(set(number_B.tolist()))
+        if len(views) == 1:
+            found = self._of_view(views[0], row_B, image_BCHW)
+        else:
+            found = {}
+            for view in views:
+                picked_B = np.flatnonzero(number_B == view)
+                images = None if image_BCHW is None else image_BCHW[picked_B]
+                for name, value in self._of_view(view, row_B[picked_B], images).items():
                     found.setdefault(name, value.new_empty(len(row_B), *value.shape[1:]))[picked_B] = value
         found = {name: value.to(index_B.device) for name, value in found.items()}
         none = torch.empty(len(row_B), 0, device=index_B.device)
@@ -103,7 +103,9 @@ class AnswerCache:
         except OSError as error:  # another run removed the file since, and the disk is full
             return self._uncached(view, row_B, image_BCHW, error)
         damaged = sum(table.damaged for table in tables.values())
-        there_B = np.logical_and.reduce([table.has(row_B) for table in tables.values()])
+        there_B = np.ones(len(row_B), bool)
+        for table in tables.values():
+            there_B &= table.has(row_B)
         if damage := sum(table.damaged for table in tables.values()) - damaged:
             remark(f"{damage:,} cached answers in {self.folder} are damaged: the mentor is asked again")
         if self.options.verify and there_B.any():

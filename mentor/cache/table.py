@@ -54,7 +54,10 @@ class Table:
 
     def has(self, rows_B: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [B]: those that are there. Each is checked when it is first asked for."""
-        for row in np.unique(rows_B[~self._known[rows_B]]):
+        known_B = self._known[rows_B]
+        if known_B.all():
+            return known_B
+        for row in np.unique(rows_B[~known_B]):
             if self._checksum_N[row] == ABSENT:
                 continue
             if self._checksum_N[row] == self._checksum(row, self._values[row], self._scales[row]):

@@ -215,10 +215,8 @@ class Adapter:
         if len(self.shape) == 1:
             return activation.mean((2, 3)) if activation.dim() == 4 else activation
         if activation.shape[2:] != self.shape[1:]:
-            # a reshape and a mean: ONNX Runtime Training 1.19.2 crashes on the gradient of AveragePool
-            channels, (height, width) = activation.shape[1], self.shape[1:]
-            down, across = activation.shape[2] // height, activation.shape[3] // width
-            activation = activation.reshape(-1, channels, height, down, width, across).mean((3, 5))
+            height, width = self.shape[1:]
+            activation = F.avg_pool2d(activation, (activation.shape[2] // height, activation.shape[3] // width))
         return activation
 
 
