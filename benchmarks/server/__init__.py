@@ -1,1 +1,1 @@
-"""What does a mentor cost on the server? Steps, epochs and memory beside those of a lone mentee."""
+"""What does a mentor cost on the server, in steps, epochs and memory, and beside torchdistill?"""
