@@ -12,6 +12,7 @@ CARD = "README.md"
 LIBRARY = "mentor-mentee"
 PRIVATE = ("root", "path", "cache", "unlabelled")  # options of data sets that are places on a machine
 MOST_CLASSES = 100  # that are named
+MARKUP = frozenset("\\`*_[]<>#~&$")  # letters that Markdown, or HTML in it, gives a meaning
 
 
 def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None, notes: Iterable[str] = ()) -> str:
@@ -33,7 +34,7 @@ def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None
         USE.strip(),
         "## Limits",
         LIMITS.strip(),
-        *(["## Classes", ", ".join(map(str, about["classes"][:MOST_CLASSES])) + more(about["classes"])]),
+        *(["## Classes", ", ".join(map(plain, about["classes"][:MOST_CLASSES])) + more(about["classes"])]),
         "## Load it",
         (LOAD_BUNDLE if bundle is not None else LOAD).strip(),
     ]
@@ -133,6 +134,12 @@ def called(recipe: Any) -> str:
     if isinstance(recipe, list | tuple):
         return f"[{', '.join(map(called, recipe))}]"
     return str(recipe).replace("`", "'").replace("\n", " ")
+
+
+def plain(name: Any) -> str:
+    """One line that Markdown shows as it is, whatever a class is called."""
+    line = " ".join(str(name).split()).encode(errors="replace").decode()
+    return "".join(f"\\{letter}" if letter in MARKUP else letter for letter in line)
 
 
 def is_place(value: Any) -> bool:

@@ -102,7 +102,12 @@ class MenteeCheckpoint:
         """`mentee.safetensors` and its model card in `folder`, which is made. A card that is there stays: it may be edited."""
         path = Path(folder).expanduser()
         card = self.card()
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"the folder {str(path)!r} cannot be made ({error}); give a folder that can be written"
+            ) from None
         self.save(path / MENTEE)
         if not (path / CARD).exists():
             write_bytes(path / CARD, card.encode())
@@ -140,6 +145,7 @@ class MenteeCheckpoint:
         if not isinstance(about, dict) or about.pop("format", None) not in (FORMAT, *OLDER):
             raise UserError(f"'{path}' is not a {FORMAT} file; expected the mentee.safetensors of a distillation run")
         try:
+            require_kinds(about)
             about["view"] = View.restored(about["view"])
             about["probes"] = tuple(restored_probe(probe, state) for probe in about["probes"])
             state = {key: value for key, value in state.items() if not key.startswith(ADAPTERS)}
@@ -151,6 +157,16 @@ class MenteeCheckpoint:
             raise UserError(
                 f"'{path}' lacks part of what a {FORMAT} file says of itself ({error}); distill again"
             ) from None
+
+
+def require_kinds(about: Mapping[str, Any]) -> None:
+    """Raises `TypeError` for a part of another kind than `save` writes."""
+    kinds: dict[str, Any] = {"recipe": dict, "data": dict, "accuracy": dict, "mentor": dict | None, "head": str}
+    for name, kind in kinds.items():
+        if not isinstance(about[name], kind):
+            raise TypeError(f"{name} = {about[name]!r:.80}")
+    if not isinstance(about.get("run", {}), dict):
+        raise TypeError(f"run = {about['run']!r:.80}")
 
 
 def restored_probe(about: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Probe:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mentor_mentee.data.class_names import require_class_names
 from mentor_mentee.data.store.images import Images, StoredImages, contents, joined, picked
 from mentor_mentee.data.stratify import generator, stratified
 from mentor_mentee.errors import UserError
@@ -125,6 +126,7 @@ class Splits:
     name: str
 
     def __post_init__(self) -> None:
+        require_class_names(self.classes, f"the classes of {self.name}")
         for part, split, lowest in (("train", self.train, -1), ("val", self.val, 0), ("test", self.test, 0)):
             where = f"the {part} split of {self.name}"
             if len(split) == 0:

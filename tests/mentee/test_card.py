@@ -78,6 +78,28 @@ def test_the_card_says_what_the_checkpoint_says_and_no_place_on_a_machine(checkp
     assert "datasets" not in bare
 
 
+def test_odd_names_of_classes_stay_one_line_of_text(checkpoint: MenteeCheckpoint) -> None:
+    card = replace(checkpoint, classes=("line\nbreak", "---\nlicense: x", "<b>`_*", "caf\udcff")).card()
+    assert "\nline break, --- license: x, \\<b\\>\\`\\_\\*, caf?\n" in card
+    assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "mentor-mentee"
+
+
+@pytest.mark.parametrize("part", ["recipe", "data", "accuracy", "mentor", "head", "run"])
+def test_a_file_that_says_another_kind_of_thing_is_one_line(
+    checkpoint: MenteeCheckpoint, tmp_path: Path, part: str
+) -> None:
+    replace(checkpoint, **{part: 7}).save(tmp_path / "mentee.safetensors")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"lacks part of what .* says of itself \\({part} = 7\\); distill again"):
+        MenteeCheckpoint.from_pretrained(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(UserError, match=r"cannot be made .*; give a folder that can be written"):
+            checkpoint.save_pretrained(folder)
+
+
 def test_a_recipe_in_words() -> None:
     inner = {"_target_": "transformers.ViTConfig", "num_labels": 3}
     given = {"_target_": "a.b.Net", "config": inner, "path": "/x", "file": "~/y", "names": ["`", 1]}

@@ -46,6 +46,14 @@ def test_a_flat_folder_is_carved(tmp_path: Path) -> None:
     assert again.val.fingerprint() == held.val.fingerprint()
 
 
+def test_a_class_whose_name_is_not_utf8_is_named_before_any_training(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 10, "caf\udcff": 10})
+    with pytest.raises(
+        UserError, match=r"the name of class 0, 'caf\\udcff', is not UTF-8, so no file could hold it; rename"
+    ):
+        image_folder(tmp_path, 8)
+
+
 def test_folders_for_every_split_are_kept_apart(tmp_path: Path) -> None:
     for seed, part in enumerate(("train", "val", "test")):
         fill(tmp_path / part, {"a": 2, "b": 3}, seed=100 * seed)
