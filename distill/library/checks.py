@@ -1,6 +1,6 @@
 """Checks that two networks, a loader and settings fit together, before any training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from distill.machine import Machine
 from distill.schema import FitConfig
 from distill.training.networks import output_in_evaluation
 from mentor.mentor import Mentor
+from mentor_mentee.data.class_names import require_class_names
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.store.images import in_parts
 from mentor_mentee.data.views.view import View
@@ -52,6 +53,15 @@ def own_classes(train: Any) -> tuple[str, ...] | None:
     data = getattr(train, "dataset", train)
     names = getattr(data, "classes", None) or getattr(getattr(data, "dataset", None), "classes", None)
     return tuple(map(str, names)) if isinstance(names, list | tuple) and len(names) > 1 else None
+
+
+def class_names(given: Any) -> tuple[str, ...]:
+    """`classes` as they were given; numbers become text. Raises `UserError` for what is no list of names."""
+    if not isinstance(given, Iterable):
+        raise UserError(f"classes={given!r}; expected the names in the order of their numbers: classes=['cat', 'dog']")
+    names = tuple(str(name) if isinstance(name, int) else name for name in given)
+    require_class_names(names, "classes")
+    return names
 
 
 def answered(network: nn.Module, example: Tensor, where: str, view: View) -> Tensor:

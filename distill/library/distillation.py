@@ -12,6 +12,7 @@ from distill.curves import Schedule
 from distill.handover import placed
 from distill.library.checks import (
     answered,
+    class_names,
     learning,
     own_classes,
     require_accuracy,
@@ -21,7 +22,7 @@ from distill.library.checks import (
     required,
 )
 from distill.library.looking import looked_at
-from distill.library.reading import Keys
+from distill.library.reading import UNKNOWN, Keys
 from distill.library.student import Origin, Student
 from distill.machine import Machine
 from distill.mentors.pairs import choose_probes
@@ -103,8 +104,10 @@ def distillation(
     mentor = as_classifier(required(mentor, "mentor"), machine.say)
     require_apart(mentee, mentor)
     fit = learning(fit)
-    classes = tuple(classes or own_classes(train) or ())
-    reader, seen = looked_at(train, len(classes) or 2**31, source, mean, std, keys)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise UserError(f"seed={seed!r}; expected a whole number")
+    classes = class_names(own_classes(train) or () if classes is None else classes)
+    reader, seen = looked_at(train, len(classes) or UNKNOWN, source, mean, std, keys)
     example = seen.images[:2]
     logits_2K = {
         where: answered(network, view(example), where, view)

@@ -4,9 +4,9 @@ Axes: N samples, C channels, H height, W width.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -36,6 +36,10 @@ def some_batches(train: Any) -> list[Any]:
         loader, data = None, train
     if isinstance(data, str | bytes | dict | Tensor) or not (hasattr(data, "__getitem__") or hasattr(data, "__iter__")):
         raise UserError(f"train is a {type(data).__name__}; expected a torch DataLoader, or a data set")
+    if not (isinstance(data, IterableDataset) or hasattr(data, "__getitem__")):
+        raise UserError(
+            f"train is a {type(data).__name__}; expected a torch DataLoader, an IterableDataset, or a data set"
+        )
     with untouched_random_state():
         streamed = isinstance(data, IterableDataset) or not sized(data) or not hasattr(data, "__getitem__")
         if streamed or (loader is not None and loader.batch_sampler is None):
@@ -75,8 +79,20 @@ def spread(data: Dataset[Any], collate: Any) -> list[Any]:
     for at in range(0, count, PART):
         taken = rows[at : at + PART]
         items = data.__getitems__(taken) if hasattr(data, "__getitems__") else [data[row] for row in taken]
-        batches.append(items if isinstance(items, Batch) else collate(items))
+        batches.append(items if isinstance(items, Batch) else collated(items, collate))
     return batches
+
+
+def collated(items: Any, collate: Any) -> Any:
+    """Raises `UserError` for items that no loader could put into a batch: PIL images, None, images of several sizes."""
+    try:
+        return collate(items)
+    except (TypeError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"items of train do not make a batch ({reason}); expected images of one size as tensors and whole numbers: let the "
+            "data set make them (torchvision's PILToTensor, Resize), or give the loader a collate_fn"
+        ) from error
 
 
 @contextmanager
@@ -104,6 +120,11 @@ def view_of(
             f'source={source!r} for a loader of {given} images; expected "uint8" or "float32": what the device will be fed'
         )
     normalised = given == "float32" and source == "uint8"
+    for name, value in (("mean", mean), ("std", std)):
+        if value is not None and not (
+            isinstance(value, Iterable) and all(isinstance(one, SupportsFloat) for one in value)
+        ):
+            raise UserError(f"{name}={value!r}; expected a number for each channel: {name}={[0.5] * shape[0]}")
     if (mean is None) != (std is None):
         raise UserError("mean without std, or std without mean; give both: one number of each for a channel")
     if mean is None or std is None:

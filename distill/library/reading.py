@@ -20,6 +20,7 @@ from mentor_mentee.errors import UserError
 Keys = tuple[Any, Any]  # where image and label are in a batch: keys of a mapping, or places in a tuple
 IMAGES = ("image", "images", "img", "pixel_values", "input", "inputs", "x")
 LABELS = ("label", "labels", "target", "targets", "fine_label", "y")
+UNKNOWN = 2**31  # classes, before a network said how many
 EXPECTED = 'expected (images, labels), or a mapping with both: name them with keys=("image", "label")'
 
 
@@ -58,7 +59,13 @@ def labels_of(found: Any, count: int, classes: int, where: str) -> Tensor:
     """int64 [B], -1 where there is no label. Raises `UserError` for what is no class number."""
     if found is None:
         return torch.full((count,), -1, dtype=torch.int64)
-    label_B = found if isinstance(found, Tensor) else torch.as_tensor(found)
+    try:
+        label_B = found if isinstance(found, Tensor) else torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"the labels of {where} are no numbers ({str(found)[:60]}); expected one whole number a sample: let the data set "
+            "turn names into the numbers of classes"
+        ) from None
     if label_B.is_floating_point() or label_B.dtype == torch.bool or label_B.shape != (count,):
         raise UserError(
             f"the labels of {where} are {label_B.dtype} of {list(label_B.shape)}; expected one whole number a sample, -1 where "
@@ -67,9 +74,8 @@ def labels_of(found: Any, count: int, classes: int, where: str) -> Tensor:
     label_B = label_B.long()
     least, most = int(label_B.min()), int(label_B.max())
     if least < -1 or most >= classes:
-        raise UserError(
-            f"the labels of {where} run from {least} to {most}; expected 0 to {classes - 1}, {classes} classes, and -1 for none"
-        )
+        known = f"0 to {classes - 1}, {classes} classes," if classes < UNKNOWN else "0 or more,"
+        raise UserError(f"the labels of {where} run from {least} to {most}; expected {known} and -1 for none")
     return label_B
 
 

@@ -91,6 +91,11 @@ class Student(Distillation):
 
     def configure_optimizers(self) -> Any:
         steps = self.trainer.estimated_stepping_batches
+        if steps == 0:
+            raise UserError(
+                "the run has no step: the loader yields no batch (drop_last with fewer samples than a batch?), or "
+                "limit_train_batches=0 or max_steps=0; expected one or more"
+            )
         if not 0 < steps < float("inf"):
             raise UserError(
                 "the run has no end that the schedule and the learning rate could run over: the loader has no length, or "

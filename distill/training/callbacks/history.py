@@ -24,7 +24,7 @@ class History(pl.Callback):
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self.validation: dict[str, float] = {}  # the means of the last epoch
-        self.validated = 0  # samples that they are of
+        self.validated = 0  # labelled samples that they are of
         self._sums: dict[str, Tally] = {}
         self._milliseconds: list[float] = []
         self._started = 0.0
@@ -58,7 +58,9 @@ class History(pl.Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:  # of a Trainer of the user's own: some batches before any training
             return
-        self.validation, self.validated = self._sums["val"].means(), self._sums["val"].samples
+        self.validation, self.validated = self._sums["val"].means(), self._sums["val"].labelled
+        if not self.validated:  # of a loader of the user's own: there is nothing to be right on
+            self.validation = {name: one for name, one in self.validation.items() if name not in ("accuracy", "ce")}
         pl_module.log_dict({f"val_{name}": value for name, value in self.validation.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -104,8 +106,8 @@ class Tally:
         self._weights.append(torch.tensor(len(labels)))
 
     @property
-    def samples(self) -> int:
-        return sum(int(count) for count in self._weights)
+    def labelled(self) -> int:
+        return sum(int(count[1]) for count in self._counts)
 
     def means(self) -> dict[str, float]:
         if not self._terms:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.data.views.replayed import replayed
+from mentor_mentee.errors import UserError
 
 TRIED = 4  # samples, and views of each
 REMEMBERED = 256 * 10**6  # bytes of views that are drawn once and held in memory
@@ -51,10 +52,19 @@ class Views:
 
 
 def require_drawable(how: Augmentation, images: Any, where: str) -> None:
-    """Draws some views of some samples. Raises `UserError` for transforms that cannot serve them, before anything trains."""
+    """Draws some views of some samples. Raises `UserError` for transforms that cannot serve them, or that draw another view the
+    second time, before anything trains."""
+    if not how.active():
+        return
     image_BCHW = images[torch.arange(min(len(images), TRIED)).repeat_interleave(TRIED)]
     view_B = torch.arange(len(image_BCHW))
-    Views(how, seed=0, where=where)(image_BCHW, torch.zeros_like(view_B), view_B)
+    views, index_B = Views(how, seed=0, where=where), torch.zeros_like(view_B)
+    first, again = (views(image_BCHW.clone(), index_B, view_B) for _ in range(2))
+    if not torch.equal(first.nan_to_num(), again.nan_to_num()):
+        raise UserError(
+            f"{where}.transforms: the same view drawn twice is not the same, so no run could be repeated or resumed: a transform "
+            "of your own counts its calls, or draws from a generator of its own; let it draw from torch, random or numpy.random"
+        )
 
 
 class Remembered:

@@ -19,7 +19,7 @@ def whole_pixels(image_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]
     mean_C11, std_C11 = (torch.tensor(list(each), dtype=torch.float64).view(-1, 1, 1) for each in (mean, std))
     exact = (image_BCHW.detach().cpu().double() * std_C11 + mean_C11) * 255
     pixels = exact.round()
-    if float((exact - pixels).abs().max()) > FURTHEST or float(pixels.min()) < 0 or float(pixels.max()) > 255:
+    if not float((exact - pixels).abs().max()) <= FURTHEST or float(pixels.min()) < 0 or float(pixels.max()) > 255:
         raise UserError(
             f"{where} is no uint8 image under mean={list(mean)}, std={list(std)}: undone, they give {float(exact.min()):.4g} to "
             f"{float(exact.max()):.4g} with fractions; give the mean and std that the loader subtracts and divides by, augment "

@@ -1,6 +1,6 @@
 """Any loader of images and labels trains: uint8 or floats, normalised or not, tuples or mappings, with or without a length."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -112,8 +112,38 @@ def test_unlabelled_samples_learn_from_the_mentor_alone(make: Make, splits: Spli
     assert row["train_kl"] > 0
 
 
+def test_unlabelled_samples_validate_without_an_accuracy(make: Make, splits: Splits, train: TensorDataset) -> None:
+    student, loader = make(), DataLoader(train, 128)
+    trainer().fit(student, loader, DataLoader(TensorDataset(splits.val.images[:8]), 8))
+    assert student.history[-1]["val_loss"] > 0
+    assert "val_accuracy" not in student.history[-1]
+    assert student.checkpoint().accuracy == {}
+    trainer().fit(student, loader, DataLoader(TensorDataset(splits.val.images[:8], splits.val.labels[:8] - 1), 8))
+    labelled = int((splits.val.labels[:8] > 0).sum())
+    assert student.checkpoint().accuracy["val"]["samples"] == labelled
+
+
+def test_a_loader_without_a_batch_is_one_line(make: Make, train: TensorDataset) -> None:
+    loader = DataLoader(train, len(train) + 1, drop_last=True)
+    with pytest.raises(UserError, match=r"the run has no step: the loader yields no batch \(drop_last"):
+        trainer().fit(make(loader), loader)
+
+
 def pairs(image: Any, label: Any) -> DataLoader[Any]:
     return DataLoader(TensorDataset(image, label), 8)
+
+
+class Items(Dataset[Any]):
+    """Eight items, made by a function of their row."""
+
+    def __init__(self, item: Callable[[int], Any]) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, row: int) -> Any:
+        return self.item(row)
 
 
 IMAGE, LABEL = torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8)
@@ -135,6 +165,25 @@ IMAGE, LABEL = torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8)
         (pairs(IMAGE, LABEL), {"keys": (0, 2)}, r"expected \(images, labels\), or a mapping with both"),
         ([(IMAGE, LABEL)][:0], {}, r"train yields no sample"),
         ("photos", {}, r"train is a str"),
+        ((batch for batch in [(IMAGE, LABEL)]), {}, r"train is a generator; expected a torch DataLoader"),
+        ([(IMAGE[:5], LABEL[:5]), (IMAGE[:2], LABEL[:2])], {}, r"items of train do not make a batch \(stack expects"),
+        (Items(lambda row: (IMAGE[row], None)), {}, r"items of train do not make a batch .*NoneType.*PILToTensor"),
+        (Items(lambda row: (IMAGE[row], "cat")), {}, r"labels of train are no numbers \(\('cat', .* into the numbers"),
+        (pairs(IMAGE, LABEL - 100), {"classes": None}, r"run from -100 to -93; expected 0 or more, and -1 for none"),
+        (
+            pairs(IMAGE.float() / 0, LABEL),
+            {"source": "uint8"},
+            r"is no uint8 image under mean=\[0\.3\]",
+        ),
+        (
+            pairs(IMAGE, LABEL),
+            {"mean": 0.5, "std": 0.2},
+            r"mean=0\.5; expected a number for each channel: mean=\[0\.5\]",
+        ),
+        (pairs(IMAGE, LABEL), {"classes": 10}, r"classes=10; expected the names in the order of their numbers"),
+        (pairs(IMAGE, LABEL), {"classes": ["a"] * 10}, r"two classes are called 'a'"),
+        (pairs(IMAGE, LABEL), {"classes": ["a\udcff", "b"]}, r"the name of class 0, 'a\\udcff', is not UTF-8"),
+        (pairs(IMAGE, LABEL), {"seed": "1"}, r"seed='1'; expected a whole number"),
     ],
 )
 def test_what_no_mentee_could_learn_from_is_one_line_before_any_training(

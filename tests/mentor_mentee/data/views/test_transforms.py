@@ -48,6 +48,18 @@ def halved(image):
 
 def as_float(image):
     return image.float()
+
+class counted:
+    calls = 0
+    def __call__(self, image):
+        self.calls += 1
+        return image.roll(self.calls, -1)
+
+def unseeded(image):
+    return image.roll(int(np.random.default_rng().integers(6)), -1)
+
+def in_place(image):
+    return image.add_(1)
 """
 
 
@@ -148,6 +160,10 @@ def test_own_transforms(own_module: Callable[[str], str]) -> None:
         require_drawable(Augmentation(["RandomHorizontalFlip", f"{module}.as_float"]), images, "here")
     with pytest.raises(UserError, match=r"\(ColorJitter\) failed on a torch.uint8 sample \[5, 4, 6\]: "):
         require_drawable(Augmentation([{"_target_": "ColorJitter", "saturation": 0.5}]), pictures(2, 5, 4, 6), "here")
+    for drifting in ("counted", "unseeded"):
+        with pytest.raises(UserError, match=r"here\.transforms: the same view drawn twice is not the same"):
+            require_drawable(Augmentation(["RandomHorizontalFlip", f"{module}.{drifting}"]), images, "here")
+    require_drawable(Augmentation([{"_target_": f"{module}.shifted", "most": 6}, f"{module}.in_place"]), images, "here")
     Augmentation([{"_target_": f"{module}.shifted", "most": 6}]).check("here")
     with pytest.raises(UserError, match=f"'{module}.shifted' has no option 'mots'; did you mean 'most'"):
         Augmentation([{"_target_": f"{module}.shifted", "mots": 6}]).check("here")
