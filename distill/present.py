@@ -15,10 +15,12 @@ def present(result: RunResult, folder: Path, name: str = "") -> None:
     table.print(Console())
     pictures = draw_run(result, folder)
     write_report(folder / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
-    Console(highlight=False).print(
-        f"mentee  {shown(result.checkpoint_path)}\nreport  {shown(folder / 'report.html')}\n"
-        f"next    python -m export checkpoint={shown(result.checkpoint_path)} bundle=bundles/mine",
-        soft_wrap=True,
+    mentee = shown(result.checkpoint_path)
+    following = f"python -m export checkpoint={mentee} bundle=bundles/mine"
+    if result.checkpoint.mentor is None:
+        following = f"mentee-evaluate checkpoint=MENTEE against={mentee} (a mentee without a mentor is not exported)"
+    Console(highlight=False, markup=False).print(
+        f"mentee  {mentee}\nreport  {shown(folder / 'report.html')}\nnext    {following}", soft_wrap=True
     )
 
 

@@ -184,9 +184,8 @@ class AnswerCache:
 
     def _keys(self) -> dict[str, str]:
         """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
-        shared = (
-            f"{self.mentor.fingerprint(probes=False)} {self.draw.how.identity()} {VERSIONS} {digest_of(self.split)}"
-        )
+        views = self.draw.how.identity() + self.draw.digest(self.split.images, self.split.positions)
+        shared = f"{self.mentor.fingerprint(probes=False)} {views} {VERSIONS} {digest_of(self.split)}"
         asked = {LOGITS: "logits"} | {
             probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in self.mentor.probes
         }

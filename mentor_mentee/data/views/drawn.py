@@ -2,12 +2,13 @@
 it can be cached and the very same view drawn again, alone or among others. Axes: B samples, C channels, H W space.
 """
 
+import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mentor_mentee.data.views.augmentation import Augmentation
+from mentor_mentee.data.views.augmentation import Augmentation, own_code
 from mentor_mentee.data.views.replayed import replayed
 from mentor_mentee.errors import UserError
 
@@ -43,6 +44,13 @@ class Views:
                 drawn_BCHW[i] = self._transforms(image_BCHW[i])
         return drawn_BCHW
 
+    def digest(self, images: Any, index_N: Tensor) -> str:
+        """Of some views, where transforms are a user's: what they import may change while their own code stays. Else empty."""
+        if not own_code(self.how.transforms):
+            return ""
+        row_B, view_B = tried(images)
+        return hashlib.sha256(self(images[row_B], index_N[row_B], view_B).numpy().tobytes()).hexdigest()
+
     def remembers(self, images: Any) -> bool:
         """Whether all views of so many images are few enough to be held in memory."""
         if not self.how.active() or self.how.views is None:
@@ -51,13 +59,19 @@ class Views:
         return bool(self.how.views * len(images) * bytes_of_one <= REMEMBERED)
 
 
+def tried(images: Any) -> tuple[Tensor, Tensor]:
+    """Rows of some samples, and numbers of views that differ."""
+    row_B = torch.arange(min(len(images), TRIED)).repeat_interleave(TRIED)
+    return row_B, torch.arange(len(row_B))
+
+
 def require_drawable(how: Augmentation, images: Any, where: str) -> None:
     """Draws some views of some samples. Raises `UserError` for transforms that cannot serve them, or that draw another view the
     second time, before anything trains."""
     if not how.active():
         return
-    image_BCHW = images[torch.arange(min(len(images), TRIED)).repeat_interleave(TRIED)]
-    view_B = torch.arange(len(image_BCHW))
+    row_B, view_B = tried(images)
+    image_BCHW = images[row_B]
     views, index_B = Views(how, seed=0, where=where), torch.zeros_like(view_B)
     first, again = (views(image_BCHW.clone(), index_B, view_B) for _ in range(2))
     if not torch.equal(first.nan_to_num(), again.nan_to_num()):

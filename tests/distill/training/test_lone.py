@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from distill.evaluate.judge import evaluate_checkpoints
 from distill.handover import RunResult
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
-from distill.present import results_table
+from distill.present import present, results_table
 from distill.report.record import RunRecord
 from distill.run import alone, distill
 from distill.schema import EvaluateConfig, FitConfig
@@ -25,13 +26,21 @@ def same(one: RunResult, other: RunResult) -> bool:
 
 
 def test_it_has_no_mentor_and_new_views(
-    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+    make_config: MakeConfig,
+    mentor: FoundMentor,
+    machine: Machine,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     config = alone(make_config(tmp_path, trainer=FIT, cache_dir=str(tmp_path / "cache")), str(tmp_path / "lone"))
     lone = distill(config, machine)
     assert not (tmp_path / "cache").exists()
     assert lone.mentor is lone.checkpoint.mentor is None
     assert [row[0] for row in results_table(lone).rows] == ["mentee"]
+    present(lone, tmp_path / "report")
+    said = capsys.readouterr().out
+    assert "next    mentee-evaluate checkpoint=MENTEE against=" in said
+    assert "python -m export" not in said  # which refuses it
     record = RunRecord.load(tmp_path / "lone")
     assert record.lone
     assert record.augmentation["views"] is None

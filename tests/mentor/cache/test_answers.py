@@ -1,5 +1,6 @@
 """Cached answers are the mentor's own on that view, and only they are taken."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,24 @@ def test_logits_are_found_without_probes_and_a_probe_beside_others(tmp_path: Pat
     assert network.asked == 2
     assert torch.equal(cached_logits(Mentor(network, mentor.view, both), split, tmp_path), logits)
     assert network.asked > 300  # "vector" is new
+
+
+def test_what_an_own_transform_imports_may_change_as_well(
+    own_module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    module = own_module("AMOUNT = 1  # as if imported\ndef moved(image):\n    return image.roll(AMOUNT, -1)")
+    for transforms in ([f"{module}.moved"], [{"_target_": "RandomApply", "transforms": [f"{module}.moved"], "p": 1.0}]):
+        mentor, network, split = make()
+        how = Augmentation(transforms, views=1)
+        monkeypatch.setattr(f"{module}.AMOUNT", 1)
+        first = all_of(AnswerCache(mentor, split, how, tmp_path, EXACT), 0)
+        network.asked = 0
+        assert torch.equal(all_of(AnswerCache(mentor, split, how, tmp_path, EXACT), 0).logits, first.logits)
+        assert network.asked == 1
+        monkeypatch.setattr(f"{module}.AMOUNT", 3)
+        again = all_of(AnswerCache(mentor, split, how, tmp_path, EXACT), 0)
+        close(again, mentor.answer(split.images.roll(3, -1)))
+        assert not torch.allclose(again.logits, first.logits)
 
 
 @pytest.mark.parametrize("what", ["mentor", "images", "augmentation", "layer", "precision"])
