@@ -125,6 +125,11 @@ def view_of(
             isinstance(value, Iterable) and all(isinstance(one, SupportsFloat) for one in value)
         ):
             raise UserError(f"{name}={value!r}; expected a number for each channel: {name}={[0.5] * shape[0]}")
+        if value is not None and len(list(value)) == shape[2] != shape[0]:
+            raise UserError(
+                f"images of shape {shape} with {shape[2]} values of {name}: the channels seem to stand last; expected "
+                "[B, C, H, W]: let the data set or the loader permute them"
+            )
     if (mean is None) != (std is None):
         raise UserError("mean without std, or std without mean; give both: one number of each for a channel")
     if mean is None or std is None:

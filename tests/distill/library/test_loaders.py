@@ -160,6 +160,11 @@ IMAGE, LABEL = torch.zeros(8, 1, 8, 8, dtype=torch.uint8), torch.arange(8)
         (pairs(IMAGE, LABEL), {"mean": None, "std": None}, r"uint8 images need the mean and std to normalise by"),
         (pairs(IMAGE, LABEL), {"std": None}, r"mean without std"),
         (pairs(IMAGE, LABEL), {"mean": [0.1, 0.2], "std": [1, 1]}, r"has 2 values; expected 1"),
+        (
+            pairs(IMAGE.permute(0, 2, 3, 1), LABEL),
+            {},
+            r"shape \(8, 8, 1\) with 1 values of mean: the channels seem to stand last",
+        ),
         (pairs(IMAGE, LABEL), {"source": "float32"}, r"source='float32' for a loader of uint8 images"),
         (pairs(IMAGE + 0.01, LABEL), {"source": "uint8"}, r"is no uint8 image under mean=\[0\.3\]"),
         (pairs(IMAGE, LABEL), {"keys": (0, 2)}, r"expected \(images, labels\), or a mapping with both"),
