@@ -45,6 +45,11 @@ def check_networks(config: DistillConfig) -> None:
                 raise UserError(
                     f"{group}.{name}={recipe}; expected a recipe: {group}.{name}._target_=package.module.Class and its options"
                 )
+            if "_target_" not in recipe:
+                raise UserError(
+                    f"{group}.{name} has options but no class; expected {group}={name} beside them ({group}=[{name},…] for "
+                    f"several), or {group}.{name}._target_=package.module.Class"
+                )
             check_recipe(recipe, f"{group}.{name}", FROM_THE_RUN)
 
 

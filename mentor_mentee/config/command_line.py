@@ -113,7 +113,8 @@ def print_help(config_name: str, schema: type, usage: str, options: Options, ove
     rows = [row for setting in described(schema, values) for row in (setting, *inside.get(setting.name, ()))]
     print(usage.rstrip() or f"Settings of {config_name}, as SETTING=VALUE")
     print(f"\n{for_terminal(rows)}")
-    if files := choices(schema):
+    takes_files = {*chosen, *field_names(schema, "")}  # of an export `optimizer.schedule` is a setting, and takes none
+    if files := {name: names for name, names in choices(schema).items() if name in takes_files}:
         print("\nSettings that a file in configs/ fills in, as SETTING=FILE:")
         print("\n".join(f"{name}: {', '.join(names)}" for name, names in files.items()))
     print("\n--cfg job prints the configuration as it would run; --hydra-help says what else Hydra can do.")

@@ -70,8 +70,22 @@ def no_setting(at: str, schema: type) -> str:
             return f"no setting '{at}'; it is called {new_name} now"
     if (instead := gone(at)) is not None:
         return instead
-    known = field_names(schema, parent)
-    return f"no setting '{at}'{did_you_mean(key, known)} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
+    known, places = field_names(schema, parent), elsewhere(key, schema)
+    meant = f"; did you mean {' or '.join(places)}?" if places else did_you_mean(key, known)
+    return f"no setting '{at}'{meant} (known{f' in {parent}' if parent else ''}: {', '.join(known)})"
+
+
+def elsewhere(key: str, schema: type) -> list[str]:
+    """Where settings of this name stand, or of its new one, the shallowest first: `trainer.precision` and `mentor.precision`."""
+    renamed = {new for old, new in RENAMED.items() if old.rpartition(".")[2] == key}
+    found = [name for name in paths(schema) if name in renamed or name.rpartition(".")[2] == key]
+    return sorted(found, key=lambda name: name.count("."))
+
+
+def paths(schema: type, path: str = "") -> list[str]:
+    """Dotted names of all settings of a schema."""
+    here = [f"{path}.{name}" if path else name for name in field_names(schema, path)]
+    return [name for one in here for name in (one, *paths(schema, one))]
 
 
 def explain_missing_option(error: MissingConfigException) -> str:

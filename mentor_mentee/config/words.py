@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from hydra._internal.utils import get_args_parser
 
+from mentor_mentee.config.folder import CONFIGS
 from mentor_mentee.errors import UserError
 
 HELP = {"-h", "--help"}
@@ -36,6 +37,7 @@ def read_words(given: Sequence[str], settings: Collection[str] = ()) -> Words:
     is none: Hydra would print its usage. `settings`: names that are no options, for a suggestion."""
     for word in given:  # before argparse sees them
         require_setting(word, settings)
+        require_files_name(word)
     with redirect_stderr(io.StringIO()) as said:
         try:
             found, rest = get_args_parser().parse_known_args(given)
@@ -64,3 +66,13 @@ def require_setting(word: str, settings: Collection[str]) -> None:
     if dashed and dashed[2] in settings:
         value = dashed[4] if dashed[3] else "…"
         raise UserError(f"no option {word.partition('=')[0]}; a setting is given without dashes: {dashed[1]}={value}")
+
+
+def require_files_name(word: str) -> None:
+    """Raises `UserError` for `logger=false` or `callbacks=null`: no name for YAML, and Hydra would raise a `ValueError`."""
+    group, _, given = word.lstrip("+").partition("=")
+    known = sorted(file.stem for file in (CONFIGS / group).glob("*.yaml")) if group.isidentifier() else []
+    values = [each.strip() for each in given.strip("[]").split(",")]
+    if known and any(re.fullmatch(r"null|true|false|[-+]?\d[\d.]*", each, re.IGNORECASE) for each in values):
+        none = f"; {group}=[] is none of them" if group in ("callbacks", "logger") else ""
+        raise UserError(f"{word} is no name; expected one of {', '.join(known)}{none}")

