@@ -16,6 +16,7 @@ from mentor_mentee.data.class_names import require_class_names
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.store.images import in_parts
 from mentor_mentee.data.views.view import View
+from mentor_mentee.data.views.whole_pixels import whole_pixels
 from mentor_mentee.errors import UserError
 
 OURS = ("optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup", "label_smoothing", "layer_rates")
@@ -62,6 +63,24 @@ def class_names(given: Any) -> tuple[str, ...]:
     names = tuple(str(name) if isinstance(name, int) else name for name in given)
     require_class_names(names, "classes")
     return names
+
+
+def warn_of_normalising_twice(view: View, seen: Split, machine: Machine) -> None:
+    """Says so where float images become whole pixels again with the view's mean and std: their loader has normalised them."""
+    off = any(view.mean) or any(each != 1 for each in view.std)
+    if view.dtype == "float32" and off and undoes(view, seen.images[:2]):
+        machine.say(
+            "warning: the loader has normalised its images by this mean and std already, and they are taken off once more; with "
+            'source="uint8" they are not, and the device is fed pixels; without mean and std it is fed floats like these'
+        )
+
+
+def undoes(view: View, image_NCHW: Tensor) -> bool:
+    try:
+        whole_pixels(image_NCHW, view.mean, view.std, "")
+    except UserError:
+        return False
+    return True
 
 
 def answered(network: nn.Module, example: Tensor, where: str, view: View) -> Tensor:

@@ -20,6 +20,7 @@ from distill.library.checks import (
     require_classes,
     require_taught,
     required,
+    warn_of_normalising_twice,
 )
 from distill.library.looking import looked_at
 from distill.library.reading import UNKNOWN, Keys
@@ -108,6 +109,7 @@ def distillation(
         raise UserError(f"seed={seed!r}; expected a whole number")
     classes = class_names(own_classes(train) or () if classes is None else classes)
     reader, seen = looked_at(train, len(classes) or UNKNOWN, source, mean, std, keys)
+    warn_of_normalising_twice(reader.view, seen, machine)
     example = seen.images[:2]
     logits_2K = {
         where: answered(network, view(example), where, view)

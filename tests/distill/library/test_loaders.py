@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
+from distill.machine import Machine
 from mentor_mentee.data.splits import Splits, identity
 from mentor_mentee.errors import UserError
 from tests.distill.library.conftest import NORMAL, Make, trainer
@@ -78,6 +79,22 @@ def test_floats_are_what_the_device_is_fed_unless_it_is_said_otherwise(make: Mak
     assert torch.equal(student.view(image), image)
     trainer().fit(student, loader)
     assert student.history[-1]["step"] == 5
+
+
+@pytest.mark.parametrize(
+    ("normalised", "given", "warned"), [(NORMAL, NORMAL, True), (None, NORMAL, False), (NORMAL, {}, False)]
+)
+def test_floats_that_would_be_normalised_twice_are_warned_of(
+    make: Make, splits: Splits, capsys: pytest.CaptureFixture[str], normalised: Any, given: Any, warned: bool
+) -> None:
+    steps = [
+        transforms.ToTensor(),
+        *([transforms.Normalize(normalised["mean"], normalised["std"])] if normalised else []),
+    ]
+    loader = DataLoader(Photos(splits, transforms.Compose(steps)), 32)
+    make(loader, **({"mean": None, "std": None} | given), machine=Machine("cpu"), least_accuracy=0)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: the loader has normalised its images by this mean and std already") == warned
 
 
 def test_mappings_and_streams_without_a_length(make: Make, splits: Splits) -> None:
