@@ -22,6 +22,7 @@ from mentor_mentee.interrupt import while_importing
 USAGE = """\
 mentee-distill SETTING=VALUE …      distils one mentee; also python -m distill
 mentee-distill -m seed=1,2,3 …      a sweep: a run for each combination, and one comparison of them all
+mentee-distill -m hydra/launcher=joblib …   several runs at once; hydra/sweeper=optuna chooses the values
 python -m distill.report.sweep FOLDER            compares the runs under a folder again
 python -m mentor.ensemble OUT FIRST SECOND …     puts several networks' weights into one file, for mentor=ensemble
 mentee-evaluate checkpoint=FILE …   scores finished mentees and compares them

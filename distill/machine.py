@@ -1,18 +1,21 @@
 """The accelerator and threads of a run, the console that it prints its progress on, and its place among other processes."""
 
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 
+PIPED_WIDTH = 120  # of tables where no terminal says how wide it is
+
 
 class NamedConsole(Console):
     """Standard error on which each line of text begins with the name of a sweep's run."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(stderr=True)
+    def __init__(self, name: str = "") -> None:
+        super().__init__(stderr=True, width=None if sys.stderr.isatty() else PIPED_WIDTH)
         self.run = name
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -26,7 +29,7 @@ class NamedConsole(Console):
 class Machine:
     accelerator: str = "auto"  # Lightning's: cpu, gpu, auto, …
     threads: int | None = None  # CPU threads; None leaves torch's choice
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: Console = field(default_factory=NamedConsole)
 
     def say(self, line: str) -> None:
         """Prints a line as it is: no markup, no colours, not wrapped."""

@@ -11,13 +11,15 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from distill.machine import place
 from distill.schema import DistillConfig
 from mentor_mentee.config.command_line import mistakes_in_one_line, require_no_run_dir
 from mentor_mentee.config.launched import FAILED, begun, forget_begun, note_begun
 from mentor_mentee.errors import UserError
+
+BEST = "optimization_results.yaml"  # which Optuna's sweeper writes
 
 
 class CompareRuns(Callback):
@@ -54,6 +56,8 @@ class CompareRuns(Callback):
                 runs = begun(sweep)
                 forget_begun(sweep)
                 compare_sweep(sweep, runs)
+                if "optuna" in str(config.hydra.sweeper._target_):
+                    print_best(sweep / BEST)
         except Exception:  # which Hydra would make a warning of
             traceback.print_exc()
             sys.exit(1)
@@ -63,6 +67,14 @@ class CompareRuns(Callback):
                 print(f"error: run in {run}: {(run / FAILED).read_text().strip()}", file=sys.stderr)
         if failed:
             sys.exit(2)
+
+
+def print_best(results: Path) -> None:
+    """Prints the values that a sweeper found best. Of a sweep without a finished run there are none."""
+    found: Any = OmegaConf.to_container(OmegaConf.load(results)) if results.is_file() else {}
+    if best := found.get("best_params"):
+        values = " ".join(f"{name.lstrip('+')}={value}" for name, value in best.items())
+        print(f"best  {values}, val {found['best_value']:.1%}: {results}")
 
 
 def hush(sweeper: Mapping[str, Any]) -> None:

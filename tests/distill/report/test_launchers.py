@@ -75,7 +75,10 @@ def test_optuna_looks_for_the_highest_value_that_a_run_returns(
     assert len(set(rates)) == 6
     assert all(0.0001 <= rate <= 0.1 for rate in rates)
     assert found["best_params"]["trainer.learning_rate"] == min(rates, key=lambda rate: abs(math.log10(rate) + 3))
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr()
+    assert said.err == ""
+    best = f"best  trainer.learning_rate={found['best_params']['trainer.learning_rate']}, val {found['best_value']:.1%}: s/"
+    assert best in said.out
 
 
 def test_a_run_that_fails_does_not_end_optunas_sweep(
