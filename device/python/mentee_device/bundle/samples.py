@@ -81,7 +81,8 @@ def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     if rules.dtype == "float32":
         if input.dtype != np.float32:
             raise SampleError(
-                f"input has dtype {input.dtype}, expected float32: raw, on the scale of the bundle's data"
+                f"input has dtype {input.dtype}, expected float32: raw, on the scale of the bundle's data, which "
+                "`mentee-device info` tells"
             )
         _require_finite(input)
         with np.errstate(over="ignore"):
