@@ -129,6 +129,11 @@ def the_split(checkpoints: dict[Path, MenteeCheckpoint], config: EvaluateConfig)
     found: dict[str, Splits] = {}
     first: tuple[Path, Splits, Split] | None = None
     for path, checkpoint in checkpoints.items():
+        if not (config.data or checkpoint.data):
+            raise UserError(
+                f"'{path}' names no data, for it was trained on a DataLoader of a script; name a function that returns its data "
+                "sets: data=own data._target_=my_data.my_sets"
+            )
         recipe = source_of(config.data or checkpoint.data)
         key = json.dumps(recipe, sort_keys=True, default=str)
         if key not in found:

@@ -116,6 +116,16 @@ def test_what_is_no_pair_is_refused(checkpoint: MenteeCheckpoint, tmp_path: Path
         run_command(EvaluateConfig(checkpoint=run, against=[lone]))
 
 
+def test_a_scripts_checkpoint_wants_its_data_named(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
+    path = saved(replace(checkpoint, data={}), tmp_path / "run", 1, 0)
+    with pytest.raises(
+        UserError, match=r"mentee.safetensors' names no data, .*: data=own data\._target_=my_data\.my_sets"
+    ):
+        run_command(EvaluateConfig(checkpoint=path))
+    run_command(EvaluateConfig(checkpoint=path, data=dict(checkpoint.data)))
+    assert (tmp_path / "run" / "evaluation.json").is_file()
+
+
 def test_checkpoints_of_other_data_have_no_split_in_common(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
     run = saved(checkpoint, tmp_path / "run", 1, 0.1)
     other = replace(checkpoint, data={"_target_": "mentor_mentee.data.datasets.digits", "seed": 1})
