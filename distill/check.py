@@ -11,7 +11,7 @@ from distill.run_folder import require_checkpoint
 from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.cache.options import PRECISIONS as CACHED
 from mentor.precisions import PRECISIONS as MENTOR_PRECISIONS
-from mentor.weights_file import NAMED, require_file
+from mentor.weights.file import NAMED, require_file
 from mentor_mentee.data.load import check_data, require_budget
 from mentor_mentee.data.reading.present import require_present
 from mentor_mentee.errors import UserError, did_you_mean

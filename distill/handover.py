@@ -20,7 +20,7 @@ from mentee.checkpoint import LastKnobs, MenteeCheckpoint
 from mentee.networks import parameter_count
 from mentor.cache.answers import cached_logits
 from mentor.precisions import FULL
-from mentor.weights_file import file_digest
+from mentor.weights.file import file_digest
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.files import write_bytes, write_json
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mentor.networks import ResidualNet as ResidualNet
     from mentor.plain import PlainNet as PlainNet
     from mentor.restore import restore_mentor as restore_mentor
-    from mentor.weights import load_weights as load_weights
+    from mentor.weights.load import load_weights as load_weights
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -23,7 +23,7 @@ __getattr__, __dir__ = lazily(
         "Mentor": "mentor.mentor",
         "PlainNet": "mentor.plain",
         "ResidualNet": "mentor.networks",
-        "load_weights": "mentor.weights",
+        "load_weights": "mentor.weights.load",
         "restore_mentor": "mentor.restore",
     },
 )

@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from mentor.weights import MEMBERS, read_state
+from mentor.weights.load import MEMBERS, read_state
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
 from mentor_mentee.objective.classifier import build_classifier

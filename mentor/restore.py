@@ -7,8 +7,8 @@ from typing import Any
 
 from mentor.mentor import Mentor
 from mentor.precisions import FULL
-from mentor.weights import load_weights
-from mentor.weights_file import file_digest
+from mentor.weights.file import file_digest
+from mentor.weights.load import load_weights
 from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.classifier import build_classifier
 from mentor_mentee.objective.probes import Probe

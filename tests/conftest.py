@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 from tqdm import tqdm
 
-from export.bundle.signature import make_keys
+from export.bundle.reading.signature import make_keys
 from export.bundle.write import export_bundle
 from export.graph.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss

@@ -15,7 +15,7 @@ from benchmarks.personal.base import answers
 from benchmarks.personal.files import Base
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
-from mentor.weights import load_weights
+from mentor.weights.load import load_weights
 from mentor_mentee.data.load import load_data
 from mentor_mentee.data.views.view import View
 from mentor_mentee.recipe import build

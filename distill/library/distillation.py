@@ -31,8 +31,8 @@ from distill.mentors.softness import logit_deviation
 from distill.schedules import piecewise
 from distill.schema import FitConfig
 from mentor.mentor import Mentor
-from mentor.weights import load_weights
-from mentor.weights_file import file_digest
+from mentor.weights.file import file_digest
+from mentor.weights.load import load_weights
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.naming import recipe_of

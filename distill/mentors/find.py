@@ -32,7 +32,7 @@ from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
 from mentor.precisions import FULL
 from mentor.transfer import replaceable_head
-from mentor.weights import load_content, load_weights
+from mentor.weights.load import load_content, load_weights
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.data.views.view import View
@@ -42,7 +42,7 @@ from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe, recipe_identity, sources_of
 
 if TYPE_CHECKING:
-    from mentor.published import Published
+    from mentor.weights.published import Published
 
 FIRST = (  # settings of `mentor.fit` since mentors are cached
     *("steps_per_epoch", "batch", "optimizer", "learning_rate", "weight_decay", "momentum", "curve", "warmup"),

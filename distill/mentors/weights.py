@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from distill.schema import MentorConfig
-from mentor.weights import load_content
-from mentor.weights_content import read_content
-from mentor.weights_file import NAMED, file_digest, require_file
-from mentor.weights_fit import fits
+from mentor.weights.content import read_content
+from mentor.weights.file import NAMED, file_digest, require_file
+from mentor.weights.fit import fits
+from mentor.weights.load import load_content
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -18,14 +18,14 @@ from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import split_target
 
 if TYPE_CHECKING:  # importing the packages that publish takes seconds, and few runs need them
-    from mentor.published import Published
+    from mentor.weights.published import Published
 
 
 def named_weights(config: MentorConfig) -> "Published | None":
     """Finds the weights by their name; None for a file, or where none are given. Raises `UserError` for an unknown name."""
     if config.weights is None or Path(config.weights).is_file() or split_target(config.network, "") not in NAMED:
         return None
-    from mentor.published import find_published
+    from mentor.weights.published import find_published
 
     return find_published(config.network, config.weights)
 

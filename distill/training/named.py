@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mentor.weights_file import NAMED
+from mentor.weights.file import NAMED
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError

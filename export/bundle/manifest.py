@@ -10,9 +10,9 @@ from typing import Any
 import onnx
 import torch
 
-from export.bundle.files import as_json
 from export.bundle.knobs import device_knobs
 from export.bundle.prepare import Prepared
+from export.bundle.reading.files import as_json
 from export.graph.ports import Port
 from export.graph.versions import IR_VERSION, OPSET
 from export.network.batch_norm import running_statistics, smallest_map

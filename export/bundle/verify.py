@@ -15,7 +15,7 @@ import torch
 from safetensors.numpy import load_file
 
 from export.bundle.manifest import made_with
-from export.bundle.read import SIGNATURE, opened
+from export.bundle.reading.read import SIGNATURE, opened
 from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND
@@ -54,7 +54,7 @@ def signature(folder: Path, key: Path | None) -> Check:
             None,
             "signed; give its maker's key, key=public.pem" if signed else "the bundle is not signed",
         )
-    from export.bundle.signature import public_key, require_signature
+    from export.bundle.reading.signature import public_key, require_signature
 
     require_signature(folder, public_key(key))
     return Check("signature", True, f"made by the holder of the private key to '{key}'")

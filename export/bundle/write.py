@@ -14,14 +14,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from export.bundle.expected import expected_terms
-from export.bundle.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.given import given_data, given_mentor
 from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.packs import pixels_of
 from export.bundle.prepare import OnDevice, Prepared, on_device, prepare, require_named
-from export.bundle.read import require_schema
-from export.bundle.signature import private_key, sign
+from export.bundle.reading.files import as_json, file_table, recover, whole_or_nothing
+from export.bundle.reading.read import require_schema
+from export.bundle.reading.signature import private_key, sign
 from export.graph.artifacts import silenced
 from export.graph.quantize import KIND, quantize
 from export.graph.tracing import one_line

@@ -50,7 +50,7 @@ def keygen(words: Sequence[str]) -> int:
 
 def print_inspected(given: InspectSettings) -> int:
     with while_importing():
-        from export.bundle.inspect import inspected, shown
+        from export.bundle.reading.inspect import inspected, shown
 
     about = inspected(given.bundle)
     print(json.dumps(about) if given.json else shown(given.bundle, about))
@@ -59,7 +59,7 @@ def print_inspected(given: InspectSettings) -> int:
 
 def print_verified(given: VerifySettings) -> int:
     with while_importing():
-        from export.bundle.read import require_there
+        from export.bundle.reading.read import require_there
 
     require_there(given.bundle)
     if given.checkpoint is not None:
@@ -78,7 +78,7 @@ def print_verified(given: VerifySettings) -> int:
 
 def write_keys(given: KeygenSettings) -> int:
     with while_importing():
-        from export.bundle.signature import make_keys
+        from export.bundle.reading.signature import make_keys
 
     make_keys(given.private, given.public)
     print(f"private key  {given.private}  (sign_key={given.private})\npublic key   {given.public}")

@@ -48,7 +48,7 @@ def write_bundle(settings: Any) -> None:
 
 
 def summary(exported: "Exported") -> str:
-    from export.bundle.inspect import variant_line
+    from export.bundle.reading.inspect import variant_line
     from export.network.costs import Costs
     from export.parity.verdict import in_words
 

@@ -13,8 +13,8 @@ from mentee_device.core.opening import require_same_inference
 from mentee_device.core.session import TrainingSession
 from safetensors.numpy import load_file, save_file
 
-from export.bundle.files import file_table
 from export.bundle.manifest import write_manifest
+from export.bundle.reading.files import file_table
 
 
 def edit_manifest(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:

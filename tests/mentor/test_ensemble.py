@@ -14,7 +14,7 @@ from mentee.networks import PlainCNN
 from mentor.ensemble import Ensemble, main, merge
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
-from mentor.weights import load_weights
+from mentor.weights.load import load_weights
 from mentor_mentee.errors import UserError
 
 PLAIN: dict[str, Any] = {"_target_": "mentee.networks.PlainCNN", "widths": [4, 8]}

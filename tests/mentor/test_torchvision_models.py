@@ -13,7 +13,7 @@ from torchvision import models
 
 from mentor.mentor import Mentor
 from mentor.torchvision_models import classifier, find_weights, own_view, published
-from mentor.weights import load_weights
+from mentor.weights.load import load_weights
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import find_probes

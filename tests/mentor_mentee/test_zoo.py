@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from mentor.published import find_published
+from mentor.weights.published import find_published
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import build_classifier

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 from mentee_device import Bundle, BundleError
 
-from export.bundle.files import file_table
 from export.bundle.manifest import write_manifest
-from export.bundle.read import manifest_schema, opened, require_schema
+from export.bundle.reading.files import file_table
+from export.bundle.reading.read import manifest_schema, opened, require_schema
 from mentor_mentee.errors import UserError
 from tests.device.breaking import BROKEN
 

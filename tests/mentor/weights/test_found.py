@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mentor.networks import ResidualNet
-from mentor.weights import load_weights
+from mentor.weights.load import load_weights
 from mentor_mentee.errors import UserError
 
 State = dict[str, Tensor]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from export.bundle.read import SIGNATURE, opened
+from export.bundle.reading.read import SIGNATURE, opened
 from export.parity.verdict import in_words
 
 WIDTH = 12

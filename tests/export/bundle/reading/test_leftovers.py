@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle.files import CLOCKS, is_writing, leftovers, recover, started
+from export.bundle.reading.files import CLOCKS, is_writing, leftovers, recover, started
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 from tests.paths import ROOT

@@ -18,9 +18,9 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from benchmarks.crashes.mutants import zips as mutant_zips
 from benchmarks.crashes.mutants.graphs import EDITS
-from export.bundle import scratch
-from export.bundle.graphs import WRITTEN_FOR_TRAINING, require_graph
-from export.bundle.read import opened
+from export.bundle.reading import scratch
+from export.bundle.reading.graphs import WRITTEN_FOR_TRAINING, require_graph
+from export.bundle.reading.read import opened
 from mentor_mentee.errors import UserError
 from tests.device.bundle.test_graphs import LEADING_OUTSIDE, PLACES, attribute, model, outside
 from tests.device.sealing import sums_only
@@ -187,7 +187,7 @@ def test_mutants_of_a_zip_are_judged_alike(bundle_folder: Path, tmp_path: Path) 
 
 
 SLEEPER = {
-    "server": "from export.bundle.scratch import scratch_folder as folder\nwith folder() as place:",
+    "server": "from export.bundle.reading.scratch import scratch_folder as folder\nwith folder() as place:",
     "device": "from mentee_device.bundle.scratch import Scratch\nplace = Scratch().folder\nif True:",
 }
 

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from mentor.inert import read_inert
-from mentor.weights_file import require_file
+from mentor.weights.file import require_file
 from mentor_mentee.errors import UserError
 
 DEPTH = 4  # dicts inside dicts that are looked into

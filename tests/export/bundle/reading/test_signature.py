@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from mentee_device import Bundle, BundleError
 
 from export.bundle.manifest import write_manifest
-from export.bundle.read import opened
-from export.bundle.signature import make_keys, private_key, public_key, require_signature, sign
+from export.bundle.reading.read import opened
+from export.bundle.reading.signature import make_keys, private_key, public_key, require_signature, sign
 from mentor_mentee.errors import UserError
 from tests.paths import DEVICE
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mentor.restore import restore_mentor
-from mentor.weights import load_weights
+from mentor.weights.load import load_weights
 from mentor_mentee.errors import UserError
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from export.bundle.files import file_table
-from export.bundle.inspect import inspected
 from export.bundle.manifest import write_manifest
+from export.bundle.reading.files import file_table
+from export.bundle.reading.inspect import inspected
 from export.bundle.verify import Check, verify
 from export.cli import bundles as verbs
 from mentee.checkpoint import MenteeCheckpoint

@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from export.bundle.read import SIGNATURE
+from export.bundle.reading.read import SIGNATURE
 from mentor_mentee.errors import UserError
 
 

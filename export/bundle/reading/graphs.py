@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
-from export.bundle.paths import GRAPH_SUFFIX, is_plain_path
+from export.bundle.reading.paths import GRAPH_SUFFIX, is_plain_path
 from mentor_mentee.errors import UserError
 
 DEEPEST = 32  # messages within one another

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentor.weights_content import read_content, states
-from mentor.weights_fit import Fit, fits, is_averaged
+from mentor.weights.content import read_content, states
+from mentor.weights.fit import Fit, fits, is_averaged
 from mentor_mentee.errors import UserError, did_you_mean
 
 TOP = "."  # the file's own dict, as a place

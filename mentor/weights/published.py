@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from mentor.weights_file import PRETRAINED, TIMM, TORCHVISION, TRANSFORMERS
+from mentor.weights.file import PRETRAINED, TIMM, TORCHVISION, TRANSFORMERS
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import Recipe, split_target

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle.files import file_table, recover, whole_or_nothing, zip_folder
+from export.bundle.reading.files import file_table, recover, whole_or_nothing, zip_folder
 from export.bundle.write import export_bundle
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
@@ -84,7 +84,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails as on a f
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 from pathlib import Path
 from mentor_mentee.errors import UserError
-from export.bundle.files import whole_or_nothing
+from export.bundle.reading.files import whole_or_nothing
 try:
     with whole_or_nothing(Path(sys.argv[1])) as staging:
         for name, size in (("a", sys.argv[2]), ("b", sys.argv[3])):
@@ -110,7 +110,7 @@ def test_a_full_disk_leaves_the_old_bundle_and_its_zip(tmp_path: Path, sizes: tu
 KILLED = """
 import sys, time
 from pathlib import Path
-from export.bundle.files import whole_or_nothing
+from export.bundle.reading.files import whole_or_nothing
 with whole_or_nothing(Path(sys.argv[1])) as staging:
     (staging / "a").write_text("half")
     print("inside", flush=True)
@@ -137,7 +137,7 @@ def test_killed_in_the_middle_there_is_no_half_bundle_and_the_next_export_works(
 RENAMED = """
 import os, signal, sys
 from pathlib import Path
-from export.bundle.files import whole_or_nothing
+from export.bundle.reading.files import whole_or_nothing
 left = int(sys.argv[2])
 def count(event, arguments):
     global left

@@ -17,9 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from export.bundle.files import recover
-from export.bundle.paths import GRAPH_SUFFIX, is_plain_path
-from export.bundle.scratch import scratch_folder
+from export.bundle.reading.files import recover
+from export.bundle.reading.paths import GRAPH_SUFFIX, is_plain_path
+from export.bundle.reading.scratch import scratch_folder
 from export.graph.ports import input_names, output_names
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
@@ -108,7 +108,7 @@ def checked(folder: Path) -> dict[str, Any]:
                 f"'{name}' is in the bundle but {MANIFEST} does not list it; remove it or fetch the bundle again"
             )
     require_references(manifest)
-    from export.bundle.graphs import require_graphs  # imports onnx, which a mistake above does not wait for
+    from export.bundle.reading.graphs import require_graphs  # imports onnx, which a mistake above does not wait for
 
     require_graphs(folder, manifest["files"])
     return manifest

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentor.weights_content import states
+from mentor.weights.content import states
 
 UNCOUNTED = "num_batches_tracked"  # a BatchNorm's count of its batches, which files of before torch 0.4.1 lack
 COUNTERS = ("total_ops", "total_params")  # thop's
