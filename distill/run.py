@@ -114,6 +114,8 @@ def train(
 
     if not config.resume and is_first():
         accepted()
+        if (run_dir / RECORD).is_file():
+            machine.say(f"{run_dir} holds a finished run: its files are overwritten")
         (run_dir / RECORD).unlink(missing_ok=True)  # of a run before: if this one dies, it must not speak for it
         run_dir.mkdir(parents=True, exist_ok=True)
         write_json(run_dir / PROBES, [one.as_json() for one in run.probes])

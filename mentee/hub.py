@@ -33,8 +33,8 @@ def fetched(name: str, file: str, revision: str | None = None) -> Path:
         return Path(hub.hf_hub_download(name, file, revision=revision, library_name=LIBRARY))
     except Exception as error:  # no network, no such model, no right to it
         raise UserError(
-            f"{file} of '{name}' could not be had from the hub ({reason(error)}); check the name, log in with `hf auth login` "
-            "where it is private, or give a local folder"
+            f"there is no folder '{name}' here, and {file} of '{name}' could not be had from the hub ({reason(error)}); check "
+            "the name, log in with `hf auth login` where it is private, or give a local folder"
         ) from None
 
 

@@ -1,10 +1,12 @@
 """A run that never listens to a mentor finds, trains and asks none, and no number of views binds it."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from distill.evaluate.judge import evaluate_checkpoints
 from distill.handover import RunResult
@@ -48,7 +50,11 @@ def test_it_has_no_mentor_and_new_views(
 
     endless = replace(FIT, augment=Augmentation(VIEWS.transforms))
     assert same(lone, distill(replace(config, trainer=endless, run_dir=str(tmp_path / "endless")), machine))
-    given = distill(replace(config, run_dir=str(tmp_path / "given")), machine, mentor=mentor)
+    said_of = Machine("cpu", 1, Console(file=io.StringIO(), width=1000))
+    given = distill(replace(config, run_dir=str(tmp_path / "given")), said_of, mentor=mentor)
+    assert "holds a finished run" not in said_of.console.file.getvalue()  # type: ignore[attr-defined]
+    distill(replace(config, run_dir=str(tmp_path / "given")), said_of, mentor=mentor)
+    assert "given holds a finished run: its files are overwritten" in said_of.console.file.getvalue()  # type: ignore[attr-defined]
     assert same(lone, given)  # one that is given is compared with, and teaches nothing
     assert given.mentor is not None
     assert "agreement" in RunRecord.load(tmp_path / "given").scores
