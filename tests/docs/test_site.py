@@ -1,11 +1,13 @@
 """The site builds without a warning: every reference resolves, every setting has its description, every docstring can be read."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.docs.pages import PAGES
 from tests.paths import ROOT
@@ -15,10 +17,15 @@ BUILD = ["-m", "sphinx", "-q", "-W", "--keep-going", "-n"]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("site")
-    command = [sys.executable, *BUILD, "-d", str(made / "doctrees"), str(ROOT / "docs"), str(made / "html")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr
+    """Built once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
+    with FileLock(f"{made}.lock"):
+        if not (made / "built").exists():
+            command = [sys.executable, *BUILD, "-d", str(made / "doctrees"), str(ROOT / "docs"), str(made / "html")]
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            assert done.returncode == 0, done.stderr
+            (made / "built").touch()
     return made / "html"
 
 

@@ -16,7 +16,7 @@ from mentor_mentee.config.launched import plugins_in_one_line, with_direction
 from mentor_mentee.errors import UserError
 from tests.cli.conftest import TINY, run
 
-SWEEP = [*TINY, "preflight=false", "run_dir=s", "-m"]
+SWEEP = [*TINY, "run_dir=s", "-m"]
 
 
 def test_two_joblib_processes_share_one_mentor_and_end_in_one_comparison(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from tests.cli.conftest import TINY, command, environment, run
 from tests.waiting import wait_until
 
 # no BatchNorm, whose statistics are of each process's share; 900 samples in batches of 65: shares of 33 and 32, a last batch
-GIVEN = [*TINY, "mentee.network.batch_norm=false", "trainer.batch=65", "trainer.optimizer=sgd", "preflight=false"]
+GIVEN = [*TINY, "mentee.network.batch_norm=false", "trainer.batch=65", "trainer.optimizer=sgd"]
 MIXED = ["data.labels_per_class=5", "data.keep_unlabelled=true", "augment=crop_flip", "trainer.augment.mix.cutmix=1"]
 
 
