@@ -1,1 +1,1 @@
-"""What does a mentor cost on the server, in steps, epochs and memory, and beside torchdistill?"""
+"""How much does a mentor cost on the server: steps, epochs, memory, and beside torchdistill?"""

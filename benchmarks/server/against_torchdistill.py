@@ -8,7 +8,7 @@ L = CE + 500 · attention transfer + T² · KL at T 4, AdamW, constant rate, bat
 validation after each. Every run is a process: its seconds have imports, the mentor's answers and the cache's building in them.
 The mentors are trained first, for a few epochs, and are the same file for all.
 
-Arms: ours (as by default, answers cached in the first epoch), ours with the mentor in the loop (cache.answers=false, new files),
+Arms: ours (answers cached in the first epoch), ours with the mentor in the loop (cache.answers=false; also in bfloat16),
 torchdistill, and torchdistill with its own cache_output. CPU seconds are what a loaded machine leaves comparable.
 """
 
@@ -143,6 +143,7 @@ def ours(pair: Pair, data: Path, weights: Path, folder: Path, seed: int, epochs:
 ARMS = {
     "ours": ("cache.answers=true",),
     "ours, mentor in the loop": ("cache.answers=false",),
+    "ours, mentor in the loop, bf16": ("cache.answers=false", "mentor.precision=bf16-mixed"),
     "torchdistill": (),
     "torchdistill, cache_output": ("cache",),
 }

@@ -181,7 +181,8 @@ def without_beta(schedule: Schedule) -> tuple[str, ...]:
 def about(
     mentor: Mentor, recipe: Recipe | None, weights: str | Path | None, accuracy: float, example: Tensor
 ) -> dict[str, Any] | None:
-    """What `mentor.restore` takes; None where recipe or weights are not named. Raises `UserError` where they are another's."""
+    """The description that `mentor.restore` takes; None where recipe or weights are not named. Raises `UserError` where they
+    are another's."""
     if recipe is None or weights is None:
         return None
     path = Path(weights).expanduser().absolute()

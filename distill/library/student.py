@@ -28,7 +28,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")  # the loss and the mentor ar
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint says of how its mentee was made, besides what training needs to know."""
+    """Origin of a mentee, for its checkpoint: what training itself does not need to know."""
 
     recipe: Recipe  # of the mentee's network
     classes: tuple[str, ...]
@@ -165,7 +165,7 @@ class Student(Distillation):
 
 
 def described_run(module: Student, precision: str) -> dict[str, str]:
-    """What a Lightning checkpoint must agree with to be gone on from."""
+    """Names everything that a Lightning checkpoint must agree with to be gone on from."""
     return {
         "precision": precision,
         "mentee.view": str(module.view),

@@ -130,7 +130,7 @@ def twins(own: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 def alike(own: Tensor, given: Tensor) -> bool:
-    """Of one shape and kind: a float takes floats of any precision, a whole number whole ones."""
+    """Says whether both have one shape and kind: a float takes floats of any precision, a whole number whole ones."""
     floats = own.is_floating_point(), given.is_floating_point()
     return own.shape == given.shape and floats[0] == floats[1] and own.is_complex() == given.is_complex()
 
