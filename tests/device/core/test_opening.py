@@ -4,6 +4,8 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from tests.device.program import ENVIRONMENT, command
 from tests.device.sealing import edit_manifest, sums_only
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -238,3 +241,36 @@ def test_of_a_large_golden_set_a_part_is_asked_and_chance_allowed_for() -> None:
     require_accuracy(logits, labels, 0.9, 10_000)
     with pytest.raises(BundleError, match="right on"):
         require_accuracy(logits, labels, 0.75, 10_000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no fork elsewhere")
+def test_a_fork_of_a_killed_program_does_not_hold_its_state(bundle: Bundle, tmp_path: Path) -> None:
+    """It has the lock of the program that it is a fork of."""
+    program = textwrap.dedent("""
+        import os, sys, time
+        from mentee_device import Bundle, Owner
+        from mentee_device.core import child
+
+        def work():
+            print(os.getpid(), flush=True)
+            time.sleep(3600)
+
+        child.os.dup2 = lambda *_: None  # so that the fork can be heard
+        with Owner(Bundle.open(sys.argv[1]), sys.argv[2]):
+            child.forked(work)
+    """)
+    command = [sys.executable, "-c", program, str(bundle.folder), str(tmp_path / "me")]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        fork = int(process.stdout.readline())
+        process.kill()
+
+    def gone() -> bool:
+        try:  # a zombie holds nothing, where nobody buries it
+            return Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wait_until(gone)
+    with Owner(bundle, tmp_path / "me"):
+        pass

@@ -26,6 +26,7 @@ MEMORY = 1 << 30  # bytes beyond what the process has: 50 times what a mentee of
 CPU_SECONDS = 60  # a bound on what runs without end, not a promise: the golden set of a large mentee takes 2 s
 WALL_SECONDS = 180.0
 LONGEST_ANSWER = 4096
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 BOOT = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import {name}; {name}(*sys.argv[2:])"
 
 
@@ -43,11 +44,13 @@ def can_spawn() -> bool:
 def forked(work: Callable[[], str]) -> str:
     """Runs `work` in a fork of this process and returns its answer. Raises BundleError where the fork dies or exceeds a bound."""
     readable, writable = os.pipe()
+    parent = os.getpid()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: numpy's own are made for it
         number = os.fork()
     if number == 0:
         os.close(readable)
+        _die_with(parent)
         _work_and_exit(work, writable)
     os.close(writable)
     try:
@@ -97,6 +100,16 @@ def _bound(kind: int, value: int) -> None:
 
     _, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _die_with(parent: int) -> None:
+    """Has the system end this fork when `parent` dies: it shares the parent's lock on the state, which would be held on."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _work_and_exit(work: Callable[[], str], writable: int) -> NoReturn:
