@@ -78,7 +78,7 @@ def source_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parted(recipe: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the callable is called with, and `OWN_OPTIONS`, of which there are none for the data sets of this project."""
+    """The callable's own options, and `OWN_OPTIONS`, of which there are none for the data sets of this project."""
     called = source_of(recipe)
     module, name = split_target(called, "data")
     if module.partition(".")[0] in OURS:
@@ -126,7 +126,7 @@ def load_data(recipe: Mapping[str, Any], whole: bool = False) -> "Splits":
 
 
 def under_budget(recipe: Mapping[str, Any], splits: "Splits") -> "Splits":
-    """What `load_data` returns, of the splits that it returns with `whole`."""
+    """Makes the splits of `load_data` out of those that it returns with `whole`."""
     from mentor_mentee.data.splits import labels_per_class
 
     budget = BUDGET | {key: recipe[key] for key in BUDGET if key in recipe}

@@ -16,7 +16,7 @@ KINDS = (
     "whole",
 )  # objective.adapters says what each does
 AUTO = "auto"
-# What `auto` is for the metrics that compare no channel with a channel.
+# `auto` stands for these under the metrics that compare no channel with a channel.
 OF_METRIC = {"attention": "energy", "similarity": "whole"}
 
 

@@ -206,7 +206,7 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, hidden files and folders apart."""
+    """Lists a folder without its hidden files and folders."""
     with os.scandir(folder) as entries:
         yield from (entry for entry in entries if not entry.name.startswith("."))
 

@@ -30,7 +30,7 @@ class DamagedError(Exception):
 
 
 def record(channels: int) -> np.dtype[Any]:
-    """What is known of an image without its pixels: `mean` and `squares` (the sum of squared distances from the mean) of each
+    """The record of an image beside its pixels: `mean` and `squares` (the sum of squared distances from the mean) of each
     channel give the mean and the deviation of any choice of images."""
     return np.dtype(
         [

@@ -16,7 +16,7 @@ from mentor_mentee.data.store.store import Store
 
 
 class Images(Protocol):
-    """What a `Tensor` [N, C, H, W] and `StoredImages` have in common; `images[:]` is a tensor of all, which may not fit."""
+    """The common side of a `Tensor` [N, C, H, W] and `StoredImages`; `images[:]` is a tensor of all, which may not fit."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -90,7 +90,7 @@ def in_parts(images: Images, size: int) -> Iterator[Tensor]:
 
 
 def contents(images: Images) -> memoryview:
-    """What to hash for an identity: the pixels, or of a store each image's digest of them."""
+    """Bytes to hash for an identity: the pixels, or of a store each image's digest of them."""
     if isinstance(images, StoredImages):
         return memoryview(images.column("digest").tobytes())
     return images[:].contiguous().numpy().data

@@ -1,4 +1,4 @@
-"""What images are decoded from: files of images, rows of an array, items of a data set.
+"""Sources that images are decoded from: files of images, rows of an array, items of a data set.
 
 Axes: N images, C channels, H height, W width.
 """

@@ -45,7 +45,7 @@ class Views:
         return drawn_BCHW
 
     def digest(self, images: Any, index_N: Tensor) -> str:
-        """Of some views, where transforms are a user's: what they import may change while their own code stays. Else empty."""
+        """Hashes some views where transforms are a user's, whose imports may change while their own code stays; else empty."""
         if not own_code(self.how.transforms):
             return ""
         row_B, view_B = tried(images)

@@ -45,7 +45,7 @@ def drawn(alpha: float, size: tuple[int, int] | None) -> Mixing:
 
 
 def mixed(image_BCHW: Tensor, other_BCHW: Tensor, how: Mixing) -> Tensor:
-    """Of the same dtype: pixels are rounded to whole ones."""
+    """Mixes two batches into one of the same dtype: pixels are rounded to whole ones."""
     if how.box is not None:
         x1, y1, x2, y2 = how.box
         made = image_BCHW.clone()
