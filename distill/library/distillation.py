@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from distill.curves import Schedule
 from distill.handover import placed
+from distill.library.caching import Caching, network_identity
 from distill.library.checks import (
     answered,
     class_names,
@@ -29,7 +30,7 @@ from distill.machine import Machine
 from distill.mentors.pairs import choose_probes
 from distill.mentors.softness import logit_deviation
 from distill.schedules import piecewise
-from distill.schema import FitConfig
+from distill.schema import CacheConfig, FitConfig
 from mentor.mentor import Mentor
 from mentor.weights.file import file_digest
 from mentor.weights.load import load_weights
@@ -66,6 +67,8 @@ def distillation(
     mentor_view: View | None = None,
     least_accuracy: float | None = None,
     data: Recipe | None = None,
+    cache_dir: str | Path | None = None,
+    cache: CacheConfig = CacheConfig(),  # noqa: B008 (nobody writes to it)
     seed: int = 1,
     machine: Machine | None = None,
 ) -> Student:
@@ -91,6 +94,8 @@ def distillation(
     - `least_accuracy`: of the mentor on those samples, below it an error; None: a tenth of the way from the commonest class's
       share to 1.
     - `data`: a data set's recipe, so that `mentee-export` can read the samples for a bundle; else give them to `export_bundle`.
+    - `cache_dir`: folder of the mentor's answers, the commands' `cache_dir`; None: the mentor is asked at each step. Each sample
+      of `train` is read once for it. `cache`: its room, how layers are rounded, the share that is verified.
 
     Raises `UserError` before any training for all that can be known by then.
     """
@@ -120,9 +125,9 @@ def distillation(
     require_classes(logits_2K, classes, seen)
     recipe = recipe_of(mentee, mentee_recipe, reader.view(example), "mentee")
     view = mentor_view or reader.view
-    identity = (
-        recipe_identity(mentor_recipe, "mentor_recipe") if mentor_recipe is not None else type(mentor).__qualname__
-    )
+    identity = type(mentor).__qualname__ if cache_dir is None else network_identity(mentor)
+    if mentor_recipe is not None:
+        identity = recipe_identity(mentor_recipe, "mentor_recipe")
     asked = Mentor(mentor, view, identity=identity)
     schedule = piecewise([[0, 1.0]], None, None, None) if schedule is None else schedule
     accuracy = require_accuracy(asked, seen, len(classes), least_accuracy, machine)
@@ -145,7 +150,11 @@ def distillation(
         placed(data or {}),
     )
     answering = Mentor(mentor, view, chosen, asked.identity)
-    return Student(probed, reader, schedule, fit, seed, answering, loss, origin)
+    caching = None
+    if cache_dir is not None and schedule.supervised():
+        caching = Caching(answering, reader, Path(cache_dir).expanduser(), cache, machine)
+        caching.of(train, "train", "train")
+    return Student(probed, reader, schedule, fit, seed, answering, loss, origin, caching)
 
 
 def with_weights(recipe: Recipe, weights: str | Path | None) -> nn.Module:

@@ -4,8 +4,9 @@ Axes: N samples, C channels, H height, W width.
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, default_colla
 
 from distill.library.reading import Keys, Reader, images_of, parts_of
 from distill.mentors.pairs import IMAGES
+from mentor_mentee.data.batches import Drawn
 from mentor_mentee.data.splits import Batch, Split
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -28,10 +30,9 @@ def some_batches(train: Any) -> list[Any]:
     Leaves global random states as they are. Raises `UserError` for what is neither loader nor data set, and for one that
     yields nothing.
     """
-    collate = default_collate
+    collate: Any = default_collate
     if isinstance(train, DataLoader):
-        loader, data = train, train.dataset
-        collate = train.collate_fn if callable(train.collate_fn) else default_collate
+        loader, data, collate = train, train.dataset, train.collate_fn
     else:
         loader, data = None, train
     if isinstance(data, str | bytes | dict | Tensor) or not (hasattr(data, "__getitem__") or hasattr(data, "__iter__")):
@@ -75,12 +76,18 @@ def spread(data: Dataset[Any], collate: Any) -> list[Any]:
     size = len(data)  # type: ignore[arg-type]
     count = min(IMAGES, size)
     rows = (torch.arange(count) * size // max(1, count)).tolist()
-    batches = []
-    for at in range(0, count, PART):
-        taken = rows[at : at + PART]
-        items = data.__getitems__(taken) if hasattr(data, "__getitems__") else [data[row] for row in taken]
-        batches.append(items if isinstance(items, Batch) else collated(items, collate))
-    return batches
+    made = partial(of_items, collate=collate)
+    return [batch_of(data, rows[at : at + PART], made) for at in range(0, count, PART)]
+
+
+def batch_of(data: Any, rows: Sequence[int], made: Callable[[Any], Any]) -> Any:
+    """The samples at `rows`; `made`: a batch of their items."""
+    return made(data.__getitems__(rows) if hasattr(data, "__getitems__") else [data[row] for row in rows])
+
+
+def of_items(items: Any, collate: Any) -> Any:
+    """The batch of items, which the project's own data sets have made already. Raises `UserError` as `collated` does."""
+    return items if isinstance(items, Batch | Drawn) else collated(items, collate)
 
 
 def collated(items: Any, collate: Any) -> Any:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from distill.curves import Knobs, Schedule
 from distill.handover import last_knobs, run_facts
+from distill.library.caching import Caching
 from distill.library.reading import Reader
 from distill.schema import FitConfig
 from distill.training.callbacks.history import History
@@ -54,9 +55,10 @@ class Student(Distillation):
         mentor: Mentor,
         loss: LossSpec,
         origin: Origin,
+        caching: Caching | None = None,
     ) -> None:
         super().__init__(student, reader.view, schedule, fit, seed, mentor, loss)
-        self.reader, self.origin = reader, origin
+        self.reader, self.origin, self.caching = reader, origin, caching
         self.open_schedule, self.asked_fit = schedule, fit  # before a Trainer says over how many steps
         self.settings = "fit"
         self.recorded, self.taken = History(), 0
@@ -105,14 +107,35 @@ class Student(Distillation):
         return super().configure_optimizers()
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        training = bool(self.trainer.training)
+        where, kind = ("a training batch", "train") if training else ("a validation batch", "val")
+        name = kind if training else validation(dataloader_idx)
+        self.caches.pop(kind, None)
+        if self.caching is not None and name in self.caching.caches:
+            self.caches[kind] = self.caching.caches[name]
         if isinstance(batch, Drawn):
             return batch
-        training = bool(self.trainer.training)
-        image_BCHW, label_B = self.reader(batch, "a training batch" if training else "a validation batch")
-        unknown_B = torch.full_like(label_B, -1)  # where the sample stands in its data set: nothing is cached by it
+        image_BCHW, label_B = self.reader(batch, where)
+        index_B = torch.full_like(label_B, -1)  # where the sample stands in its data set: only a cache asks
+        if self.caching is not None and kind in self.caches:
+            index_B = self.caching.index(name, batch, image_BCHW, where)
         if training:
-            return Drawn(unknown_B, image_BCHW, label_B, torch.zeros_like(label_B))
-        return Batch(unknown_B, image_BCHW, label_B)
+            return Drawn(index_B, image_BCHW, label_B, torch.zeros_like(label_B))
+        return Batch(index_B, image_BCHW, label_B)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Lightning says which of several loaders a batch is of."""
+        return super().validation_step(batch, batch_idx)
+
+    def on_validation_start(self) -> None:
+        """Caches the answers to validation samples too, where they can be; else says why not."""
+        if self.caching is None:
+            return
+        for number, loader in enumerate(several(self.trainer.val_dataloaders)):
+            try:
+                self.caching.of(loader, validation(number), "val" if number == 0 else f"val loader {number + 1}")
+            except UserError as error:
+                self.caching.machine.say(f"the mentor is asked about validation samples in each epoch, for {error}")
 
     def last_knobs(self) -> Knobs:
         """Those of the run's end under `trainer.validate`, which knows no steps."""
@@ -162,6 +185,18 @@ class Student(Distillation):
                 **({"steps": self.taken} if self.taken else {}),
             ),
         )
+
+
+def validation(number: int) -> str:
+    """The name of a validation loader; metrics of the second are `val_accuracy_2`, …"""
+    return "val" if number == 0 else f"val_{number + 1}"
+
+
+def several(loaders: Any) -> list[Any]:
+    """Loaders as a Trainer was given them: one, a list or a mapping."""
+    if isinstance(loaders, Mapping):
+        return list(loaders.values())
+    return list(loaders) if isinstance(loaders, list | tuple) else [loaders]
 
 
 def described_run(module: Student, precision: str) -> dict[str, str]:

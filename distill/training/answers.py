@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distill.machine import Machine
-from distill.schema import DistillConfig
+from distill.schema import CacheConfig, DistillConfig
 from distill.training.loaders import epoch_batches
 from mentor.cache import AnswerCache, CacheOptions
 from mentor.cache.room import lacking_room
@@ -44,7 +44,9 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
         if not wanted[part] or config.cache.answers is False:
             continue
         made = cache(config, mentor, split, part)
-        problem = without_room(made, count, [path for one in caches.values() for path in one.paths(views)], config)
+        problem = without_room(
+            made, count, [path for one in caches.values() for path in one.paths(views)], config.cache
+        )
         if problem is None:
             caches[part] = made
             continue
@@ -61,18 +63,20 @@ def answer_caches(config: DistillConfig, mentor: Mentor, splits: Splits, machine
     return caches
 
 
-def without_room(made: AnswerCache, views: int, used: list[Path], config: DistillConfig) -> str | None:
+def without_room(made: AnswerCache, views: int, used: list[Path], config: CacheConfig) -> str | None:
     """Makes the files of a cache beside those that are `used`, or says why not."""
     folder, needed = made.folder, made.bytes(views)
     assert folder is not None
-    limit = config.cache.max_gb * GB
+    limit = config.max_gb * GB
     if needed > limit:
-        return f"cache.max_gb={config.cache.max_gb:g} is less; raise it, probe smaller layers or take fewer views"
+        return f"cache.max_gb={config.max_gb:g} is less; raise it, probe smaller layers or take fewer views"
     try:
         beside = sum(path.stat().st_size for path in used if path.is_file())
         lacking = lacking_room(folder, [*made.paths(views), *used], needed + beside, limit)
         if lacking:
-            return f"{lacking / GB:.3g} GB too much for {folder} (cache.max_gb={config.cache.max_gb:g}, and what is free there)"
+            return (
+                f"{lacking / GB:.3g} GB too much for {folder} (cache.max_gb={config.max_gb:g}, and what is free there)"
+            )
         made.reserve(views)
     except OSError as error:
         return f"{folder} cannot be written ({error.strerror or error})"

@@ -42,10 +42,12 @@ class AnswerCache:
         how: Augmentation | None = None,
         folder: Path | None = None,
         options: CacheOptions = CacheOptions(),  # noqa: B008 (frozen)
+        samples: str = "",
     ) -> None:
+        """`samples`: `digest_of` the split, where it is known already."""
         self.mentor, self.split, self.folder = mentor, split, folder
         self.draw = Views(how or Augmentation(), seed=0)
-        self.options = options
+        self.options, self.samples = options, samples
         self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
         self.row_of[split.positions] = torch.arange(len(split))
         self.packings = packings_of(mentor, split, options)
@@ -185,7 +187,7 @@ class AnswerCache:
     def _keys(self) -> dict[str, str]:
         """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
         views = self.draw.how.identity() + self.draw.digest(self.split.images, self.split.positions)
-        shared = f"{self.mentor.fingerprint(probes=False)} {views} {VERSIONS} {digest_of(self.split)}"
+        shared = f"{self.mentor.fingerprint(probes=False)} {views} {VERSIONS} {self.samples or digest_of(self.split)}"
         asked = {LOGITS: "logits"} | {
             probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in self.mentor.probes
         }

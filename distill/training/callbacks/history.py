@@ -23,9 +23,10 @@ class History(pl.Callback):
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        self.validation: dict[str, float] = {}  # the means of the last epoch
-        self.validated = 0  # labelled samples that they are of
+        self.validation: dict[str, float] = {}  # the means of the last epoch; of further loaders as `accuracy_2`
+        self.validated = 0  # labelled samples of the first loader
         self._sums: dict[str, Tally] = {}
+        self._validated: dict[int, Tally] = {}  # by the number of the loader
         self._milliseconds: list[float] = []
         self._started = 0.0
 
@@ -48,19 +49,28 @@ class History(pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Distillation)
-        self._sums["val"] = Tally(pl_module.named)
+        self._validated = {0: Tally(pl_module.named)}
 
     def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._sums["val"].add(outputs)
+        assert isinstance(pl_module, Distillation)
+        self._validated.setdefault(dataloader_idx, Tally(pl_module.named)).add(outputs)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.sanity_checking:  # of a Trainer of the user's own: some batches before any training
             return
-        self.validation, self.validated = self._sums["val"].means(), self._sums["val"].labelled
-        if not self.validated:  # of a loader of the user's own: there is nothing to be right on
-            self.validation = {name: one for name, one in self.validation.items() if name not in ("accuracy", "ce")}
+        self.validation, self.validated = {}, self._validated[0].labelled
+        for loader, tally in sorted(self._validated.items()):
+            nothing = () if tally.labelled else ("accuracy", "ce")  # there is nothing to be right on
+            found = {name: value for name, value in tally.means().items() if name not in nothing}
+            self.validation |= {f"{name}_{loader + 1}" if loader else name: value for name, value in found.items()}
         pl_module.log_dict({f"val_{name}": value for name, value in self.validation.items()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
