@@ -4,16 +4,15 @@ Checked against the callable's signature by reading its source, without importin
 that a wrong name is answered at once; only what cannot be read that way is imported.
 """
 
-import ast
 import hashlib
 import inspect
 import json
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mentor_mentee.callables import public, require_allowed
 from mentor_mentee.errors import UserError, did_you_mean
+from mentor_mentee.sources import imported_sources, source_of
 from mentor_mentee.targets import KINDS, Signature, imported
 from mentor_mentee.targets import Recipe as Recipe
 from mentor_mentee.targets import definition as definition
@@ -193,50 +192,11 @@ def recipe_identity(recipe: Recipe, where: str) -> str:
 
 
 def sources_of(node: Any, where: str) -> list[str]:
-    """The source of the module of each target in `node`, a recipe or what stands in one, outermost first."""
+    """The source behind each target in `node`, a recipe or what stands in one, outermost first: of its module, and of the user's
+    own modules that this imports."""
     inside = node.values() if isinstance(node, Mapping) else node if isinstance(node, list | tuple) else ()
     found = [source for value in inside for source in sources_of(value, where)]
     if isinstance(node, Mapping) and "_target_" in node:
-        return [source_of(imported(*split_target(node, where), where)), *found]
+        target = imported(*split_target(node, where), where)
+        return [source_of(target), *imported_sources(target), *found]
     return found
-
-
-def source_of(target: Any) -> str:
-    """The code of the module that the target comes from; where that has none, as a notebook, of its own functions."""
-    module = inspect.getmodule(target)
-    try:
-        return code_of(inspect.getsource(module)) if module is not None else ""
-    except (OSError, TypeError):
-        functions = (
-            [target] if inspect.isfunction(target) else [f for f in vars(target).values() if inspect.isfunction(f)]
-        )
-        return "\0".join(map(source_of_function, functions))
-
-
-def source_of_function(function: Any) -> str:
-    try:
-        return code_of(inspect.getsource(function))
-    except (OSError, TypeError):
-        code = function.__code__
-        return repr((code.co_name, code.co_names, code.co_code))
-
-
-def code_of(source: str) -> str:
-    """The source without comments, layout and docstrings: words may change without a mentor being trained again.
-
-    As it is where it cannot be parsed: a lambda's source are its lines, which need not be a whole statement.
-    """
-    try:
-        tree = ast.parse(textwrap.dedent(source))
-    except SyntaxError:
-        return source
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)

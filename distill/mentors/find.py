@@ -35,6 +35,7 @@ from mentor.transfer import replaceable_head
 from mentor.weights.load import load_content, load_weights
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
+from mentor_mentee.data.views.drawn import Views
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.files import locked, write_bytes
@@ -186,7 +187,8 @@ def loaded(network: nn.Module, cached: Path) -> bool:
 
 
 def content_hash(config: MentorConfig, splits: Splits, named: "Published | None" = None) -> str:
-    """A hash of recipe, training data, seed, torch, the source of the network's module and the weights it starts from.
+    """A hash of recipe, training data, seed, torch, the weights it starts from, the sources of network and own transforms, and
+    some views that these draw.
 
     What is asked of the trained mentor is left out: setting `least_accuracy` after it failed must not train it again.
     """
@@ -199,6 +201,9 @@ def content_hash(config: MentorConfig, splits: Splits, named: "Published | None"
         del settings["transfer"]
     del settings["precision"], settings["shard"]
     recipe = json.dumps(settings, sort_keys=True, default=lambda value: value.value)
+    source += Views(config.fit.augment, config.seed, "mentor.fit.augment").digest(
+        splits.train.images, splits.train.positions
+    )
     about = [recipe, splits.train.fingerprint(), torch.__version__, source]
     return hashlib.sha256("\0".join(about).encode()).hexdigest()[:32]
 

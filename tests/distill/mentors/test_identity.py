@@ -69,6 +69,33 @@ def test_an_identity_is_of_options_of_sources_and_of_what_stands_inside(own: Any
     assert recipe_identity(members, "here") != inside
 
 
+def test_modules_of_ones_own_that_a_module_imports_are_part_of_its_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, splits: Splits
+) -> None:
+    """At any depth, under a relative name as well; of a mentor that is trained under a transform of one's own, too."""
+    name = f"pack_{tmp_path.name}".replace("-", "_")
+    package = tmp_path / name
+    (package / "deep").mkdir(parents=True)
+    (package / "nets.py").write_text(
+        "import numpy\nfrom .deep import blocks\ndef moved(image):\n    return blocks.by(image)\n"
+    )
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "deep" / "blocks.py").write_text(
+        f"from {name}.amount import FAR\ndef by(image):\n    return image.roll(FAR)\n"
+    )
+    (package / "amount.py").write_text("FAR = 1  # pixels\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = {"_target_": f"{name}.nets.moved"}
+    config = MentorConfig(network={"_target_": "mentor.networks.ResidualNet"})
+    config.fit.augment.transforms = [recipe["_target_"]]
+    one, trained = recipe_identity(recipe, "here"), content_hash(config, splits)
+    (package / "amount.py").write_text("FAR = 1\n")
+    assert (recipe_identity(recipe, "here"), content_hash(config, splits)) == (one, trained)
+    (package / "amount.py").write_text("FAR = 2\n")
+    assert recipe_identity(recipe, "here") != one
+    assert content_hash(config, splits) != trained
+
+
 def test_words_and_layout_of_a_source_are_no_part_of_its_identity(own: Any) -> None:
     one = recipe_identity(own(1), "here")
     worded = OWN.replace(
