@@ -189,6 +189,11 @@ def check_fit(config: FitConfig, where: str) -> None:
         if not 0 <= getattr(config, name) < 1e38:
             raise UserError(f"{where}.{name}={getattr(config, name)}; expected a finite number of at least 0")
     config.augment.check(f"{where}.augment")
+    if config.augment.mix.active() and config.batch < 2:
+        raise UserError(
+            f"{where}.batch={config.batch} with {where}.augment.mix: a sample alone in its batch has none to be mixed with; "
+            f"expected {where}.batch=2 or more, or no mix"
+        )
     if not 0 < config.labelled_share < 1:
         raise UserError(
             f"{where}.labelled_share={config.labelled_share}; expected a fraction of the batch, above 0, below 1"

@@ -69,6 +69,7 @@ def prepare(
         require_checkpoint(Path(config.run_dir))
     if schedule.supervised():
         require_cacheable(config)
+    batches = epoch_batches(splits.train, config.trainer, config.seed)
     class_weights(config.trainer, splits, "trainer")  # raises what is wrong with them
     require_drawable(config.trainer.augment, splits.train.images, "trainer.augment")
     torch.manual_seed(config.seed)
@@ -79,7 +80,6 @@ def prepare(
     found = mentor
     if found is None and schedule.supervised():
         found = find_for(config, loss, whole, splits, mentee, machine, warning)
-    batches = epoch_batches(splits.train, config.trainer, config.seed)
     drawn = config.trainer.max_epochs * len(batches) * config.trainer.batch
     schedule = schedule.over(total_steps(batches, config.trainer), drawn / len(splits.train))
     chosen: list[ChosenProbe] = []

@@ -11,6 +11,7 @@ from distill.schema import FitConfig
 from mentor_mentee.data.batches import EpochBatches
 from mentor_mentee.data.pools import labelled_pool, training_pools
 from mentor_mentee.data.splits import Batch, Split, identity
+from mentor_mentee.errors import UserError
 
 MOST_WORKERS = 8
 
@@ -20,6 +21,12 @@ def epoch_batches(train: Split, config: FitConfig, seed: int, schedule: Schedule
     labels = train.labels.numpy()
     pools = training_pools(labels, config.batch, seed, config.labelled_share, config.class_balance)
     pairs = config.augment.mix.active()
+    if pairs and any(min(len(pool), pool.per_batch) < 2 for pool in pools):
+        raise UserError(
+            f"augment.mix with a batch of {', '.join(str(min(len(pool), pool.per_batch)) for pool in pools)} samples"
+            f"{' with and without a label' if len(pools) > 1 else ''}: one alone has none to be mixed with; expected two or "
+            "more of each: raise trainer.batch, or trainer.labelled_share, or leave mix out"
+        )
     batches = EpochBatches(pools, config.steps_per_epoch, pairs=pairs)
     if schedule is None or len(pools) == 1:
         return batches

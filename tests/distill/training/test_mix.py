@@ -71,3 +71,12 @@ def test_what_mixing_excludes(make_config: MakeConfig, mentor: FoundMentor, mach
         distill(replace(config, cache=CacheConfig(answers=True)), machine, mentor=mentor)
     with pytest.raises(UserError, match=r"loss\.softmax=dkd splits the softmax at a sample's class"):
         check_settings(replace(config, loss=LossConfig(softmax="dkd")))
+    for where, changes in (
+        ("trainer", {"trainer": replace(config.trainer, batch=1)}),
+        ("mentor.fit", {"mentor": replace(config.mentor, fit=replace(config.trainer, batch=1))}),
+    ):
+        with pytest.raises(UserError, match=rf"{where}\.batch=1 with {where}\.augment\.mix: a sample alone"):
+            check_settings(replace(config, **changes))
+    few = {**config.data, "labels_per_class": 2, "keep_unlabelled": True}
+    with pytest.raises(UserError, match=r"augment\.mix with a batch of 1, 3 samples with and without a label"):
+        distill(replace(config, data=few, trainer=replace(config.trainer, batch=4)), machine, mentor=mentor)
