@@ -3,8 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import import_module
 from math import inf, isfinite
 from pathlib import Path
+from typing import Any
 
 from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
@@ -39,6 +41,8 @@ def check_networks(config: DistillConfig) -> None:
     """Last of all checks: a network whose signature its source does not show is imported, and torch with it."""
     check_recipe(config.mentor.network, "mentor.network", FROM_THE_DATA)
     check_recipe(config.mentee.network, "mentee.network", FROM_THE_DATA)
+    for where, network in (("mentor.network", config.mentor.network), ("mentee.network", config.mentee.network)):
+        require_named(network, where)
     for group, recipes in (("callbacks", config.callbacks), ("logger", config.logger)):
         for name, recipe in recipes.items():
             if not isinstance(recipe, Mapping):
@@ -51,6 +55,13 @@ def check_networks(config: DistillConfig) -> None:
                     f"several), or {group}.{name}._target_=package.module.Class"
                 )
             check_recipe(recipe, f"{group}.{name}", FROM_THE_RUN)
+
+
+def require_named(network: Mapping[str, Any], where: str) -> None:
+    """Raises `UserError` for a name that torchvision, timm or transformers lacks, before any data is read."""
+    target = split_target(network, where)
+    if target in NAMED and "name" in network:
+        import_module(target[0]).require_known(str(network["name"]))
 
 
 def check_settings(config: DistillConfig) -> None:

@@ -27,11 +27,29 @@ python -m distill.report.sweep FOLDER            compares the runs under a folde
 python -m mentor.ensemble OUT FIRST SECOND …     puts several networks' weights into one file, for mentor=ensemble
 mentee-evaluate checkpoint=FILE …   scores finished mentees and compares them
 --help SETTING=FILE …               shows the options of what is chosen: --help data=mnist schedule=obedient
+--help=all, --help=trainer          shows every setting, or those of a group
 """
+ESSENTIAL = (
+    *("mentor.network", "mentor.weights", "mentor.transfer.epochs", "mentee.network", "mentee.budget.parameters"),
+    *("data", "data.labels_per_class", "data.keep_unlabelled", "probes", "schedule", "schedule.strength"),
+    *("schedule.gamma", "schedule.temperature", "trainer.max_epochs", "trainer.batch", "trainer.optimizer"),
+    *("trainer.learning_rate", "trainer.augment.transforms", "trainer.keep", "trainer.workers", "trainer.precision"),
+    *(
+        "trainer.devices",
+        "callbacks",
+        "logger",
+        "cache.answers",
+        "seed",
+        "resume",
+        "run_dir",
+        "cache_dir",
+        "accelerator",
+    ),
+)
 
 
 def main() -> None:
-    run_cli("distill", DistillConfig, check, act, USAGE, {"data": BUDGET_OPTIONS, "probes": OPTIONS})
+    run_cli("distill", DistillConfig, check, act, USAGE, {"data": BUDGET_OPTIONS, "probes": OPTIONS}, ESSENTIAL)
 
 
 def check(config: Any) -> None:

@@ -93,6 +93,8 @@ class Schedule:
         """`α 1 → 1 → 1, …`: at the first step, half way and at the last."""
         moments = [vars(self.at(position)) for position in (0, 0.5, 1)]
         symbols = SYMBOLS | ({"beta": "layers' strength"} if self.in_units else {})
+        if self.in_units and not any(value for _, value in self.beta):  # there are no layers to compare
+            del symbols["beta"]
         shown = [
             f"{symbol} {' → '.join(f'{knobs[name]:.3g}' for knobs in moments)}" for name, symbol in symbols.items()
         ]

@@ -1,5 +1,6 @@
 """Presents a finished run: a table on the console, figures and a report in its folder."""
 
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -16,12 +17,18 @@ def present(result: RunResult, folder: Path, name: str = "") -> None:
     pictures = draw_run(result, folder)
     write_report(folder / "report.html", f"Distillation on {result.splits.name}", [table, *pictures])
     mentee = shown(result.checkpoint_path)
-    following = f"python -m export checkpoint={mentee} bundle=bundles/mine"
+    following = f"python -m export make checkpoint={mentee} bundle={bundle_for(result.checkpoint_path)}"
     if result.checkpoint.mentor is None:
         following = f"mentee-evaluate checkpoint=MENTEE against={mentee} (a mentee without a mentor is not exported)"
     Console(highlight=False, markup=False).print(
         f"mentee  {mentee}\nreport  {shown(folder / 'report.html')}\nnext    {following}", soft_wrap=True
     )
+
+
+def bundle_for(checkpoint: Path) -> str:
+    """`bundles/mine` of a run in `runs/mine`; a number or a time has the folder above it in its name: `bundles/sweep-0`."""
+    run = checkpoint.absolute().parent
+    return f"bundles/{run.parent.name}-{run.name}" if re.fullmatch(r"[\d-]+", run.name) else f"bundles/{run.name}"
 
 
 def results_table(result: RunResult, name: str = "") -> Table:

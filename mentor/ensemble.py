@@ -6,13 +6,15 @@ section 3).
 puts the members' weights into the one file that `mentor.weights` takes, in the order of `mentor.network.members`.
 """
 
+import sys
+
+from mentor.ensemble_arguments import read_arguments
 from mentor_mentee.interrupt import as_usual, end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # until everything is imported
+    read_arguments(sys.argv[1:])  # torch takes seconds to import
 
-import sys
-from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,11 +76,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def answer(arguments: Sequence[str]) -> int:
-    parser = ArgumentParser("python -m mentor.ensemble", description="Puts several networks' weights into one file.")
-    parser.add_argument("out", metavar="OUT.safetensors", type=Path, help="the file to make, for mentor.weights")
-    parser.add_argument("first", metavar="FIRST", type=Path, help="weights: a safetensors file or a torch state dict")
-    parser.add_argument("more", metavar="SECOND", type=Path, nargs="+", help="in the order of mentor.network.members")
-    given = parser.parse_args(arguments)
+    given = read_arguments(arguments)
     out, files = given.out, [given.first, *given.more]
     try:
         merge(files, out)

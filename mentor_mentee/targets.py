@@ -153,6 +153,11 @@ def imported(module: str, name: str, where: str) -> Any:
     except Exception as error:  # whatever a module's own code raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise UserError(f"{where}._target_: '{module}' cannot be imported ({reason})") from error
-    if not callable(getattr(home, name, None)):
+    if hasattr(home, name) and not callable(getattr(home, name)):
+        raise UserError(
+            f"{where}._target_: '{name}' in '{module}' is a {type(getattr(home, name)).__name__}, which cannot be called; "
+            "expected a class or a function"
+        )
+    if not hasattr(home, name):
         raise UserError(f"{where}._target_: no '{name}' in '{module}'{did_you_mean(name, vars(home))}")
     return getattr(home, name)

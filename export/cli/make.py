@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from export.schema import ExportSettings, check_export
@@ -70,6 +71,7 @@ def summary(exported: "Exported") -> str:
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),
             f"packs       {manifest['supervision']['samples']} supervised samples of "
             f"{manifest['supervision']['bytes_per_sample']:,} bytes, {manifest['golden']['samples']} golden",
+            f"next        mentee-device learn --bundle {quote(str(exported.path))} --state me --data SAMPLES.npz --steps 100",
         ]
     )
 

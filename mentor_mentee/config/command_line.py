@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,18 +25,16 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from mentor_mentee.config.explain import field_names, in_one_line, no_setting
 from mentor_mentee.config.folder import CONFIGS
+from mentor_mentee.config.help import Options, help_of, help_words, print_help
 from mentor_mentee.config.launched import FAILED, folder_in_one_line, no_value, plugins_in_one_line, with_direction
-from mentor_mentee.config.recipe_help import recipe_rows
 from mentor_mentee.config.renamed import require_one_name, with_new_name
 from mentor_mentee.config.settings_files import note_settings
-from mentor_mentee.config.settings_help import Described, choices, described, for_terminal, written
 from mentor_mentee.config.typed import as_typed, text_settings
 from mentor_mentee.config.words import HELP, read_words
 from mentor_mentee.errors import UserError
 from mentor_mentee.interrupt import INTERRUPTED, while_importing
 from mentor_mentee.output import quiet_when_unread
 
-Options = Mapping[str, Mapping[str, tuple[Any, str]]]
 # OSError: what cannot be written or read.
 MISTAKES = (UserError, HydraException, OmegaConfBaseException, OSError, YAMLError)
 
@@ -48,25 +46,30 @@ def run_cli(
     act: Callable[[Any], object],
     usage: str = "",
     options: Options = MappingProxyType({}),
+    essential: Sequence[str] = (),
 ) -> None:
     """Composes `configs/<config_name>.yaml` with the command line's overrides, and calls `check` and `act` with `schema`.
 
     `--help` prints `usage` and every setting with its default and its description, also those of the recipes in it; `options`
-    are settings of free mappings that no recipe's signature shows: mapping -> name -> (default, description).
+    are settings of free mappings that no recipe's signature shows: mapping -> name -> (default, description). With `essential`
+    names it prints those alone, and what the other words speak of; `--help=all` and `--help=trainer` print more.
 
     Ends the process: 0 when `act` returns, 2 after a user's mistake (one line on standard error), 130 after Ctrl-C. In a sweep
     a run that fails leaves `failed.txt` in its folder and the others go on; 2 at the end.
     """
     if "" not in sys.path:
         sys.path.append("")  # a user's own network lies in the folder of the call, also under a console script
-    given = [as_typed(argument, text_settings(schema)) for argument in sys.argv[1:]]
+    asked, sections = help_words(sys.argv[1:])
+    given = [as_typed(argument, text_settings(schema)) for argument in asked]
     arguments = with_direction(with_sweep_folder(given)) if "run_dir" in field_names(schema, "") else given
     sys.argv[1:] = [opened(argument, open_nodes(schema)) for argument in arguments]
     with quiet_when_unread(), mistakes_in_one_line(schema):
         require_one_name(given)
         words = read_words(sys.argv[1:], field_names(schema, ""))
         if HELP.intersection(words.options):
-            print_help(config_name, schema, usage, options, words.with_config_dir())
+            whole = composed(config_name, schema, words.with_config_dir(), return_hydra_config=True)
+            title = usage.rstrip() or f"Settings of {config_name}, as SETTING=VALUE"
+            print_help(title, help_of(whole, schema, open_nodes(schema), options), sections, essential, words.overrides)
             return
     sys.argv[1:] = [*words.overrides, *words.options]
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
@@ -101,32 +104,6 @@ def run_cli(
         main()
     if failures:
         sys.exit(2)
-
-
-def print_help(config_name: str, schema: type, usage: str, options: Options, overrides: Sequence[str]) -> None:
-    """Every setting with the default that it has beside `overrides`, and the YAML files that some choose from."""
-    whole = composed(config_name, schema, overrides, return_hydra_config=True)
-    values: Any = OmegaConf.to_container(whole, resolve=False)
-    chosen = values.pop("hydra")["runtime"]["choices"]
-    inside = {node: option_rows(values, node, options.get(node, {})) for node in open_nodes(schema)}
-    values |= {name: chosen[name] for name in field_names(schema, "") if chosen.get(name) and name in inside}
-    rows = [row for setting in described(schema, values) for row in (setting, *inside.get(setting.name, ()))]
-    print(usage.rstrip() or f"Settings of {config_name}, as SETTING=VALUE")
-    print(f"\n{for_terminal(rows)}")
-    takes_files = {*chosen, *field_names(schema, "")}  # of an export `optimizer.schedule` is a setting, and takes none
-    if files := {name: names for name, names in choices(schema).items() if name in takes_files}:
-        print("\nSettings that a file in configs/ fills in, as SETTING=FILE:")
-        print("\n".join(f"{name}: {', '.join(names)}" for name, names in files.items()))
-    print("\n--cfg job prints the configuration as it would run; --hydra-help says what else Hydra can do.")
-
-
-def option_rows(values: Any, node: str, more: Mapping[str, tuple[Any, str]]) -> list[Described]:
-    """Settings inside a free mapping: those of the recipe that stands there, and `more`."""
-    given = values
-    for part in node.split("."):
-        given = given[part]
-    own = [Described(f"{node}.{name}", written(given.get(name, value)), about) for name, (value, about) in more.items()]
-    return [*(recipe_rows(given, node) if "_target_" in given else []), *own]
 
 
 @contextmanager

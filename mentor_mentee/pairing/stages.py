@@ -202,7 +202,8 @@ def match_stages(
         one, other = theirs[j], ours[i]
         if len(one) > 1 and len(other) > 1:
             (inner,) = in_order(len(one) - 1, len(other) - 1, 1)
-            reason = f"block {inner[0] + 1} of {len(one)} and {inner[1] + 1} of {len(other)} inside the next pair"
+            blocks = f"block {inner[0] + 1} of the mentor's {len(one)}, {inner[1] + 1} of the mentee's {len(other)}"
+            reason = f"within the next pair: {blocks}"
             matches.append(Match(f"stage{number}_inner", one[inner[0]], other[inner[1]], reason))
         matches.append(
             Match(f"stage{number}", one[-1], other[-1], why(one[-1], other[-1], (j, len(theirs)), (i, len(ours))))
@@ -237,13 +238,19 @@ def in_order(mentor: int, mentee: int, count: int) -> list[tuple[int, int]]:
 
 
 def why(one: Stage, other: Stage, theirs: tuple[int, int], ours: tuple[int, int]) -> str:
-    if alike(one.shrunk, other.shrunk):
-        return f"input shrunk by {one.shrunk:g} and {other.shrunk:g}"
-    last = "the last of both" if theirs[0] + 1 == theirs[1] and ours[0] + 1 == ours[1] else "by depth"
-    return (
-        f"{last}: step {theirs[0] + 1} of {theirs[1]} and {ours[0] + 1} of {ours[1]}, input shrunk by {one.shrunk:g} and "
-        f"{other.shrunk:g}"
+    same = one.shrunk == other.shrunk
+    resolution = (
+        f"resolution 1/{one.shrunk:g} in both" if same else f"resolution 1/{one.shrunk:g} and 1/{other.shrunk:g}"
     )
+    if alike(one.shrunk, other.shrunk):
+        return resolution
+    last = theirs[0] + 1 == theirs[1] and ours[0] + 1 == ours[1]
+    why = (
+        "last stage of both"
+        if last
+        else f"nearest in depth: stage {theirs[0] + 1} of {theirs[1]} and {ours[0] + 1} of {ours[1]}"
+    )
+    return f"{why}, {resolution}"
 
 
 def both_sides(

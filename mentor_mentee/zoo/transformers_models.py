@@ -34,15 +34,20 @@ def library(name: str) -> Any:
 
 def configuration(name: str, **options: Any) -> Any:
     transformers = library(name)
-    known = architectures()
-    if name in known:
+    require_known(name)
+    if name in architectures():
         return transformers.AutoConfig.for_model(name, **options)
-    if not Path(name).is_dir() and "/" not in name:
+    return had(name, lambda: transformers.AutoConfig.from_pretrained(name, **options))
+
+
+def require_known(name: str) -> None:
+    """Raises `UserError` for what is no architecture, folder or `owner/name`. Fetches nothing."""
+    known = architectures()
+    if name not in known and not Path(name).expanduser().is_dir() and "/" not in name:
         raise UserError(
             f"transformers has no image classifier '{name}'{did_you_mean(name, known)} ({len(known)} are known; a folder of "
             "save_pretrained or a model of the hub, owner/name, works too)"
         )
-    return had(name, lambda: transformers.AutoConfig.from_pretrained(name, **options))
 
 
 def architectures() -> list[str]:

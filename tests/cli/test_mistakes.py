@@ -51,6 +51,10 @@ TYPOS = [
     (["shedule=obedient"], "no setting 'shedule'; did you mean 'schedule'?"),
     (["+trainer.epoch=3"], "no setting 'trainer.epoch'; did you mean 'max_epochs'?"),
     (["-m", "seeed=1,2"], "no setting 'seeed'; did you mean 'seed'?"),
+    (
+        ["mentee=torchvision", "mentee.network.name=resnt18"],
+        "torchvision has no classifier 'resnt18'; did you mean 'resnet18'?",
+    ),
     (["data=image_folder"], "data.root is not set; give it as data.root=…"),
     (["data=image_folder", "data.root=nowhere"], "no folder"),
     (["run_dir=/dev/null/x"], "the run's folder '/dev/null/x' cannot be made (Not a directory); set run_dir=... to a"),
@@ -223,12 +227,18 @@ print(code, sorted(heavy), file=sys.stderr)
 
 
 @pytest.mark.parametrize(
-    ("given", "code"), [("--help", "0"), ("trainer.epoch=3", "2"), ("mentee.network.widhts=1", "2")]
+    ("program", "given", "code"),
+    [
+        *(("distill", *one) for one in (("--help", "0"), ("trainer.epoch=3", "2"), ("mentee.network.widhts=1", "2"))),
+        ("mentor.ensemble", "--help", "0"),
+    ],
 )
-def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: str, tmp_path: Path) -> None:
+def test_help_and_a_typo_are_answered_without_importing_torch(
+    program: str, given: str, code: str, tmp_path: Path
+) -> None:
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-c", HEAVY, "distill", given],
+        [sys.executable, "-c", HEAVY, program, given],
         cwd=tmp_path,
         env=environment(),
         capture_output=True,
@@ -237,10 +247,10 @@ def test_help_and_a_typo_are_answered_without_importing_torch(given: str, code: 
     )
     print(f"{given}: {time.perf_counter() - started:.1f} s")
     assert done.stderr.splitlines()[-1] == f"{code} []"
-    assert (
-        given != "--help"
-        or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
-    )
+    assert (program, given) != (
+        "distill",
+        "--help",
+    ) or "schedule: adamant, alone, constant, gullible, independent, mnist5k, obedient" in done.stdout
     assert given != "--help" or list(tmp_path.iterdir()) == []
 
 

@@ -40,7 +40,7 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
     assert not re.search(r'(src|href)="(?!data:)', page)  # nothing it would have to fetch
     assert all(picture.startswith(b"\x89PNG") for picture in pictures)
     assert "<td>mentor</td>" in page
-    assert "next    python -m export checkpoint=here/mentee.safetensors bundle=bundles/mine" in done.stdout
+    assert "next    python -m export make checkpoint=here/mentee.safetensors bundle=bundles/here" in done.stdout
 
 
 def test_an_evaluation_counts_what_torch_does(finished: Finished, tmp_path: Path) -> None:

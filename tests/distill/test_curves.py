@@ -1,5 +1,6 @@
 """Curves against numpy.interp, what they follow where they are not given, and curves that make no sense."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def test_without_beta_the_layers_have_a_strength_in_units_and_with_it_none() -> 
         5.0
     ).over(80, 90)
     assert "layers' strength" in default.summary()
+    assert "strength" not in replace(default, beta=((0.0, 0.0),)).summary()  # of a run without probes
     assert "β 40" in raw.summary()
 
 

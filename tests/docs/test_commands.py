@@ -46,7 +46,9 @@ def _a_users_own_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def composed(name: str, schema: type, check: Callable[..., None], words: Sequence[str]) -> None:
     """The first of each list of values of a sweep."""
     parser, overrides = OverridesParser.create(), []
-    for word in (word.replace("=…", "=given") for word in words if word not in ("…", "-m", "--help")):
+    for word in (
+        word.replace("=…", "=given") for word in words if word not in ("…", "-m") and not word.startswith("--help")
+    ):
         override = parser.parse_override(word)
         sweep = override.is_sweep_override()
         overrides.append(f"{override.key_or_group}={first_of(override)}" if sweep else word)
@@ -98,7 +100,7 @@ def module(name: str, words: Sequence[str]) -> None:
 def test_a_command_that_is_shown_exists(words: tuple[str, ...]) -> None:
     program, rest = words[0], words[1:]
     for package in OTHERS:
-        if any(f"={package}." in word for word in words):
+        if any(f"={package}." in word or word.endswith(f"={package}") for word in words):
             pytest.importorskip(package)
     for plugin in PLUGINS.keys() & {*words}:
         pytest.importorskip(PLUGINS[plugin], reason="needs the extra sweep")

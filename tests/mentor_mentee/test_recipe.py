@@ -152,7 +152,10 @@ def test_a_target_that_cannot_be_found_is_an_error_of_the_users(target: Any, mes
 
 
 def test_a_value_that_is_not_callable_is_no_target(own: str) -> None:
-    with pytest.raises(UserError, match="no 'number' in"):
+    with pytest.raises(
+        UserError,
+        match=r"x\._target_: 'number' in '.*' is a int, which cannot be called; expected a class or a function",
+    ):
         check_recipe({"_target_": f"{own}.number"}, "x")
 
 

@@ -62,6 +62,16 @@ def test_timm_by_name_and_from_a_folder(timm: Any, tmp_path: Path) -> None:
     assert network(torch.rand(2, 3, 160, 160)).shape == (2, 4)
     with pytest.raises(UserError, match=r"timm has no model 'resnet1o'; did you mean 'resnet\d+"):
         timm_models.classifier("resnet1o")
+    for name, message in (
+        (
+            "hf-hup:a/b",
+            r"timm has no model 'hf-hup:a/b'; did you mean 'hf-hub'\?; expected one of its names, hf-hub:OWNER/NAME",
+        ),
+        (f"local-dir:{tmp_path}", rf"no config\.json in {tmp_path}; expected a folder that timm's save_for_hf made"),
+        ("hf-hub:nobody/nothing", r"timm cannot build 'hf-hub:nobody/nothing' \(.*give local-dir:FOLDER"),
+    ):
+        with pytest.raises(UserError, match=message):
+            timm_models.classifier(name)
     theirs = timm.create_model("test_vit", num_classes=4)
     timm.models.save_for_hf(theirs, tmp_path, model_config={"num_classes": 4})
     found = find_published(TIMM | {"name": f"local-dir:{tmp_path}"}, "pretrained")

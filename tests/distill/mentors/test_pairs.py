@@ -89,7 +89,7 @@ def test_pairs_that_are_found_are_printed_with_their_reason_and_stand_beside_tho
     chosen = choose_probes(group, mentor, mentee, view, train, Machine("cpu", 1, console))
     assert [one.probe.name for one in chosen] == ["stage1", "stage2", "mine"]
     assert [one.probe.adapter.kind for one in chosen] == ["regressor", "regressor", "identity"]
-    assert chosen[0].reason == "input shrunk by 1 and 1"
+    assert chosen[0].reason == "resolution 1/1 in both"
     assert chosen[2].reason == "by hand"
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(f"{one.probe.mentor} " in printed and one.reason in printed for one in chosen)

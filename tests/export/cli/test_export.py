@@ -56,7 +56,9 @@ def test_an_export_prints_a_line_each_and_nothing_on_standard_error(saved: Path,
         "trains",
         "loss",
         "packs",
+        "next",
     ]
+    assert "next        mentee-device learn --bundle bundles/mine --state me --data" in done.stdout
     manifest = json.loads((tmp_path / "bundles" / "mine" / "manifest.json").read_text())
     assert f"{manifest['base']['test']['accuracy']:.2%} of 800 test samples" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bundles"]  # no folder of Hydra's

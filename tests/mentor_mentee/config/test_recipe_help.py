@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from mentor_mentee.config.command_line import option_rows
+from mentor_mentee.config.help import option_rows
 from mentor_mentee.config.recipe_help import FROM_THE_DATA, recipe_rows
 from mentor_mentee.config.settings_help import Described
 from tests.paths import ROOT

@@ -114,7 +114,7 @@ def test_families_pair_by_how_far_the_input_has_shrunk_and_every_pair_gets_an_ad
     assert [(match.name, match.mentor.shrunk, match.mentee.shrunk) for match in matches] == [
         (f"stage{i}", shrunk, shrunk) for i, shrunk in enumerate((2, 4, 8), 1)
     ] + [("stage4", 32, 16)]  # the last with the last, although the mentor has a map shrunk by 16
-    assert matches[-1].reason == "the last of both: step 6 of 6 and 4 of 4, input shrunk by 32 and 16"
+    assert matches[-1].reason == "last stage of both, resolution 1/32 and 1/16"
     pairs = {match.name: [match.mentor.path, match.mentee.path] for match in matches}
     assert len(find_probes(pairs, mentor, big, mentee, small)) == 4
 
@@ -128,7 +128,7 @@ def test_a_stage_of_several_blocks_on_both_sides_has_a_pair_inside() -> None:
         ("stage2_inner", "features.1", "features.1"),
         ("stage2", "features.2", "features.2"),
     ]
-    assert matches[1].reason == "block 1 of 2 and 1 of 2 inside the next pair"
+    assert matches[1].reason == "within the next pair: block 1 of the mentor's 2, 1 of the mentee's 2"
 
 
 def test_a_mentee_that_pools_at_once_has_a_target_for_each_stage_and_the_last_meets_the_last() -> None:
@@ -211,8 +211,8 @@ def test_a_transformers_blocks_pair_by_depth_with_a_plain_mentees_stages() -> No
         zip(("features.0", "features.1"), blocks, strict=True)
     )
     (first, last) = match_stages(mentor, x, PlainCNN(3, 4, widths=(4, 4, 4)), x)
-    assert first.reason == "by depth: step 1 of 2 and 2 of 3, input shrunk by 8 and 2"
-    assert last.reason == "the last of both: step 2 of 2 and 3 of 3, input shrunk by 8 and 4"
+    assert first.reason == "nearest in depth: stage 1 of 2 and 2 of 3, resolution 1/8 and 1/2"
+    assert last.reason == "last stage of both, resolution 1/8 and 1/4"
 
 
 def test_signals_pair_by_their_length() -> None:
