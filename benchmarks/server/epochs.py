@@ -1,6 +1,6 @@
 """Milliseconds of a step, and seconds of three epochs, under a mentor whose answers are cached: ratios to a lone mentee's.
 
-    python -m benchmarks.server.epochs [--rounds 5] [--rows mentors probes samples views workers] [--plot FILE.png]
+    python -m benchmarks.server.epochs [--rounds 5] [--rows mentors probes samples views workers] [--plot FILE.svg]
 
 One thread. resnet18 to a residual mentee on random images of 3×32×32, batch 64, by the commands that a user types; each row
 changes one thing. A round trains three epochs of every run in turn, so that a slow minute of the machine meets all; the ratio is
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.server.epochs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS), metavar="ROWS")
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=Path, help="file to draw each round's ratio into: svg, png or pdf")
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows = [row for name in given.rows for row in ROWS[name]]
@@ -145,8 +145,10 @@ def epoch(settings: list[str], folder: Path, mentor: FoundMentor, machine: Machi
 
 
 def plot(rows: list[Row], path: Path) -> None:
+    from matplotlib import rcParams
     from matplotlib.figure import Figure
 
+    rcParams.update({"svg.hashsalt": "rows", "svg.fonttype": "none"})  # the same ratios give the same file
     figure = Figure(figsize=(8, 0.45 * len(rows) + 1.2), layout="constrained")
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
@@ -156,7 +158,7 @@ def plot(rows: list[Row], path: Path) -> None:
     axes.axvline(1, color="gray", linewidth=0.8)
     axes.set_xlabel("a step under the mentor's cached answers / a lone mentee's")
     axes.invert_yaxis()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 if __name__ == "__main__":
