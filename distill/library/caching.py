@@ -32,17 +32,19 @@ class Caching:
         self.mentor, self.reader, self.machine = mentor, reader, machine
         self.folder, self.config = folder / "answers", config
         self.caches: dict[str, AnswerCache] = {}
+        self.views: dict[str, int] = {}
         self.known: dict[str, KnownSamples] = {}
-        self.loaders: dict[str, Any] = {}  # that the caches are of
+        self.data: dict[str, Any] = {}  # that the caches are of
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "loaders": {}}
+        return {**vars(self), "data": {}}
 
     def of(self, loader: Any, name: str, where: str) -> AnswerCache:
-        """The cache of a loader's data set, its files reserved. Raises `UserError` where its answers cannot be cached."""
-        if self.loaders.get(name) is loader and name in self.caches:
-            return self.caches[name]
+        """The cache of a loader's data set, its files reserved: made anew where it was of another data set. Raises `UserError`
+        where its answers cannot be cached."""
         data = loader.dataset if isinstance(loader, DataLoader) else loader
+        if self.data.get(name) is data and name in self.caches:
+            return self.caches[name]
         options, how = CacheOptions(self.config.activations, self.config.verify), Augmentation()
         self.caches.pop(name, None)
         self.known.pop(name, None)
@@ -56,13 +58,13 @@ class Caching:
             known = self.known[name] = KnownSamples(loader, self.reader, where, self.machine)
             made = AnswerCache(self.mentor, Split(known, known.label_N), None, self.folder, options, known.digest)
         views = (how.views or 1) if how.active() else 1
-        used = [path for cache in self.caches.values() for path in cache.paths(1)]
+        used = [path for other, cache in self.caches.items() for path in cache.paths(self.views[other])]
         if problem := without_room(made, views, used, self.config):
             raise UserError(
                 f"the mentor's answers to {len(made.split):,} samples of {where} take {made.bytes(views) / GB:.3g} GB: "
                 f"{problem}; {WITHOUT}"
             )
-        self.caches[name], self.loaders[name] = made, loader
+        self.caches[name], self.data[name], self.views[name] = made, data, views
         return made
 
     def index(self, name: str, batch: Any, image_BCHW: Tensor, where: str) -> Tensor:

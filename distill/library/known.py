@@ -62,8 +62,8 @@ class KnownSamples:
         if (unknown_B := self.sorted_N[at_B] != digest_B).any():
             raise UserError(
                 f"{where} has {int(unknown_B.sum())} of {len(digest_B)} images that {self.where} did not have when all of its "
-                f"{len(self):,} were read for cache_dir; expected the same images: leave random transforms and mixing out and "
-                f"fit the loader that distillation was given, {WITHOUT}"
+                f"{len(self):,} were read for cache_dir; expected the same images: leave random transforms and mixing "
+                f"out, {WITHOUT}"
             )
         return torch.from_numpy(self.row_N[at_B])
 

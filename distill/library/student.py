@@ -127,6 +127,11 @@ class Student(Distillation):
         """Lightning says which of several loaders a batch is of."""
         return super().validation_step(batch, batch_idx)
 
+    def on_train_start(self) -> None:
+        """Of another data set than `distillation` was given the answers are others."""
+        if self.caching is not None:
+            self.caching.of(self.trainer.train_dataloader, "train", "train")
+
     def on_validation_start(self) -> None:
         """Caches the answers to validation samples too, where they can be; else says why not."""
         if self.caching is None:

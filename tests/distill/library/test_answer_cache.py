@@ -172,14 +172,27 @@ def test_no_room_is_one_line_and_a_run_that_asks_no_mentor_needs_none(
     fitted(make(loader, schedule=constant(1, 0, 0, 1), **little), loader, epochs=1)
 
 
-def test_images_that_were_not_there_before_are_named(make: Make, splits: Splits, tmp_path: Path) -> None:
-    first, other = (
-        DataLoader(TensorDataset(part.images[:64], part.labels[:64]), 32) for part in (splits.train, splits.test)
+def test_images_that_were_not_there_before_are_named_and_another_loader_has_a_cache_of_its_own(
+    make: Make, splits: Splits, tmp_path: Path
+) -> None:
+    one, other = (
+        DataLoader(TensorDataset(part.images[:64].clone(), part.labels[:64]), 32)
+        for part in (splits.train, splits.test)
     )
+    of_splits = DataLoader(splits.test.subset(range(64)), 32, collate_fn=identity)  # type: ignore[arg-type]
+    weights = []
+    for first, fit_on in ((one, other), (other, other), (one, of_splits)):
+        torch.manual_seed(0)
+        student = make(first, cache_dir=tmp_path, schedule=constant(1, 0, 1, 4))
+        weights.append(fitted(student, fit_on, epochs=1))
+    assert same(weights[0], weights[1])
+    assert same(weights[0], weights[2])
+    student = make(one, cache_dir=tmp_path)
+    one.dataset.tensors[0].bitwise_not_()  # type: ignore[attr-defined]
     with pytest.raises(
         UserError, match=r"a training batch has 32 of 32 images that train did not have when all of its 64"
     ):
-        fitted(make(first, cache_dir=tmp_path), other)
+        fitted(student, one)
 
 
 def test_a_stream_to_validate_on_is_asked_about_in_each_epoch(
