@@ -38,11 +38,9 @@ train_loader, val_loader, test_set = (
 FEWER = {"max_epochs=20": "max_epochs=1", "std=[0.25])": "std=[0.25], least_accuracy=0)"}  # the mentor is untrained
 
 
-def block(page: str) -> str:
-    """The page's first Python lines."""
-    found = re.search(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+def block(page: str, number: int = 0) -> str:
+    """Python lines of a page."""
+    return str(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)[number])
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
@@ -66,7 +64,12 @@ def test_the_lines_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for given, smaller in FEWER.items():
         assert given in lines
         lines = lines.replace(given, smaller)
-    exec(compile(lines, "docs/library.md", "exec"), {"__name__": "mine"})
+    script = {"__name__": "mine"}
+    exec(compile(lines, "docs/library.md", "exec"), script)
+    cached = block("docs/library.md", 1).replace("cache_dir", "least_accuracy=0, cache_dir")
+    assert "cache_dir" in cached
+    exec(compile(cached, "docs/library.md", "exec"), script)
+    assert len(list(Path(".cache/answers").iterdir())) >= 2  # a file of the logits, and one of each probe
     assert {path.name for path in Path("models/mine").iterdir()} == {"README.md", "mentee.safetensors"}
     assert Path("bundles/mine/manifest.json").is_file()
     card = Path("bundles/mine/README.md").read_text()
