@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks.bundles.child import told
 from benchmarks.bundles.layers.networks import CLASSES, FRONTS, SideBySide
 from benchmarks.bundles.layers.table import PROVED
+from export.bundle.graphs import write_graphs
 from export.bundle.prepare import on_device
-from export.bundle.write import write_graphs
 from export.graph.findings import what_to_do
 from export.parity.check import measure
 from export.parity.feeds import Samples
