@@ -126,7 +126,9 @@ def fill_nominal(module: Any, folder: Path) -> None:
     beside the folder; does nothing where there is neither."""
     import onnxruntime
 
-    state = (folder / "checkpoint").resolve().parent.parent / "stock" / "state.safetensors"  # the folder may be one of links
+    state = (
+        (folder / "checkpoint").resolve().parent.parent / "stock" / "state.safetensors"
+    )  # the folder may be one of links
     if (folder / PARAMETERS).exists():
         flat = np.fromfile(folder / PARAMETERS, "<f4").astype(np.float32)
     elif state.exists():

@@ -4,11 +4,14 @@ Axes: N samples, C input channels, K output channels, G groups, a dot for the ax
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 from export.stock.rules.elementwise import Gradients
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Shape
+
+FEW_CHANNELS, MANY_CHANNELS = 8, 32  # of the input, where another form of the weight's gradient becomes the fastest
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,21 @@ class Windows:
         """Whether each place of the map alone makes one of the output."""
         return self.map == self.out and set(self.kernel) == {1} and set(self.strides) == {1} and not any(self.pads)
 
+    @property
+    def tiles(self) -> bool:
+        """Whether the windows cover the map, each place once."""
+        covered = tuple(o * k for o, k in zip(self.out, self.kernel, strict=True))
+        return self.kernel == self.strides and covered == self.map and not any(self.pads) and set(self.dilations) == {1}
+
+    def moved(self, t: Tape, padded: str, axes: Sequence[int]) -> list[str]:
+        """The padded map as each place of the kernel sees it, of the output's size along `axes`."""
+        found = []
+        for places in product(*map(range, self.kernel)):
+            starts = [place * d for place, d in zip(places, self.dilations, strict=True)]
+            ends = [start + (o - 1) * s + 1 for start, o, s in zip(starts, self.out, self.strides, strict=True)]
+            found.append(t("Slice", padded, starts, ends, list(axes), list(self.strides)))
+        return found
+
 
 def conv(site: Site) -> Gradients:
     t, g = site.tape, site.gradient
@@ -69,25 +87,20 @@ def conv(site: Site) -> Gradients:
 
 def conv_transpose(site: Site) -> Gradients:
     """Its windows lie over what comes out: it is a convolution's gradient, and its own gradient is the convolution."""
-    t, g = site.tape, site.gradient
+    t, whole = site.tape, site.gradient
     weight = fixed(site.shape(1))
     windows = transposed_windows(site, weight[2:])
+    # output_padding adds places that no window may reach
+    g, windows = reached(t, whole, windows) if min(windows.after) < 0 else (whole, windows)
     group = int(site.options.get("group", 1))
     found = {}
     if 0 in site.wanted:
-        found[0] = t(
-            "Conv",
-            g,
-            site.input(1),
-            group=group,
-            strides=windows.strides,
-            dilations=windows.dilations,
-            pads=windows.pads,
-        )
+        way = {"strides": windows.strides, "dilations": windows.dilations, "pads": windows.pads}
+        found[0] = t("Conv", g, site.input(1), group=group, **way)
     if 1 in site.wanted:
         found[1] = weight_gradient(t, g, site.input(0), weight, windows, group)
     if 2 in site.wanted:
-        found[2] = t("ReduceSum", g, [0, *range(2, len(site.output_shape))], keepdims=0)
+        found[2] = t("ReduceSum", whole, [0, *range(2, len(site.output_shape))], keepdims=0)
     return found
 
 
@@ -101,6 +114,13 @@ def transposed_windows(site: Site, kernel: Sequence[int]) -> Windows:
         )
     )
     return Windows(plain.map, plain.kernel, plain.out, plain.strides, plain.dilations, plain.before, after)
+
+
+def reached(t: Tape, g: str, windows: Windows) -> tuple[str, Windows]:
+    """`g` without the places behind the last window."""
+    left = tuple(size + min(after, 0) for size, after in zip(windows.map, windows.after, strict=True))
+    cut = t("Slice", g, [0] * len(left), list(left), list(range(2, 2 + len(left))))
+    return cut, replace(windows, map=left, after=tuple(max(after, 0) for after in windows.after))
 
 
 def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -> str:
@@ -119,20 +139,84 @@ def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -
 
 
 def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows, group: int) -> str:
-    """Of [K, C/G, .] where `x` is [N, C, .] and `g` [N, K, .]: a convolution over the map with the gradient as its kernel,
-    samples as channels, strides and dilations changing places."""
+    """Of [K, C/G, .] where `x` is [N, C, .] and `g` [N, K, .]: in the form that is the fastest on a CPU for these sizes
+    (docs/experiments/stock-steps.md)."""
+    K, C = weight[0], weight[1] * group
+    if len(weight) == 4 and group == C == K:
+        return depthwise(t, x, g, windows)
+    if group == 1 and windows.pointwise:
+        return pointwise(t, x, g, weight, windows)
+    if group == 1 and len(weight) == 4:
+        return by_products(t, x, g, weight, windows)
+    return by_convolution(t, x, g, weight, windows, group)
+
+
+def depthwise(t: Tape, x: str, g: str, windows: Windows) -> str:
+    """[C, 1, kh, kw]: for each place of the kernel a product with the map moved to it, and its sum."""
+    sums = [
+        t("ReduceSum", t("Mul", moved, g), [0, 2, 3], keepdims=1)
+        for moved in windows.moved(t, padded(t, x, windows), [2, 3])
+    ]
+    channels_first = t("Concat", *sums, axis=2) if len(sums) > 1 else sums[0]
+    return t("Reshape", channels_first, [-1, 1, *windows.kernel])
+
+
+def pointwise(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
+    """Of a 1 × 1 convolution: Σ_n g_n · x_nᵀ over the map's places."""
+    x_NCL, g_NKL = (t("Reshape", each, [0, size, -1]) for each, size in ((x, weight[1]), (g, weight[0])))
+    each = t("MatMul", g_NKL, t("Transpose", x_NCL, perm=[0, 2, 1]))
+    return t("Reshape", t("ReduceSum", each, [0], keepdims=0), list(weight))
+
+
+def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
+    """The map moved to each place of the kernel, and matrix products over samples and places of the output."""
+    K, C, places = weight[0], weight[1], windows.kernel[0] * windows.kernel[1]
+    if C < FEW_CHANNELS:  # all moved maps beside each other, a product for each sample
+        moved = t("Concat", *windows.moved(t, padded(t, x, windows), [2, 3]), axis=1)
+        columns_NL = t("Transpose", t("Reshape", moved, [0, places * C, -1]), perm=[0, 2, 1])
+        summed = t("ReduceSum", t("MatMul", t("Reshape", g, [0, K, -1]), columns_NL), [0], keepdims=0)
+        return from_columns(t, summed, weight)
+    g_KM = t("Reshape", t("Transpose", g, perm=[1, 0, 2, 3]), [K, -1])
+    if C >= MANY_CHANNELS or max(windows.strides) > 1:  # channels last: what moves is in long runs
+        last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
+        moved = t("Concat", *windows.moved(t, last, [1, 2]), axis=3)
+        return from_columns(t, t("MatMul", g_KM, t("Reshape", moved, [-1, places * C])), weight)
+    first = padded(t, t("Transpose", x, perm=[1, 0, 2, 3]), windows)
+    products = [
+        t("Unsqueeze", t("Gemm", g_KM, t("Reshape", moved, [C, -1]), transB=1), [2])
+        for moved in windows.moved(t, first, [2, 3])
+    ]
+    return t("Reshape", t("Concat", *products, axis=2) if places > 1 else products[0], list(weight))
+
+
+def from_columns(t: Tape, columns: str, weight: Sequence[int]) -> str:
+    """[K, kh·kw·C] as [K, C, kh, kw]"""
+    K, C, *kernel = weight
+    apart = t("Reshape", columns, [K, kernel[0] * kernel[1], C])
+    return t("Reshape", t("Transpose", apart, perm=[0, 2, 1]), list(weight))
+
+
+def padded(t: Tape, x: str, windows: Windows, axes: Sequence[int] = (2, 3)) -> str:
+    if not any(windows.pads):
+        return x
+    pads = [0] * 8
+    for axis, before, after in zip(axes, windows.before, windows.after, strict=True):
+        pads[axis], pads[4 + axis] = before, after
+    return t("Pad", x, pads)
+
+
+def by_convolution(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows, group: int) -> str:
+    """A convolution over the map with the gradient as its kernel, samples as channels, strides and dilations changing places."""
     K, C = weight[0], weight[1] * group
     rank = len(weight) - 2
     axes = list(range(2, rank + 2))
     if group == 1:
         x_CN = t("Transpose", x, perm=[1, 0, *axes])
-        g_KN = t("Transpose", g, perm=[1, 0, *axes])
     else:
         apart = t("Reshape", x, [-1, group, C // group, *windows.map])
         turned = t("Transpose", apart, perm=[2, 1, 0, *[axis + 1 for axis in axes]])  # C/G, G, N, .
-        x_CN = merged_channels(t, turned, C // group, group, windows.map)
-        apart = t("Reshape", g, [-1, K, *windows.out])
-        g_KN = t("Transpose", apart, perm=[1, 0, *axes])
+        x_CN = t("Reshape", turned, [C // group, -1, *windows.map])
+    g_KN = t("Transpose", t("Reshape", g, [-1, K, *windows.out]), perm=[1, 0, *axes])
     made = t("Conv", x_CN, g_KN, group=group, strides=windows.dilations, dilations=windows.strides, pads=windows.pads)
     over = [
         (size + b + a - (o - 1) * s - 1) // d + 1
@@ -143,11 +227,6 @@ def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Win
     if tuple(over) != windows.kernel:
         made = t("Slice", made, [0] * rank, list(windows.kernel), axes)
     return t("Transpose", made, perm=[1, 0, *axes])
-
-
-def merged_channels(t: Tape, turned: str, rows: int, group: int, map: Sequence[int]) -> str:
-    """[C/G, G, N, .] as [C/G, G·N, .]"""
-    return t("Reshape", turned, [rows, -1, *map])
 
 
 RULES: dict[str, Callable[[Site], Gradients]] = {"Conv": conv, "ConvTranspose": conv_transpose}

@@ -69,22 +69,32 @@ def times_power(t: Tape, x: str, exponent: float) -> str:
     return t("Mul", raised, exponent)
 
 
+def step(t: Tape, x: str, at_zero: float = 0.0) -> str:
+    """1 where x > 0, 0 where it is below, `at_zero` (0 or 1) where it is 0: one pass, where a comparison and a choice are two
+    slow ones."""
+    return t("HardSigmoid", x, alpha=STEEP, beta=at_zero)
+
+
 def relu(site: Site) -> Gradients:
     t, g, y = site.tape, site.gradient, site.output
     if site.selecting:
         return {0: t("Where", t("Greater", y, 0.0), g, 0.0)}
-    return {0: t("Mul", g, t("HardSigmoid", y, alpha=STEEP, beta=0.0))}
+    return {0: t("Mul", g, step(t, y))}
 
 
 def clip(site: Site) -> Gradients:
     """1 from the least to the greatest, these included, as torch's clamp; without them for ReLU6 and Hardtanh."""
     t, g, x = site.tape, site.gradient, site.input(0)
-    open_ended = site.says("hardtanh", "relu6")
-    above, below = ("Greater", "Less") if open_ended else ("GreaterOrEqual", "LessOrEqual")
-    inside = [t(op, x, site.input(place)) for place, op in ((1, above), (2, below)) if site.input(place)]
-    if not inside:
+    at_bounds = 0.0 if site.says("hardtanh", "relu6") else 1.0
+    least, most = site.input(1), site.input(2)
+    if not least and not most:
         return {0: g}
-    return {0: t("Where", inside[0] if len(inside) == 1 else t("And", *inside), g, 0.0)}
+    above = t("Sub", x, least) if least else None
+    below = t("Sub", most, x) if most else None
+    inside = t("Mul", above, below) if above and below else above or below
+    assert inside is not None
+    mask = step(t, inside, at_bounds)
+    return {0: t("Where", t("Greater", mask, 0.0), g, 0.0) if site.selecting else t("Mul", g, mask)}
 
 
 def extreme(site: Site) -> Gradients:
@@ -106,8 +116,8 @@ def where(site: Site) -> Gradients:
 
 
 def leaky_relu(site: Site) -> Gradients:
-    t, g, x = site.tape, site.gradient, site.input(0)
-    return {0: t("Where", t("Greater", x, 0.0), g, t("Mul", g, float(site.options.get("alpha", 0.01))))}
+    t, slope = site.tape, float(site.options.get("alpha", 0.01))
+    return {0: t("Mul", site.gradient, t("Add", t("Mul", step(t, site.input(0)), 1 - slope), slope))}
 
 
 def prelu(site: Site) -> Gradients:
@@ -152,18 +162,19 @@ def softsign(site: Site) -> Gradients:
 
 
 def hard_sigmoid(site: Site) -> Gradients:
-    t, alpha = site.tape, float(site.options.get("alpha", 0.2))
-    y = site.output
-    inside = t("And", t("Greater", y, 0.0), t("Less", y, 1.0))
-    return {0: t("Where", inside, t("Mul", site.gradient, alpha), 0.0)}
+    t, y, alpha = site.tape, site.output, float(site.options.get("alpha", 0.2))
+    inside = step(t, t("Mul", y, t("Sub", 1.0, y)))
+    if site.selecting:
+        return {0: t("Where", t("Greater", inside, 0.0), t("Mul", site.gradient, alpha), 0.0)}
+    return {0: t("Mul", site.gradient, t("Mul", inside, alpha))}
 
 
 def hard_swish(site: Site) -> Gradients:
-    """x ≤ −3: 0; x ≥ 3: g; between them g · (2x + 3)/6. At ±3 as torch: 0 and 1."""
+    """g · (h + x/6 between −3 and 3), h = clip(x/6 + ½, 0, 1). At ±3 as torch: 0 and 1."""
     t, g, x = site.tape, site.gradient, site.input(0)
-    slope = t("Add", t("Mul", x, 1 / 3), 0.5)
-    inside = t("Where", t("Less", x, 3.0), t("Mul", g, slope), g)
-    return {0: t("Where", t("Greater", x, -3.0), inside, 0.0)}
+    gate = t("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+    inside = step(t, t("Mul", gate, t("Sub", 1.0, gate)))
+    return {0: t("Mul", g, t("Add", gate, t("Mul", t("Mul", x, inside), 1 / 6)))}
 
 
 def mish(site: Site) -> Gradients:

@@ -7,14 +7,19 @@ from math import prod
 import numpy as np
 
 from export.stock.rules.convolution import Windows
-from export.stock.rules.elementwise import Gradients
-from export.stock.tape import Site, fixed
+from export.stock.rules.elementwise import Gradients, step
+from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Size
 
 
 def max_pool(site: Site) -> Gradients:
     """Adds each gradient to the place that was the greatest; the first of equal ones, as torch."""
-    t = site.tape
+    t, windows = (
+        site.tape,
+        Windows.of(site, site.shape(0), [int(n) for n in site.options["kernel_shape"]], site.output_shape),
+    )
+    if windows.tiles and len(windows.kernel) == 2 and not (len(site.node.output) > 1 and site.node.output[1]):
+        return {0: first_greatest(site, windows)}
     indices = f"{site.output}/indices"
     if len(site.node.output) < 2 or not site.node.output[1]:
         del site.node.output[1:]
@@ -26,15 +31,31 @@ def max_pool(site: Site) -> Gradients:
     return {0: t.shaped(flat, site.input(0))}
 
 
+def first_greatest(site: Site, windows: Windows) -> str:
+    """Of windows that tile the map, by whole maps at a time: where x is its window's greatest, weights that fall from place to
+    place tell the first. A MaxPool that puts out indices, and a scatter by them, take twice as long."""
+    t, (kh, kw) = site.tape, windows.kernel
+    greatest = step(t, t("Sub", site.input(0), enlarged(t, site.output, windows)), at_zero=1.0)
+    falling = np.arange(kh * kw, 0, -1, dtype=np.float32).reshape(kh, kw)
+    weighed = t("Mul", greatest, t("Tile", t.constant(falling), list(windows.out)))
+    first = t("MaxPool", weighed, kernel_shape=windows.kernel, strides=windows.strides)
+    chosen = step(t, t("Sub", weighed, enlarged(t, first, windows)), at_zero=1.0)
+    return t("Mul", chosen, enlarged(t, site.gradient, windows))
+
+
+def enlarged(t: Tape, value: str, windows: Windows) -> str:
+    """Each place repeated over its window."""
+    scales = t.constant(np.array([1, 1, *windows.kernel], np.float32))
+    return t(
+        "Resize", value, "", scales, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"
+    )
+
+
 def average_pool(site: Site) -> Gradients:
     """Spreads each gradient over its window, divided by how many places the window had."""
     t, kernel = site.tape, [int(size) for size in site.options["kernel_shape"]]
     windows = Windows.of(site, site.shape(0), kernel, site.output_shape)
-    if (
-        windows.kernel == windows.strides
-        and not any(windows.pads)
-        and tuple(o * k for o, k in zip(windows.out, windows.kernel, strict=True)) == windows.map
-    ):
+    if windows.tiles:
         return {0: spread_apart(site, t("Mul", site.gradient, 1 / prod(kernel)), windows)}
     channels = [int(size) for size in fixed(site.shape(0)[1:2])]
     counted = counts(windows, bool(site.options.get("count_include_pad", 0)))
