@@ -1,12 +1,11 @@
 """A training step of stock graphs beside torch eager's, and ONNX Runtime Training's: the same weights, loss, AdamW and batches.
 
     python -m benchmarks.speed.stock_step [NETWORK …] [--batches 1 8 32] [--threads 1 2] [--rounds N]
-    PYTHONPATH=FOLDER python -m benchmarks.speed.stock_step …     FOLDER: another onnxruntime, `pip install --target FOLDER onnxruntime`
+    PYTHONPATH=FOLDER python -m benchmarks.speed.stock_step …     with another onnxruntime, `pip install --target FOLDER` of it
     python -m benchmarks.speed.stock_step --profile NETWORK [--batch B]
 
 Interleaved rounds of about 20 ms as in `step_time.py`, and its way of counting time. Torch is eager with its fused AdamW, once
-contiguous (C) and once channels_last (L). ONNX Runtime Training takes part where its package is the one installed. The ratio is to
-the faster of torch's two medians.
+contiguous and once channels_last. ONNX Runtime Training takes part where its package is the one installed. Ratios are of medians.
 """
 
 import argparse
@@ -190,9 +189,9 @@ def contenders(made: Made, batch: int, threads: int, training: bool) -> dict[str
 
 def compare(names: list[str], batches: list[int], threads: list[int], rounds: int, training: bool) -> None:
     print(
-        "| network | parameters | threads | batch | stock, ms | training / torch | stock / torch | stock / training |"
+        "| network | parameters | threads | batch | stock, ms | / eager | / channels_last | / training | training / eager |"
     )
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             made = Made(name, Path(scratch) / name, training)
@@ -202,11 +201,10 @@ def compare(names: list[str], batches: list[int], threads: list[int], rounds: in
                     clock = time.process_time if many == 1 else time.perf_counter
                     seen = milliseconds(contenders(made, batch, many, training), rounds, clock)
                     median = {who: statistics.median(values) for who, values in seen.items()}
-                    torchs = min(median["C"], median["L"])
-                    other = median.get("training")
                     cells = [name, f"{count:,}", str(many), str(batch), f"{median['stock']:.2f}"]
-                    cells.append(f"{other / torchs:.2f}" if other else "–")
-                    cells += [f"{median['stock'] / torchs:.2f}", f"{median['stock'] / other:.2f}" if other else "–"]
+                    cells += [f"{median['stock'] / median[who]:.2f}" for who in ("C", "L")]
+                    other = median.get("training")
+                    cells += [f"{median['stock'] / other:.2f}", f"{other / median['C']:.2f}"] if other else ["–", "–"]
                     print(f"| {' | '.join(cells)} |", flush=True)
 
 
@@ -220,7 +218,7 @@ def profile(name: str, batch: int, steps: int) -> None:
     nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            shapes = json.dumps([list(each.values())[0] for each in event["args"].get("input_type_shape", [])])
+            shapes = json.dumps([next(iter(each.values())) for each in event["args"].get("input_type_shape", [])])
             nodes[event["args"]["op_name"], event["name"] + shapes].append(event["dur"] / 1e3)
     spent, times = Counter[str](), Counter[str]()
     for (operator, _), taken in nodes.items():

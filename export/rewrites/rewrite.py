@@ -16,7 +16,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.rewrites.differentiable import WITHOUT_END, Array, Known, gradient_path, read_by, unlike_torch
+from export.rewrites.differentiable import RECURRENT, WITHOUT_END, Array, Known, gradient_path, read_by, unlike_torch
 from export.rewrites.differentiable import obstacle as training_obstacle
 from export.rewrites.operators.einsum import einsum
 from export.rewrites.operators.pooling import pooled_by_torch
@@ -185,6 +185,10 @@ def difference(node: onnx.NodeProto, made: list[onnx.NodeProto], outputs: list[s
         node.op_type == "Pow" and node.input[0] in feeds
     ):  # where a rewrite takes the logarithm, the base is known to be positive
         feeds[node.input[0]] = np.abs(feeds[node.input[0]]) + np.float32(0.1)
+    if node.op_type in RECURRENT:  # weights of 1 make a long sequence chaotic, where rounding alone comes to anything
+        for name in node.input:
+            if name in feeds:
+                feeds[name] = feeds[name] / np.float32(np.sqrt(feeds[name].shape[-1]))
     constants = {
         name: known.constants[name] for used in (*before, *made) for name in used.input if name in known.constants
     }

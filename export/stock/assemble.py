@@ -16,6 +16,7 @@ from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import Array, constant_value, read_by
 from export.rewrites.rewrite import PREFIX
+from export.stock import small_maps
 from export.stock.backward import differentiated
 from export.stock.lowered import SEED, is_on_batch, lowered, masked
 from export.stock.optimizer import moments_of, optimizer_graph
@@ -84,7 +85,7 @@ def gradient_graph(
     names = [PREFIX + name for name in parameters.names]
     values = measured(whole, lambda batch: {**random_feeds(inputs, batch), **feeds}, flat)
     back = differentiated(whole, names, values)
-    begin, middle, end = Tape(values, "state"), Tape(values, "batch_norm"), Tape(values, "gradient")
+    begin, middle, end = Tape(values, "state"), Tape(values, "lowered"), Tape(values, "gradient")
     take_apart(begin, PARAMETERS, parameters)
     take_apart(begin, STATISTICS, statistics)
     moved: dict[str, str] = {}
@@ -93,6 +94,10 @@ def gradient_graph(
         if is_on_batch(node):
             start = len(middle.nodes)
             moved |= lowered(middle, node, len(values.shapes[node.input[0]]))
+            forward += middle.nodes[start:]
+        elif small_maps.is_small(node, values):
+            start = len(middle.nodes)
+            small_maps.lowered(middle, node)
             forward += middle.nodes[start:]
         else:
             forward.append(node)

@@ -1,4 +1,4 @@
-"""Short names for a graph's inner values: of a small mentee's graphs, names are half."""
+"""Short names for a graph's inner values and nodes: of a small mentee's graphs, names are half."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -10,7 +10,10 @@ LETTERS = ascii_lowercase + ascii_uppercase
 
 
 def compact(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose values, but for inputs and outputs, have names of a few letters, and whose nodes have none."""
+    """A copy whose values, but for inputs and outputs, have names of a few letters, and whose nodes have numbers.
+
+    Without a name two nodes get the same one where ONNX Runtime puts others in their place, and it refuses the graph.
+    """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -19,8 +22,8 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
     renamed = {name: name for name in ports}
     for tensor in graph.initializer:
         tensor.name = renamed.setdefault(tensor.name, tensor.name if tensor.name in ports else next(fresh))
-    for node in graph.node:
-        node.name = ""
+    for number, node in enumerate(graph.node):
+        node.name = str(number)
         for names in (node.input, node.output):
             names[:] = [renamed[name] if name in renamed else renamed.setdefault(name, next(fresh)) for name in names]
     return made

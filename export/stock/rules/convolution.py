@@ -55,6 +55,13 @@ class Windows:
         """Whether each place of the map alone makes one of the output."""
         return self.map == self.out and set(self.kernel) == {1} and set(self.strides) == {1} and not any(self.pads)
 
+    def turned(self) -> "Windows":
+        """Those of the input's gradient, of strides of 1: the kernel turned round over the output's map."""
+        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilations, strict=True)]
+        before = tuple(r - b for r, b in zip(reach, self.before, strict=True))
+        after = tuple(r - a for r, a in zip(reach, self.after, strict=True))
+        return Windows(self.out, self.kernel, self.map, self.strides, self.dilations, before, after)
+
     @property
     def tiles(self) -> bool:
         """Whether the windows cover the map, each place once."""

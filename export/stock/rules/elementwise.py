@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+
+import torch
 
 from export.stock.tape import Site, Tape
 
@@ -75,6 +77,15 @@ def step(t: Tape, x: str, at_zero: float = 0.0) -> str:
     return t("HardSigmoid", x, alpha=STEEP, beta=at_zero)
 
 
+@cache
+def clamps_slope_at_its_bound() -> float:
+    """torch's own answer: versions differ."""
+    x = torch.zeros((), requires_grad=True)
+    x.clamp(0.0, 1.0).backward()  # type: ignore[no-untyped-call]
+    assert x.grad is not None
+    return float(x.grad)
+
+
 def relu(site: Site) -> Gradients:
     t, g, y = site.tape, site.gradient, site.output
     if site.selecting:
@@ -83,9 +94,9 @@ def relu(site: Site) -> Gradients:
 
 
 def clip(site: Site) -> Gradients:
-    """1 from the least to the greatest, these included, as torch's clamp; without them for ReLU6 and Hardtanh."""
+    """1 between the least and the greatest; at these themselves as torch has it, which for ReLU6 and Hardtanh is 0."""
     t, g, x = site.tape, site.gradient, site.input(0)
-    at_bounds = 0.0 if site.says("hardtanh", "relu6") else 1.0
+    at_bounds = 0.0 if site.says("hardtanh", "relu6") else clamps_slope_at_its_bound()
     least, most = site.input(1), site.input(2)
     if not least and not most:
         return {0: g}
