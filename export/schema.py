@@ -20,6 +20,10 @@ BATCH_NORM_HELP = (
     "frozen: folded away; affine_only: statistics held, scale and shift train; batch: the batch's statistics"
 )
 REWRITE_HELP = "auto: operators without a gradient become exact equals that have one; off: an error names them"
+BACKENDS = ("ort-training", "stock", "both")
+BACKEND_HELP = (
+    "graphs that learn: ort-training (ONNX Runtime Training 1.19.2), stock (any ONNX Runtime since 1.17), or both"
+)
 INCONCLUSIVE = ("keep", "refuse")
 INCONCLUSIVE_HELP = (
     "where the proof is silent about some gradients: keep makes the bundle and says so, refuse makes none"
@@ -44,6 +48,7 @@ class ExportSettings:
     golden_per_class: int = setting(20, "validation samples of each class that guard the mentee on the device")
     loss: Loss = setting(Loss, "the knobs that device learning starts with")
     optimizer: Optimizer = setting(Optimizer, "the device's optimizer")
+    backend: str = setting("ort-training", BACKEND_HELP)
     overwrite: bool = setting(False, "replace a bundle of that name once the new one is whole")
     replay_rule: str = setting("random", "how replay samples are chosen: random, herding or k_centre")
     supervision_mb: float | None = setting(
@@ -81,6 +86,11 @@ def check_export(settings: ExportSettings) -> None:
     for name in ("supervision_per_class", "golden_per_class"):
         if getattr(settings, name) < 1:
             raise UserError(f"{name}={getattr(settings, name)}; expected 1 or more samples of each class")
+    require_one_of("backend", settings.backend, BACKENDS)
+    if settings.backend == "stock" and settings.nominal_checkpoint:
+        raise UserError(
+            "nominal_checkpoint=true is for ONNX Runtime Training, and backend=stock has no checkpoint; leave it out"
+        )
     require_one_of("batch_norm", settings.batch_norm, BATCH_NORM)
     require_one_of("dropout", settings.dropout, DROPOUT)
     require_one_of("rewrite", settings.rewrite, REWRITE)

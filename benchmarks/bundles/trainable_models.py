@@ -24,7 +24,8 @@ from export.graph.ports import input_ports, output_ports
 from export.graph.training_graph import TrainingGraph, cut_inference, tidied, traced
 from export.network.checks import require_exportable
 from export.network.fold import freeze_batch_norm
-from export.parity.backends import Backend, Reference
+from export.parity.backends.reference import Reference
+from export.parity.backends.training import Backend
 from export.parity.feeds import Samples, draw
 from export.parity.gradient_check import differences
 from export.rewrites.rewrite import PREFIX, Finding, require_differentiable, rewrite

@@ -7,7 +7,7 @@ Each network has fresh weights of seed 0 and ten classes; its artifacts are what
 take turns of about 20 ms in interleaved rounds, over 8 batches of random samples (a mask that came back at every step would
 be learned by the processor's branch prediction). A step is outputs, gradients and AdamW. Torch is eager with its fused AdamW,
 once on contiguous tensors (C) and once on channels_last ones (L); the one of the faster median counts, and is named. "before"
-are the artifacts without `export.graph.relu_gradient`. The device program adds preprocessing and checks: `device_step.py`.
+are the artifacts without `export.graph.gradients.relus`. The device program adds preprocessing and checks: `device_step.py`.
 
 With one thread the clock is the process's own, so that another program on the core costs the comparison nothing but cache; with
 two it is the wall's, which wants two idle cores. --profile prints what each operator of the training graph takes on one thread,

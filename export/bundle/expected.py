@@ -9,7 +9,7 @@ import torch
 from export.bundle.knobs import Knobs
 from export.bundle.prepare import Prepared
 from export.graph.ports import KNOBS, GraphInputs
-from export.parity.backends import Reference
+from export.parity.backends.reference import Reference
 
 SAMPLES = 8  # spread over the pack's labelled samples, or over all where none is
 

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import torch
 
+from export.bundle.graphs import Written
 from export.bundle.knobs import device_knobs
 from export.bundle.prepare import Prepared
 from export.bundle.reading.files import as_json
@@ -17,18 +18,19 @@ from export.graph.ports import Port
 from export.graph.versions import IR_VERSION, OPSET
 from export.network.batch_norm import running_statistics, smallest_map
 from export.schema import ExportSettings
+from export.stock.assemble import StockGraphs
+from export.stock.files import FORWARD_FILE, GRADIENTS_FILE, OPTIMIZER_FILE, STATE_FILE
 
-FORMAT = "mentee-bundle/1"
+FORMAT, FORMAT_WITH_STOCK = "mentee-bundle/1", "mentee-bundle/2"
 NO_ID = "0" * 64
 
 
-def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict[str, Any]:
-    """The manifest but for `id`, `files` and `base`, which depend on what lies in `folder` in the end."""
+def describe(prepared: Prepared, settings: ExportSettings, written: Written) -> dict[str, Any]:
+    """The manifest but for `id`, `files`, `base` and `checkpoint`, which depend on what lies in the folder in the end."""
     checkpoint, network = prepared.checkpoint, prepared.network
-    training = {"inputs": ports_json(prepared.inputs), "outputs": ports_json(prepared.outputs)}
     parameters = list(network.parameters())
     return {
-        "format": FORMAT,
+        "format": FORMAT if written.stock is None else FORMAT_WITH_STOCK,
         "id": NO_ID,
         "classes": list(prepared.classes),
         "preprocessing": {
@@ -40,11 +42,9 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
                 "inputs": ports_json(prepared.inputs[:1]),
                 "outputs": ports_json(prepared.outputs[-2:]),
             },
-            "training": {"file": "ort-training/training_model.onnx", **training},
-            "eval": {"file": "ort-training/eval_model.onnx", **training},
-            "optimizer": optimizer_json(folder / "ort-training" / "optimizer_model.onnx"),
+            **(training_graphs(prepared, written.folder) if written.forward is not None else {}),
         },
-        "checkpoint": {"file": "ort-training/checkpoint"},
+        **({} if written.stock is None else {"stock": stock_json(written.stock)}),
         "embedding": {"layer": checkpoint.head, "size": prepared.outputs[-1].shape[1]},
         "probes": [
             {
@@ -81,6 +81,47 @@ def describe(prepared: Prepared, settings: ExportSettings, folder: Path) -> dict
         "settings": settings_json(settings),
         "made_with": made_with(),
     }
+
+
+def training_graphs(prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """Those of ONNX Runtime Training."""
+    ports = {"inputs": ports_json(prepared.inputs), "outputs": ports_json(prepared.outputs)}
+    return {
+        "training": {"file": "ort-training/training_model.onnx", **ports},
+        "eval": {"file": "ort-training/eval_model.onnx", **ports},
+        "optimizer": optimizer_json(folder / "ort-training" / "optimizer_model.onnx"),
+    }
+
+
+def stock_json(stock: StockGraphs) -> dict[str, Any]:
+    """Graphs on flat vectors, and where each parameter and running statistic lies in them."""
+    graphs = {GRADIENTS_FILE: stock.gradients, FORWARD_FILE: stock.forward, OPTIMIZER_FILE: stock.optimizer}
+    return {
+        **{
+            file.removesuffix(".onnx"): {
+                "file": f"stock/{file}",
+                "inputs": values_json(model.graph.input),
+                "outputs": values_json(model.graph.output),
+            }
+            for file, model in graphs.items()
+        },
+        "state": {
+            "file": f"stock/{STATE_FILE}",
+            "parameters": stock.parameters.json(),
+            "statistics": stock.statistics.json(),
+            "moments": stock.moments,
+        },
+    }
+
+
+def values_json(values: Sequence[onnx.ValueInfoProto]) -> list[dict[str, Any]]:
+    described = []
+    for value in values:
+        kind = value.type.tensor_type
+        shape = [size.dim_param or size.dim_value for size in kind.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        described.append({"name": value.name, "dtype": dtype, "shape": shape, "meaning": value.name.replace("_", " ")})
+    return described
 
 
 def settings_json(settings: ExportSettings) -> dict[str, Any]:

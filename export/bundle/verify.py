@@ -15,13 +15,15 @@ import torch
 from safetensors.numpy import load_file
 
 from export.bundle.manifest import made_with
-from export.bundle.reading.read import SIGNATURE, opened
+from export.bundle.reading.read import SIGNATURE, loss_spec, opened
+from export.graph.ports import output_names
 from export.parity.feeds import Samples
 from export.parity.recorded import FILE, replay
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND
 from export.schema import ExportSettings
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.loss_spec import LossSpec
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,25 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
         return [
             Check("runtime against torch", None, f"the bundle holds no {FILE}; give checkpoint=… to export it again")
         ]
-    names = [port["name"] for port in manifest["graphs"]["training"]["outputs"]]
-    differences = replay(
-        load_file(folder / FILE),
-        pack_samples(folder, manifest),
-        names,
-        folder / "ort-training",
-        folder / "inference.onnx",
-    )
-    bounds = bounds_of(folder)
-    return [
-        Check(
-            f"{name} against torch",
-            difference <= bounds[name],
-            f"{difference:.1e} relative, at most {bounds[name]:.0e}",
-        )
-        for name, difference in differences.items()
+    spec, probes = LossSpec(**loss_spec(manifest)), [probe["name"] for probe in manifest["probes"]]
+    samples, bounds, checks = pack_samples(folder, manifest), bounds_of(folder), list[Check]()
+    backends = [
+        *(["ort-training"] if "training" in manifest["graphs"] else []),
+        *(["stock"] if "stock" in manifest else []),
     ]
+    for backend in backends:
+        differences = replay(
+            load_file(folder / FILE), samples, output_names(probes, spec), folder / backend, folder / "inference.onnx"
+        )
+        checks += [
+            Check(
+                f"{name}{f' ({backend})' if len(backends) > 1 else ''} against torch",
+                difference <= bounds[name],
+                f"{difference:.1e} relative, at most {bounds[name]:.0e}",
+            )
+            for name, difference in differences.items()
+        ]
+    return checks
 
 
 def bounds_of(folder: Path) -> dict[str, float]:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from export.bundle.expected import expected_terms
 from export.bundle.given import given_data, given_mentor
+from export.bundle.graphs import INFERENCE, Written, store_once, write_graphs
 from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.packs import pixels_of
@@ -22,15 +22,9 @@ from export.bundle.prepare import OnDevice, Prepared, on_device, prepare, requir
 from export.bundle.reading.files import as_json, file_table, recover, whole_or_nothing
 from export.bundle.reading.read import require_schema
 from export.bundle.reading.signature import private_key, sign
-from export.graph.artifacts import silenced
 from export.graph.quantize import KIND, quantize
 from export.graph.tracing import one_line
-from export.graph.training_graph import Forward, cut_inference, forward_graph
-from export.graph.weights import align_weights, make_nominal, share_weights
-from export.network.batch_norm import running_statistics
-from export.network.checks import batches_for, require_backward, require_independent
 from export.network.costs import costs_json
-from export.network.dropout import add_masks
 from export.parity.check import measure
 from export.parity.feeds import Samples
 from export.parity.not_finite import reasons
@@ -38,7 +32,6 @@ from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import recorded_for
 from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings, check_export
-from export.trial.run import require_trains
 from mentee.card import CARD
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
@@ -85,24 +78,19 @@ def export_bundle(
     mentee = on_device(checkpoint, settings)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
-        training, inference = staging / "ort-training", staging / "inference.onnx"
-        forward = write_graphs(mentee, settings, staging)
+        inference = staging / INFERENCE
+        written = write_graphs(mentee, settings, staging)
         prepared = prepared_for(checkpoint, settings, mentee, data, mentor, keys)
         golden = {"input": pixels_of(prepared.golden, view), "labels": prepared.golden.labels}
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
         write_tensors(staging / "golden.safetensors", golden, prepared.classes)
         samples = parity_samples(prepared)
-        with one_line(prepared.network, "comparing the graph with torch"):
-            parity = measure(prepared.graph, training, inference, samples, prepared.outputs, settings.optimizer)
-        about = (parity, prepared.graph, training, mentee.shape, samples, forward.origins)
-        require_parity(parity, partial(reasons, *about))
-        if settings.inconclusive == "refuse":
-            require_conclusive(parity)
+        parity = proved(written, prepared, samples, settings)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
         names = [port.name for port in prepared.outputs]
-        recorded = recorded_for(prepared.graph, samples, names, training, inference)
+        recorded = recorded_for(prepared.graph, samples, names, staging / written.backends[0], inference)
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
-        manifest = describe(prepared, settings, staging)
+        manifest = describe(prepared, settings, written)
         manifest["base"] = {
             "test": accuracy_of(inference, prepared.test, view),
             "golden": accuracy_of(inference, prepared.golden, view),
@@ -111,9 +99,8 @@ def export_bundle(
         (staging / CARD).write_text(checkpoint.card(manifest, prepared.notes), encoding="utf-8")
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
-        weights = store_once(forward.model, prepared, settings, inference, training)
-        if settings.nominal_checkpoint:
-            manifest["checkpoint"]["parameters"] = weights.relative_to(staging).as_posix()
+        if (weights := store_once(written, prepared, settings)) is not None:
+            manifest["checkpoint"] = weights
         manifest["files"] = file_table(staging)
         manifest["costs"] = costs_json(prepared.network, manifest)
         manifest = write_manifest(staging / "manifest.json", manifest)
@@ -121,6 +108,24 @@ def export_bundle(
         if key is not None:
             sign(staging, key)
     return Exported(path, manifest, parity, prepared.notes, in_words(settings.loss, checkpoint))
+
+
+def proved(written: Written, prepared: Prepared, samples: Samples, settings: ExportSettings) -> dict[str, Any]:
+    """The parity report, of both kinds of graphs where there are both. Raises `UserError` where one does not train as torch."""
+    reports = []
+    for backend in written.backends:
+        folder = written.folder / backend
+        with one_line(prepared.network, "comparing the graph with torch"):
+            report = measure(
+                prepared.graph, folder, written.folder / INFERENCE, samples, prepared.outputs, settings.optimizer
+            )
+        shape = prepared.checkpoint.view.shape
+        require_parity(report, partial(reasons, report, prepared.graph, folder, shape, samples, written.origins))
+        if settings.inconclusive == "refuse":
+            require_conclusive(report)
+        reports.append({"backend": backend, **report} if written.stock is not None else report)
+    first, *others = reports
+    return {**first, **{report["backend"].replace("-", "_"): report for report in others}}
 
 
 def require_free(path: Path, overwrite: bool) -> None:
@@ -133,29 +138,6 @@ def require_free(path: Path, overwrite: bool) -> None:
         )
     if path.with_name(path.name + ".zip").exists() and not overwrite:
         raise UserError(f"'{path}.zip' exists; choose another bundle=…, or overwrite=true to replace it")
-
-
-def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> Forward:
-    """inference.onnx and ort-training/, made by a child process that takes steps with them; their forward graph."""
-    (folder / "ort-training").mkdir()
-    with silenced():  # torch prints the whole graph where it cannot trace it; what it says is in the error
-        forward = forward_graph(mentee.graph, mentee.inputs, mentee.outputs, settings.rewrite)
-    require_independent(mentee.network, mentee.shape)
-    require_backward(mentee.network, mentee.shape)
-    with one_line(mentee.network, "cutting out the inference graph"):
-        onnx.save(cut_inference(forward.model), folder / "inference.onnx")
-    add_masks(forward.model)
-    require_trains(
-        forward,
-        mentee.inputs,
-        mentee.outputs,
-        mentee.trainable,
-        running_statistics(mentee.network),
-        settings.optimizer,
-        folder / "ort-training",
-        batches_for(mentee.network, mentee.shape),
-    )
-    return forward
 
 
 def prepared_for(
@@ -174,19 +156,6 @@ def prepared_for(
         return replace(prepared, notes=[*prepared.notes, *notes])
     except OSError as error:
         raise UserError(str(error)) from None
-
-
-def store_once(
-    forward: onnx.ModelProto, prepared: Prepared, settings: ExportSettings, inference: Path, training: Path
-) -> Path:
-    """Leaves each weight in one file of the bundle; the path of that with the trainable ones."""
-    weights, evaluation = training / "checkpoint", training / "eval_model.onnx"
-    if settings.nominal_checkpoint:
-        weights = make_nominal(forward, prepared.trainable, running_statistics(prepared.network), training)
-    align_weights(evaluation)
-    share_weights(training / "training_model.onnx", evaluation)
-    share_weights(inference, weights, evaluation)
-    return weights
 
 
 def int8_variant(inference: Path, prepared: Prepared) -> dict[str, Any]:

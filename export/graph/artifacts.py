@@ -10,12 +10,12 @@ from pathlib import Path
 
 import onnx
 
+from export.graph.gradients.pools import bounded_pool_gradients
+from export.graph.gradients.relus import branchless_relu_gradients
+from export.graph.gradients.zeros import met_by_zeros, select_gradients
 from export.graph.optimizer_graph import mark_groups, optimizer_model
 from export.graph.optimizer_spec import Optimizer, assign
-from export.graph.pool_gradient import bounded_pool_gradients
-from export.graph.relu_gradient import branchless_relu_gradients
 from export.graph.versions import IR_VERSION
-from export.graph.zeros import met_by_zeros, select_gradients
 from mentor_mentee.errors import UserError
 
 FILES = ("training_model.onnx", "eval_model.onnx", "optimizer_model.onnx", "checkpoint")

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mentor_mentee.objective.loss_spec import PROBE_METRICS, SOFTMAX_LOSSES, LossSpec
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 Other = TypeVar("Other")
+Feeds = dict[str, NDArray[Any]]
 DEFAULT = LossSpec()
 
 
@@ -112,3 +116,19 @@ def output_ports(classes: int, embedding: int, probes: Sequence["Probe"], loss: 
         Port(logits, "float32", ("batch", classes), "one a class"),
         Port(features, "float32", ("batch", embedding), "what the head was given"),
     ]
+
+
+def random_feeds(inputs: Sequence[Port], batch: int) -> Feeds:
+    """Random samples, labels and answers for `inputs`, always the same; every sample counts, and every knob is 1."""
+    random = np.random.default_rng(0)
+    classes = next(int(port.shape[1]) for port in inputs if port.name == "mentor_logits")
+    feeds: Feeds = {}
+    for port in inputs:
+        shape = [batch if size == "batch" else int(size) for size in port.shape]
+        if port.dtype == "int64":
+            feeds[port.name] = random.integers(0, classes, shape)
+        elif port.name in (*KNOBS, "labelled", "supervised"):
+            feeds[port.name] = np.ones(shape, np.float32)
+        else:
+            feeds[port.name] = random.standard_normal(shape, np.float32)
+    return feeds

@@ -80,10 +80,14 @@ def export_graph(
 
 
 def forward_graph(
-    graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port], rewriting: str = "auto"
+    graph: TrainingGraph,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    rewriting: str = "auto",
+    model: onnx.ModelProto | None = None,
 ) -> Forward:
-    """`export_graph`, and where its nodes come from."""
-    model, names = traced(graph, inputs, outputs), trained(graph)
+    """`export_graph`, and where its nodes come from. `model`: what `traced` gave, which is changed in place."""
+    model, names = traced(graph, inputs, outputs) if model is None else model, trained(graph)
     found = origins(model)
     require_differentiable(rewritten(graph, model, names, rewriting))
     require_gradients(graph, model, names, sample_shape(inputs))
@@ -208,10 +212,7 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.doc_string = ""
         del node.metadata_props[:]
-    inputs = {value.name for value in model.graph.input}
-    for node in model.graph.node:
-        if node.op_type == "Shape" and node.input[0] in inputs and is_batch_axis(node):
-            node.input[0] = "input"  # all have the batch axis; torch asks the last one, which inference.onnx lacks
+    ask_input_for_batch(model.graph)
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     del model.graph.value_info[:]  # shape inference makes them again; the exporter's may name renamed values
@@ -224,6 +225,14 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
             f"be trained: {', '.join(lost[:4])}; remove them from the network, or freeze them with requires_grad_(False)"
         )
     return model
+
+
+def ask_input_for_batch(graph: onnx.GraphProto) -> None:
+    """All inputs have the batch axis; torch asks the last one for it, which inference.onnx lacks."""
+    inputs = {value.name for value in graph.input}
+    for node in graph.node:
+        if node.op_type == "Shape" and node.input[0] in inputs and is_batch_axis(node):
+            node.input[0] = "input"
 
 
 def rename_values(graph: onnx.GraphProto, taken: Collection[str]) -> None:

@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 from export.graph.artifacts import silenced
+from export.graph.flat import read_layouts
 
 SMALLEST = 1024  # bytes; below it a pointer saves nothing
 ALIGNMENT = 4  # of a float32, wherever a runtime maps the file
@@ -73,11 +76,18 @@ def find_aligned(stored: bytes, data: bytes) -> int:
     return offset
 
 
-def make_nominal(forward: onnx.ModelProto, trainable: Sequence[str], running: Sequence[str], folder: Path) -> Path:
-    """Moves the weights out of `folder`/checkpoint into `folder`/parameters.bin, whose path is returned.
+def make_nominal(
+    forward: onnx.ModelProto,
+    trainable: Sequence[str],
+    running: Sequence[str],
+    folder: Path,
+    state: Path | None = None,
+) -> Path:
+    """Moves the weights out of `folder`/checkpoint into `folder`/parameters.bin, whose path is returned; or leaves them to
+    `state`, the file of stock graphs that has them as well.
 
-    That is little-endian float32, one parameter after the other as `Module.copy_buffer_to_parameters(…, False)` takes them, in
-    Python and on the web. The checkpoint keeps names and shapes: 0.4 KB.
+    The first is little-endian float32, one parameter after the other as `Module.copy_buffer_to_parameters(…, False)` takes
+    them, in Python and on the web. The checkpoint keeps names and shapes: 0.4 KB.
     """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from onnxruntime.training.api import CheckpointState, Module
@@ -85,19 +95,47 @@ def make_nominal(forward: onnx.ModelProto, trainable: Sequence[str], running: Se
 
     checkpoint = folder / "checkpoint"
     with silenced():
-        state = CheckpointState.load_checkpoint(str(checkpoint))
-        module = Module(str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"))
+        loaded = CheckpointState.load_checkpoint(str(checkpoint))
+        module = Module(str(folder / "training_model.onnx"), loaded, str(folder / "eval_model.onnx"))
         parameters = module.get_contiguous_parameters(trainable_only=False).numpy()
-        (folder / PARAMETERS).write_bytes(parameters.astype("<f4").tobytes())
+        if state is None:
+            (folder / PARAMETERS).write_bytes(parameters.astype("<f4").tobytes())
+        elif not np.array_equal(parameters, in_order(state, [*trainable, *running])):
+            raise AssertionError("the training graph has its parameters in another order than the manifest")
         tensors = {tensor.name: tensor for tensor in forward.graph.initializer}
         stored = ([tensors[name] for name in names] for names in (trainable, running))
         save_checkpoint(tuple(stored), checkpoint, nominal_checkpoint=True)
-    return folder / PARAMETERS
+    return folder / PARAMETERS if state is None else state
 
 
-def fill_nominal(module: Any, weights: Path) -> None:
-    """Gives a `Module` on a nominal checkpoint its parameters, out of `parameters.bin`."""
+def in_order(state: Path, names: Sequence[str]) -> NDArray[np.float32]:
+    """Parameters and running statistics of a stock state, one behind the other as `names` has them."""
+    stored = load_file(state)
+    layouts = read_layouts(state)
+    parts = {
+        name: value
+        for vector, layout in layouts.items()
+        if vector in stored
+        for name, value in layout.apart(stored[vector]).items()
+    }
+    return np.concatenate([parts[name].reshape(-1) for name in names])
+
+
+def fill_nominal(module: Any, folder: Path) -> None:
+    """Gives a `Module` on the nominal checkpoint of `folder` its parameters, out of `parameters.bin` or the stock state
+    beside the folder; does nothing where there is neither."""
     import onnxruntime
 
-    buffer = onnxruntime.OrtValue.ortvalue_from_numpy(np.fromfile(weights, "<f4").astype(np.float32))
+    state = (
+        (folder / "checkpoint").resolve().parent.parent / "stock" / "state.safetensors"
+    )  # the folder may be one of links
+    if (folder / PARAMETERS).exists():
+        flat = np.fromfile(folder / PARAMETERS, "<f4").astype(np.float32)
+    elif state.exists():
+        model = onnx.load(folder / "training_model.onnx", load_external_data=False)
+        known = {name for layout in read_layouts(state).values() for name in layout.names}
+        flat = in_order(state, [value.name for value in model.graph.input if value.name in known])
+    else:
+        return
+    buffer = onnxruntime.OrtValue.ortvalue_from_numpy(flat)
     module.copy_buffer_to_parameters(buffer._ortvalue, trainable_only=False)

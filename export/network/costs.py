@@ -65,5 +65,6 @@ def moments_of(optimizer: Mapping[str, Any]) -> int:
 
 def costs_json(network: nn.Module, manifest: Mapping[str, Any]) -> dict[str, int]:
     """The manifest's `costs`; all else of it must be there."""
-    found = count(network, manifest["preprocessing"]["shape"], moments_of(manifest["graphs"]["optimizer"]))
+    optimizer = manifest["graphs"].get("optimizer") or manifest["stock"]["optimizer"]
+    found = count(network, manifest["preprocessing"]["shape"], moments_of(optimizer))
     return {**asdict(found), "bundle_bytes": sum(entry["bytes"] for entry in manifest["files"].values())}

@@ -10,7 +10,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from export.parity.backends import Backend, Reference
+from export.parity.backends.opened import Backend
+from export.parity.backends.reference import Reference
 from export.parity.optimizer_steps import place
 
 SMALL = 1e-2  # root mean square, times √fan-in, of what is taken for next to 0

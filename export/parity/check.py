@@ -32,7 +32,9 @@ from export.graph.ports import Port
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import smallest_map
 from export.parity.awake import wake
-from export.parity.backends import Backend, Reference, at_weights_nearby, one_thread, session_options, without_chance
+from export.parity.backends.opened import backend_of
+from export.parity.backends.reference import Reference, at_weights_nearby, one_thread
+from export.parity.backends.training import session_options, without_chance
 from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, joined, own_nearby, worse
 from export.parity.inert import inert
@@ -177,7 +179,7 @@ def compare(
     """Values that should be 0 with nothing to learn from, the gradients, and by the report's heading the outputs of the training
     and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with random
     values in the place of these parameters and of all that are next to 0."""
-    reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
+    reference, single, backend = Reference(graph), Reference(graph, torch.float32), backend_of(folder)
     if awake is not None:
         wake(backend, reference, single, also=awake)
     running, single_running = reference.running(), single.running()
@@ -204,6 +206,7 @@ def compare(
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         if mask == "neither":
             largest = [float(gradient.abs().max()) for gradient in seen_gradients.values()]
+            assert seen[0] is not None
             neither["loss"] = worse(neither["loss"], float(np.abs(seen[0]).max()))
             neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
             continue
@@ -257,10 +260,11 @@ def compare_inference(graph: TrainingGraph, inference: Path, samples: Tensor) ->
     return checked
 
 
-def off(seen: Sequence[NDArray[Any]], expected: Mapping[str, Tensor], feed: Feed) -> dict[str, float]:
-    """`relative` of the training graph's outputs, by name and in its order; the loss relative to `loss_scale`."""
+def off(seen: Sequence[NDArray[Any] | None], expected: Mapping[str, Tensor], feed: Feed) -> dict[str, float]:
+    """`relative` of the training graph's outputs, by name and in its order; the loss relative to `loss_scale`. 0 for one that is
+    left out."""
     return {
-        name: relative(value, true, loss_scale(expected, feed) if name == LOSS else 1.0)
+        name: 0.0 if value is None else relative(value, true, loss_scale(expected, feed) if name == LOSS else 1.0)
         for value, (name, true) in zip(seen, expected.items(), strict=True)
     }
 

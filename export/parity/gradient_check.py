@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from export.parity.backends import Reference, at_weights_nearby
+from export.parity.backends.reference import Reference, at_weights_nearby
 from export.parity.feeds import Feed
 from export.parity.verdict import GRADIENT_BOUND
 

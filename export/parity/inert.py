@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from export.parity.awake import SIZE
-from export.parity.backends import Reference
+from export.parity.backends.reference import Reference
 from export.parity.feeds import Feed
 
 ROUNDING = 1e-9  # of an output's largest value: float64 differs by less where the same is computed in another way

@@ -9,11 +9,12 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
+from export.graph.gradients.zeros import gradient_of
 from export.graph.tracing import one_line
 from export.graph.training_graph import TrainingGraph, origin_of
-from export.graph.zeros import gradient_of
 from export.network.stops import stops_in_words
-from export.parity.backends import Backend, Reference, session_options
+from export.parity.backends.reference import Reference
+from export.parity.backends.training import Backend, session_options
 from export.parity.check import feeds_of
 from export.parity.feeds import Feed, Samples
 

@@ -15,20 +15,19 @@ A wrong number must show, so the steps go where each matters:
   hide what a user's 1e-4 does.
 """
 
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from export.graph.optimizer_spec import RUNTIME_RATE, Optimizer, Schedule
+from export.graph.optimizer_spec import Optimizer, Schedule
 from export.graph.training_graph import TrainingGraph
-from export.parity.backends import Backend, Reference, TorchOptimizer
+from export.parity.backends.opened import Backend, backend_of
+from export.parity.backends.reference import Reference, TorchOptimizer
 from export.parity.feeds import Samples, draw, scaled
 from export.parity.gradient_check import GradientCheck, max_or_nan, own_nearby, worse
 from mentor_mentee.progress import Progress
@@ -45,11 +44,10 @@ def forced_steps(
 ) -> tuple[dict[str, Any], GradientCheck]:
     """Report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
-    reference, single, backend = Reference(graph), Reference(graph, torch.float32), Backend(folder)
+    reference, single, backend = Reference(graph), Reference(graph, torch.float32), backend_of(folder)
     stepper = TorchOptimizer(optimizer, reference.parameters)
     later = later_steps(optimizer.schedule)
-    with tempfile.TemporaryDirectory() as scratch:
-        backend.open_optimizer(leaping(folder / "optimizer_model.onnx", Path(scratch) / "leaping.onnx", later))
+    backend.open_optimizer(optimizer, STEPS // 2, later)
     names = list(reference.parameters)
     base = backend.values(names)
     random = np.random.default_rng(0)
@@ -114,7 +112,7 @@ def step_differences(
     stepper.step(gradients, 1.0)
     change = {name: parameter.detach() - before[name] for name, parameter in reference.parameters.items()}
     largest = max(float(value.abs().max()) for value in change.values())
-    scale = stepper.spec.rate_scale
+    scale = backend.rate_scale
     fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
     backend.step(fed)
     rate = fed * scale
@@ -147,34 +145,6 @@ def later_steps(schedule: Schedule) -> int:
     return schedule.warm_up + (schedule.every if schedule.name == "step" else 0)
 
 
-def leaping(path: Path, target: Path, later: int) -> Path:
-    """A copy of an optimizer model that takes the step after half of STEPS for `later` steps further; itself where that is 0."""
-    if not later:
-        return path
-    model = onnx.load(path)
-    rename(model.graph, "step", "leapt_step")
-    for name, value in (("half", STEPS // 2), ("later", later)):
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), f"leap.{name}"))
-    nodes = [
-        onnx.helper.make_node("Greater", ["step", "leap.half"], ["leap.on"]),
-        onnx.helper.make_node("Add", ["step", "leap.later"], ["leap.step"]),
-        onnx.helper.make_node("Where", ["leap.on", "leap.step", "step"], ["leapt_step"]),
-    ]
-    for node in reversed(nodes):
-        model.graph.node.insert(0, node)
-    onnx.save(model, target)
-    return target
-
-
-def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Renames what nodes read, in branches as well."""
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                rename(attribute.g, old, new)
-
-
 def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int) -> dict[str, Any]:
     """Drift of both from float64 in STEPS steps on their own: information, see the top of the file."""
     feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
@@ -186,11 +156,11 @@ def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Op
             reference.backward(feed)
             stepper.step(reference.take_gradients(), optimizer.learning_rate)
         ends[dtype] = {name: parameter.detach().double() for name, parameter in reference.parameters.items()}
-    backend = Backend(folder)
-    backend.open_optimizer(folder / "optimizer_model.onnx")
+    backend = backend_of(folder)
+    backend.open_optimizer(optimizer)
     for feed in feeds:
         backend(feed, learning=True)
-        backend.step(RUNTIME_RATE)
+        backend.step(optimizer.learning_rate / backend.rate_scale)
     expected = ends[torch.float64]
     seen = {
         name: torch.from_numpy(value).double().view_as(expected[name])

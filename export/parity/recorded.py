@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from export.graph.ports import KNOBS, GraphInputs
 from export.graph.training_graph import TrainingGraph
-from export.graph.weights import PARAMETERS, fill_nominal
 from export.network.dropout import drop_nothing_in
-from export.parity.backends import Backend, Reference, one_thread
+from export.parity.backends.opened import backend_of, is_stock
+from export.parity.backends.reference import Reference, one_thread
 from export.parity.check import off, relative
 from export.parity.feeds import Feed, Samples
 from export.parity.gradient_check import max_or_nan, worse
@@ -125,9 +125,7 @@ def replay(
                 strict=True,
             ):
                 worst["inference"] = worse(worst["inference"], relative(value, torch.from_numpy(expected[name])))
-            backend = Backend(still)
-            if (still / PARAMETERS).exists():
-                fill_nominal(backend.module, still / PARAMETERS)
+            backend = backend_of(still)
             wanted = {name: torch.from_numpy(value) for name, value in expected.items()}
             for value in off(backend(feed, learning=False), wanted, feed).values():
                 worst["outputs"] = worse(worst["outputs"], value)
@@ -138,14 +136,17 @@ def replay(
                 if name.startswith("gradients/")
             }
             floor = 1e-3 * max(float(mark[0]) for mark in marks.values()) + 1e-12
+            gradients = backend.gradients(dict.fromkeys(marks))
             for name, mark in marks.items():
-                difference = np.abs(fingerprint(np.array(backend.state.parameters[name].grad)) - mark).max()
+                difference = np.abs(fingerprint(gradients[name].numpy()) - mark).max()
                 worst["gradients"] = worse(worst["gradients"], float(difference) / max(float(mark[0]), floor))
     return worst
 
 
 def without_masks(folder: Path, scratch: Path) -> Path:
-    """A copy of the training artifacts in which Dropout drops nothing."""
+    """A copy of the training artifacts in which Dropout drops nothing; stock graphs, which their seed tells to, as they are."""
+    if is_stock(folder):
+        return folder
     for file in folder.iterdir():
         (scratch / file.name).symlink_to(file.resolve())
     (scratch / "training_model.onnx").unlink()

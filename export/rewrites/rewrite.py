@@ -7,7 +7,7 @@ module paths, probes and the state dict stay what they are. A bundle's proof com
 import logging
 import re
 from ast import literal_eval
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,16 +16,17 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.rewrites.differentiable import WITHOUT_END, Array, Known, gradient_path, obstacle, read_by, unlike_torch
+from export.rewrites.differentiable import RECURRENT, WITHOUT_END, Array, Known, gradient_path, read_by, unlike_torch
+from export.rewrites.differentiable import obstacle as training_obstacle
 from export.rewrites.operators.einsum import einsum
 from export.rewrites.operators.pooling import pooled_by_torch
 from export.rewrites.operators.resize import resized_by_torch
 from export.rewrites.rules import RULES as ONE_BY_ONE
 from export.rewrites.sizes import fold_sizes
-from export.rewrites.writer import Writer
+from export.rewrites.writer import Rule, Writer
 from mentor_mentee.errors import UserError
 
-RULES = ONE_BY_ONE | {"Einsum": (einsum, "Transpose and MatMul, or a product and its sum")}
+RULES: dict[str, tuple[Rule, str]] = ONE_BY_ONE | {"Einsum": (einsum, "Transpose and MatMul, or a product and its sum")}
 PREFIX = "student.mentee."  # of the mentee within `export.graph.TrainingGraph`
 TORCH = Path(torch.__file__).parent
 ADVICE = {
@@ -40,6 +41,7 @@ ADVICE = {
 REFERENCES = {"AveragePool": pooled_by_torch, "MaxPool": pooled_by_torch, "Resize": resized_by_torch}
 NOT_ALLOWED = "rewrite=off leaves it as it is"
 BOUND = 1e-6  # relative to the largest output
+Obstacle = Callable[[onnx.NodeProto, Known, Collection[str]], str | None]
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,18 @@ class Finding:
     refused: str | None = None  # why not
 
 
-def rewrite(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = True) -> list[Finding]:
+def rewrite(
+    model: onnx.ModelProto,
+    trainable: Collection[str],
+    allowed: bool = True,
+    obstacle: Obstacle = training_obstacle,
+    rules: Mapping[str, tuple[Rule, str]] = RULES,
+) -> list[Finding]:
     """Rewrites `model` where a gradient from one of `trainable` to an output needs it; returns all that it found there.
 
     Not `allowed`, the nodes stay as they are and each finding is without a rewrite. A rewrite whose outputs differ by more
-    than `BOUND` on random inputs is refused and the node stays.
+    than `BOUND` on random inputs is refused and the node stays. `obstacle` says what cannot be differentiated, by default by
+    ONNX Runtime Training.
     """
     name_casts(model, trainable)
     fold_sizes(model)
@@ -75,7 +84,7 @@ def rewrite(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = 
         why = unlike_torch(node, known) or (obstacle(node, known, reached) if position in on_path else None)
         if why is None or node.op_type == "SplitToSequence":  # its items are what is rewritten
             continue
-        made, said, refused = replacement(node, known, checked) if allowed else (None, None, NOT_ALLOWED)
+        made, said, refused = replacement(node, known, checked, rules) if allowed else (None, None, NOT_ALLOWED)
         findings.append(Finding(node.op_type, *origin(node), why, said, refused))
         if made is not None:
             instead[position] = made
@@ -111,12 +120,12 @@ def is_torchs(file: str) -> bool:
 
 
 def replacement(
-    node: onnx.NodeProto, known: Known, checked: dict[bytes, float]
+    node: onnx.NodeProto, known: Known, checked: dict[bytes, float], rules: Mapping[str, tuple[Rule, str]]
 ) -> tuple[list[onnx.NodeProto] | None, str | None, str | None]:
     """(nodes, what they are, None) or (None, None, why not)."""
-    if node.op_type not in RULES:
+    if node.op_type not in rules:
         return None, None, None
-    rule, said = RULES[node.op_type]
+    rule, said = rules[node.op_type]
     writer = Writer(f"{node.name or node.output[0]}/{node.op_type}")
     result = rule(writer, node, known)
     if result is None:
@@ -176,6 +185,10 @@ def difference(node: onnx.NodeProto, made: list[onnx.NodeProto], outputs: list[s
         node.op_type == "Pow" and node.input[0] in feeds
     ):  # where a rewrite takes the logarithm, the base is known to be positive
         feeds[node.input[0]] = np.abs(feeds[node.input[0]]) + np.float32(0.1)
+    if node.op_type in RECURRENT:  # weights of 1 make a long sequence chaotic, where rounding alone comes to anything
+        for name in node.input:
+            if name in feeds:
+                feeds[name] = feeds[name] / np.float32(np.sqrt(feeds[name].shape[-1]))
     constants = {
         name: known.constants[name] for used in (*before, *made) for name in used.input if name in known.constants
     }
@@ -226,14 +239,14 @@ def run(
     return found
 
 
-def require_differentiable(findings: Iterable[Finding]) -> None:
+def require_differentiable(findings: Iterable[Finding], where: str = " in ONNX Runtime Training") -> None:
     """Raises `UserError` that names the operators without a gradient or a rewrite, and their modules."""
     left = [finding for finding in findings if finding.rewrite is None]
     if left:
         first = left[0]
         more = f" (and {len(left) - 1} more: python -m export preflight lists them)" if len(left) > 1 else ""
         raise UserError(
-            f"{place(first)}: {first.obstacle}{'' if first.op in WITHOUT_END else ' in ONNX Runtime Training'}"
+            f"{place(first)}: {first.obstacle}{'' if first.op in WITHOUT_END else where}"
             f"{f', and {first.refused}' if first.refused else ''}{more}; {advice(first)}"
         )
 

@@ -13,10 +13,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.graph.optimizer_spec import Optimizer
+from export.graph.ports import Feeds
 from export.graph.training_graph import origin_of
 from export.rewrites.differentiable import Known, gradient_path, read_by
 from export.trial.parent import Ended, run_child
-from export.trial.task import Feeds, Task
+from export.trial.task import Task
 
 PATIENCE = 10.0  # seconds for a shorter graph, where a whole one has minutes
 Origins = Mapping[str, str]  # node name -> module: operator (class, line)

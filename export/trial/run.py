@@ -8,11 +8,11 @@ from pathlib import Path
 
 from export.graph.artifacts import FILES
 from export.graph.optimizer_spec import Optimizer
-from export.graph.ports import Port
+from export.graph.ports import Port, random_feeds
 from export.graph.training_graph import Forward
 from export.trial.blame import named_in, search
 from export.trial.parent import PATIENCE, Ended, run_child
-from export.trial.task import BATCHES, Task, ports_of, random_feeds
+from export.trial.task import BATCHES, Task, ports_of
 from mentor_mentee.errors import UserError
 
 REMARKS = re.compile(  # its own source, signatures and codes

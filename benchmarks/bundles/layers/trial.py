@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks.bundles.child import told
 from benchmarks.bundles.layers.networks import CLASSES, FRONTS, SideBySide
 from benchmarks.bundles.layers.table import PROVED
+from export.bundle.graphs import write_graphs
 from export.bundle.prepare import on_device
-from export.bundle.write import write_graphs
 from export.graph.findings import what_to_do
 from export.parity.check import measure
 from export.parity.feeds import Samples
@@ -122,14 +122,21 @@ def looked(network: nn.Module, shape: tuple[int, int, int]) -> Looked:
 
 
 def exported(checkpoint: MenteeCheckpoint) -> str:
-    """As `mentee-export make`, without data and packs: the artifacts, then every output, gradient and step against torch."""
-    settings = ExportSettings()
+    """As `mentee-export make`, without data and packs: both kinds of graphs, then outputs, gradients and steps against torch."""
+    settings = ExportSettings(backend="both")
     mentee = on_device(checkpoint, settings)
     random = torch.Generator().manual_seed(1)
     samples = Samples(torch.randn(32, *mentee.shape, generator=random), torch.randn(32, CLASSES, generator=random), {})
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_graphs(mentee, settings, folder)
-        training, inference = folder / "ort-training", folder / "inference.onnx"
-        require_parity(measure(mentee.graph, training, inference, samples, mentee.outputs, settings.optimizer))
+        for backend in write_graphs(mentee, settings, folder).backends:
+            about = (
+                mentee.graph,
+                folder / backend,
+                folder / "inference.onnx",
+                samples,
+                mentee.outputs,
+                settings.optimizer,
+            )
+            require_parity(measure(*about))
     return PROVED

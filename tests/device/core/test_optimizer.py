@@ -14,7 +14,7 @@ from mentee_device.runs.run import Progress
 from export.bundle.prepare import prepare
 from export.bundle.write import export_bundle, parity_samples
 from export.graph.optimizer_spec import Group, Optimizer, Schedule
-from export.parity.backends import Reference, TorchOptimizer
+from export.parity.backends.reference import Reference, TorchOptimizer
 from export.parity.feeds import draw
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint

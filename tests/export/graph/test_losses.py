@@ -17,7 +17,8 @@ from export.graph.artifacts import write_artifacts
 from export.graph.optimizer_spec import Optimizer
 from export.graph.ports import GraphInputs, Port, input_ports, output_ports
 from export.graph.training_graph import TrainingGraph, export_graph
-from export.parity.backends import Backend, Reference
+from export.parity.backends.reference import Reference
+from export.parity.backends.training import Backend
 from export.parity.gradient_check import differences
 from export.schema import ExportSettings, Loss
 from mentee.checkpoint import MenteeCheckpoint

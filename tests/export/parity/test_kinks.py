@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.graph.ports import GraphInputs
 from export.graph.training_graph import TrainingGraph
-from export.parity.backends import SHAKES, Reference
+from export.parity.backends.reference import SHAKES, Reference
 from export.parity.check import loss_scale, off
 from export.parity.gradient_check import FAINT, FEW, NONE, GradientCheck
 from export.parity.verdict import GRADIENT_BOUND

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from export.graph.artifacts import FILES, write_artifacts
 from export.graph.optimizer_spec import Group, Optimizer
-from export.graph.ports import Port, input_ports, output_ports
+from export.graph.ports import Port, input_ports, output_ports, random_feeds
 from export.graph.training_graph import Forward, TrainingGraph, cut_inference, forward_graph, origin_of, trained
 from export.trial.blame import first, named_in
 from export.trial.parent import name_of
 from export.trial.run import require_trains
-from export.trial.task import Task, ports_of, random_feeds
+from export.trial.task import Task, ports_of
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 

@@ -1,28 +1,18 @@
-"""Both sides of the proof: torch's module and optimizer are the reference, ONNX Runtime on the shipped artifacts the backend."""
+"""torch's side of the proof: its module and its optimizer, in float64 or as they are."""
 
 import copy
-import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export.graph.artifacts import silenced
 from export.graph.optimizer_spec import Optimizer, assign
 from export.graph.training_graph import TrainingGraph
 from export.network.batch_norm import learning_mode, running_statistics
-from export.network.dropout import LearningDropout, drop_nothing, drop_nothing_in
+from export.network.dropout import drop_nothing
 from export.parity.double import in_double
 from export.parity.feeds import Feed, as_double
-
-logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # looks for CUDA when onnxruntime imports it
 
 SHAKES = 32
 SHAKEN = (2.0**-22, 2.0**-23)  # relative, as float32's rounding over a layer's sums
@@ -170,71 +160,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def session_options() -> Any:
-    """Options of an ONNX Runtime session on one thread, for the same reason."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return options
-
-
-class Backend:
-    """ONNX Runtime's side: training, eval and, after `open_optimizer`, optimizer model of a folder, on its checkpoint."""
-
-    def __init__(self, folder: Path) -> None:
-        from onnxruntime.training.api import CheckpointState, Module
-
-        self.folder = folder
-        with silenced():
-            self.state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
-            paths = (str(folder / "training_model.onnx"), self.state, str(folder / "eval_model.onnx"))
-            self.module: Any = Module(*paths, session_options=session_options())
-
-    def __call__(self, feed: Feed, learning: bool) -> list[NDArray[Any]]:
-        self.module.train(learning)
-        outputs: list[NDArray[Any]] = self.module(*(value.numpy() for value in feed.flat()))
-        return outputs
-
-    def forget_gradients(self) -> None:
-        self.module.lazy_reset_grad()
-
-    def values(self, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        return {name: np.array(self.state.parameters[name].data) for name in names}
-
-    def gradients(self, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gradients in float64 and in the shapes of `like`: a parameter in a group has leading axes more in the artifacts."""
-        parameters = self.state.parameters
-        return {
-            name: torch.from_numpy(np.array(parameters[name].grad, np.float64)).view_as(value)
-            for name, value in like.items()
-        }
-
-    def set(self, name: str, value: NDArray[np.float32]) -> None:
-        self.state.parameters[name].data = value
-
-    def open_optimizer(self, path: Path) -> None:
-        from onnxruntime.training.api import Optimizer
-
-        with silenced():
-            self.optimizer: Any = Optimizer(str(path), self.module)
-
-    def step(self, fed_rate: float) -> None:
-        """`fed_rate` times the graph's `rate_scale` is the learning rate."""
-        self.optimizer.set_learning_rate(fed_rate)
-        self.optimizer.step()
-        self.forget_gradients()
-
-
-@contextmanager
-def without_chance(graph: TrainingGraph, folder: Path) -> Iterator[Path]:
-    """`folder`, or where the mentee has Dropout a copy whose training model draws none: masks cannot be compared."""
-    if not any(isinstance(module, LearningDropout) for module in graph.modules()):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        still = Path(shutil.copytree(folder, Path(scratch) / "still"))
-        drop_nothing_in(folder / "training_model.onnx", still / "training_model.onnx")
-        yield still

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from export.graph import artifacts
+from export.graph.gradients.zeros import met_by_zeros
 from export.graph.ports import input_ports, output_ports
 from export.graph.training_graph import TrainingGraph, export_graph, trained
-from export.graph.zeros import met_by_zeros
-from export.parity.backends import Backend, Reference
+from export.parity.backends.reference import Reference
+from export.parity.backends.training import Backend
 from export.parity.feeds import Samples, draw
 from export.preflight import look
 from mentor_mentee.objective.probes import ProbedMentee

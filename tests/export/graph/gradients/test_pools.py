@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch.nn import functional as F
 
-from export.graph.pool_gradient import bounded_pool_gradients
+from export.graph.gradients.pools import bounded_pool_gradients
 
 Floats = NDArray[np.float32]
 WIDE = (1, 1, 2, 1 << 24)  # of it, place −1 of both axes lies 64 MB before the map

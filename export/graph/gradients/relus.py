@@ -16,7 +16,7 @@ from collections.abc import Collection
 import onnx
 from onnx import helper
 
-from export.graph.zeros import gradient_of
+from export.graph.gradients.zeros import gradient_of
 
 STEEP = 2.0**127
 

@@ -13,12 +13,13 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from export.graph import artifacts
+from export.graph.gradients.relus import branchless_relu_gradients
 from export.graph.optimizer_spec import Optimizer
 from export.graph.ports import input_ports, output_ports
-from export.graph.relu_gradient import branchless_relu_gradients
 from export.graph.training_graph import TrainingGraph, export_graph
 from export.network.fold import freeze_batch_norm
-from export.parity.backends import Backend, Reference
+from export.parity.backends.reference import Reference
+from export.parity.backends.training import Backend
 from export.parity.feeds import Samples, draw
 from mentee.networks import InvertedResidualCNN, PlainCNN
 from mentor_mentee.objective.probes import ProbedMentee

@@ -1,0 +1,1 @@
+"""Repairs of the gradients that ONNX Runtime Training writes."""

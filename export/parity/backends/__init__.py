@@ -1,0 +1,1 @@
+"""Sides of the parity proof: torch, ONNX Runtime Training, and stock graphs on any ONNX Runtime."""

@@ -1,0 +1,78 @@
+"""The forward graph as stock graphs take it: what has no gradient rule, in operators that have one."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import onnx
+
+from export.graph.ports import Port, random_feeds
+from export.graph.tracing import one_line
+from export.graph.training_graph import Forward, TrainingGraph, origins, require_gradients, sample_shape, trained
+from export.rewrites.differentiable import RECURRENT, Known, attributes
+from export.rewrites.rewrite import PREFIX, RULES, Finding, require_differentiable, rewrite
+from export.rewrites.writer import Rule
+from export.stock.lowered import is_on_batch
+from export.stock.recurrent import unrolled
+from export.stock.rules import FLAT
+from export.stock.rules import RULES as GRADIENTS
+from export.stock.settle import settle_sizes
+
+INSTEAD: Mapping[str, tuple[Rule, str]] = {
+    **RULES,
+    **dict.fromkeys(RECURRENT, (unrolled, "its gates, place by place of the sequence")),
+}
+
+
+def stock_forward(
+    graph: TrainingGraph, model: onnx.ModelProto, inputs: Sequence[Port], rewriting: str = "auto"
+) -> Forward:
+    """`model`, what `traced` gave, made differentiable in place; its nodes keep what torch's exporter noted at them.
+
+    Raises `UserError` where an operator has no gradient rule, and where a parameter gets no gradient.
+    """
+    names, found = trained(graph), origins(model)
+    with one_line(graph.student.mentee, "rewriting its operators"):
+        settle_sizes(model, lambda batch: random_feeds(inputs, batch))
+        findings = for_stock(model, names, allowed=rewriting == "auto")
+    require_differentiable(findings, where="")
+    require_gradients(graph, model, names, sample_shape(inputs))
+    return Forward(model, found)
+
+
+def for_stock(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = True) -> list[Finding]:
+    """Rewrites `model`, as torch's exporter wrote it, in place; returns what it found without a gradient rule."""
+    return rewrite(model, [PREFIX + name for name in trainable], allowed, obstacle, INSTEAD)
+
+
+def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> str | None:
+    """Why there is no gradient of this node as it is; None where there is."""
+    if node.domain not in ("", "ai.onnx"):
+        return f"{node.op_type} of {node.domain} has no gradient"
+    if node.op_type in FLAT or node.op_type == "Dropout" or is_on_batch(node):
+        return None
+    if node.op_type not in GRADIENTS:
+        return f"{node.op_type} has no gradient"
+    given = attributes(node)
+    if node.op_type == "Gather" and node.input[1] not in known.constants and given.get("axis", 0):
+        return "Gather of computed places has a gradient along the first axis only"
+    if node.op_type == "ReduceProd" and not one_short_axis(node, known):
+        return "ReduceProd has a gradient along one axis of a fixed size"
+    if node.op_type in ("ScatterElements", "ScatterND") and given.get("reduction", b"none") not in (b"none", b"add"):
+        return f"{node.op_type} with reduction={bytes(given['reduction']).decode()} has no gradient"
+    if node.op_type == "GatherND" and given.get("batch_dims"):
+        return "GatherND over batches has no gradient"
+    if node.op_type == "Pow" and not known.carries_gradient(node.input[1]):
+        return "Pow has a gradient only where its exponent is of its base's type"
+    if node.op_type in ("Slice", "Pad", "CumSum") and not all(
+        name in known.constants for name in list(node.input[1:]) if name
+    ):
+        return f"{node.op_type} has a gradient where its sizes are fixed"
+    return None
+
+
+def one_short_axis(node: onnx.NodeProto, known: Known) -> bool:
+    axes = attributes(node).get("axes") or known.constants.get(
+        node.input[1] if len(node.input) > 1 else "", np.array([])
+    )
+    shape = known.shapes.get(node.input[0], ())
+    return len(axes) == 1 and len(shape) > 0 and isinstance(shape[int(axes[0])], int) and int(shape[int(axes[0])]) <= 64

@@ -1,0 +1,239 @@
+"""Gradients of convolutions, over any number of axes, with groups, strides and dilations.
+
+Axes: N samples, C input channels, K output channels, G groups, a dot for the axes of a map.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+from export.stock.rules.elementwise import Gradients
+from export.stock.tape import Site, Tape, fixed
+from export.stock.values import Shape
+
+FEW_CHANNELS, MANY_CHANNELS = 8, 32  # of the input, where another form of the weight's gradient becomes the fastest
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a kernel lies over a map: sizes of map, kernel and what comes out, without samples and channels."""
+
+    map: tuple[int, ...]
+    kernel: tuple[int, ...]
+    out: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    before: tuple[int, ...]  # padding
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, site: Site, map: Shape, kernel: Sequence[int], out: Shape) -> "Windows":
+        """Reads the attributes, automatic padding in numbers; `map` and `out` with samples and channels."""
+        rank, given = len(kernel), site.options
+        sizes, made = fixed(map[2:]), fixed(out[2:])
+        strides = tuple(given.get("strides", (1,) * rank))
+        dilations = tuple(given.get("dilations", (1,) * rank))
+        auto = given.get("auto_pad", b"NOTSET")
+        if auto in (b"SAME_UPPER", b"SAME_LOWER"):
+            missing = [
+                max((o - 1) * s + (k - 1) * d + 1 - size, 0)
+                for o, s, k, d, size in zip(made, strides, kernel, dilations, sizes, strict=True)
+            ]
+            less, more = [n // 2 for n in missing], [n - n // 2 for n in missing]
+            before, after = (less, more) if auto == b"SAME_UPPER" else (more, less)
+        else:
+            pads = list(given.get("pads", (0,) * (2 * rank)))
+            before, after = pads[:rank], pads[rank:]
+        return cls(sizes, tuple(kernel), made, strides, dilations, tuple(before), tuple(after))
+
+    @property
+    def pads(self) -> list[int]:
+        return [*self.before, *self.after]
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each place of the map alone makes one of the output."""
+        return self.map == self.out and set(self.kernel) == {1} and set(self.strides) == {1} and not any(self.pads)
+
+    def turned(self) -> "Windows":
+        """Those of the input's gradient, of strides of 1: the kernel turned round over the output's map."""
+        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilations, strict=True)]
+        before = tuple(r - b for r, b in zip(reach, self.before, strict=True))
+        after = tuple(r - a for r, a in zip(reach, self.after, strict=True))
+        return Windows(self.out, self.kernel, self.map, self.strides, self.dilations, before, after)
+
+    @property
+    def tiles(self) -> bool:
+        """Whether the windows cover the map, each place once."""
+        covered = tuple(o * k for o, k in zip(self.out, self.kernel, strict=True))
+        return self.kernel == self.strides and covered == self.map and not any(self.pads) and set(self.dilations) == {1}
+
+    def moved(self, t: Tape, padded: str, axes: Sequence[int]) -> list[str]:
+        """The padded map as each place of the kernel sees it, of the output's size along `axes`."""
+        found = []
+        for places in product(*map(range, self.kernel)):
+            starts = [place * d for place, d in zip(places, self.dilations, strict=True)]
+            ends = [start + (o - 1) * s + 1 for start, o, s in zip(starts, self.out, self.strides, strict=True)]
+            found.append(t("Slice", padded, starts, ends, list(axes), list(self.strides)))
+        return found
+
+
+def conv(site: Site) -> Gradients:
+    t, g = site.tape, site.gradient
+    windows = Windows.of(site, site.shape(0), fixed(site.shape(1))[2:], site.output_shape)
+    group = int(site.options.get("group", 1))
+    found = {}
+    if 0 in site.wanted:
+        found[0] = input_gradient(t, g, site.input(1), windows, group)
+    if 1 in site.wanted:
+        found[1] = weight_gradient(t, site.input(0), g, fixed(site.shape(1)), windows, group)
+    if 2 in site.wanted:
+        found[2] = t("ReduceSum", g, [0, *range(2, len(site.output_shape))], keepdims=0)
+    return found
+
+
+def conv_transpose(site: Site) -> Gradients:
+    """Its windows lie over what comes out: it is a convolution's gradient, and its own gradient is the convolution."""
+    t, whole = site.tape, site.gradient
+    weight = fixed(site.shape(1))
+    windows = transposed_windows(site, weight[2:])
+    # output_padding adds places that no window may reach
+    g, windows = reached(t, whole, windows) if min(windows.after) < 0 else (whole, windows)
+    group = int(site.options.get("group", 1))
+    found = {}
+    if 0 in site.wanted:
+        way = {"strides": windows.strides, "dilations": windows.dilations, "pads": windows.pads}
+        found[0] = t("Conv", g, site.input(1), group=group, **way)
+    if 1 in site.wanted:
+        found[1] = weight_gradient(t, g, site.input(0), weight, windows, group)
+    if 2 in site.wanted:
+        found[2] = t("ReduceSum", whole, [0, *range(2, len(site.output_shape))], keepdims=0)
+    return found
+
+
+def transposed_windows(site: Site, kernel: Sequence[int]) -> Windows:
+    """With the padding behind that makes the sizes right, whatever attribute gave them."""
+    plain = Windows.of(site, site.output_shape, kernel, site.shape(0))
+    after = tuple(
+        (o - 1) * s + (k - 1) * d + 1 - size - b
+        for o, s, k, d, size, b in zip(
+            plain.out, plain.strides, kernel, plain.dilations, plain.map, plain.before, strict=True
+        )
+    )
+    return Windows(plain.map, plain.kernel, plain.out, plain.strides, plain.dilations, plain.before, after)
+
+
+def reached(t: Tape, g: str, windows: Windows) -> tuple[str, Windows]:
+    """`g` without the places behind the last window."""
+    left = tuple(size + min(after, 0) for size, after in zip(windows.map, windows.after, strict=True))
+    cut = t("Slice", g, [0] * len(left), list(left), list(range(2, 2 + len(left))))
+    return cut, replace(windows, map=left, after=tuple(max(after, 0) for after in windows.after))
+
+
+def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -> str:
+    """Of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over."""
+    rest = [
+        size - ((o - 1) * s + (k - 1) * d + 1 - b - a)
+        for size, o, s, k, d, b, a in zip(
+            windows.map, windows.out, windows.strides, windows.kernel, windows.dilations, windows.before, windows.after,
+            strict=True,
+        )
+    ]  # fmt: skip
+    return t(
+        "ConvTranspose", g, weight, group=group, strides=windows.strides, dilations=windows.dilations, pads=windows.pads,
+        output_padding=[max(n, 0) for n in rest],
+    )  # fmt: skip
+
+
+def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows, group: int) -> str:
+    """Of [K, C/G, .] where `x` is [N, C, .] and `g` [N, K, .]: in the form that is the fastest on a CPU for these sizes
+    (docs/experiments/stock-steps.md)."""
+    K, C = weight[0], weight[1] * group
+    if len(weight) == 4 and group == C == K:
+        return depthwise(t, x, g, windows)
+    if group == 1 and windows.pointwise:
+        return pointwise(t, x, g, weight, windows)
+    if group == 1 and len(weight) == 4:
+        return by_products(t, x, g, weight, windows)
+    return by_convolution(t, x, g, weight, windows, group)
+
+
+def depthwise(t: Tape, x: str, g: str, windows: Windows) -> str:
+    """[C, 1, kh, kw]: for each place of the kernel a product with the map moved to it, and its sum."""
+    sums = [
+        t("ReduceSum", t("Mul", moved, g), [0, 2, 3], keepdims=1)
+        for moved in windows.moved(t, padded(t, x, windows), [2, 3])
+    ]
+    channels_first = t("Concat", *sums, axis=2) if len(sums) > 1 else sums[0]
+    return t("Reshape", channels_first, [-1, 1, *windows.kernel])
+
+
+def pointwise(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
+    """Of a 1 × 1 convolution: Σ_n g_n · x_nᵀ over the map's places."""
+    x_NCL, g_NKL = (t("Reshape", each, [0, size, -1]) for each, size in ((x, weight[1]), (g, weight[0])))
+    each = t("MatMul", g_NKL, t("Transpose", x_NCL, perm=[0, 2, 1]))
+    return t("Reshape", t("ReduceSum", each, [0], keepdims=0), list(weight))
+
+
+def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
+    """The map moved to each place of the kernel, and matrix products over samples and places of the output."""
+    K, C, places = weight[0], weight[1], windows.kernel[0] * windows.kernel[1]
+    if C < FEW_CHANNELS:  # all moved maps beside each other, a product for each sample
+        moved = t("Concat", *windows.moved(t, padded(t, x, windows), [2, 3]), axis=1)
+        columns_NL = t("Transpose", t("Reshape", moved, [0, places * C, -1]), perm=[0, 2, 1])
+        summed = t("ReduceSum", t("MatMul", t("Reshape", g, [0, K, -1]), columns_NL), [0], keepdims=0)
+        return from_columns(t, summed, weight)
+    g_KM = t("Reshape", t("Transpose", g, perm=[1, 0, 2, 3]), [K, -1])
+    if C >= MANY_CHANNELS or max(windows.strides) > 1:  # channels last: what moves is in long runs
+        last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
+        moved = t("Concat", *windows.moved(t, last, [1, 2]), axis=3)
+        return from_columns(t, t("MatMul", g_KM, t("Reshape", moved, [-1, places * C])), weight)
+    first = padded(t, t("Transpose", x, perm=[1, 0, 2, 3]), windows)
+    products = [
+        t("Unsqueeze", t("Gemm", g_KM, t("Reshape", moved, [C, -1]), transB=1), [2])
+        for moved in windows.moved(t, first, [2, 3])
+    ]
+    return t("Reshape", t("Concat", *products, axis=2) if places > 1 else products[0], list(weight))
+
+
+def from_columns(t: Tape, columns: str, weight: Sequence[int]) -> str:
+    """[K, kh·kw·C] as [K, C, kh, kw]"""
+    K, C, *kernel = weight
+    apart = t("Reshape", columns, [K, kernel[0] * kernel[1], C])
+    return t("Reshape", t("Transpose", apart, perm=[0, 2, 1]), list(weight))
+
+
+def padded(t: Tape, x: str, windows: Windows, axes: Sequence[int] = (2, 3)) -> str:
+    if not any(windows.pads):
+        return x
+    pads = [0] * 8
+    for axis, before, after in zip(axes, windows.before, windows.after, strict=True):
+        pads[axis], pads[4 + axis] = before, after
+    return t("Pad", x, pads)
+
+
+def by_convolution(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows, group: int) -> str:
+    """A convolution over the map with the gradient as its kernel, samples as channels, strides and dilations changing places."""
+    K, C = weight[0], weight[1] * group
+    rank = len(weight) - 2
+    axes = list(range(2, rank + 2))
+    if group == 1:
+        x_CN = t("Transpose", x, perm=[1, 0, *axes])
+    else:
+        apart = t("Reshape", x, [-1, group, C // group, *windows.map])
+        turned = t("Transpose", apart, perm=[2, 1, 0, *[axis + 1 for axis in axes]])  # C/G, G, N, .
+        x_CN = t("Reshape", turned, [C // group, -1, *windows.map])
+    g_KN = t("Transpose", t("Reshape", g, [-1, K, *windows.out]), perm=[1, 0, *axes])
+    made = t("Conv", x_CN, g_KN, group=group, strides=windows.dilations, dilations=windows.strides, pads=windows.pads)
+    over = [
+        (size + b + a - (o - 1) * s - 1) // d + 1
+        for size, b, a, o, s, d in zip(
+            windows.map, windows.before, windows.after, windows.out, windows.strides, windows.dilations, strict=True
+        )
+    ]
+    if tuple(over) != windows.kernel:
+        made = t("Slice", made, [0] * rank, list(windows.kernel), axes)
+    return t("Transpose", made, perm=[1, 0, *axes])
+
+
+RULES: dict[str, Callable[[Site], Gradients]] = {"Conv": conv, "ConvTranspose": conv_transpose}
