@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed.stock_memory [NETWORK …] [--batches 8 32] [--with FOLDER]
 
-FOLDER: another onnxruntime, `pip install --target FOLDER onnxruntime`, for the stock graphs. The peak is that of the resident set, read
+FOLDER: another onnxruntime (`pip install --target FOLDER`) for the stock graphs. The peak is that of the resident set, read
 after 20 steps; cold start is from the process's beginning to the end of its first step, the fastest of five.
 """
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,9 @@ def measured(folder: Path, kind: str, feeds: Path, path: str | None) -> tuple[fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed.stock_memory", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed.stock_memory", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("networks", nargs="*", metavar="NETWORK")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--with", dest="path", metavar="FOLDER", help="of another onnxruntime for the stock graphs")
@@ -98,7 +101,10 @@ def main() -> None:
 
     print(machine())
     print(f"python -m benchmarks.speed.stock_memory {' '.join(sys.argv[1:])}\n")
-    print("| network | batch | training, MiB | stock, MiB | ratio | cold start: training | stock |\n|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| network | batch | training, MiB | stock, MiB | ratio | cold start: training | stock |\n|---|---|---|---|---|---|---|",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as scratch:
         for name in given.networks or list(MADE):
             made = Made(name, Path(scratch) / name, training=True)
@@ -106,12 +112,22 @@ def main() -> None:
                 feeds = Path(scratch) / f"{name}-{batch}"
                 feeds.mkdir()
                 for number, feed in enumerate(made.feeds(batch)[:2]):
-                    np.savez(feeds / str(number), **{key: value.numpy() for key, value in feed.named().items()})
+                    arrays: Any = {key: value.numpy() for key, value in feed.named().items()}
+                    np.savez(feeds / str(number), **arrays)
                 ways = {"training": (made.training, None), "stock": (made.stock, given.path)}
-                seen = {kind: [measured(folder, kind, feeds, path) for _ in range(STARTS)] for kind, (folder, path) in ways.items()}
+                seen = {
+                    kind: [measured(folder, kind, feeds, path) for _ in range(STARTS)]
+                    for kind, (folder, path) in ways.items()
+                }
                 peak = {kind: min(mib for _, mib in each) for kind, each in seen.items()}
                 start = {kind: min(seconds for seconds, _ in each) for kind, each in seen.items()}
-                cells = [name, str(batch), f"{peak['training']:.0f}", f"{peak['stock']:.0f}", f"{peak['stock'] / peak['training']:.2f}"]
+                cells = [
+                    name,
+                    str(batch),
+                    f"{peak['training']:.0f}",
+                    f"{peak['stock']:.0f}",
+                    f"{peak['stock'] / peak['training']:.2f}",
+                ]
                 cells += [f"{start[kind]:.2f} s" for kind in ("training", "stock")]
                 print(f"| {' | '.join(cells)} |", flush=True)
 
