@@ -33,7 +33,7 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
     reached = reached_by(model, parameters, values)
     loss = model.graph.output[0].name
     collected: dict[str, list[str]] = {loss: [ones(tape, loss)]}
-    selecting = met_by_zeros(model.graph)
+    selecting = met_by_zeros(model.graph, values.constants)
     for node in reversed(model.graph.node):
         parts = [collected.pop(name, []) for name in node.output]
         wanted = frozenset(place for place, name in enumerate(node.input) if name in reached)

@@ -4,7 +4,7 @@ There the gradient that comes back is not finite, and torch selects 0 for what w
 0 · ∞ is NaN.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import onnx
@@ -24,9 +24,10 @@ KEEPING = frozenset(OPERATORS.split())
 ANY, ALL = ("Mul", "Concat", "Where"), ("Add", "Sub", "Max", "Min", "Sum")
 
 
-def met_by_zeros(graph: onnx.GraphProto) -> set[str]:
-    """Names of the Relu, Clip and Max nodes whose zeros come to an operator that has no finite slope at 0."""
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+def met_by_zeros(graph: onnx.GraphProto, computed: Mapping[str, Array] | None = None) -> set[str]:
+    """Names of the Relu, HardSigmoid, Clip and Max nodes whose zeros come to an operator that has no finite slope at 0.
+    `computed`: constants that are no initializers."""
+    constants = dict(computed or {}) | {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     constants |= {node.output[0]: constant_value(node) for node in graph.node if node.op_type == "Constant"}
     makers = dict[str, set[str]]()  # value that may be 0 -> nodes that made it so
     found = set[str]()
@@ -71,7 +72,7 @@ def cuts_to_zero(node: onnx.NodeProto, constants: dict[str, Array]) -> bool:
         return bool(np.any(lowest(node, constants) == 0))
     if node.op_type == "Max":
         return any(not constants.get(name, np.ones(1)).any() for name in node.input)
-    return bool(node.op_type == "Relu")
+    return node.op_type in ("Relu", "HardSigmoid")
 
 
 def lowest(node: onnx.NodeProto, constants: dict[str, Array]) -> Array:
