@@ -1,0 +1,11 @@
+export { Bundle, type OpenOptions } from "./bundle/bundle.js";
+export { BundleError } from "./bundle/errors.js";
+export { fetchBundle, type FetchOptions } from "./bundle/fetched.js";
+export type { Knob, Knobs } from "./bundle/inputs.js";
+export type { FileEntry, Manifest } from "./bundle/manifest.js";
+export { UNLABELLED, type Samples, type Supervision } from "./bundle/packs.js";
+export type { Graph, OptimizerStep, Preprocessing } from "./bundle/parts.js";
+export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
+export { MemorySource, type Found, type Source } from "./bundle/source.js";
+export type { Bytes } from "./bytes.js";
+export { NotTensors, readTensors, writeTensors, type Dtype, type Tensor, type Tensors } from "./tensors/safetensors.js";

@@ -1,0 +1,1 @@
+export { Folder, openBundle } from "./folder.js";

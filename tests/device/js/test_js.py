@@ -1,0 +1,53 @@
+"""The TypeScript client in device/js: its types, and its tests against what the Python program says and computes."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.conftest import Once
+from tests.device.js.making import make_fixtures
+from tests.paths import ROOT
+from tests.waiting import PATIENCE
+
+JS = ROOT / "device" / "js"
+NPM = shutil.which("npm")
+pytestmark = pytest.mark.skipif(NPM is None, reason="needs npm")
+
+
+def ran(*command: str | Path, **variables: str) -> str:
+    environment = os.environ | {"npm_config_update_notifier": "false"} | variables
+    done = subprocess.run(
+        command, cwd=JS, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-20_000:]}\n{done.stderr[-20_000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed() -> Path:
+    """The folder of the package's programs, installed from its lock file where they are not, or not those that it says."""
+    marker, lock = JS / "node_modules" / ".installed", (JS / "package-lock.json").read_text()
+    (ROOT / ".cache").mkdir(exist_ok=True)
+    with FileLock(ROOT / ".cache" / "js-install.lock"):
+        if not marker.is_file() or marker.read_text() != lock:
+            ran(str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+            marker.write_text(lock)
+    return JS / "node_modules" / ".bin"
+
+
+def test_types(installed: Path) -> None:
+    ran(installed / "tsc", "--noEmit")
+
+
+def test_package(installed: Path, bundle_folder: Path, sealed_folder: Path, once: Once, tmp_path: Path) -> None:
+    """All of vitest's tests run, and none is skipped."""
+    fixtures = once("js", lambda folder: make_fixtures(folder, bundle_folder, sealed_folder))
+    report = tmp_path / "report.json"
+    ran(installed / "vitest", "run", "--reporter=json", f"--outputFile={report}", MENTEE_FIXTURES=str(fixtures))
+    counts = json.loads(report.read_text())
+    assert counts["numTotalTests"] == counts["numPassedTests"] > 100
