@@ -8,4 +8,7 @@ export type { Graph, OptimizerStep, Preprocessing } from "./bundle/parts.js";
 export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Bytes } from "./bytes.js";
+export { IndexedDbStorage } from "./storage/indexeddb.js";
+export { MemoryStorage } from "./storage/memory.js";
+export { StorageError, type Storage } from "./storage/storage.js";
 export { NotTensors, readTensors, writeTensors, type Dtype, type Tensor, type Tensors } from "./tensors/safetensors.js";
