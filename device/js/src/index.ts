@@ -8,6 +8,8 @@ export type { Graph, OptimizerStep, Preprocessing } from "./bundle/parts.js";
 export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Bytes } from "./bytes.js";
+export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
+export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";
 export { MemoryStorage } from "./storage/memory.js";
 export { StorageError, type Storage } from "./storage/storage.js";

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
+from tests.device.js.photos import write_photos
 
 MUTANTS, SEED = 300, 3
 
@@ -22,6 +23,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path) -> None:
     make_keys(folder / "other-private.pem", folder / "other.pem")
     write_packs(folder, bundle)
     write_mutants(folder, bundle)
+    write_photos(folder)
 
 
 def write_packs(folder: Path, path: Path) -> None:

@@ -83,7 +83,7 @@ export async function checkId(text: Bytes, raw: JsonObject): Promise<void> {
       `manifest.json: id ${shown(stated)} is not 64 hex digits that occur once: fetch it again`,
     );
   }
-  const zeroed = text.slice();
+  const zeroed = new Uint8Array(text);
   const start = around[0]?.length ?? 0;
   zeroed.fill("0".charCodeAt(0), start, start + stated.length);
   const digest = await sha256(zeroed);

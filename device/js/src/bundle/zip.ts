@@ -142,7 +142,7 @@ async function unpacked(zip: Bytes, entry: Entry, limit: number): Promise<Bytes>
   if (flags & UNKNOWN_FLAGS || (method !== STORED && method !== DEFLATED)) {
     throw new Damaged(`${shown(entry.name)} is packed in way ${method}, expected stored or deflated`);
   }
-  const packed = zip.slice(from, from + entry.packed);
+  const packed = new Uint8Array(zip.subarray(from, from + entry.packed));
   const bytes = method === STORED ? packed : await inflated(packed, entry);
   if (bytes.length !== entry.bytes || crc32(bytes) !== entry.crc) {
     throw new Damaged(`${shown(entry.name)} is not what was packed`);

@@ -92,7 +92,7 @@ function tensorOf(name: string, about: JsonObject, data: Uint8Array): [Tensor, [
   if (shape.length > MOST_AXES || more.length || end > data.length || end - start !== elements * constructor.BYTES_PER_ELEMENT) {
     throw new NotTensors(`${JSON.stringify(name)} of shape [${shape.slice(0, 9)}] does not fit bytes ${start} to ${end}`);
   }
-  const own = data.slice(start, end); // aligned, and its own
+  const own = new Uint8Array(data.subarray(start, end)); // aligned, and its own: `slice` of Node's Buffer is neither
   return [{ dtype, shape, data: new constructor(own.buffer) as ArrayOf<Dtype> }, [start, end]];
 }
 
