@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,16 @@ from safetensors.numpy import save_file
 
 from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+from tests.device.js.learning import write_learning
 from tests.device.js.photos import write_photos
 
 MUTANTS, SEED = 300, 3
+HAS_STOCK = "backend" in {field.name for field in fields(ExportSettings)}  # else there is nothing to learn with
 
 
-def make_fixtures(folder: Path, bundle: Path, sealed: Path) -> None:
+def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCheckpoint) -> None:
     """Fills `folder`; `bundle` and `sealed` are folders that their zips and keys lie beside."""
     shutil.copytree(bundle.parent, folder / "bundle")
     shutil.copytree(sealed.parent, folder / "sealed")
@@ -24,6 +29,9 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path) -> None:
     write_packs(folder, bundle)
     write_mutants(folder, bundle)
     write_photos(folder)
+    write_draws(folder)
+    if HAS_STOCK:
+        write_learning(folder, checkpoint)
 
 
 def write_packs(folder: Path, path: Path) -> None:
@@ -38,6 +46,20 @@ def write_packs(folder: Path, path: Path) -> None:
         }
         layers = {f"mentor_{name}": value.astype(np.float32) for name, value in replay.activations.items()}
     save_file(tensors | layers, folder / "packs.safetensors")
+
+
+def write_draws(folder: Path) -> None:
+    """random.json: choices without replacement by numpy's generator from several seeds, and its state after them."""
+    said = []
+    for seed in (0, 1, 12345, 2**32, 2**70 + 5, 2**200 + 17):
+        random, draws = np.random.default_rng(seed), []
+        for count, size in ((10, 3), (1, 1), (60, 16), (5, 5), (100_000, 20), (20_000, 500), (60, 16), (3, 2)):
+            draws.append([count, size, random.choice(np.arange(count), size, replace=False).tolist()])
+        state = dict(random.bit_generator.state)
+        numbers = {name: str(value) for name, value in state["state"].items()}  # of 128 bits
+        rest = {name: state[name] for name in ("has_uint32", "uinteger")}
+        said.append({"seed": str(seed), "draws": draws, "state": numbers | rest})
+    (folder / "random.json").write_text(json.dumps(said))
 
 
 def write_mutants(folder: Path, bundle: Path) -> None:

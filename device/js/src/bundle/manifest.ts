@@ -16,14 +16,24 @@ import {
   type OptimizerStep,
   type Preprocessing,
 } from "./parts.js";
+import { readStock, requireNames, type Stock } from "./stock.js";
 
-export const FORMAT = "mentee-bundle/1";
+const FORMATS = ["mentee-bundle/1", "mentee-bundle/2"]; // the second has stock graphs
 export const GRAPH_SUFFIX = ".onnx"; // a runtime goes by it: what ends otherwise may be of a kind that nothing here looked into
 
 /** A promise of the manifest about one file. */
 export interface FileEntry {
   readonly sha256: string;
   readonly bytes: number;
+}
+
+/** The graphs of ONNX Runtime Training; `weights`: the file with every parameter, where the checkpoint is nominal and has none. */
+export interface OrtTraining {
+  readonly training: Graph;
+  readonly evaluation: Graph;
+  readonly optimizer: Graph;
+  readonly checkpoint: string;
+  readonly weights: string | null;
 }
 
 /** The fields a device uses. `probes` maps a probe's name to the shape of one sample's mentor activation, `accuracy` a set to the
@@ -34,10 +44,8 @@ export interface Manifest {
   readonly classes: readonly string[];
   readonly preprocessing: Preprocessing;
   readonly inference: Graph;
-  readonly training: Graph;
-  readonly evaluation: Graph;
-  readonly optimizer: Graph;
-  readonly checkpoint: string;
+  readonly ortTraining: OrtTraining | null; // one of the two at least
+  readonly stock: Stock | null;
   readonly supervision: string;
   readonly golden: string;
   readonly probes: ReadonlyMap<string, readonly number[]>;
@@ -50,7 +58,6 @@ export interface Manifest {
   readonly batchNorm: "frozen" | "batch" | "affine_only";
   readonly smallestMap: number; // values a channel of one sample where BatchNorm uses the batch's statistics; 0 for nowhere
   readonly dropout: "off" | "on";
-  readonly weights: string | null; // the file with every parameter, where the checkpoint is nominal and has none
   readonly head: string; // module path of the classifier
   readonly activationBytes: number; // that a training pass keeps for each sample; 0: not stated
   readonly expected: ReadonlyMap<string, number>; // outputs of the eval graph on the first replay samples
@@ -66,10 +73,9 @@ export function parseManifestJson(text: Bytes): JsonObject {
     throw new BundleError(`manifest.json is not JSON (${error.message}): fetch the bundle again`);
   }
   if (!isObject(raw)) throw new BundleError("manifest.json holds no object: fetch the bundle again");
-  if (raw.get("format") !== FORMAT) {
-    throw new BundleError(
-      `manifest.json has format ${shown(raw.get("format"))}, this program reads "${FORMAT}": update one`,
-    );
+  const format = raw.get("format");
+  if (typeof format !== "string" || !FORMATS.includes(format)) {
+    throw new BundleError(`manifest.json has format ${shown(format)}, this program reads ${FORMATS.join(" and ")}: update one`);
   }
   return raw;
 }
@@ -123,38 +129,53 @@ export function parseManifest(raw: JsonObject): Manifest {
   const graphs = get(raw, "graphs", "object");
   const loss = get(raw, "loss", "object");
   const optimizer = get(raw, "optimizer", "object");
-  const checkpoint = get(raw, "checkpoint", "object");
   const probes = readProbes(raw);
+  const terms = readTerms(loss, probes.keys());
+  const dropout = choice(raw, "dropout", ["off", "on"]);
   const manifest: Manifest = {
     id: get(raw, "id", "text"),
     files: parseFiles(raw),
     classes,
     preprocessing: readPreprocessing(get(raw, "preprocessing", "object")),
     inference: readGraph(graphs, "inference"),
-    training: readGraph(graphs, "training"),
-    evaluation: readGraph(graphs, "eval"),
-    optimizer: readGraph(graphs, "optimizer"),
-    checkpoint: get(checkpoint, "file", "text", "checkpoint"),
+    ortTraining: readOrtTraining(raw, graphs),
+    stock: raw.has("stock") ? readStock(get(raw, "stock", "object"), probes.keys(), terms, dropout === "on") : null,
     supervision: readPack(raw, "supervision"),
     golden: readPack(raw, "golden"),
     probes,
     knobs: readKnobs(loss),
-    terms: readTerms(loss, probes.keys()),
+    terms,
     learningRate: number(optimizer, "learning_rate", "optimizer", ...RATE_RANGE),
     optimizerStep: readOptimizerStep(optimizer),
     parameters: getWhole(get(raw, "parameters", "object"), "count", "parameters"),
     accuracy: readAccuracy(get(raw, "base", "object")),
     batchNorm: choice(raw, "batch_norm", ["frozen", "batch", "affine_only"]),
     smallestMap: whole(raw.get("batch_norm_smallest_map") ?? 0n, "batch_norm_smallest_map", 0, MAX_ELEMENTS),
-    dropout: choice(raw, "dropout", ["off", "on"]),
-    weights: checkpoint.has("parameters") ? get(checkpoint, "parameters", "text", "checkpoint") : null,
+    dropout,
     head: get(get(raw, "embedding", "object"), "layer", "text", "embedding"),
     activationBytes: readActivationBytes(raw.get("costs")),
     expected: readExpected(raw.get("expected")),
   };
+  if ((manifest.stock !== null) !== (raw.get("format") === FORMATS[1])) {
+    throw new BundleError("manifest.json: stock graphs are of format 2, and format 2 has them: make the bundle again");
+  }
   checkReferences(manifest);
   checkVariants(raw, manifest.files);
   return manifest;
+}
+
+/** All of it or, beside stock graphs, none. */
+function readOrtTraining(raw: JsonObject, graphs: JsonObject): OrtTraining | null {
+  const there = raw.has("checkpoint") || ["training", "eval", "optimizer"].some((name) => graphs.has(name));
+  if (!there && raw.has("stock")) return null;
+  const checkpoint = get(raw, "checkpoint", "object");
+  return {
+    training: readGraph(graphs, "training"),
+    evaluation: readGraph(graphs, "eval"),
+    optimizer: readGraph(graphs, "optimizer"),
+    checkpoint: get(checkpoint, "file", "text", "checkpoint"),
+    weights: checkpoint.has("parameters") ? get(checkpoint, "parameters", "text", "checkpoint") : null,
+  };
 }
 
 function readProbes(raw: JsonObject): Map<string, number[]> {
@@ -201,35 +222,34 @@ function readExpected(raw: Json | undefined): Map<string, number> {
 }
 
 function checkReferences(manifest: Manifest): void {
-  const graphs = [manifest.inference, manifest.training, manifest.evaluation, manifest.optimizer];
-  const files = [...graphs.map((graph) => graph.file), manifest.checkpoint, manifest.supervision, manifest.golden];
-  if (manifest.weights !== null) files.push(manifest.weights);
-  for (const file of files) {
+  const { ortTraining: ort, stock, supervision, golden } = manifest;
+  const graphs = [manifest.inference];
+  const files = [supervision, golden];
+  if (ort !== null) {
+    graphs.push(ort.training, ort.evaluation, ort.optimizer);
+    files.push(ort.checkpoint, ...(ort.weights === null ? [] : [ort.weights]));
+    const inputs = inputNames(manifest.probes.keys());
+    const outputs = ["loss", ...manifest.terms, "logits", "embedding"];
+    for (const [name, graph] of [["training", ort.training], ["eval", ort.evaluation]] as const) {
+      requireNames(`graphs.${name}.inputs`, inputs, graph.inputs);
+      requireNames(`graphs.${name}.outputs`, outputs, graph.outputs);
+    }
+  }
+  if (stock !== null) {
+    graphs.push(stock.gradients, stock.optimizer, stock.forward);
+    files.push(stock.state);
+  }
+  for (const file of [...graphs.map((graph) => graph.file), ...files]) {
     if (!manifest.files.has(file)) {
       throw new BundleError(
         `manifest.json refers to ${shown(file)}, which its \`files\` does not list: make the bundle again`,
       );
     }
   }
-  const inputs = inputNames(manifest.probes.keys());
-  const outputs = new Set(["loss", ...manifest.terms, "logits", "embedding"]);
-  for (const [name, graph] of [["training", manifest.training], ["eval", manifest.evaluation]] as const) {
-    requireNames(`graphs.${name}.inputs`, inputs, graph.inputs);
-    requireNames(`graphs.${name}.outputs`, outputs, graph.outputs);
-  }
   for (const { file } of graphs) {
     if (!file.endsWith(GRAPH_SUFFIX)) {
       throw new BundleError(`manifest.json: the graph ${shown(file)} does not end in ${GRAPH_SUFFIX}: refused`);
     }
-  }
-}
-
-function requireNames(where: string, expected: ReadonlySet<string>, given: readonly string[]): void {
-  const there = new Set(given);
-  const different = [...[...expected].filter((name) => !there.has(name)), ...given.filter((name) => !expected.has(name))];
-  if (different.length || given.length !== expected.size) {
-    const what = different.length ? shown(different.sort(), 200) : "a name twice";
-    throw new BundleError(`manifest.json: ${where} differ from what this format has: ${what}`);
   }
 }
 

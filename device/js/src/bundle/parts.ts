@@ -102,9 +102,9 @@ export function readPreprocessing(raw: JsonObject): Preprocessing {
   return { shape, mean, std, dtype };
 }
 
-export function readGraph(graphs: JsonObject, name: string): Graph {
-  const where = `graphs.${name}`;
-  const raw = get(graphs, name, "object", "graphs");
+export function readGraph(graphs: JsonObject, name: string, above = "graphs"): Graph {
+  const where = `${above}.${name}`;
+  const raw = get(graphs, name, "object", above);
   return { file: get(raw, "file", "text", where), inputs: names(raw, "inputs", where), outputs: names(raw, "outputs", where) };
 }
 

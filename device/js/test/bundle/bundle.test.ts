@@ -114,7 +114,7 @@ describe.skipIf(FIXTURES === null)("a bundle", () => {
     const [key, other] = (await Promise.all([bytes("sealed", "public.pem"), bytes("other.pem")])).map((one) =>
       new TextDecoder().decode(one),
     ) as [string, string];
-    expect((await openBundle(place(SEALED), { key })).manifest.weights).toBe("ort-training/parameters.bin");
+    expect((await openBundle(place(SEALED), { key })).manifest.ortTraining?.weights).toBe("ort-training/parameters.bin");
     expect((await openBundle(place(`${SEALED}.zip`), { key })).manifest.id).toHaveLength(64);
     expect((await refusal(openBundle(place(SEALED), { key: other }))).message).toMatch(/not this key's signature/);
     expect((await refusal(openBundle(place(BASE), { key }))).message).toMatch(/holds no manifest.sig/);
