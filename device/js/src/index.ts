@@ -19,4 +19,8 @@ export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";
 export { MemoryStorage } from "./storage/memory.js";
 export { StorageError, type Storage } from "./storage/storage.js";
+export { DONT_KNOW, answer, softmax, type Answers } from "./guard/answers.js";
+export { clearlyBetter, clearlyWorse, compared, heldOut, type HeldOut } from "./guard/holdout.js";
+export { LIMITS, judge, measure, type Limits, type Measured } from "./guard/measures.js";
+export { Enrolment, type Recognised, type Recognising } from "./prototypes/enrolment.js";
 export { NotTensors, readTensors, writeTensors, type Dtype, type Tensor, type Tensors } from "./tensors/safetensors.js";

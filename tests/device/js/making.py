@@ -14,6 +14,7 @@ from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import write_learning
 from tests.device.js.photos import write_photos
 
@@ -30,6 +31,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_mutants(folder, bundle)
     write_photos(folder)
     write_draws(folder)
+    write_decisions(folder)
     if HAS_STOCK:
         write_learning(folder, checkpoint)
 

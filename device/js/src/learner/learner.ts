@@ -7,6 +7,7 @@ import type { Knobs } from "../bundle/inputs.js";
 import { UNLABELLED, checkLabels, type Samples, type Supervision } from "../bundle/packs.js";
 import { RATE_RANGE } from "../bundle/parts.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
+import { highestRows } from "../guard/answers.js";
 import { mixed, takeSamples, takeSupervision, type Mixing } from "./batch.js";
 import { EVALUATION_BATCH, passes } from "./passes.js";
 import { Random } from "./random.js";
@@ -115,8 +116,7 @@ export class Learner {
       logits.set(part.logits, start * K);
       embedding.set(part.embedding, start * D);
     }
-    const classes = Int32Array.from({ length: N }, (_, row) => highest(logits.subarray(row * K, (row + 1) * K)));
-    return { logits, embedding, classes };
+    return { logits, embedding, classes: highestRows(logits, K) };
   }
 
   /** The share, 0 to 1, of samples whose highest logit is their label's. Throws SampleError. */
@@ -277,10 +277,4 @@ export class Learner {
         "snapshot, and lower the learning rate",
     );
   }
-}
-
-function highest(values: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if ((values[i] ?? 0) > (values[best] ?? 0)) best = i;
-  return best;
 }

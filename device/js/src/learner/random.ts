@@ -49,6 +49,11 @@ export class Random {
     return { bit_generator: "PCG64", state, has_uint32: this.half === null ? 0 : 1, uinteger: this.last };
   }
 
+  /** 0 to 1, in steps of 2⁻⁵³: numpy's `random()`. */
+  double(): number {
+    return Number(this.next64() >> 11n) / 2 ** 53;
+  }
+
   /** `size` different whole numbers below `count`, in random order: numpy's `choice(count, size, replace=False)`. */
   choice(count: number, size: number): Int32Array {
     if (count > TAIL_ABOVE && size > Math.floor(count / TAIL_SHARE)) {
@@ -90,13 +95,17 @@ export class Random {
       this.half = null;
       return kept;
     }
+    const whole = this.next64();
+    this.last = Number(whole >> 32n);
+    this.half = this.last;
+    return Number(whole & 0xffffffffn);
+  }
+
+  private next64(): bigint {
     this.advance();
     const mixed = (this.current >> 64n) ^ (this.current & MASK64);
     const turn = this.current >> 122n;
-    const turned = ((mixed >> turn) | (mixed << (64n - turn))) & MASK64;
-    this.last = Number(turned >> 32n);
-    this.half = this.last;
-    return Number(turned & 0xffffffffn);
+    return ((mixed >> turn) | (mixed << (64n - turn))) & MASK64;
   }
 
   private advance(): void {
