@@ -16,6 +16,7 @@ from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import write_learning
+from tests.device.js.owners import lived
 from tests.device.js.photos import write_photos
 
 MUTANTS, SEED = 300, 3
@@ -34,6 +35,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_decisions(folder)
     if HAS_STOCK:
         write_learning(folder, checkpoint)
+        (folder / "owner.json").write_text(json.dumps(lived(folder / "training" / "adamw")))
 
 
 def write_packs(folder: Path, path: Path) -> None:

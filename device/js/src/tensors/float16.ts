@@ -28,3 +28,25 @@ function valueOf(half: number): number {
   BITS[0] = ((exponent + 112) << 23) | (fraction << 13);
   return sign * (UNIT[0] ?? 0);
 }
+
+/** The nearest half, the even one of two. */
+export function float32ToFloat16(values: Float32Array): Uint16Array {
+  return Uint16Array.from(values, (value) => {
+    UNIT[0] = value;
+    const bits = BITS[0] ?? 0;
+    const sign = (bits >>> 16) & 0x8000;
+    const size = Math.abs(value);
+    if (Number.isNaN(value)) return sign | 0x7e00;
+    if (size >= 65520) return sign | 0x7c00; // rounds to infinity
+    if (size < 2 ** -14) return sign | halfEven(size * 2 ** 24);
+    const rest = bits & 0x1fff;
+    const half = ((bits & 0x7fffffff) >>> 13) - (112 << 10);
+    const up = rest > 0x1000 || (rest === 0x1000 && half & 1);
+    return sign | (half + (up ? 1 : 0));
+  });
+}
+
+function halfEven(value: number): number {
+  const down = Math.floor(value);
+  return value - down === 0.5 ? down + (down % 2) : Math.round(value);
+}

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { float16Finite, float16ToFloat32 } from "../../src/tensors/float16.js";
+import { float16Finite, float16ToFloat32, float32ToFloat16 } from "../../src/tensors/float16.js";
 import { NotTensors, readTensors, writeTensors, type Tensor } from "../../src/tensors/safetensors.js";
 
 const TENSORS: [string, Tensor][] = [
@@ -77,5 +77,17 @@ describe("float16", () => {
   ])("%i is %f", (half, value) => {
     expect([...float16ToFloat32(Uint16Array.of(half))]).toEqual([value]);
     expect(float16Finite(Uint16Array.of(0, half))).toBe(Number.isFinite(value));
+  });
+
+  test("comes back from float32 as it was, and takes the nearest, the even one of two", () => {
+    const all = Uint16Array.from({ length: 65536 }, (_, half) => half).filter((half) => float16Finite(Uint16Array.of(half)));
+    expect(float32ToFloat16(float16ToFloat32(all))).toEqual(all);
+    const positive = all.filter((half) => half < 0x7bff);
+    const [low, high] = [float16ToFloat32(positive), float16ToFloat32(positive.map((half) => half + 1))];
+    const middle = low.map((value, place) => (value + high[place]!) / 2); // exact in float32
+    expect(float32ToFloat16(middle)).toEqual(positive.map((half) => half + (half & 1)));
+    const above = middle.map((value) => value * (1 + 2 ** -22));
+    expect(float32ToFloat16(above)).toEqual(positive.map((half) => half + 1));
+    expect([...float32ToFloat16(Float32Array.of(65519, 65520, -1e30, Number.NaN))]).toEqual([0x7bff, 0x7c00, 0xfc00, 0x7e00]);
   });
 });
