@@ -13,7 +13,7 @@ export type { Mixing } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";
 export { Random, type RandomState } from "./learner/random.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
-export { SnapshotError, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
+export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
 export { Owner } from "./owner/owner.js";
 export type { Curve, EnrolledSample, Entry, Plan, Settings, Source as LabelSource, StoredSample, Version } from "./owner/record.js";
 export type { Progress, RunResult, Running } from "./owner/runs.js";

@@ -14,6 +14,7 @@ from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from tests.device.js.checkpoints import HAS_CHECKPOINTS, write_checkpoint
 from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import write_learning
 from tests.device.js.owners import lived
@@ -35,6 +36,8 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_decisions(folder)
     if HAS_STOCK:
         write_learning(folder, checkpoint)
+        if HAS_CHECKPOINTS:
+            write_checkpoint(folder)
         (folder / "owner.json").write_text(json.dumps(lived(folder / "training" / "adamw")))
 
 

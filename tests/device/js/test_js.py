@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import Once
+from tests.device.js.checkpoints import HAS_CHECKPOINTS, apart
 from tests.device.js.making import HAS_STOCK, make_fixtures
 from tests.paths import ROOT
 from tests.waiting import PATIENCE
@@ -53,11 +54,14 @@ def test_package(
     once: Once,
     tmp_path: Path,
 ) -> None:
-    """All of vitest's tests run, and none is skipped but for want of stock graphs or of a browser."""
+    """All of vitest's tests run; none is skipped but for want of stock graphs, of Python's backend on them, or of a browser."""
     fixtures = once("js", lambda folder: make_fixtures(folder, bundle_folder, sealed_folder, checkpoint))
     report = tmp_path / "report.json"
-    ran(installed / "vitest", "run", "--reporter=json", f"--outputFile={report}", MENTEE_FIXTURES=str(fixtures))
+    given = {"MENTEE_FIXTURES": str(fixtures), "MENTEE_WRITTEN": str(tmp_path)}
+    ran(installed / "vitest", "run", "--reporter=json", f"--outputFile={report}", **given)
     counts = json.loads(report.read_text())
     assert counts["numTotalTests"] == counts["numPassedTests"] + counts["numPendingTests"]
-    assert (counts["numPendingTests"] == 0) == (HAS_STOCK and CHROMIUM is not None)
+    assert (counts["numPendingTests"] == 0) == (HAS_STOCK and HAS_CHECKPOINTS and CHROMIUM is not None)
     assert counts["numPassedTests"] > 100
+    if HAS_STOCK and HAS_CHECKPOINTS:
+        assert apart(fixtures, tmp_path) < 1e-5

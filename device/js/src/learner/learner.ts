@@ -12,7 +12,7 @@ import { mixed, takeSamples, takeSupervision, type Mixing } from "./batch.js";
 import { EVALUATION_BATCH, passes } from "./passes.js";
 import { Random } from "./random.js";
 import type { Runtime, SessionOptions } from "./runtime.js";
-import { StockSession } from "./session.js";
+import { StockSession, type State } from "./session.js";
 import type { Snapshot } from "./snapshot.js";
 
 /** A step that was refused; parameters, moments and step count are as before it, unless the line says otherwise. */
@@ -252,6 +252,19 @@ export class Learner {
     }
     this.learningRate = snapshot.learningRate;
     this.step = snapshot.step;
+    this.broken = null;
+  }
+
+  /** Parameters, moments and statistics that another client learnt from this bundle (`readCheckpoint`); learning rate and random
+   * state stay. Throws LearningError for another mentee's. */
+  load(state: State): void {
+    try {
+      this.session.restore(state);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new LearningError(`the checkpoint cannot be continued (${error.message})`);
+    }
+    this.step = state.taken * this.bundle.manifest.optimizerStep.accumulate;
     this.broken = null;
   }
 

@@ -8,17 +8,20 @@ import type { InferenceSession, Tensor } from "onnxruntime-common";
 import type { Bundle } from "../bundle/bundle.js";
 import { BundleError, shown } from "../bundle/errors.js";
 import type { Graph } from "../bundle/parts.js";
-import { SEED, requireNames, vectorsOf, type Stock } from "../bundle/stock.js";
+import { SEED, requireNames, vectorsOf, type Part, type Stock } from "../bundle/stock.js";
 import { NotTensors, readTensors, type Tensors } from "../tensors/safetensors.js";
 import { feedsOf, type Batch, type Feed } from "./batch.js";
 import { withWeights } from "./external.js";
 import { DEFAULT_OPTIONS, type Runtime, type SessionOptions } from "./runtime.js";
 
+const SEEDS = 2 ** 24; // whole numbers that float32 holds
 const LARGEST_GRADIENT = 1e18; // its square must fit float32, or AdamW's second moment is Inf for good
 
-/** The vectors that there are, float32, and steps of the optimizer so far. */
+/** The vectors that there are, float32, where their parts lie, and steps of the optimizer so far. */
 export interface State {
   readonly vectors: ReadonlyMap<string, Float32Array>;
+  readonly parameters: readonly Part[];
+  readonly statistics: readonly Part[];
   readonly taken: number;
 }
 
@@ -78,7 +81,10 @@ export class StockSession {
   }
 
   /** Parameters, moments, statistics and steps as they were. Throws RangeError for those of another mentee. */
-  restore({ vectors, taken }: State): void {
+  restore({ vectors, taken, parameters, statistics }: State): void {
+    if (JSON.stringify([parameters, statistics]) !== JSON.stringify([this.base.parameters, this.base.statistics])) {
+      throw new RangeError("its parameters are of other names, shapes or order than this bundle's");
+    }
     for (const [name, values] of this.base.vectors) {
       const given = vectors.get(name);
       if (given?.length !== values.length) {
@@ -93,7 +99,8 @@ export class StockSession {
   /** Copies. */
   async dump(): Promise<State> {
     const read = Array.from(this.state, async ([name, tensor]) => [name, Float32Array.from(await numbers(tensor))] as const);
-    return { vectors: new Map(await Promise.all(read)), taken: this.taken };
+    const { parameters, statistics } = this.base;
+    return { vectors: new Map(await Promise.all(read)), parameters, statistics, taken: this.taken };
   }
 
   /** Whether gradients wait for the rest of their step. */
@@ -118,7 +125,7 @@ export class StockSession {
     const { alpha, beta, gamma } = batch.knobs;
     const knobs = { ...batch.knobs, alpha: alpha * share, beta: beta * share, gamma: gamma * share };
     const feeds = feedsOf(this.bundle.manifest, accumulate === 1 ? batch : { ...batch, knobs });
-    feeds.set(SEED, { type: "float32", data: Float32Array.of(step), dims: [1] });
+    feeds.set(SEED, { type: "float32", data: Float32Array.of(step % SEEDS), dims: [1] });
     const outputs = await this.run(this.gradients, feeds);
     this.before = this.state.get("statistics");
     this.replace(outputs, "statistics");
@@ -233,7 +240,7 @@ function baseOf(file: Uint8Array, stock: Stock): State {
     if (!values.every(Number.isFinite)) throw new BundleError(`${stock.state} holds NaN or Inf in ${name}: refused`);
     vectors.set(name, values);
   }
-  return { vectors, taken: 0 };
+  return { vectors, parameters: stock.parameters, statistics: stock.statistics, taken: 0 };
 }
 
 function stateOf(file: Uint8Array, name: string): Tensors {

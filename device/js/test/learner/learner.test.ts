@@ -1,4 +1,7 @@
 import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import * as node from "onnxruntime-node";
 import * as web from "onnxruntime-web/wasm";
 import { afterEach, describe, expect, test } from "vitest";
@@ -11,9 +14,11 @@ import { SampleError } from "../../src/bundle/preprocess.js";
 import { MemorySource } from "../../src/bundle/source.js";
 import { Learner, LearningError, type Terms } from "../../src/learner/learner.js";
 import type { Runtime } from "../../src/learner/runtime.js";
-import { SnapshotError, readSnapshot, writeSnapshot } from "../../src/learner/snapshot.js";
+import { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot } from "../../src/learner/snapshot.js";
+import type { Part } from "../../src/bundle/stock.js";
+import { readTensors, writeTensors } from "../../src/tensors/safetensors.js";
 import { openBundle } from "../../src/node/folder.js";
-import { filesOf, json, place, refusal, resealed } from "../fixtures.js";
+import { bytes, filesOf, json, place, refusal, resealed } from "../fixtures.js";
 
 interface Expected {
   bundle: string;
@@ -164,6 +169,38 @@ describe.skipIf(!Object.keys(RUNS).length)("a learner", () => {
     expect(await refusal(learner.learnBatch({ ...own, labels: own.labels.slice(1) }))).toBeInstanceOf(SampleError);
     expect(() => (learner.learningRate = 0)).toThrow(LearningError);
     expect(await writeSnapshot(await learner.snapshot())).toEqual(before);
+  });
+
+  test("gives and takes the checkpoint that Python gives and takes", async () => {
+    const learner = await learnerOf("nesterov");
+    await learner.learn(await ownOf(learner, RUNS["nesterov"]!), { steps: 3, seed: 4 });
+    const snapshot = await learner.snapshot();
+    const file = await writeSnapshot(snapshot);
+    const { parameters, statistics } = learner.bundle.manifest.stock!;
+    const rows = (parts: readonly Part[]): unknown[] => parts.map(({ name, offset, shape }) => [name, offset, shape]);
+    const state = { format: "mentee-checkpoint", parameters: rows(parameters), statistics: rows(statistics), step: 3, version: 1 };
+    expect(JSON.parse(readTensors(file).metadata.get("state")!)).toEqual(state);
+    const bare = writeTensors(readTensors(file).tensors, [["state", JSON.stringify(state)]]);
+    learner.reset();
+    learner.load(await readCheckpoint(bare));
+    expect((await learner.snapshot()).state).toEqual(snapshot.state);
+    expect(learner.step).toBe(3);
+    expect(await refusal(readSnapshot(bare))).toBeInstanceOf(SnapshotError);
+    const other = await learnerOf("adamw");
+    expect(() => other.load(snapshot.state)).toThrow(LearningError);
+  });
+
+  test.skipIf(!existsSync(place("python.safetensors")))("goes on where Python left off, and the other way round", async () => {
+    const learner = await learnerOf("nesterov");
+    const golden = await learner.bundle.golden();
+    learner.load(await readCheckpoint(await bytes("python.safetensors")));
+    const { logits } = await learner.predict(golden.input);
+    const off = json<number[]>("python.json").map((value, place) => Math.abs(value - (logits[place] ?? Number.NaN)));
+    expect(Math.max(...off)).toBeLessThan(1e-5);
+    await learner.learn(golden, { steps: 3, seed: 5 });
+    const folder = process.env["MENTEE_WRITTEN"] ?? tmpdir(); // for Python to read
+    await writeFile(join(folder, "js.safetensors"), await writeSnapshot(await learner.snapshot()));
+    await writeFile(join(folder, "js.json"), JSON.stringify([...(await learner.predict(golden.input)).logits]));
   });
 
   test("is not to be had of other bundles", async () => {
