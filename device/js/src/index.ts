@@ -15,7 +15,16 @@ export { Random, type RandomState } from "./learner/random.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
 export { Owner } from "./owner/owner.js";
-export type { Curve, EnrolledSample, Entry, Plan, Settings, Source as LabelSource, StoredSample, Version } from "./owner/record.js";
+export type {
+  Curve,
+  EnrolledSample,
+  Entry,
+  Plan,
+  Settings,
+  Source as LabelSource,
+  StoredSample,
+  Version,
+} from "./owner/record.js";
 export type { Progress, RunResult, Running } from "./owner/runs.js";
 export { StateError } from "./owner/state.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";

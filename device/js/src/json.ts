@@ -15,7 +15,11 @@ const NUMBER = /-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?/y;
 const PLAIN = /[^"\\\u0000-\u001f]*/y;
 const HEX = /[0-9a-fA-F]{4}/y;
 const ESCAPES: Record<string, string> = { '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
-const WORDS: readonly [string, Json][] = [["null", null], ["true", true], ["false", false]];
+const WORDS: readonly [string, Json][] = [
+  ["null", null],
+  ["true", true],
+  ["false", false],
+];
 
 /** The value that `text` is. Throws NotJson. */
 export function parseJson(text: string): Json {

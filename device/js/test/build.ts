@@ -3,5 +3,7 @@
 import { execFileSync } from "node:child_process";
 
 export default function build(): void {
-  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "tsconfig.build.json"], { stdio: "inherit" });
+  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "--project", "tsconfig.build.json"], {
+    stdio: "inherit",
+  });
 }

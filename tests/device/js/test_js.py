@@ -1,4 +1,4 @@
-"""The TypeScript client in device/js: its types, and its tests against what the Python program says and computes."""
+"""The TypeScript client in device/js: its types and format, and its tests against what the Python program says and computes."""
 
 import json
 import os
@@ -42,8 +42,9 @@ def installed() -> Path:
     return JS / "node_modules" / ".bin"
 
 
-def test_types(installed: Path) -> None:
+def test_types_and_format(installed: Path) -> None:
     ran(installed / "tsc", "--noEmit")
+    ran(installed / "prettier", "--check", "src", "test")
 
 
 def test_package(

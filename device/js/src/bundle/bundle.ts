@@ -6,7 +6,15 @@
 import { sha256, type Bytes } from "../bytes.js";
 import { BundleError, shown } from "./errors.js";
 import { checkGraph } from "./graphs.js";
-import { GRAPH_SUFFIX, checkId, parseFiles, parseManifest, parseManifestJson, type FileEntry, type Manifest } from "./manifest.js";
+import {
+  GRAPH_SUFFIX,
+  checkId,
+  parseFiles,
+  parseManifest,
+  parseManifestJson,
+  type FileEntry,
+  type Manifest,
+} from "./manifest.js";
 import { MANIFEST, SIGNATURE } from "./paths.js";
 import { readGolden, readSupervision, type Samples, type Supervision } from "./packs.js";
 import { checkSignature } from "./signature.js";
@@ -82,7 +90,8 @@ async function checked(source: Source, key: string | undefined): Promise<Manifes
 
 async function manifestOf(source: Source): Promise<Bytes> {
   const found = await source.find(MANIFEST, MAX_MANIFEST_BYTES);
-  if (found.kind !== "file") throw new BundleError(`${source.place} holds no regular file ${MANIFEST}: it is not a bundle`);
+  if (found.kind !== "file")
+    throw new BundleError(`${source.place} holds no regular file ${MANIFEST}: it is not a bundle`);
   const text = found.bytes > MAX_MANIFEST_BYTES ? null : await source.read(MANIFEST, MAX_MANIFEST_BYTES + 1);
   if (text === null || text.length > MAX_MANIFEST_BYTES) {
     throw new BundleError(`${MANIFEST} in ${source.place} is above ${MAX_MANIFEST_BYTES} bytes: refused`);

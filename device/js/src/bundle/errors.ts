@@ -8,7 +8,13 @@ export class BundleError extends Error {
 /** A value for a message, on one line and at most `most` characters. */
 export function shown(value: unknown, most = 70): string {
   const text = JSON.stringify(value, (_, one: unknown) =>
-    typeof one === "bigint" ? (one < 2n ** 53n ? Number(one) : `${one}`) : one instanceof Map ? Object.fromEntries(one) : one,
+    typeof one === "bigint"
+      ? one < 2n ** 53n
+        ? Number(one)
+        : `${one}`
+      : one instanceof Map
+        ? Object.fromEntries(one)
+        : one,
   );
   return (text ?? "nothing").slice(0, most);
 }

@@ -24,7 +24,12 @@ const INSIDE: Readonly<Record<Kind, Readonly<Record<number, Kind>>>> = {
 const NOT_HERE: Partial<Record<Kind, Readonly<Record<number, string>>>> = {
   model: { 20: "training information", 25: "functions of its own" },
 };
-const ONCE: Partial<Record<Kind, readonly number[]>> = { model: [7], node: [4, 7, 8], attribute: [5, 6], tensor: [2, 14] };
+const ONCE: Partial<Record<Kind, readonly number[]>> = {
+  model: [7],
+  node: [4, 7, 8],
+  attribute: [5, 6],
+  tensor: [2, 14],
+};
 const WANTED: Partial<Record<Kind, readonly number[]>> = { model: [7], node: [4, 7], tensor: [13, 14] };
 const OP_TYPE = 4; // of a node
 const DOMAIN = 7;
@@ -99,7 +104,9 @@ function checkNode(data: Uint8Array, given: readonly Field[], name: string): voi
   const known = OWN.includes(domain) || (domain === RUNTIME && (WRITTEN_FOR_TRAINING.has(op) || GRADIENT.test(op)));
   if (known && !endless) return;
   const why = endless ? "may run without end" : "is none that an exporter of this format writes";
-  throw new BundleError(`${shown(name)} has an operator ${shown(domain ? `${domain}.${op}` : op)}, which ${why}: refused`);
+  throw new BundleError(
+    `${shown(name)} has an operator ${shown(domain ? `${domain}.${op}` : op)}, which ${why}: refused`,
+  );
 }
 
 function checkTensor(data: Uint8Array, given: readonly Field[], name: string, files: Files): void {

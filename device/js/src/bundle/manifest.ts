@@ -75,7 +75,9 @@ export function parseManifestJson(text: Bytes): JsonObject {
   if (!isObject(raw)) throw new BundleError("manifest.json holds no object: fetch the bundle again");
   const format = raw.get("format");
   if (typeof format !== "string" || !FORMATS.includes(format)) {
-    throw new BundleError(`manifest.json has format ${shown(format)}, this program reads ${FORMATS.join(" and ")}: update one`);
+    throw new BundleError(
+      `manifest.json has format ${shown(format)}, this program reads ${FORMATS.join(" and ")}: update one`,
+    );
   }
   return raw;
 }
@@ -85,9 +87,7 @@ export async function checkId(text: Bytes, raw: JsonObject): Promise<void> {
   const stated = get(raw, "id", "text");
   const around = new TextDecoder("latin1").decode(text).split(stated); // latin1: one character a byte
   if (!/^[0-9a-f]{64}$/.test(stated) || around.length !== 2) {
-    throw new BundleError(
-      `manifest.json: id ${shown(stated)} is not 64 hex digits that occur once: fetch it again`,
-    );
+    throw new BundleError(`manifest.json: id ${shown(stated)} is not 64 hex digits that occur once: fetch it again`);
   }
   const zeroed = new Uint8Array(text);
   const start = around[0]?.length ?? 0;
@@ -198,7 +198,10 @@ function readPack(raw: JsonObject, name: string): string {
 function readAccuracy(base: JsonObject): Map<string, number> {
   get(base, "golden", "object", "base");
   return new Map(
-    Array.from(base.keys(), (name) => [name, number(get(base, name, "object", "base"), "accuracy", `base.${name}`, 0, 1)]),
+    Array.from(base.keys(), (name) => [
+      name,
+      number(get(base, name, "object", "base"), "accuracy", `base.${name}`, 0, 1),
+    ]),
   );
 }
 
@@ -230,7 +233,10 @@ function checkReferences(manifest: Manifest): void {
     files.push(ort.checkpoint, ...(ort.weights === null ? [] : [ort.weights]));
     const inputs = inputNames(manifest.probes.keys());
     const outputs = ["loss", ...manifest.terms, "logits", "embedding"];
-    for (const [name, graph] of [["training", ort.training], ["eval", ort.evaluation]] as const) {
+    for (const [name, graph] of [
+      ["training", ort.training],
+      ["eval", ort.evaluation],
+    ] as const) {
       requireNames(`graphs.${name}.inputs`, inputs, graph.inputs);
       requireNames(`graphs.${name}.outputs`, outputs, graph.outputs);
     }

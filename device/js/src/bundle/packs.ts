@@ -51,12 +51,19 @@ export function readSupervision(file: Uint8Array, name: string, manifest: Manife
     return halves;
   });
   const [mentorLogits = new Uint16Array(), ...layers] = read;
-  const activations = new Map(Array.from(manifest.probes.keys(), (probe, place) => [probe, layers[place] ?? new Uint16Array()]));
+  const activations = new Map(
+    Array.from(manifest.probes.keys(), (probe, place) => [probe, layers[place] ?? new Uint16Array()]),
+  );
   return { samples, mentorLogits, activations };
 }
 
 /** [N] of any integer dtype -> int32, each `least` … K−1. Throws SampleError. */
-export function checkLabels(labels: ArrayLike<number | bigint>, samples: number, classes: number, least: number): Int32Array {
+export function checkLabels(
+  labels: ArrayLike<number | bigint>,
+  samples: number,
+  classes: number,
+  least: number,
+): Int32Array {
   if (labels.length !== samples) {
     throw new SampleError(`${labels.length} labels of ${samples} samples: expected one each`);
   }
@@ -88,7 +95,9 @@ function tensorsOf(file: Uint8Array, name: string, wanted: readonly string[], ma
   }
   const missing = wanted.filter((key) => !read.tensors.has(key));
   if (missing.length) {
-    throw new BundleError(`${name} lacks ${shown(missing)}, it has ${shown([...read.tensors.keys()])}: make the bundle again`);
+    throw new BundleError(
+      `${name} lacks ${shown(missing)}, it has ${shown([...read.tensors.keys()])}: make the bundle again`,
+    );
   }
   return read;
 }
@@ -100,10 +109,14 @@ function samplesOf(tensors: Tensors, name: string, manifest: Manifest, least: nu
     throw new BundleError(`${name}: input is ${input.dtype}, expected ${rules.dtype}`);
   }
   if (!input.shape.length || !sameShape(input.shape.slice(1), rules.shape)) {
-    throw new BundleError(`${name}: input has samples of ${shown(input.shape.slice(1))}, expected ${shown(rules.shape)}`);
+    throw new BundleError(
+      `${name}: input has samples of ${shown(input.shape.slice(1))}, expected ${shown(rules.shape)}`,
+    );
   }
   if (labels.shape.length !== 1 || !/^[IU]\d+$/.test(labels.dtype)) {
-    throw new BundleError(`${name}: labels are ${labels.dtype} ${shown(labels.shape)}, expected whole numbers, one per sample`);
+    throw new BundleError(
+      `${name}: labels are ${labels.dtype} ${shown(labels.shape)}, expected whole numbers, one per sample`,
+    );
   }
   const given = input.data as Input;
   try {

@@ -105,7 +105,11 @@ export function readPreprocessing(raw: JsonObject): Preprocessing {
 export function readGraph(graphs: JsonObject, name: string, above = "graphs"): Graph {
   const where = `${above}.${name}`;
   const raw = get(graphs, name, "object", above);
-  return { file: get(raw, "file", "text", where), inputs: names(raw, "inputs", where), outputs: names(raw, "outputs", where) };
+  return {
+    file: get(raw, "file", "text", where),
+    inputs: names(raw, "inputs", where),
+    outputs: names(raw, "outputs", where),
+  };
 }
 
 function names(raw: JsonObject, kind: string, where: string): string[] {

@@ -38,7 +38,8 @@ export function samplesIn(input: Input, rules: Preprocessing): number {
 export function preprocess(input: Input, rules: Preprocessing): Float32Array<ArrayBuffer> {
   samplesIn(input, rules);
   if (rules.dtype === "uint8") return input instanceof Uint8Array ? ofPixels(input, rules) : preprocessed(input, rules);
-  if (!(input instanceof Float32Array)) throw new SampleError("input is uint8, expected float32 on the scale of the bundle's data");
+  if (!(input instanceof Float32Array))
+    throw new SampleError("input is uint8, expected float32 on the scale of the bundle's data");
   return ofNumbers(input, rules);
 }
 
@@ -99,7 +100,11 @@ function requireFinite(input: Float32Array, rules: Preprocessing): void {
 }
 
 /** Calls `visit` with the first and the last place of each channel of each sample. */
-function eachPlane(length: number, rules: Preprocessing, visit: (start: number, end: number, channel: number) => void): void {
+function eachPlane(
+  length: number,
+  rules: Preprocessing,
+  visit: (start: number, end: number, channel: number) => void,
+): void {
   const channels = rules.shape[0] ?? 1;
   const size = elementsOf(rules) / channels;
   for (let start = 0, plane = 0; start < length; start += size, plane++) visit(start, start + size, plane % channels);

@@ -44,7 +44,12 @@ export function vectorsOf(stock: Stock): Map<string, number> {
 }
 
 /** Throws BundleError for graphs that have other inputs or outputs than this format. */
-export function readStock(raw: JsonObject, probes: Iterable<string>, terms: readonly string[], dropout: boolean): Stock {
+export function readStock(
+  raw: JsonObject,
+  probes: Iterable<string>,
+  terms: readonly string[],
+  dropout: boolean,
+): Stock {
   const state = get(raw, "state", "object", "stock");
   const stock: Stock = {
     gradients: readGraph(raw, "gradients", "stock"),
@@ -61,8 +66,16 @@ export function readStock(raw: JsonObject, probes: Iterable<string>, terms: read
   const made = (names: readonly string[]): string[] => names.map((name) => `new_${name}`);
   const answers = ["logits", "embedding"];
   const seed = dropout ? [SEED] : [];
-  requireNames("stock.gradients.inputs", ["parameters", ...statistics, ...inputNames(probes), ...seed], stock.gradients.inputs);
-  requireNames("stock.gradients.outputs", ["loss", ...terms, ...answers, "gradient", ...made(statistics)], stock.gradients.outputs);
+  requireNames(
+    "stock.gradients.inputs",
+    ["parameters", ...statistics, ...inputNames(probes), ...seed],
+    stock.gradients.inputs,
+  );
+  requireNames(
+    "stock.gradients.outputs",
+    ["loss", ...terms, ...answers, "gradient", ...made(statistics)],
+    stock.gradients.outputs,
+  );
   requireNames("stock.optimizer.inputs", [...stepped, "gradient", "learning_rate", "step"], stock.optimizer.inputs);
   requireNames("stock.optimizer.outputs", made(stepped), stock.optimizer.outputs);
   requireNames("stock.forward.inputs", ["parameters", ...statistics, "input"], stock.forward.inputs);
@@ -83,7 +96,8 @@ export function requireNames(where: string, expected: Iterable<string>, given: r
 function readParts(state: JsonObject, vector: string): Part[] {
   const where = `stock.state.${vector}`;
   const parts = get(state, vector, "list", "stock.state");
-  if (parts.length > MOST_PARTS) throw new BundleError(`manifest.json: ${where} has ${parts.length} parts, at most ${MOST_PARTS}`);
+  if (parts.length > MOST_PARTS)
+    throw new BundleError(`manifest.json: ${where} has ${parts.length} parts, at most ${MOST_PARTS}`);
   let at = 0;
   return parts.map((raw) => {
     const part = readPart(raw, where);
@@ -91,7 +105,8 @@ function readParts(state: JsonObject, vector: string): Part[] {
       throw new BundleError(`manifest.json: ${where} says ${shown(part.name)} is at ${part.offset}, expected ${at}`);
     }
     at += product(part.shape);
-    if (!(at <= MOST_NUMBERS)) throw new BundleError(`manifest.json: ${where} has more than ${MOST_NUMBERS} numbers: refused`);
+    if (!(at <= MOST_NUMBERS))
+      throw new BundleError(`manifest.json: ${where} has more than ${MOST_NUMBERS} numbers: refused`);
     return part;
   });
 }
@@ -99,7 +114,8 @@ function readParts(state: JsonObject, vector: string): Part[] {
 function readPart(raw: Json, where: string): Part {
   if (!isObject(raw)) throw new BundleError(`manifest.json: ${where} must be a list of objects`);
   const sizes = get(raw, "shape", "list", where);
-  if (sizes.length > MOST_AXES) throw new BundleError(`manifest.json: ${where} has ${sizes.length} axes, at most ${MOST_AXES}`);
+  if (sizes.length > MOST_AXES)
+    throw new BundleError(`manifest.json: ${where} has ${sizes.length} axes, at most ${MOST_AXES}`);
   const shape = sizes.map((size) => whole(size, `${where}.shape`, 1));
   return { name: get(raw, "name", "text", where), offset: getWhole(raw, "offset", where), shape };
 }

@@ -61,7 +61,11 @@ export async function unzip(zip: Bytes, place: string): Promise<Map<string, Byte
 function directory(zip: Bytes): [Entry[], number] {
   const view = new DataView(zip.buffer, zip.byteOffset, zip.byteLength);
   const end = findEnd(view);
-  const [count, size, offset] = [view.getUint16(end + 10, true), view.getUint32(end + 12, true), view.getUint32(end + 16, true)];
+  const [count, size, offset] = [
+    view.getUint16(end + 10, true),
+    view.getUint32(end + 12, true),
+    view.getUint32(end + 16, true),
+  ];
   if (size === ZIP64 || offset === ZIP64) throw new Damaged("of the kind zip64, which only files above 4 GB need");
   const start = end - size;
   const before = start - offset; // bytes before the zip itself
@@ -70,7 +74,11 @@ function directory(zip: Bytes): [Entry[], number] {
   let at = start;
   while (at < end) {
     if (view.getUint32(at, true) !== CENTRAL) throw new Damaged(`no entry of its directory at byte ${at}`);
-    const [name, extra, comment] = [28, 30, 32].map((place) => view.getUint16(at + place, true)) as [number, number, number];
+    const [name, extra, comment] = [28, 30, 32].map((place) => view.getUint16(at + place, true)) as [
+      number,
+      number,
+      number,
+    ];
     const next = at + CENTRAL_LENGTH + name + extra + comment;
     if (next > end) throw new Damaged("its directory does not end where it should");
     const flags = view.getUint16(at + 8, true);

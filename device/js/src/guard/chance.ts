@@ -14,7 +14,8 @@ export function binomialTail(least: number, tosses: number, probability = 0.5): 
   let sum = 0;
   for (let heads = 0; heads <= tosses; heads++) {
     if (heads > 0) ways += Math.log((tosses - heads + 1) / heads);
-    if (heads >= least) sum += Math.exp(ways + heads * Math.log(probability) + (tosses - heads) * Math.log1p(-probability));
+    if (heads >= least)
+      sum += Math.exp(ways + heads * Math.log(probability) + (tosses - heads) * Math.log1p(-probability));
   }
   return Math.min(1, sum);
 }

@@ -19,8 +19,13 @@ export function heldOut(labelled: readonly Labelled[], share: number, learnt: Re
   for (const { number, label } of labelled) byClass.set(label, [...(byClass.get(label) ?? []), number]);
   const held = Array.from(byClass.values(), (numbers) => {
     const most = Math.min(halfEven(share * numbers.length), numbers.length - 1);
-    const fresh = numbers.filter((number) => !learnt.has(number)).map((number) => [Random.seeded(number).double(), number] as const);
-    return fresh.sort(([one], [other]) => one - other).slice(0, most).map(([, number]) => number);
+    const fresh = numbers
+      .filter((number) => !learnt.has(number))
+      .map((number) => [Random.seeded(number).double(), number] as const);
+    return fresh
+      .sort(([one], [other]) => one - other)
+      .slice(0, most)
+      .map(([, number]) => number);
   });
   return held.flat().sort((one, other) => one - other);
 }

@@ -52,7 +52,13 @@ export function measure(seen: Int32Array, labels: Int32Array, base: Int32Array, 
  *
  * `gained`: the owner's held-out labels say that it is better for them, beyond chance. Then `goldenDrop` is broken only by twice
  * as much. */
-export function judge(candidate: Measured, base: Measured, limits: Limits, names: readonly string[], gained = false): string[] {
+export function judge(
+  candidate: Measured,
+  base: Measured,
+  limits: Limits,
+  names: readonly string[],
+  gained = false,
+): string[] {
   const reasons: string[] = [];
   const [lost, won, samples] = [sum(candidate.lost), sum(candidate.won), sum(candidate.samples)];
   const drop = beyond(lost, won, samples, limits.goldenDrop, gained ? 0 : UNLIKELY);
@@ -84,7 +90,9 @@ function classReasons(candidate: Measured, base: Measured, { classDrop }: Limits
     const of = candidate.samples[place] ?? 0;
     const drop = beyond(candidate.lost[place] ?? 0, candidate.won[place] ?? 0, of, classDrop, UNLIKELY / tests);
     const share = (one: Measured): string => ((one.right[place] ?? 0) / of).toFixed(4);
-    return drop ? [`class "${name}": ${share(candidate)} is more than ${classDrop} below the base's ${share(base)}, ${drop}`] : [];
+    return drop
+      ? [`class "${name}": ${share(candidate)} is more than ${classDrop} below the base's ${share(base)}, ${drop}`]
+      : [];
   });
 }
 

@@ -47,7 +47,7 @@ export function mixed(manifest: Manifest, samples: Samples, replay: Supervision 
     size: B,
     input: preprocess(samples.input, manifest.preprocessing),
     labels,
-    labelled: labels.length ? Float32Array.from(labels, (label, row) => (label >= 0 ? (weights?.[row] ?? 1) : 0)) : new Float32Array(),
+    labelled: Float32Array.from(labels, (label, row) => (label >= 0 ? (weights?.[row] ?? 1) : 0)),
     mentorLogits: new Float32Array(B * K),
     supervised: new Float32Array(B),
     layers: new Map(Array.from(manifest.probes, ([probe, shape]) => [probe, new Float32Array(B * product(shape))])),
@@ -68,7 +68,10 @@ function withReplay(manifest: Manifest, owner: Batch, replay: Supervision, owner
     size: owner.size + B,
     input: both(owner.input, preprocess(replay.samples.input, manifest.preprocessing)),
     labels: Int32Array.from([...owner.labels, ...labels]),
-    labelled: both(owner.labelled, Float32Array.from(labels, (label) => (label >= 0 ? share : 0))),
+    labelled: both(
+      owner.labelled,
+      Float32Array.from(labels, (label) => (label >= 0 ? share : 0)),
+    ),
     mentorLogits: both(owner.mentorLogits, float16ToFloat32(replay.mentorLogits)),
     supervised: both(owner.supervised, new Float32Array(B).fill(1)),
     layers: new Map(layers),
@@ -121,7 +124,8 @@ export function feedsOf(manifest: Manifest, batch: Batch): Map<string, Feed> {
 
 /** Samples of these row numbers. */
 export function takeSamples(manifest: Manifest, samples: Samples, rows: Int32Array): Samples {
-  return { input: takeRows(samples.input, elementsOf(manifest.preprocessing), rows), labels: samples.labels.length ? takeRows(samples.labels, 1, rows) : samples.labels };
+  const each = elementsOf(manifest.preprocessing);
+  return { input: takeRows(samples.input, each, rows), labels: takeRows(samples.labels, 1, rows) };
 }
 
 /** Replay samples of these row numbers, with their answers. */
@@ -130,7 +134,10 @@ export function takeSupervision(manifest: Manifest, pack: Supervision, rows: Int
     samples: takeSamples(manifest, pack.samples, rows),
     mentorLogits: takeRows(pack.mentorLogits, manifest.classes.length, rows),
     activations: new Map(
-      Array.from(pack.activations, ([probe, values]) => [probe, takeRows(values, product(manifest.probes.get(probe) ?? []), rows)]),
+      Array.from(pack.activations, ([probe, values]) => [
+        probe,
+        takeRows(values, product(manifest.probes.get(probe) ?? []), rows),
+      ]),
     ),
   };
 }
@@ -153,7 +160,9 @@ function checkedKnobs(manifest: Manifest, given: Partial<Knobs>): Knobs {
   for (const name of KNOBS) {
     const value = given[name] ?? knobs[name];
     if (!(Math.abs(value) <= LARGEST) || value < 0 || (name === "temperature" && value === 0)) {
-      throw new SampleError(`${name} is ${value}, expected a finite number ${name === "temperature" ? "above" : "of at least"} 0`);
+      throw new SampleError(
+        `${name} is ${value}, expected a finite number ${name === "temperature" ? "above" : "of at least"} 0`,
+      );
     }
     knobs[name] = Math.fround(value);
   }

@@ -30,16 +30,17 @@ function withData(tensor: Uint8Array, files: ReadonlyMap<string, Uint8Array>): U
   const start = Number(place.get("offset") ?? 0);
   const length = Number(place.get("length"));
   const data = files.get(location)?.subarray(start, start + length);
-  if (data?.length !== length) throw new RangeError(`the graph points to ${length} bytes of ${location}, which are not there`);
+  if (data?.length !== length)
+    throw new RangeError(`the graph points to ${length} bytes of ${location}, which are not there`);
   return joined([...kept, ...written(RAW_DATA, data)]);
 }
 
 function replaced(message: Uint8Array, number: number, change: (content: Uint8Array) => Uint8Array): Uint8Array {
   const whole: Uint8Array[] = [];
-  for (const [field, as_it_is] of parts(message)) {
+  for (const [field, unchanged] of parts(message)) {
     const content = message.subarray(field.start, field.end);
     const made = field.number === number && field.kind === MESSAGE ? change(content) : content;
-    whole.push(...(made === content ? [as_it_is] : written(number, made)));
+    whole.push(...(made === content ? [unchanged] : written(number, made)));
   }
   return joined(whole);
 }

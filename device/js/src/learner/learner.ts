@@ -84,7 +84,8 @@ export class Learner {
 
   set learningRate(value: number) {
     const [least, most] = RATE_RANGE;
-    if (!(value >= least && value <= most)) throw new LearningError(`learning rate ${value} is no number from ${least} to ${most}`);
+    if (!(value >= least && value <= most))
+      throw new LearningError(`learning rate ${value} is no number from ${least} to ${most}`);
     this.rate = Math.fround(value);
   }
 
@@ -104,7 +105,9 @@ export class Learner {
     const logits = new Float32Array(N * K);
     let embedding = new Float32Array();
     for (let start = 0; start < N; start += EVALUATION_BATCH) {
-      const part = await this.session.forward(preprocess(input.subarray(start * each, (start + EVALUATION_BATCH) * each), rules));
+      const part = await this.session.forward(
+        preprocess(input.subarray(start * each, (start + EVALUATION_BATCH) * each), rules),
+      );
       if (!part.logits.every(Number.isFinite)) {
         throw new LearningError(
           "the parameters have grown so far that logits are not finite: reset the mentee or restore a snapshot, and lower the " +
@@ -193,10 +196,14 @@ export class Learner {
     let last: Terms = {};
     let done = 0;
     while (done < steps && !signal?.aborted) {
-      if (learningRate !== undefined) this.learningRate = typeof learningRate === "number" ? learningRate : learningRate(done);
+      if (learningRate !== undefined)
+        this.learningRate = typeof learningRate === "number" ? learningRate : learningRate(done);
       const own = takeSamples(manifest, samples, this.draw(labelled, batch));
       const replay = await this.drawReplay(replayBatch);
-      last = await this.learnBatch(own, replay, { ownerWeight, knobs: typeof knobs === "function" ? knobs(done) : knobs });
+      last = await this.learnBatch(own, replay, {
+        ownerWeight,
+        knobs: typeof knobs === "function" ? knobs(done) : knobs,
+      });
       first = done++ ? first : last;
       learning.onProgress?.(done, steps, last);
     }
@@ -234,13 +241,21 @@ export class Learner {
   /** All that an exact resume needs, unless `collecting`. */
   async snapshot(): Promise<Snapshot> {
     const { step, rate: learningRate, random } = this;
-    return { bundle: this.bundle.manifest.id, step, learningRate, random: random.state, state: await this.session.dump() };
+    return {
+      bundle: this.bundle.manifest.id,
+      step,
+      learningRate,
+      random: random.state,
+      state: await this.session.dump(),
+    };
   }
 
   /** Parameters, moments, learning rate, step and random state as they were. Throws LearningError for another bundle's. */
   restore(snapshot: Snapshot): void {
     if (snapshot.bundle !== this.bundle.manifest.id) {
-      throw new LearningError(`the snapshot is of bundle ${snapshot.bundle.slice(0, 12)}…, this is ${this.bundle.manifest.id.slice(0, 12)}…`);
+      throw new LearningError(
+        `the snapshot is of bundle ${snapshot.bundle.slice(0, 12)}…, this is ${this.bundle.manifest.id.slice(0, 12)}…`,
+      );
     }
     try {
       const random = Random.from(snapshot.random);

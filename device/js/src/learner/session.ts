@@ -47,7 +47,8 @@ export class StockSession {
   /** Throws BundleError for a bundle without these graphs, or with others than it says. */
   static async open(bundle: Bundle, runtime: Runtime, options: SessionOptions = {}): Promise<StockSession> {
     const { stock } = bundle.manifest;
-    if (stock === null) throw new BundleError("the bundle has no stock graphs: export it again with backend=stock or both");
+    if (stock === null)
+      throw new BundleError("the bundle has no stock graphs: export it again with backend=stock or both");
     const stored = await bundle.read(stock.state);
     const base = baseOf(stored, stock);
     const files = new Map([[stock.state, stored]]);
@@ -98,7 +99,10 @@ export class StockSession {
 
   /** Copies. */
   async dump(): Promise<State> {
-    const read = Array.from(this.state, async ([name, tensor]) => [name, Float32Array.from(await numbers(tensor))] as const);
+    const read = Array.from(
+      this.state,
+      async ([name, tensor]) => [name, Float32Array.from(await numbers(tensor))] as const,
+    );
     const { parameters, statistics } = this.base;
     return { vectors: new Map(await Promise.all(read)), parameters, statistics, taken: this.taken };
   }
@@ -139,7 +143,9 @@ export class StockSession {
 
   /** Whether every gradient is finite and small enough to square. */
   async gradientsUsable(): Promise<boolean> {
-    return this.gradient === null || (await numbers(this.gradient)).every((value) => Math.abs(value) < LARGEST_GRADIENT);
+    return (
+      this.gradient === null || (await numbers(this.gradient)).every((value) => Math.abs(value) < LARGEST_GRADIENT)
+    );
   }
 
   /** One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the gradients for
@@ -154,7 +160,10 @@ export class StockSession {
   async endCollecting(learningRate: number): Promise<void> {
     if (this.gradient === null || !this.collecting) return;
     const scalar = (value: number): Feed => ({ type: "float32", data: Float32Array.of(value), dims: [1] });
-    const feeds = new Map([["learning_rate", scalar(learningRate)], ["step", scalar(this.taken + 1)]]);
+    const feeds = new Map([
+      ["learning_rate", scalar(learningRate)],
+      ["step", scalar(this.taken + 1)],
+    ]);
     const outputs = await this.run(this.optimizer, feeds, this.gradient);
     for (const name of ["parameters", "moment1", "moment2"] as const) this.replace(outputs, name);
     this.taken++;
@@ -199,7 +208,11 @@ export class StockSession {
   }
 
   /** Feeds what of the state and of `feeds` the graph takes. */
-  private async run(session: InferenceSession, feeds: ReadonlyMap<string, Feed>, gradient?: Tensor): Promise<InferenceSession.OnnxValueMapType> {
+  private async run(
+    session: InferenceSession,
+    feeds: ReadonlyMap<string, Feed>,
+    gradient?: Tensor,
+  ): Promise<InferenceSession.OnnxValueMapType> {
     const given: Record<string, Tensor> = {};
     for (const name of session.inputNames) {
       const feed = feeds.get(name);
@@ -255,7 +268,9 @@ function stateOf(file: Uint8Array, name: string): Tensors {
 /** `files` as a graph at `place` calls them: an external path is relative to it. */
 function inFolder(files: ReadonlyMap<string, Uint8Array>, place: string): Map<string, Uint8Array> {
   const folder = place.slice(0, place.lastIndexOf("/") + 1);
-  return new Map(Array.from(files, ([name, content]) => [name.startsWith(folder) ? name.slice(folder.length) : name, content]));
+  return new Map(
+    Array.from(files, ([name, content]) => [name.startsWith(folder) ? name.slice(folder.length) : name, content]),
+  );
 }
 
 function required(outputs: InferenceSession.OnnxValueMapType, name: string): Tensor {
@@ -270,5 +285,7 @@ async function numbers(tensor: InferenceSession.OnnxValueMapType[string] | undef
 }
 
 function line(error: unknown): string {
-  return String(error instanceof Error ? error.message : error).replace(/\s+/g, " ").slice(0, 300);
+  return String(error instanceof Error ? error.message : error)
+    .replace(/\s+/g, " ")
+    .slice(0, 300);
 }

@@ -36,7 +36,11 @@ export async function writeSnapshot({ bundle, step, learningRate, random, state 
   const tensors = Array.from(state.vectors, ([name, data]): [string, Tensor] => {
     return [name, { dtype: "F32", shape: [data.length], data: Float32Array.from(data) }];
   });
-  return writeTensors(tensors, [["state", about], ["snapshot", head], ["sha256", await sumOf(about + head, state.vectors)]]);
+  return writeTensors(tensors, [
+    ["state", about],
+    ["snapshot", head],
+    ["sha256", await sumOf(about + head, state.vectors)],
+  ]);
 }
 
 /** Throws SnapshotError. */
@@ -63,7 +67,12 @@ async function readable<T>(read: () => Promise<T>): Promise<T> {
   try {
     return await read();
   } catch (error) {
-    if (error instanceof SnapshotError || error instanceof NotTensors || error instanceof SyntaxError || error instanceof TypeError) {
+    if (
+      error instanceof SnapshotError ||
+      error instanceof NotTensors ||
+      error instanceof SyntaxError ||
+      error instanceof TypeError
+    ) {
       throw new SnapshotError(`the snapshot cannot be read (${error.message}): restore another one, or reset`);
     }
     throw error;
@@ -72,19 +81,27 @@ async function readable<T>(read: () => Promise<T>): Promise<T> {
 
 function stateJson({ parameters, statistics, taken }: State): string {
   const rows = (parts: readonly Part[]): unknown[] => parts.map(({ name, offset, shape }) => [name, offset, shape]);
-  return JSON.stringify({ format: FORMAT, parameters: rows(parameters), statistics: rows(statistics), step: taken, version: VERSION });
+  return JSON.stringify({
+    format: FORMAT,
+    parameters: rows(parameters),
+    statistics: rows(statistics),
+    step: taken,
+    version: VERSION,
+  });
 }
 
 function stateOf(file: Uint8Array): State {
   const { tensors, metadata } = readTensors(file);
   const { format, version, step, parameters, statistics } = JSON.parse(metadata.get("state") ?? "");
-  if (format !== FORMAT || version !== VERSION) throw new SnapshotError(`it is ${format} ${version}, expected ${FORMAT} ${VERSION}`);
+  if (format !== FORMAT || version !== VERSION)
+    throw new SnapshotError(`it is ${format} ${version}, expected ${FORMAT} ${VERSION}`);
   const vectors = new Map<string, Float32Array>();
   for (const [name, { dtype, data }] of tensors) {
     if (dtype !== "F32") throw new SnapshotError(`${name} is ${dtype}, expected F32`);
     vectors.set(name, data as Float32Array);
   }
-  const parts = (rows: [string, number, number[]][]): Part[] => rows.map(([name, offset, shape]) => ({ name, offset, shape }));
+  const parts = (rows: [string, number, number[]][]): Part[] =>
+    rows.map(([name, offset, shape]) => ({ name, offset, shape }));
   return { vectors, parameters: parts(parameters), statistics: parts(statistics), taken: step };
 }
 

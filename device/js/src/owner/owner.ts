@@ -130,7 +130,10 @@ export class Owner {
       added.push({ ...piece, number, name, dtype } as const);
     }
     const left = new Set(enrolment.numbers());
-    const changes = { enrolled: [...enrolled, ...added].filter(({ number }) => left.has(number)), next: { ...next, enrolled: next.enrolled + N } };
+    const changes = {
+      enrolled: [...enrolled, ...added].filter(({ number }) => left.has(number)),
+      next: { ...next, enrolled: next.enrolled + N },
+    };
     await this.state.change(changes, "enrol", `${N} samples were enrolled as ${JSON.stringify(name)}`);
     this.enrolment = enrolment;
     return numbers;
@@ -167,11 +170,16 @@ export class Owner {
     const share = (value: number | null): boolean => value === null || (value >= 0 && value <= 1);
     const fits =
       [settings.goldenDrop, settings.classDrop, settings.agreementLeast, settings.confidenceFloor].every(share) &&
-      [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every((one) => Number.isInteger(one) && one >= 1) &&
+      [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every(
+        (one) => Number.isInteger(one) && one >= 1,
+      ) &&
       ["own", "mentor", "auto"].includes(settings.replay) &&
       settings.blocked.every((name) => classes.includes(name)) &&
       new Set(settings.blocked).size < classes.length;
-    if (!fits) throw new LearningError(`these settings make no sense here, nothing was changed: ${JSON.stringify(changes).slice(0, 300)}`);
+    if (!fits)
+      throw new LearningError(
+        `these settings make no sense here, nothing was changed: ${JSON.stringify(changes).slice(0, 300)}`,
+      );
     await this.state.change({ settings }, "settings", JSON.stringify(changes));
   }
 

@@ -18,11 +18,18 @@ export interface Adding {
 
 /** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label if that is trusted as much or
  * more. Where a bound of the settings is reached others go, which the log says. Throws SampleError for any that does not fit. */
-export async function addSamples(state: State, manifest: Manifest, samples: Samples, adding: Adding): Promise<number[]> {
+export async function addSamples(
+  state: State,
+  manifest: Manifest,
+  samples: Samples,
+  adding: Adding,
+): Promise<number[]> {
   const { source = "owner", weight = 1 } = adding;
   const rules = manifest.preprocessing;
-  if (!SOURCES.includes(source)) throw new SampleError(`no source "${source}" of labels; there are ${SOURCES.join(", ")}`);
-  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY)) throw new SampleError(`weight is ${weight}, expected a finite number above 0`);
+  if (!SOURCES.includes(source))
+    throw new SampleError(`no source "${source}" of labels; there are ${SOURCES.join(", ")}`);
+  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
+    throw new SampleError(`weight is ${weight}, expected a finite number above 0`);
   preprocess(samples.input, rules);
   const labels = checkLabels(samples.labels, samplesIn(samples.input, rules), manifest.classes.length, UNLABELLED);
   if (source === "none" && labels.some((label) => label >= 0)) {
@@ -40,21 +47,34 @@ export async function addSamples(state: State, manifest: Manifest, samples: Samp
     const before = known === undefined ? undefined : stored.get(known);
     const about = { time: new Date().toISOString(), source: label < 0 ? ("none" as const) : source, label, weight };
     if (before === undefined) {
-      stored.set(next, { ...piece, ...about, number: next, dtype: samples.input instanceof Uint8Array ? "uint8" : "float32" });
+      stored.set(next, {
+        ...piece,
+        ...about,
+        number: next,
+        dtype: samples.input instanceof Uint8Array ? "uint8" : "float32",
+      });
       bySum.set(piece.sha256, next);
-    } else if (SOURCES.indexOf(about.source) <= SOURCES.indexOf(before.source)) stored.set(before.number, { ...before, ...about });
+    } else if (SOURCES.indexOf(about.source) <= SOURCES.indexOf(before.source))
+      stored.set(before.number, { ...before, ...about });
     numbers.push(before?.number ?? next);
     if (before === undefined) next++;
   }
   const gone = new Set(tooMany([...stored.values()], now.settings.mostSamples, now.settings.mostSampleBytes));
   const left = [...stored.values()].filter(({ number }) => !gone.has(number));
   const lost = gone.size ? `, ${gone.size} went, the settings' bounds were reached` : "";
-  await state.change({ samples: left, next: { ...now.next, sample: next } }, "samples", `${numbers.length} samples were added${lost}`);
+  await state.change(
+    { samples: left, next: { ...now.next, sample: next } },
+    "samples",
+    `${numbers.length} samples were added${lost}`,
+  );
   return numbers;
 }
 
+/** Samples, and the weights of their labels. */
+export type Stored = readonly [Samples, Float32Array];
+
 /** The samples of these numbers, in their order, and the weights of their labels. One that is damaged is left out, and removed. */
-export async function readSamples(state: State, manifest: Manifest, wanted: readonly number[]): Promise<[Samples, Float32Array, number[]]> {
+export async function readSamples(state: State, manifest: Manifest, wanted: readonly number[]): Promise<Stored> {
   const there = new Map(state.now.samples.map((one) => [one.number, one]));
   const rules = manifest.preprocessing;
   const found: [StoredSample, Input][] = [];
@@ -75,7 +95,7 @@ export async function readSamples(state: State, manifest: Manifest, wanted: read
   const input = new (raw ? rawOf(manifest) : Float32Array)(found.length * each);
   found.forEach(([, one], row) => input.set(raw ? one : preprocess(one, rules), row * each));
   const labels = Int32Array.from(found, ([about]) => about.label);
-  return [{ input, labels }, Float32Array.from(found, ([about]) => about.weight), found.map(([about]) => about.number)];
+  return [{ input, labels }, Float32Array.from(found, ([about]) => about.weight)];
 }
 
 /** The content of one piece, raw or preprocessed. Throws StateError where it was altered. */

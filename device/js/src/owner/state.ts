@@ -30,10 +30,14 @@ export class State {
     const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
     const sound = found.filter((one) => typeof one === "object").sort((one, other) => other.change - one.change)[0];
     if (sound === undefined && found.some((one) => one === "damaged")) {
-      throw new StateError("the state and its copy are damaged: restore them from a backup, or begin anew with empty storage");
+      throw new StateError(
+        "the state and its copy are damaged: restore them from a backup, or begin anew with empty storage",
+      );
     }
     if (sound !== undefined && sound.bundle !== bundle) {
-      throw new StateError(`the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one`);
+      throw new StateError(
+        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one`,
+      );
     }
     const state = new State(storage, sound ?? fresh(bundle));
     const copy = found[1];
@@ -101,7 +105,8 @@ async function recordIn(storage: Storage, name: string): Promise<Content | "dama
     const end = text.indexOf("\n");
     if ((await sha256(new TextEncoder().encode(text.slice(end + 1)))) !== text.slice(0, end)) return "damaged";
     const { format, ...content } = JSON.parse(text.slice(end + 1)) as Content & { format: string };
-    if (format !== FORMAT) throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
+    if (format !== FORMAT)
+      throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
     return { ...content, settings: { ...SETTINGS, ...content.settings } };
   } catch (error) {
     if (error instanceof TypeError || error instanceof SyntaxError) return "damaged";

@@ -30,7 +30,9 @@ const LUMA = [0.299, 0.587, 0.114].map(Math.fround) as [number, number, number];
 export function samplePixels(photo: Photo, bundle: Preprocessing, rules: PhotoRules = {}): Uint8Array<ArrayBuffer> {
   const [channels = 0, height = 0, width = 0] = bundle.shape;
   if (bundle.dtype !== "uint8" || bundle.shape.length !== 3 || (channels !== 1 && channels !== 3)) {
-    throw new SampleError(`this bundle takes ${bundle.dtype} samples of [${bundle.shape.join(", ")}]: a photo is none of them`);
+    throw new SampleError(
+      `this bundle takes ${bundle.dtype} samples of [${bundle.shape.join(", ")}]: a photo is none of them`,
+    );
   }
   const image = fitted(opaque(photo, rules.ground ?? 128), width, height, rules);
   return channels === 1 ? gray(image) : planes(image);
@@ -39,7 +41,9 @@ export function samplePixels(photo: Photo, bundle: Preprocessing, rules: PhotoRu
 function opaque(photo: Photo, ground: number): Image {
   const { width, height, data } = photo;
   if (!(width >= 1 && height >= 1) || data.length !== 4 * width * height) {
-    throw new SampleError(`a photo of ${width} × ${height} pixels with ${data.length} bytes: expected RGBA, four a pixel`);
+    throw new SampleError(
+      `a photo of ${width} × ${height} pixels with ${data.length} bytes: expected RGBA, four a pixel`,
+    );
   }
   const rgb = new Uint8Array(3 * width * height);
   for (let from = 0, to = 0; from < data.length; from += 4) {
@@ -55,7 +59,10 @@ function fitted(image: Image, width: number, height: number, rules: PhotoRules):
   if (fit === "stretch") return resize(image, width, height, interpolation);
   if (fit === "cover") return resize(image, width, height, interpolation, centre(image, width, height));
   const shorter = Math.min(image.width, image.height);
-  const [scaledWidth, scaledHeight] = [image.width, image.height].map((side) => Math.trunc((fit * side) / shorter)) as [number, number];
+  const [scaledWidth, scaledHeight] = [image.width, image.height].map((side) => Math.trunc((fit * side) / shorter)) as [
+    number,
+    number,
+  ];
   if (scaledWidth < width || scaledHeight < height) {
     throw new SampleError(`a shorter side of ${fit} pixels is below the sample's ${width} × ${height}`);
   }
@@ -91,7 +98,11 @@ function planes({ width, height, data }: Image): Uint8Array<ArrayBuffer> {
 function gray({ width, height, data }: Image): Uint8Array<ArrayBuffer> {
   const f = Math.fround;
   return Uint8Array.from({ length: width * height }, (_, i) => {
-    const [red, green, blue] = [f(LUMA[0] * (data[3 * i] ?? 0)), f(LUMA[1] * (data[3 * i + 1] ?? 0)), f(LUMA[2] * (data[3 * i + 2] ?? 0))];
+    const [red, green, blue] = [
+      f(LUMA[0] * (data[3 * i] ?? 0)),
+      f(LUMA[1] * (data[3 * i + 1] ?? 0)),
+      f(LUMA[2] * (data[3 * i + 2] ?? 0)),
+    ];
     return halfEven(f(f(red + green) + blue));
   });
 }

@@ -35,7 +35,13 @@ const FILTERS: Readonly<Record<Exclude<Interpolation, "nearest">, readonly [numb
 };
 
 /** The part `box` of `image`, `width` × `height`. */
-export function resize(image: Image, width: number, height: number, interpolation: Interpolation, box: Box = whole(image)): Image {
+export function resize(
+  image: Image,
+  width: number,
+  height: number,
+  interpolation: Interpolation,
+  box: Box = whole(image),
+): Image {
   const across = rulesOf(image.width, box.left, box.right, width, interpolation);
   const down = rulesOf(image.height, box.top, box.bottom, height, interpolation);
   const first = across === null ? image : passed(image, across, true);
@@ -51,7 +57,10 @@ function rulesOf(size: number, from: number, to: number, target: number, interpo
   if (from === 0 && to === size && target === size) return null;
   const scale = (to - from) / target;
   if (interpolation === "nearest") {
-    return Array.from({ length: target }, (_, place) => [Math.min(size - 1, Math.floor(from + (place + 0.5) * scale)), [PRECISION]]);
+    return Array.from({ length: target }, (_, place) => [
+      Math.min(size - 1, Math.floor(from + (place + 0.5) * scale)),
+      [PRECISION],
+    ]);
   }
   const [reach, weight] = FILTERS[interpolation];
   const stretch = Math.max(1, scale);

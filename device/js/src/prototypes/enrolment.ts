@@ -48,10 +48,17 @@ export class Enrolment {
     const rows = rowsOf(embedding, this.size);
     const missing = baseClasses.filter((_, place) => !labels.includes(place));
     if (missing.length) {
-      throw new SampleError(`no labelled sample of ${missing.join(", ")} to start from: expected one of each of the bundle's classes`);
+      throw new SampleError(
+        `no labelled sample of ${missing.join(", ")} to start from: expected one of each of the bundle's classes`,
+      );
     }
     const means = (of: readonly ArrayLike<number>[]): Float64Array[] =>
-      baseClasses.map((_, place) => meanOf(of.filter((_row, at) => labels[at] === place), this.size));
+      baseClasses.map((_, place) =>
+        meanOf(
+          of.filter((_row, at) => labels[at] === place),
+          this.size,
+        ),
+      );
     this.centre = meanOf(means(rows), this.size);
     this.base = means(rows.map((row) => this.unit(row)));
   }
@@ -64,12 +71,21 @@ export class Enrolment {
   /** Enrols samples [N, D] of class `name`, of the bundle or new; `numbers` name them for `remove`. Of a class the newest 50 stay. */
   add(name: string, embedding: Float32Array, numbers: readonly number[]): void {
     if (!name || name !== name.trim() || name.length > 100 || /\p{C}/u.test(name)) {
-      throw new SampleError(`class name ${JSON.stringify(name)}: expected 1 to 100 printable characters without space around them`);
+      throw new SampleError(
+        `class name ${JSON.stringify(name)}: expected 1 to 100 printable characters without space around them`,
+      );
     }
     const rows = rowsOf(embedding, this.size);
     const known = new Set(this.numbers());
-    if (!rows.length || numbers.length !== rows.length || new Set(numbers).size !== numbers.length || numbers.some((one) => known.has(one))) {
-      throw new SampleError(`numbers ${numbers.slice(0, 5)} for ${rows.length} samples: expected one each, none of them used before`);
+    if (
+      !rows.length ||
+      numbers.length !== rows.length ||
+      new Set(numbers).size !== numbers.length ||
+      numbers.some((one) => known.has(one))
+    ) {
+      throw new SampleError(
+        `numbers ${numbers.slice(0, 5)} for ${rows.length} samples: expected one each, none of them used before`,
+      );
     }
     const own = this.samples.get(name) ?? new Map<number, Float32Array>();
     rows.forEach((row, place) => own.set(numbers[place] ?? 0, Float32Array.from(this.unit(row))));
@@ -87,8 +103,14 @@ export class Enrolment {
     const rows = rowsOf(embedding, this.size);
     const means = this.means();
     const [C, K] = [means.length, this.base.length];
-    if (!(floor >= -1 && floor <= 1) || !(softmaxShare >= 0 && softmaxShare <= 1) || (softmax && softmax.length !== rows.length * K)) {
-      throw new SampleError(`floor ${floor}, softmaxShare ${softmaxShare}: expected −1 to 1, 0 to 1, and a softmax of ${K} a sample`);
+    if (
+      !(floor >= -1 && floor <= 1) ||
+      !(softmaxShare >= 0 && softmaxShare <= 1) ||
+      (softmax && softmax.length !== rows.length * K)
+    ) {
+      throw new SampleError(
+        `floor ${floor}, softmaxShare ${softmaxShare}: expected −1 to 1, 0 to 1, and a softmax of ${K} a sample`,
+      );
     }
     const probability = new Float64Array(rows.length * C);
     const similarity = new Float32Array(rows.length);
@@ -127,13 +149,17 @@ function blend(shares: Float64Array, softmax: Float64Array, share: number): void
 }
 
 function rowsOf(embedding: Float32Array, size: number): Float32Array[] {
-  if (!Number.isInteger(embedding.length / size)) throw new SampleError(`embeddings of ${embedding.length} numbers: expected ${size} each`);
+  if (!Number.isInteger(embedding.length / size))
+    throw new SampleError(`embeddings of ${embedding.length} numbers: expected ${size} each`);
   if (!embedding.every(Number.isFinite)) throw new SampleError("embeddings hold NaN or Inf: expected finite numbers");
   return Array.from({ length: embedding.length / size }, (_, row) => embedding.subarray(row * size, (row + 1) * size));
 }
 
 function meanOf(points: readonly ArrayLike<number>[], size: number): Float64Array {
-  return Float64Array.from({ length: size }, (_, place) => points.reduce((all, one) => all + (one[place] ?? 0), 0) / points.length);
+  return Float64Array.from(
+    { length: size },
+    (_, place) => points.reduce((all, one) => all + (one[place] ?? 0), 0) / points.length,
+  );
 }
 
 function dot(one: Float64Array, other: Float64Array): number {

@@ -11,7 +11,10 @@ export class IndexedDbStorage implements Storage {
   }
 
   /** `name` of a database of this origin. Throws StorageError where there is none to be had, as in some private windows. */
-  static async open(name = "mentee-device", factory: IDBFactory | undefined = globalThis.indexedDB): Promise<IndexedDbStorage> {
+  static async open(
+    name = "mentee-device",
+    factory: IDBFactory | undefined = globalThis.indexedDB,
+  ): Promise<IndexedDbStorage> {
     if (factory === undefined) throw new StorageError("there is no IndexedDB here: give another storage");
     const request = factory.open(name, 1);
     request.onupgradeneeded = () => void request.result.createObjectStore(STORE);

@@ -21,5 +21,7 @@ export class StorageError extends Error {
 
 export function checkName(name: string): void {
   if (/^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$/.test(name)) return;
-  throw new StorageError(`${JSON.stringify(name.slice(0, 120))} cannot be a name in storage: expected 1 to 100 of A-Z a-z 0-9 . _ -`);
+  throw new StorageError(
+    `${JSON.stringify(name.slice(0, 120))} cannot be a name in storage: expected 1 to 100 of A-Z a-z 0-9 . _ -`,
+  );
 }

@@ -89,8 +89,15 @@ function tensorOf(name: string, about: JsonObject, data: Uint8Array): [Tensor, [
   const [start = 0, end = 0, ...more] = wholes(about.get("data_offsets"), name);
   const constructor = ARRAYS[dtype];
   const elements = shape.reduce((product, size) => product * size, 1);
-  if (shape.length > MOST_AXES || more.length || end > data.length || end - start !== elements * constructor.BYTES_PER_ELEMENT) {
-    throw new NotTensors(`${JSON.stringify(name)} of shape [${shape.slice(0, 9)}] does not fit bytes ${start} to ${end}`);
+  if (
+    shape.length > MOST_AXES ||
+    more.length ||
+    end > data.length ||
+    end - start !== elements * constructor.BYTES_PER_ELEMENT
+  ) {
+    throw new NotTensors(
+      `${JSON.stringify(name)} of shape [${shape.slice(0, 9)}] does not fit bytes ${start} to ${end}`,
+    );
   }
   const own = new Uint8Array(data.subarray(start, end)); // aligned, and its own: `slice` of Node's Buffer is neither
   return [{ dtype, shape, data: new constructor(own.buffer) as ArrayOf<Dtype> }, [start, end]];
@@ -120,7 +127,10 @@ function requireNoHole(places: [number, number][], length: number): void {
 }
 
 /** A file of `tensors`: wide numbers first, so that each lies aligned. The same tensors give the same bytes. */
-export function writeTensors(tensors: Iterable<readonly [string, Tensor]>, metadata: Iterable<readonly [string, string]> = []): Bytes {
+export function writeTensors(
+  tensors: Iterable<readonly [string, Tensor]>,
+  metadata: Iterable<readonly [string, string]> = [],
+): Bytes {
   const sorted = [...tensors].sort(([one, a], [other, b]) => {
     const wider = b.data.BYTES_PER_ELEMENT - a.data.BYTES_PER_ELEMENT;
     return wider || (one < other ? -1 : 1);

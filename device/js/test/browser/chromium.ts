@@ -10,7 +10,12 @@ import { place } from "../fixtures.js";
 
 export const CHROMIUM: string | null = found();
 
-const TYPES: Record<string, string> = { js: "text/javascript", mjs: "text/javascript", wasm: "application/wasm", json: "application/json" };
+const TYPES: Record<string, string> = {
+  js: "text/javascript",
+  mjs: "text/javascript",
+  wasm: "application/wasm",
+  json: "application/json",
+};
 const ROOTS: Record<string, (path: string) => string | URL> = {
   dist: (path) => new URL(`../../dist/${path}`, import.meta.url),
   ort: (path) => new URL(`../../node_modules/onnxruntime-web/dist/${path}`, import.meta.url),
@@ -56,7 +61,13 @@ export class Browser {
   open(script: string): void {
     this.said = [];
     this.script = script;
-    const flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", `--user-data-dir=${this.profile}`];
+    const flags = [
+      "--headless=new",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--no-first-run",
+      `--user-data-dir=${this.profile}`,
+    ];
     const url = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`;
     this.child = spawn(CHROMIUM ?? "", [...flags, url], { stdio: "ignore", detached: true });
   }

@@ -114,7 +114,9 @@ describe.skipIf(FIXTURES === null)("a bundle", () => {
     const [key, other] = (await Promise.all([bytes("sealed", "public.pem"), bytes("other.pem")])).map((one) =>
       new TextDecoder().decode(one),
     ) as [string, string];
-    expect((await openBundle(place(SEALED), { key })).manifest.ortTraining?.weights).toBe("ort-training/parameters.bin");
+    expect((await openBundle(place(SEALED), { key })).manifest.ortTraining?.weights).toBe(
+      "ort-training/parameters.bin",
+    );
     expect((await openBundle(place(`${SEALED}.zip`), { key })).manifest.id).toHaveLength(64);
     expect((await refusal(openBundle(place(SEALED), { key: other }))).message).toMatch(/not this key's signature/);
     expect((await refusal(openBundle(place(BASE), { key }))).message).toMatch(/holds no manifest.sig/);
@@ -137,7 +139,9 @@ describe.skipIf(FIXTURES === null)("a bundle", () => {
   });
 
   test("has the packs that Python reads", async () => {
-    const expected = (await import("../../src/tensors/safetensors.js")).readTensors(await bytes("packs.safetensors")).tensors;
+    const expected = (await import("../../src/tensors/safetensors.js")).readTensors(
+      await bytes("packs.safetensors"),
+    ).tensors;
     const { preprocess } = await import("../../src/bundle/preprocess.js");
     const { float16ToFloat32 } = await import("../../src/tensors/float16.js");
     const bundle = await openBundle(place(BASE));
@@ -168,7 +172,8 @@ describe.skipIf(FIXTURES === null)("a bundle", () => {
         }
         const altered = path.startsWith("altered/");
         void bytes(altered ? path.replace("altered", BASE) : path).then(
-          (content) => response.end(altered && path.endsWith("parity.json") ? Buffer.concat([content, content]) : content),
+          (content) =>
+            response.end(altered && path.endsWith("parity.json") ? Buffer.concat([content, content]) : content),
           () => response.writeHead(404).end(),
         );
       });

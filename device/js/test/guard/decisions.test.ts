@@ -30,7 +30,11 @@ describe.skipIf(FIXTURES === null)("as Python decides", () => {
       const before = measure(base_N, labels_N, base_N, K);
       const candidate = measure(Int32Array.from(seen), labels_N, base_N, K);
       expect([candidate.accuracy, candidate.agreement]).toEqual([accuracy, agreement]);
-      const given = { goldenDrop: limits.golden_drop, classDrop: limits.class_drop, agreementLeast: limits.agreement_least };
+      const given = {
+        goldenDrop: limits.golden_drop,
+        classDrop: limits.class_drop,
+        agreementLeast: limits.agreement_least,
+      };
       const ours = judge(candidate, before, given, NAMES, gained);
       expect(ours.map((reason) => reason.replaceAll('"', "'"))).toEqual(reasons);
     }
@@ -75,7 +79,9 @@ describe("an enrolment", () => {
   const enrolment = (): Enrolment => new Enrolment(["a", "b"], Float32Array.of(1, 0, 0, 1), Int32Array.of(0, 1));
 
   test("needs a sample of each class", () => {
-    expect(() => new Enrolment(["a", "b"], Float32Array.of(1, 0, 0, 1), Int32Array.of(0, -1))).toThrow(/no labelled sample of b/);
+    expect(() => new Enrolment(["a", "b"], Float32Array.of(1, 0, 0, 1), Int32Array.of(0, -1))).toThrow(
+      /no labelled sample of b/,
+    );
   });
 
   test.each([

@@ -148,7 +148,10 @@ describe.skipIf(!Object.keys(RUNS).length)("a learner", () => {
     learner.reset();
     const first = await learner.learnBatch(own, null, { weights: none });
     learner.reset();
-    const alone = await learner.learnBatch({ input: golden.input.subarray(0, 64), labels: golden.labels.subarray(0, 1) });
+    const alone = await learner.learnBatch({
+      input: golden.input.subarray(0, 64),
+      labels: golden.labels.subarray(0, 1),
+    });
     expect(first["ce"]).toBeCloseTo(alone["ce"]!, 5);
     expect(both["ce"]).not.toBeCloseTo(alone["ce"]!, 3);
   });
@@ -178,7 +181,13 @@ describe.skipIf(!Object.keys(RUNS).length)("a learner", () => {
     const file = await writeSnapshot(snapshot);
     const { parameters, statistics } = learner.bundle.manifest.stock!;
     const rows = (parts: readonly Part[]): unknown[] => parts.map(({ name, offset, shape }) => [name, offset, shape]);
-    const state = { format: "mentee-checkpoint", parameters: rows(parameters), statistics: rows(statistics), step: 3, version: 1 };
+    const state = {
+      format: "mentee-checkpoint",
+      parameters: rows(parameters),
+      statistics: rows(statistics),
+      step: 3,
+      version: 1,
+    };
     expect(JSON.parse(readTensors(file).metadata.get("state")!)).toEqual(state);
     const bare = writeTensors(readTensors(file).tensors, [["state", JSON.stringify(state)]]);
     learner.reset();
@@ -190,18 +199,21 @@ describe.skipIf(!Object.keys(RUNS).length)("a learner", () => {
     expect(() => other.load(snapshot.state)).toThrow(LearningError);
   });
 
-  test.skipIf(!existsSync(place("python.safetensors")))("goes on where Python left off, and the other way round", async () => {
-    const learner = await learnerOf("nesterov");
-    const golden = await learner.bundle.golden();
-    learner.load(await readCheckpoint(await bytes("python.safetensors")));
-    const { logits } = await learner.predict(golden.input);
-    const off = json<number[]>("python.json").map((value, place) => Math.abs(value - (logits[place] ?? Number.NaN)));
-    expect(Math.max(...off)).toBeLessThan(1e-5);
-    await learner.learn(golden, { steps: 3, seed: 5 });
-    const folder = process.env["MENTEE_WRITTEN"] ?? tmpdir(); // for Python to read
-    await writeFile(join(folder, "js.safetensors"), await writeSnapshot(await learner.snapshot()));
-    await writeFile(join(folder, "js.json"), JSON.stringify([...(await learner.predict(golden.input)).logits]));
-  });
+  test.skipIf(!existsSync(place("python.safetensors")))(
+    "goes on where Python left off, and the other way round",
+    async () => {
+      const learner = await learnerOf("nesterov");
+      const golden = await learner.bundle.golden();
+      learner.load(await readCheckpoint(await bytes("python.safetensors")));
+      const { logits } = await learner.predict(golden.input);
+      const off = json<number[]>("python.json").map((value, place) => Math.abs(value - (logits[place] ?? Number.NaN)));
+      expect(Math.max(...off)).toBeLessThan(1e-5);
+      await learner.learn(golden, { steps: 3, seed: 5 });
+      const folder = process.env["MENTEE_WRITTEN"] ?? tmpdir(); // for Python to read
+      await writeFile(join(folder, "js.safetensors"), await writeSnapshot(await learner.snapshot()));
+      await writeFile(join(folder, "js.json"), JSON.stringify([...(await learner.predict(golden.input)).logits]));
+    },
+  );
 
   test("is not to be had of other bundles", async () => {
     const base = await openBundle(place("bundle/base"));

@@ -178,7 +178,9 @@ describe.skipIf(LIFE === null)("an owner", () => {
     const some = await goldenOf(owner, 0, 4);
     const numbers = await owner.add({ input: some.input, labels: some.labels.slice().fill(-1) });
     expect(await owner.add(some)).toEqual(numbers);
-    expect(owner.samples.map(({ label, source }) => [label, source])).toEqual(Array.from(some.labels, (label) => [label, "owner"]));
+    expect(owner.samples.map(({ label, source }) => [label, source])).toEqual(
+      Array.from(some.labels, (label) => [label, "owner"]),
+    );
     await owner.add({ input: some.input, labels: some.labels.slice().fill(-1) });
     expect(owner.samples.every(({ source }) => source === "owner")).toBe(true);
     await owner.set({ mostSamples: 5 });
@@ -201,7 +203,18 @@ describe.skipIf(LIFE === null)("an owner", () => {
       [() => owner.learn({ holdout: 1 }), LearningError],
       [() => owner.learn({ samples: [99] }), LearningError],
       [() => owner.learn({ knobs: { temperature: 0 } }), LearningError],
-      [() => owner.learn({ knobs: { alpha: [[0.5, 1], [0.2, 1]] } }), LearningError],
+      [
+        () =>
+          owner.learn({
+            knobs: {
+              alpha: [
+                [0.5, 1],
+                [0.2, 1],
+              ],
+            },
+          }),
+        LearningError,
+      ],
       [() => owner.learn({ replay: "own", knobs: { beta: 1 } }), LearningError],
       [() => owner.set({ goldenDrop: 2 }), LearningError],
       [() => owner.set({ blocked: ["nobody"] }), LearningError],
@@ -220,7 +233,9 @@ describe.skipIf(LIFE === null)("an owner", () => {
     const golden = await goldenOf(owner);
     await owner.add(await goldenOf(owner, 0, 12));
     const before = (await owner.predict(golden.input)).logits;
-    expect(await refusal(owner.learn({ steps: 20, learningRate: 1e6, knobs: { alpha: 1e9 } }))).toBeInstanceOf(LearningError);
+    expect(await refusal(owner.learn({ steps: 20, learningRate: 1e6, knobs: { alpha: 1e9 } }))).toBeInstanceOf(
+      LearningError,
+    );
     expect(owner.versions.map(({ status }) => status)).toEqual(["dropped"]);
     expect((await owner.predict(golden.input)).logits).toEqual(before);
   });

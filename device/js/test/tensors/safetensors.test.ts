@@ -55,7 +55,13 @@ describe("safetensors", () => {
     ["more bytes", file(one('{"dtype":"U8","shape":[1],"data_offsets":[0,1]}'), [1, 2])],
     ["an axis of a half", file(one('{"dtype":"U8","shape":[1.0],"data_offsets":[0,1]}'), [1])],
     ["metadata of numbers", file('{"__metadata__":{"a":1}}')],
-    ["an overlap", file('{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', [1, 2])],
+    [
+      "an overlap",
+      file(
+        '{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"y":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}',
+        [1, 2],
+      ),
+    ],
   ])("refuses %s", (_, bytes) => {
     expect(() => readTensors(bytes)).toThrow(NotTensors);
   });
@@ -80,7 +86,9 @@ describe("float16", () => {
   });
 
   test("comes back from float32 as it was, and takes the nearest, the even one of two", () => {
-    const all = Uint16Array.from({ length: 65536 }, (_, half) => half).filter((half) => float16Finite(Uint16Array.of(half)));
+    const all = Uint16Array.from({ length: 65536 }, (_, half) => half).filter((half) =>
+      float16Finite(Uint16Array.of(half)),
+    );
     expect(float32ToFloat16(float16ToFloat32(all))).toEqual(all);
     const positive = all.filter((half) => half < 0x7bff);
     const [low, high] = [float16ToFloat32(positive), float16ToFloat32(positive.map((half) => half + 1))];
@@ -88,6 +96,8 @@ describe("float16", () => {
     expect(float32ToFloat16(middle)).toEqual(positive.map((half) => half + (half & 1)));
     const above = middle.map((value) => value * (1 + 2 ** -22));
     expect(float32ToFloat16(above)).toEqual(positive.map((half) => half + 1));
-    expect([...float32ToFloat16(Float32Array.of(65519, 65520, -1e30, Number.NaN))]).toEqual([0x7bff, 0x7c00, 0xfc00, 0x7e00]);
+    expect([...float32ToFloat16(Float32Array.of(65519, 65520, -1e30, Number.NaN))]).toEqual([
+      0x7bff, 0x7c00, 0xfc00, 0x7e00,
+    ]);
   });
 });
