@@ -1,6 +1,5 @@
 """What one client learnt from stock graphs, taken up by the other."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +8,12 @@ import numpy as np
 from mentee_device import Bundle, Learner
 
 BUNDLE = "nesterov"
-HAS_CHECKPOINTS = (
-    importlib.util.find_spec("mentee_device.core.backends") is not None
-)  # else Python has no stock backend
+STOCK = {"backend": "stock"}  # else Python learns on ONNX Runtime Training
 
 
 def write_checkpoint(folder: Path) -> None:
     """python.safetensors, of a few steps of Python's, and python.json, the golden logits after them."""
-    with Bundle.open(folder / "stock" / BUNDLE) as bundle, Learner(bundle) as learner:
+    with Bundle.open(folder / "stock" / BUNDLE) as bundle, Learner(bundle, **STOCK) as learner:
         golden = bundle.golden()
         learner.learn(golden, 4, seed=2)
         (folder / "python.safetensors").write_bytes(learner.snapshot().checkpoint)
@@ -25,7 +22,7 @@ def write_checkpoint(folder: Path) -> None:
 
 def apart(folder: Path, written: Path) -> float:
     """The largest difference of the golden logits that Python has from `written`/js.safetensors to those in js.json."""
-    with Bundle.open(folder / "stock" / BUNDLE) as bundle, Learner(bundle) as learner:
+    with Bundle.open(folder / "stock" / BUNDLE) as bundle, Learner(bundle, **STOCK) as learner:
         learner.restore(replace(learner.snapshot(), checkpoint=(written / "js.safetensors").read_bytes()))
         logits = learner.predict(bundle.golden().input).logits.ravel()
         return float(np.abs(logits - np.array(json.loads((written / "js.json").read_text()))).max())

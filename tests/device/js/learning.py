@@ -1,5 +1,6 @@
 """Runs of learning by the Python program, for the TypeScript client to repeat on stock graphs of the same mentee."""
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,8 @@ EVERYTHING = replace(
     schedule=Schedule("cosine", warm_up=2, steps=8, final=0.1),
 )
 NESTEROV = Optimizer("sgd", 0.05, weight_decay=0.001, momentum=0.9, nesterov=True)
-BACKENDS = {"stock": {"backend": "stock"}, "training": {"backend": "ort-training"}}
+# Whether Python reads a bundle with both kinds of graphs: one export is enough then.
+READS_BOTH = importlib.util.find_spec("mentee_device.core.backends") is not None
 BUNDLES: dict[str, ExportSettings] = {
     "adamw": replace(SETTINGS, optimizer=ADAMW),
     "everything": replace(SETTINGS, optimizer=EVERYTHING),
@@ -48,14 +50,25 @@ def write_learning(folder: Path, checkpoint: MenteeCheckpoint) -> None:
     (folder / "stock").mkdir()
     (folder / "training").mkdir()
     for name, settings in BUNDLES.items():
-        for backend in ("stock", "training"):
-            with seeded(0):
-                export_bundle(checkpoint, folder / backend / name, replace(settings, **BACKENDS[backend]))
+        whole = {"backend": "both" if READS_BOTH else "stock"}
+        exported(checkpoint, folder / "stock" / name, replace(settings, **whole))
+        if not READS_BOTH:
+            exported(checkpoint, folder / "training" / name, settings)
     runs = {
-        name: {"bundle": bundle, **expected(folder / "training" / bundle, knobs)}
+        name: {"bundle": bundle, **expected(training_bundle(folder, bundle), knobs)}
         for name, (bundle, knobs) in RUNS.items()
     }
     (folder / "learning.json").write_text(json.dumps(runs))
+
+
+def exported(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> None:
+    with seeded(0):
+        export_bundle(checkpoint, path, settings)
+
+
+def training_bundle(folder: Path, name: str) -> Path:
+    """The one that Python learns with on ONNX Runtime Training."""
+    return folder / ("stock" if READS_BOTH else "training") / name
 
 
 def expected(path: Path, knobs: dict[str, float]) -> dict[str, Any]:

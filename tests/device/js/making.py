@@ -14,9 +14,9 @@ from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
-from tests.device.js.checkpoints import HAS_CHECKPOINTS, write_checkpoint
+from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
-from tests.device.js.learning import write_learning
+from tests.device.js.learning import READS_BOTH, training_bundle, write_learning
 from tests.device.js.owners import lived
 from tests.device.js.photos import write_photos
 
@@ -36,9 +36,9 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_decisions(folder)
     if HAS_STOCK:
         write_learning(folder, checkpoint)
-        if HAS_CHECKPOINTS:
+        if READS_BOTH:
             write_checkpoint(folder)
-        (folder / "owner.json").write_text(json.dumps(lived(folder / "training" / "adamw")))
+        (folder / "owner.json").write_text(json.dumps(lived(training_bundle(folder, "adamw"))))
 
 
 def write_packs(folder: Path, path: Path) -> None:

@@ -11,7 +11,8 @@ from filelock import FileLock
 
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import Once
-from tests.device.js.checkpoints import HAS_CHECKPOINTS, apart
+from tests.device.js.checkpoints import apart
+from tests.device.js.learning import READS_BOTH
 from tests.device.js.making import HAS_STOCK, make_fixtures
 from tests.paths import ROOT
 from tests.waiting import PATIENCE
@@ -62,7 +63,7 @@ def test_package(
     ran(installed / "vitest", "run", "--reporter=json", f"--outputFile={report}", **given)
     counts = json.loads(report.read_text())
     assert counts["numTotalTests"] == counts["numPassedTests"] + counts["numPendingTests"]
-    assert (counts["numPendingTests"] == 0) == (HAS_STOCK and HAS_CHECKPOINTS and CHROMIUM is not None)
+    assert (counts["numPendingTests"] == 0) == (HAS_STOCK and READS_BOTH and CHROMIUM is not None)
     assert counts["numPassedTests"] > 100
-    if HAS_STOCK and HAS_CHECKPOINTS:
+    if HAS_STOCK and READS_BOTH:
         assert apart(fixtures, tmp_path) < 1e-5
