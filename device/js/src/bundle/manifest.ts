@@ -139,7 +139,7 @@ export function parseManifest(raw: JsonObject): Manifest {
     preprocessing: readPreprocessing(get(raw, "preprocessing", "object")),
     inference: readGraph(graphs, "inference"),
     ortTraining: readOrtTraining(raw, graphs),
-    stock: raw.has("stock") ? readStock(get(raw, "stock", "object"), probes.keys(), terms, dropout === "on") : null,
+    stock: raw.has("stock") ? readStock(raw, probes.keys(), terms, dropout === "on") : null,
     supervision: readPack(raw, "supervision"),
     golden: readPack(raw, "golden"),
     probes,

@@ -1,7 +1,7 @@
 // The part of a manifest on stock graphs (format 2): a training step on flat vectors, for any ONNX Runtime.
 
 import { BundleError, shown } from "./errors.js";
-import { get, getWhole, isObject, whole } from "./fields.js";
+import { get, getWhole, isObject, strings, whole } from "./fields.js";
 import { inputNames } from "./inputs.js";
 import type { Json, JsonObject } from "../json.js";
 import { readGraph, type Graph } from "./parts.js";
@@ -43,44 +43,76 @@ export function vectorsOf(stock: Stock): Map<string, number> {
   return vectors;
 }
 
-/** Throws BundleError for graphs that have other inputs or outputs than this format. */
+/** Of the whole manifest `raw`, which has it. Throws BundleError for graphs that have other inputs or outputs than this format. */
 export function readStock(
   raw: JsonObject,
   probes: Iterable<string>,
   terms: readonly string[],
   dropout: boolean,
 ): Stock {
-  const state = get(raw, "state", "object", "stock");
+  const given = get(raw, "stock", "object");
+  const state = get(given, "state", "object", "stock");
   const stock: Stock = {
-    gradients: readGraph(raw, "gradients", "stock"),
-    optimizer: readGraph(raw, "optimizer", "stock"),
-    forward: readGraph(raw, "forward", "stock"),
+    gradients: readGraph(given, "gradients", "stock"),
+    optimizer: readGraph(given, "optimizer", "stock"),
+    forward: readGraph(given, "forward", "stock"),
     state: get(state, "file", "text", "stock.state"),
     parameters: readParts(state, "parameters"),
     statistics: readParts(state, "statistics"),
     moments: getWhole(state, "moments", "stock.state", 0, 2),
   };
+  requireSameNames(stock, raw);
+  requirePorts(stock, probes, terms, dropout);
+  for (const name of ["gradients", "optimizer", "forward"])
+    requireSizes(stock, get(given, name, "object", "stock"), name);
+  return stock;
+}
+
+function requireSameNames({ parameters, statistics }: Stock, raw: JsonObject): void {
+  const names = [...parameters, ...statistics].map(({ name }) => name);
+  const running = raw.has("running_statistics") ? strings(raw, "running_statistics") : [];
+  const stated = new Set([...strings(raw, "trainable"), ...running]);
+  const same =
+    new Set(names).size === names.length && names.length === stated.size && names.every((one) => stated.has(one));
+  if (same && parameters.length) return;
+  throw new BundleError(
+    "manifest.json: stock.state has other parameters or statistics than `trainable` and `running_statistics`: make the bundle again",
+  );
+}
+
+function requirePorts(stock: Stock, probes: Iterable<string>, terms: readonly string[], dropout: boolean): void {
+  const { gradients, optimizer, forward } = stock;
   const vectors = [...vectorsOf(stock).keys()];
   const statistics = vectors.filter((name) => name === "statistics");
   const stepped = vectors.filter((name) => name !== "statistics");
   const made = (names: readonly string[]): string[] => names.map((name) => `new_${name}`);
   const answers = ["logits", "embedding"];
-  const seed = dropout ? [SEED] : [];
-  requireNames(
-    "stock.gradients.inputs",
-    ["parameters", ...statistics, ...inputNames(probes), ...seed],
-    stock.gradients.inputs,
-  );
-  requireNames(
-    "stock.gradients.outputs",
-    ["loss", ...terms, ...answers, "gradient", ...made(statistics)],
-    stock.gradients.outputs,
-  );
-  requireNames("stock.optimizer.inputs", [...stepped, "gradient", "learning_rate", "step"], stock.optimizer.inputs);
-  requireNames("stock.optimizer.outputs", made(stepped), stock.optimizer.outputs);
-  requireNames("stock.forward.inputs", ["parameters", ...statistics, "input"], stock.forward.inputs);
-  requireNames("stock.forward.outputs", answers, stock.forward.outputs);
-  return stock;
+  const seed = dropout && gradients.inputs.includes(SEED) ? [SEED] : [];
+  const batch = ["parameters", ...statistics, ...inputNames(probes), ...seed];
+  requireNames("stock.gradients.inputs", batch, gradients.inputs);
+  const learnt = ["loss", ...terms, ...answers, "gradient", ...made(statistics)];
+  requireNames("stock.gradients.outputs", learnt, gradients.outputs);
+  requireNames("stock.optimizer.inputs", [...stepped, "gradient", "learning_rate", "step"], optimizer.inputs);
+  requireNames("stock.optimizer.outputs", made(stepped), optimizer.outputs);
+  requireNames("stock.forward.inputs", ["parameters", ...statistics, "input"], forward.inputs);
+  requireNames("stock.forward.outputs", answers, forward.outputs);
+}
+
+/** Throws BundleError where a port of a vector has another shape than the vector's parts make. */
+function requireSizes(stock: Stock, graph: JsonObject, name: string): void {
+  const sizes = vectorsOf(stock).set("gradient", sizeOf(stock.parameters));
+  for (const kind of ["inputs", "outputs"]) {
+    for (const port of get(graph, kind, "list", `stock.${name}`)) {
+      if (!isObject(port)) continue; // readGraph has refused it
+      const which = String(port.get("name")).replace(/^new_/, "");
+      const [size, shape] = [sizes.get(which), port.get("shape")];
+      if (size === undefined || (Array.isArray(shape) && shape.length === 1 && shape[0] === BigInt(size))) continue;
+      throw new BundleError(
+        `manifest.json: stock.${name} says ${shown(which)} has the shape ${shown(shape)}, its parts make [${size}]: ` +
+          "make the bundle again",
+      );
+    }
+  }
 }
 
 /** Throws BundleError unless `given` are `expected`, in any order, each once. */

@@ -228,17 +228,20 @@ describe.skipIf(!Object.keys(RUNS).length)("a learner", () => {
   test("is not to be had of graphs that are not as the manifest says", async () => {
     const files = await filesOf("stock/adamw");
     const manifest = files.get("manifest.json")!;
-    const changed = async (edit: (stock: any) => void): Promise<Error> => {
-      files.set("manifest.json", await resealed(manifest, (content) => edit(content.stock)));
+    const changed = async (edit: (stock: any, content: any) => void): Promise<Error> => {
+      files.set("manifest.json", await resealed(manifest, (content) => edit(content.stock, content)));
       const bundle = Bundle.open(new MemorySource("here", files));
       return refusal(bundle.then((one) => Learner.open(one, NODE)));
     };
-    const cases: [(stock: any) => void, RegExp][] = [
+    const cases: [(stock: any, content: any) => void, RegExp][] = [
       [(stock) => (stock.gradients.file = "stock/forward.onnx"), /the inputs of stock\/forward.onnx differ/],
       [(stock) => stock.gradients.inputs.pop(), /stock.gradients.inputs differ/],
       [(stock) => (stock.state.parameters[1].offset += 1), /is at .*, expected/],
       [(stock) => (stock.state.moments = 1), /stock.optimizer.inputs differ/],
-      [(stock) => stock.state.parameters.pop(), /has no parameters of/],
+      [(stock) => stock.state.parameters.pop(), /other parameters or statistics/],
+      [(_, content) => (content.trainable[1] = "x"), /other parameters or statistics/],
+      [(stock) => (stock.forward.inputs[0].shape = [7]), /"parameters" has the shape \[7\], its parts make/],
+      [(stock) => (stock.state.parameters.at(-1).shape = [7, 7, 7]), /its parts make/],
       [(stock) => (stock.state.file = "stock/x"), /refers to "stock\/x"/],
     ];
     for (const [edit, why] of cases) {
