@@ -60,4 +60,4 @@ check-python:
 	touch $@
 
 clean:
-	rm -rf .venv device/web/node_modules .cache runs bundles build dist docs/_build *.egg-info device/python/*.egg-info
+	rm -rf .venv device/web/node_modules device/js/node_modules device/js/dist .cache runs bundles build dist docs/_build *.egg-info device/python/*.egg-info

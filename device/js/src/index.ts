@@ -1,0 +1,39 @@
+export { Bundle, type OpenOptions } from "./bundle/bundle.js";
+export { BundleError } from "./bundle/errors.js";
+export { fetchBundle, type FetchOptions } from "./bundle/fetched.js";
+export type { Knob, Knobs } from "./bundle/inputs.js";
+export type { FileEntry, Manifest, OrtTraining } from "./bundle/manifest.js";
+export { UNLABELLED, type Samples, type Supervision } from "./bundle/packs.js";
+export type { Graph, OptimizerStep, Preprocessing } from "./bundle/parts.js";
+export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
+export { MemorySource, type Found, type Source } from "./bundle/source.js";
+export type { Part, Stock } from "./bundle/stock.js";
+export type { Bytes } from "./bytes.js";
+export type { Mixing } from "./learner/batch.js";
+export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";
+export { Random, type RandomState } from "./learner/random.js";
+export type { Runtime, SessionOptions } from "./learner/runtime.js";
+export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
+export { Owner } from "./owner/owner.js";
+export type {
+  Curve,
+  EnrolledSample,
+  Entry,
+  Plan,
+  Settings,
+  Source as LabelSource,
+  StoredSample,
+  Version,
+} from "./owner/record.js";
+export type { Progress, RunResult, Running } from "./owner/runs.js";
+export { StateError } from "./owner/state.js";
+export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
+export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
+export { IndexedDbStorage } from "./storage/indexeddb.js";
+export { MemoryStorage } from "./storage/memory.js";
+export { StorageError, type Storage } from "./storage/storage.js";
+export { DONT_KNOW, answer, softmax, type Answers } from "./guard/answers.js";
+export { clearlyBetter, clearlyWorse, compared, heldOut, type HeldOut } from "./guard/holdout.js";
+export { LIMITS, judge, measure, type Limits, type Measured } from "./guard/measures.js";
+export { Enrolment, type Recognised, type Recognising } from "./prototypes/enrolment.js";
+export { NotTensors, readTensors, writeTensors, type Dtype, type Tensor, type Tensors } from "./tensors/safetensors.js";

@@ -1,0 +1,2 @@
+export { FolderStorage } from "./folder-storage.js";
+export { Folder, openBundle } from "./folder.js";

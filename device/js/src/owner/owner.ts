@@ -1,0 +1,216 @@
+// One owner's mentee: it answers, stores samples, learns as a transaction that the guard decides, and can go back.
+//
+// The parameters that answer are always those of the current version. Axes: N samples, K classes, D embedding.
+
+import type { Bundle } from "../bundle/bundle.js";
+import type { Samples } from "../bundle/packs.js";
+import { SampleError, elementsOf, samplesIn, type Input } from "../bundle/preprocess.js";
+import { answer, softmax, type Answers } from "../guard/answers.js";
+import { Learner, LearningError, type Prediction } from "../learner/learner.js";
+import type { Runtime, SessionOptions } from "../learner/runtime.js";
+import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
+import type { Storage } from "../storage/storage.js";
+import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
+import { Runs, type RunResult, type Running } from "./runs.js";
+import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
+import { State } from "./state.js";
+
+/** The mentee of a bundle as this owner's storage has it. One program at a time; call one method at a time. */
+export class Owner {
+  private readonly runs: Runs;
+  private enrolment: Enrolment | null = null; // under the current version
+
+  private constructor(
+    readonly bundle: Bundle,
+    readonly learner: Learner,
+    private readonly state: State,
+  ) {
+    this.runs = new Runs(bundle, learner, state);
+  }
+
+  /** Throws BundleError, StateError. */
+  static async open(bundle: Bundle, runtime: Runtime, storage: Storage, options: SessionOptions = {}): Promise<Owner> {
+    const learner = await Learner.open(bundle, runtime, options);
+    try {
+      const owner = new Owner(bundle, learner, await State.open(storage, bundle.manifest.id));
+      await owner.runs.goToCurrent();
+      return owner;
+    } catch (error) {
+      await learner.close();
+      throw error;
+    }
+  }
+
+  /** `input` of N samples, behind the rails of the settings. Throws SampleError. */
+  async predict(input: Input): Promise<Answers & Pick<Prediction, "logits" | "embedding">> {
+    this.runs.requireRest();
+    const { logits, embedding } = await this.learner.predict(input);
+    const K = this.bundle.manifest.classes.length;
+    const { blocked, confidenceFloor } = this.settings;
+    const places = new Set(blocked.map((name) => this.bundle.manifest.classes.indexOf(name)));
+    return { ...answer(softmax(logits, K), K, places, confidenceFloor), logits, embedding };
+  }
+
+  /** Stores samples, all or none; their numbers. Throws SampleError for any that does not fit. */
+  async add(samples: Samples, adding: Adding = {}): Promise<number[]> {
+    this.runs.requireRest();
+    return addSamples(this.state, this.bundle.manifest, samples, adding);
+  }
+
+  /** Removes stored samples; what they taught stays in the versions. */
+  async remove(numbers: readonly number[]): Promise<void> {
+    this.runs.requireRest();
+    const samples = this.samples.filter(({ number }) => !numbers.includes(number));
+    await this.state.change({ samples }, "samples", `${this.samples.length - samples.length} samples were removed`);
+  }
+
+  get samples(): readonly StoredSample[] {
+    return this.state.now.samples;
+  }
+
+  /** One run of `plan` on the sample store, and the guard's verdict.
+   *
+   * Until the verdict the current version stays what it was, also through a crash; an unfinished run is saved every `saveEvery`
+   * steps, waits in `paused` and goes on with `resume`, as if nothing had happened. Throws LearningError, SampleError. */
+  async learn(plan: Plan = {}, running: Running = {}): Promise<RunResult> {
+    return this.moved(() => this.runs.begin(plan, running));
+  }
+
+  /** The unfinished run, of a `signal` or of a program that ended; null where there is none. */
+  get paused(): Version | null {
+    return this.runs.paused;
+  }
+
+  /** Goes on with the unfinished run from its last save. Throws LearningError where there is none. */
+  async resume(running: Running = {}): Promise<RunResult> {
+    return this.moved(() => this.runs.resume(running));
+  }
+
+  /** Drops the unfinished run. Throws LearningError where there is none. */
+  async discard(why = "discarded by the owner"): Promise<void> {
+    this.runs.requireRest();
+    await this.runs.drop(this.runs.requirePaused().number, why);
+  }
+
+  /** Makes an accepted version current, by default the newest intact one that the current grew from; its number. 0 is the base. An
+   * unfinished run is dropped. The guard is not asked. */
+  async rollBack(version?: number): Promise<number> {
+    return this.moved(() => this.runs.rollBack(version));
+  }
+
+  /** Makes the base current; samples, older versions and the log stay. */
+  async reset(): Promise<void> {
+    await this.rollBack(0);
+  }
+
+  /** 0 is the base. */
+  get current(): number {
+    return this.state.now.current;
+  }
+
+  get versions(): readonly Version[] {
+    return this.state.now.versions;
+  }
+
+  /** Enrols samples of a class, of the bundle's or a new one, for `recognise`; their numbers. No step of training. */
+  async enrol(name: string, input: Input): Promise<number[]> {
+    this.runs.requireRest();
+    const rules = this.bundle.manifest.preprocessing;
+    const N = samplesIn(input, rules);
+    if (!N) throw new SampleError(`no sample to enrol as ${JSON.stringify(name)}: expected at least one`);
+    const { next, enrolled } = this.state.now;
+    const numbers = Array.from({ length: N }, (_, row) => next.enrolled + row);
+    const enrolment = await this.enrolmentNow();
+    this.enrolment = null; // of what is stored, should anything fail from here on
+    enrolment.add(name, (await this.learner.predict(input)).embedding, numbers);
+    const dtype = input instanceof Uint8Array ? "uint8" : "float32";
+    const added = [];
+    for (const [row, number] of numbers.entries()) {
+      const piece = await this.state.put(`enrolled-${number}`, bytesOf(input, elementsOf(rules), row));
+      added.push({ ...piece, number, name, dtype } as const);
+    }
+    const left = new Set(enrolment.numbers());
+    const changes = {
+      enrolled: [...enrolled, ...added].filter(({ number }) => left.has(number)),
+      next: { ...next, enrolled: next.enrolled + N },
+    };
+    await this.state.change(changes, "enrol", `${N} samples were enrolled as ${JSON.stringify(name)}`);
+    this.enrolment = enrolment;
+    return numbers;
+  }
+
+  /** Removes an enrolled class, and every sample of it. */
+  async removeEnrolled(name: string): Promise<void> {
+    this.runs.requireRest();
+    const enrolled = this.state.now.enrolled.filter((one) => one.name !== name);
+    await this.state.change({ enrolled }, "enrol", `the enrolled samples of ${JSON.stringify(name)} were removed`);
+    this.enrolment = null;
+  }
+
+  /** Among the bundle's and the enrolled classes, by embedding and the mentee's own answer, behind the rails of the settings;
+   * `floor`: the cosine below which the answer is "don't know". */
+  async recognise(input: Input, floor = -1): Promise<Recognised> {
+    this.runs.requireRest();
+    const { logits, embedding } = await this.learner.predict(input);
+    const K = this.bundle.manifest.classes.length;
+    const near = (await this.enrolmentNow()).recognise(embedding, { floor, softmax: softmax(logits, K) });
+    const blocked = new Set(this.settings.blocked.map((name) => near.names.indexOf(name)));
+    const railed = answer(near.probability, near.names.length, blocked, this.settings.confidenceFloor);
+    return { ...near, classes: near.classes.map((place, row) => (place < 0 ? place : (railed.classes[row] ?? -1))) };
+  }
+
+  get settings(): Settings {
+    return this.state.now.settings;
+  }
+
+  /** Changes settings. Throws LearningError for what makes no sense. */
+  async set(changes: Partial<Settings>): Promise<void> {
+    const settings = { ...this.settings, ...changes };
+    const { classes } = this.bundle.manifest;
+    const share = (value: number | null): boolean => value === null || (value >= 0 && value <= 1);
+    const fits =
+      [settings.goldenDrop, settings.classDrop, settings.agreementLeast, settings.confidenceFloor].every(share) &&
+      [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every(
+        (one) => Number.isInteger(one) && one >= 1,
+      ) &&
+      ["own", "mentor", "auto"].includes(settings.replay) &&
+      settings.blocked.every((name) => classes.includes(name)) &&
+      new Set(settings.blocked).size < classes.length;
+    if (!fits)
+      throw new LearningError(
+        `these settings make no sense here, nothing was changed: ${JSON.stringify(changes).slice(0, 300)}`,
+      );
+    await this.state.change({ settings }, "settings", JSON.stringify(changes));
+  }
+
+  /** What was learnt when, and why it was accepted or dropped; oldest first. */
+  get log(): readonly Entry[] {
+    return this.state.now.log;
+  }
+
+  async close(): Promise<void> {
+    await this.learner.close();
+  }
+
+  private async moved<T>(change: () => Promise<T>): Promise<T> {
+    this.runs.requireRest();
+    try {
+      return await change();
+    } finally {
+      this.enrolment = null;
+    }
+  }
+
+  /** Under the current version: the enrolled samples embedded anew where that has changed. */
+  private async enrolmentNow(): Promise<Enrolment> {
+    if (this.enrolment !== null) return this.enrolment;
+    const { samples } = await this.learner.supervision();
+    const base = await this.learner.predict(samples.input);
+    const enrolment = new Enrolment(this.bundle.manifest.classes, base.embedding, samples.labels);
+    for (const one of this.state.now.enrolled) {
+      const { embedding } = await this.learner.predict(await readInput(this.state, one));
+      enrolment.add(one.name, embedding, [one.number]);
+    }
+    return (this.enrolment = enrolment);
+  }
+}

@@ -1,0 +1,145 @@
+// The owner's samples: a piece of the state each, bounded in number and bytes, with where its label came from.
+
+import type { Bytes } from "../bytes.js";
+import type { Manifest } from "../bundle/manifest.js";
+import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
+import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
+import type { Piece, Source, StoredSample } from "./record.js";
+import { StateError, type State } from "./state.js";
+
+const SOURCES: readonly Source[] = ["owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none"]; // the most trusted first
+
+export interface Adding {
+  /** Of the labels; an unlabelled sample's is none. */
+  readonly source?: Source;
+  /** Of a label, against an owner's, which is 1. */
+  readonly weight?: number;
+}
+
+/** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label if that is trusted as much or
+ * more. Where a bound of the settings is reached others go, which the log says. Throws SampleError for any that does not fit. */
+export async function addSamples(
+  state: State,
+  manifest: Manifest,
+  samples: Samples,
+  adding: Adding,
+): Promise<number[]> {
+  const { source = "owner", weight = 1 } = adding;
+  const rules = manifest.preprocessing;
+  if (!SOURCES.includes(source))
+    throw new SampleError(`no source "${source}" of labels; there are ${SOURCES.join(", ")}`);
+  if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
+    throw new SampleError(`weight is ${weight}, expected a finite number above 0`);
+  preprocess(samples.input, rules);
+  const labels = checkLabels(samples.labels, samplesIn(samples.input, rules), manifest.classes.length, UNLABELLED);
+  if (source === "none" && labels.some((label) => label >= 0)) {
+    throw new SampleError('source is "none", but some samples have a label: say whose it is');
+  }
+  const { now } = state;
+  const stored = new Map(now.samples.map((one) => [one.number, one]));
+  const bySum = new Map(now.samples.map((one) => [one.sha256, one.number]));
+  let next = now.next.sample;
+  const numbers: number[] = [];
+  for (const [row, label] of labels.entries()) {
+    const content = bytesOf(samples.input, elementsOf(rules), row);
+    const piece = await state.put(`sample-${next}`, content);
+    const known = bySum.get(piece.sha256);
+    const before = known === undefined ? undefined : stored.get(known);
+    const about = { time: new Date().toISOString(), source: label < 0 ? ("none" as const) : source, label, weight };
+    if (before === undefined) {
+      stored.set(next, {
+        ...piece,
+        ...about,
+        number: next,
+        dtype: samples.input instanceof Uint8Array ? "uint8" : "float32",
+      });
+      bySum.set(piece.sha256, next);
+    } else if (SOURCES.indexOf(about.source) <= SOURCES.indexOf(before.source))
+      stored.set(before.number, { ...before, ...about });
+    numbers.push(before?.number ?? next);
+    if (before === undefined) next++;
+  }
+  const gone = new Set(tooMany([...stored.values()], now.settings.mostSamples, now.settings.mostSampleBytes));
+  const left = [...stored.values()].filter(({ number }) => !gone.has(number));
+  const lost = gone.size ? `, ${gone.size} went, the settings' bounds were reached` : "";
+  await state.change(
+    { samples: left, next: { ...now.next, sample: next } },
+    "samples",
+    `${numbers.length} samples were added${lost}`,
+  );
+  return numbers;
+}
+
+/** Samples, and the weights of their labels. */
+export type Stored = readonly [Samples, Float32Array];
+
+/** The samples of these numbers, in their order, and the weights of their labels. One that is damaged is left out, and removed. */
+export async function readSamples(state: State, manifest: Manifest, wanted: readonly number[]): Promise<Stored> {
+  const there = new Map(state.now.samples.map((one) => [one.number, one]));
+  const rules = manifest.preprocessing;
+  const found: [StoredSample, Input][] = [];
+  const broken = new Set<number>();
+  for (const number of wanted) {
+    const about = there.get(number);
+    if (about === undefined) continue;
+    const content = await state.get(about);
+    if (content === null) broken.add(number);
+    else found.push([about, inputOf(content, about.dtype)]);
+  }
+  if (broken.size) {
+    const samples = state.now.samples.filter(({ number }) => !broken.has(number));
+    await state.change({ samples }, "mended", `${broken.size} damaged samples were removed: ${[...broken].join(", ")}`);
+  }
+  const raw = found.every(([, input]) => input instanceof rawOf(manifest));
+  const each = elementsOf(rules);
+  const input = new (raw ? rawOf(manifest) : Float32Array)(found.length * each);
+  found.forEach(([, one], row) => input.set(raw ? one : preprocess(one, rules), row * each));
+  const labels = Int32Array.from(found, ([about]) => about.label);
+  return [{ input, labels }, Float32Array.from(found, ([about]) => about.weight)];
+}
+
+/** The content of one piece, raw or preprocessed. Throws StateError where it was altered. */
+export async function readInput(state: State, piece: Piece & { readonly dtype: "uint8" | "float32" }): Promise<Input> {
+  const content = await state.get(piece);
+  if (content === null) throw new StateError(`${piece.piece} is damaged: remove it`);
+  return inputOf(content, piece.dtype);
+}
+
+export function bytesOf(input: Input, each: number, row: number): Bytes {
+  const part = input.slice(row * each, (row + 1) * each);
+  return new Uint8Array(part.buffer as ArrayBuffer, part.byteOffset, part.byteLength);
+}
+
+/** Numbers of the samples that go until both bounds hold: first unlabelled ones, then those with a guessed label, then the owner's
+ * own; among equals one of the class with the most samples; of that class the oldest. `stored`: oldest first. */
+export function tooMany(stored: readonly StoredSample[], most: number, mostBytes: number): number[] {
+  const left = [...stored];
+  const gone: number[] = [];
+  let bytes = left.reduce((sum, one) => sum + one.bytes, 0);
+  while (left.length && (left.length > most || bytes > mostBytes)) {
+    const least = Math.min(...left.map(trust));
+    const perClass = new Map<number, number>();
+    for (const { label } of left) perClass.set(label, (perClass.get(label) ?? 0) + 1);
+    const among = left.filter((one) => trust(one) === least);
+    const largest = Math.max(...among.map(({ label }) => perClass.get(label) ?? 0));
+    const first = among.find(({ label }) => perClass.get(label) === largest);
+    if (first === undefined) break;
+    left.splice(left.indexOf(first), 1);
+    bytes -= first.bytes;
+    gone.push(first.number);
+  }
+  return gone;
+}
+
+function trust({ source }: StoredSample): number {
+  return source === "none" ? 0 : source === "owner" ? 2 : 1;
+}
+
+function rawOf(manifest: Manifest): typeof Uint8Array | typeof Float32Array {
+  return manifest.preprocessing.dtype === "uint8" ? Uint8Array : Float32Array;
+}
+
+function inputOf(content: Bytes, dtype: "uint8" | "float32"): Input {
+  const own = new Uint8Array(content); // aligned
+  return dtype === "uint8" ? own : new Float32Array(own.buffer);
+}

@@ -1,0 +1,115 @@
+// What lasts of an owner: one record that names everything, and the pieces that it names.
+//
+// A change first writes new pieces, then the record, which is the moment that it counts from, then its copy, and at last removes
+// pieces that nothing names any more. So a program that dies at any instant finds the state before or after the change. Every
+// piece has its sha256 in the record; a record that is damaged gives way to its copy.
+
+import { sha256, utf8, type Bytes } from "../bytes.js";
+import type { Storage } from "../storage/storage.js";
+import { SETTINGS, type Content, type Entry, type Piece } from "./record.js";
+
+const FORMAT = "mentee-owner/1";
+const RECORD = "state";
+const COPY = "state.copy";
+const MOST_LOG = 1000; // lines
+
+/** A state that cannot be used; one line. */
+export class StateError extends Error {
+  override readonly name = "StateError";
+}
+
+export class State {
+  private constructor(
+    private readonly storage: Storage,
+    private content: Content,
+  ) {}
+
+  /** The state of `bundle` in `storage`, made where there is none. Throws StateError for another bundle's, and where both records
+   * are damaged. */
+  static async open(storage: Storage, bundle: string): Promise<State> {
+    const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
+    const sound = found.filter((one) => typeof one === "object").sort((one, other) => other.change - one.change)[0];
+    if (sound === undefined && found.some((one) => one === "damaged")) {
+      throw new StateError(
+        "the state and its copy are damaged: restore them from a backup, or begin anew with empty storage",
+      );
+    }
+    if (sound !== undefined && sound.bundle !== bundle) {
+      throw new StateError(
+        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one`,
+      );
+    }
+    const state = new State(storage, sound ?? fresh(bundle));
+    const copy = found[1];
+    if (found[0] === "damaged") await state.change({}, "mended", "the record was damaged: its copy took its place");
+    else if (sound !== undefined && (typeof copy !== "object" || copy.change < sound.change)) {
+      await storage.write(COPY, await written(sound)); // the program ended between the two
+    }
+    await state.sweep();
+    return state;
+  }
+
+  get now(): Content {
+    return this.content;
+  }
+
+  /** Stores `content` under a name that nothing had; it counts once a `change` names it. */
+  async put(name: string, content: Bytes): Promise<Piece> {
+    const piece = `${name}.${this.content.change}`;
+    await this.storage.write(piece, content);
+    return { piece, sha256: await sha256(content), bytes: content.length };
+  }
+
+  /** null where it is gone or was altered. */
+  async get({ piece, sha256: expected }: Piece): Promise<Bytes | null> {
+    const content = await this.storage.read(piece);
+    return content !== undefined && (await sha256(content)) === expected ? content : null;
+  }
+
+  /** One change, all or nothing, with a line in the log where there is a `text`. */
+  async change(changes: Partial<Omit<Content, "bundle" | "change" | "log">>, kind: string, text = ""): Promise<void> {
+    const { log, change } = this.content;
+    const entries: Entry[] = text ? [{ time: new Date().toISOString(), kind, text }] : [];
+    const content = { ...this.content, ...changes, change: change + 1, log: [...log, ...entries].slice(-MOST_LOG) };
+    const record = await written(content);
+    await this.storage.write(RECORD, record);
+    this.content = content;
+    await this.storage.write(COPY, record);
+    await this.sweep();
+  }
+
+  /** Removes what nothing names. */
+  private async sweep(): Promise<void> {
+    const { samples, versions, enrolled } = this.content;
+    const snapshots = versions.flatMap(({ snapshot }) => (snapshot === null ? [] : [snapshot]));
+    const named = new Set([RECORD, COPY, ...[...samples, ...enrolled, ...snapshots].map(({ piece }) => piece)]);
+    for (const name of await this.storage.names()) if (!named.has(name)) await this.storage.delete(name);
+  }
+}
+
+function fresh(bundle: string): Content {
+  const next = { sample: 1, version: 1, enrolled: 1 };
+  return { bundle, change: 0, samples: [], versions: [], current: 0, next, enrolled: [], settings: SETTINGS, log: [] };
+}
+
+async function written(content: Content): Promise<Bytes> {
+  const text = JSON.stringify({ format: FORMAT, ...content });
+  return new TextEncoder().encode(`${await sha256(new TextEncoder().encode(text))}\n${text}`);
+}
+
+async function recordIn(storage: Storage, name: string): Promise<Content | "damaged" | "none"> {
+  const record = await storage.read(name);
+  if (record === undefined) return "none";
+  try {
+    const text = utf8(record);
+    const end = text.indexOf("\n");
+    if ((await sha256(new TextEncoder().encode(text.slice(end + 1)))) !== text.slice(0, end)) return "damaged";
+    const { format, ...content } = JSON.parse(text.slice(end + 1)) as Content & { format: string };
+    if (format !== FORMAT)
+      throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
+    return { ...content, settings: { ...SETTINGS, ...content.settings } };
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof SyntaxError) return "damaged";
+    throw error;
+  }
+}

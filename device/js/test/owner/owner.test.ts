@@ -1,0 +1,259 @@
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import * as node from "onnxruntime-node";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+
+import type { Samples } from "../../src/bundle/packs.js";
+import { SampleError } from "../../src/bundle/preprocess.js";
+import { LearningError } from "../../src/learner/learner.js";
+import { FolderStorage } from "../../src/node/folder-storage.js";
+import { openBundle } from "../../src/node/folder.js";
+import { Owner } from "../../src/owner/owner.js";
+import type { Plan } from "../../src/owner/record.js";
+import { StateError } from "../../src/owner/state.js";
+import { MemoryStorage } from "../../src/storage/memory.js";
+import type { Storage } from "../../src/storage/storage.js";
+import { json, place, refusal } from "../fixtures.js";
+
+const LIFE = existsSync(place("owner.json")) ? json<any>("owner.json") : null;
+
+const opened: Owner[] = [];
+afterEach(async () => {
+  for (const owner of opened.splice(0)) await owner.close();
+});
+
+async function ownerOf(storage: Storage, bundle = "adamw"): Promise<Owner> {
+  const owner = await Owner.open(await openBundle(place("stock", bundle)), node, storage);
+  opened.push(owner);
+  return owner;
+}
+
+async function goldenOf(owner: Owner, from = 0, to?: number): Promise<Samples> {
+  const { input, labels } = await owner.bundle.golden();
+  const each = input.length / labels.length;
+  return { input: input.subarray(from * each, (to ?? labels.length) * each), labels: labels.subarray(from, to) };
+}
+
+function planOf({ steps, seed, holdout, learning_rate, knobs, replay, owner_weight }: any): Plan {
+  const given = { steps, seed, holdout, learningRate: learning_rate, knobs, replay, ownerWeight: owner_weight };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Plan;
+}
+
+describe.skipIf(LIFE === null)("an owner", () => {
+  let scratch: string;
+  beforeAll(async () => void (scratch = await mkdtemp(join(tmpdir(), "mentee-owner-"))));
+  afterAll(() => rm(scratch, { recursive: true }));
+
+  test("leads the life that Python leads: the same decisions from the same evidence", async () => {
+    const storage = new MemoryStorage();
+    let owner = await ownerOf(storage);
+    await owner.add(await goldenOf(owner, 0, LIFE.own));
+    for (const run of LIFE.runs) {
+      const { golden_drop, agreement_least } = run.settings;
+      await owner.set({
+        ...(golden_drop === undefined ? {} : { goldenDrop: golden_drop }),
+        ...(agreement_least === undefined ? {} : { agreementLeast: agreement_least }),
+      });
+      const done = await owner.learn(planOf(run.plan));
+      expect(done.status).toBe(run.status);
+      expect(done.why).toBe(run.why);
+      expect(done.number).toBe(run.number);
+      expect([done.goldenBase, done.goldenAfter]).toEqual(run.golden);
+      expect(done.heldOut).toEqual(run.held_out);
+      expect(owner.versions.at(-1)?.plan.held).toEqual(run.held);
+      expect(owner.current).toBe(run.current);
+      for (const name of Object.keys(run.first)) {
+        expect(Math.abs(done.first[name]! - run.first[name]), name).toBeLessThan(1e-4);
+        expect(Math.abs(done.last[name]! - run.last[name]), name).toBeLessThan(1e-4);
+      }
+      owner = await ownerOf(storage); // and after every run the program ends
+    }
+    const golden = await goldenOf(owner);
+    expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.classes);
+    await owner.enrol("new", (await goldenOf(owner, 70, 73)).input);
+    await owner.enrol(owner.bundle.manifest.classes[2]!, (await goldenOf(owner, 60, 61)).input);
+    owner = await ownerOf(storage);
+    const recognised = await owner.recognise(golden.input, 0.2);
+    expect(recognised.names).toEqual(LIFE.names);
+    expect([...recognised.classes]).toEqual(LIFE.recognised);
+    expect([await owner.rollBack(), [...(await owner.predict(golden.input)).classes]]).toEqual(LIFE.back);
+    await owner.reset();
+    expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.reset);
+    expect(owner.log.map(({ kind }) => kind)).toContain("dropped");
+  });
+
+  test("goes on with a run that was ended, as if it had not been", async () => {
+    const plan: Plan = { steps: 12, seed: 2, saveEvery: 4 };
+    const ends = async (storage: Storage, stop?: number): Promise<Float32Array> => {
+      let owner = await ownerOf(storage, "nesterov");
+      await owner.add(await goldenOf(owner, 0, 24));
+      const controller = new AbortController();
+      const onProgress = ({ done }: { done: number }): void => (done === stop ? controller.abort() : undefined);
+      const done = await owner.learn(plan, { onProgress, signal: controller.signal });
+      expect(done.status).toBe(stop === undefined ? "accepted" : "paused");
+      if (stop !== undefined) {
+        owner = await ownerOf(storage, "nesterov");
+        expect(owner.paused?.done).toBe(stop);
+        expect(owner.current).toBe(0);
+        expect((await refusal(owner.learn(plan))).message).toMatch(/is unfinished/);
+        expect((await owner.resume()).status).toBe("accepted");
+      }
+      return (await owner.predict((await goldenOf(owner)).input)).logits;
+    };
+    expect(await ends(new MemoryStorage(), 7)).toEqual(await ends(new MemoryStorage()));
+  });
+
+  test("is as it was or as it was told after a kill at any instant", async () => {
+    const folder = join(scratch, "killed");
+    const script = new URL("victim.mjs", import.meta.url).pathname;
+    let [most, versions] = [0, 0];
+    for (let round = 0; round < 8; round++) {
+      const victim = spawn(process.execPath, [script, folder, place("stock", "adamw")]);
+      let said = "";
+      let trouble = "";
+      victim.stdout.on("data", (part: Buffer) => (said += part.toString()));
+      victim.stderr.on("data", (part: Buffer) => (trouble += part.toString()));
+      const ended = once(victim, "close");
+      while (victim.exitCode === null && said.split("\n").length < 2 + (round % 5)) {
+        await Promise.race([once(victim.stdout, "data"), ended]);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 7 * round));
+      victim.kill("SIGKILL");
+      await ended;
+      expect(trouble).toBe("");
+      const storage = await FolderStorage.open(folder);
+      const owner = await ownerOf(storage);
+      const [samples, current] = said.trim().split("\n").at(-1)!.split(" ").map(Number) as [number, number];
+      expect(owner.samples.length).toBeGreaterThanOrEqual(samples);
+      expect(owner.current).toBeGreaterThanOrEqual(current);
+      expect(owner.log.some(({ kind }) => kind === "mended")).toBe(false);
+      [most, versions] = [owner.samples.length, owner.versions.length];
+      if (owner.paused) await owner.discard();
+      const records = owner.log.length ? 2 : 0;
+      const pieces = owner.samples.length + owner.versions.filter((one) => one.snapshot).length;
+      expect((await storage.names()).length).toBe(records + pieces);
+    }
+    expect(most).toBeGreaterThan(3); // else nothing was at stake
+    expect(versions).toBeGreaterThan(1);
+  });
+
+  test("outlives damage to its record, its samples and its versions", async () => {
+    const folder = join(scratch, "damaged");
+    const storage = await FolderStorage.open(folder);
+    let owner = await ownerOf(storage);
+    await owner.add(await goldenOf(owner, 0, 12));
+    await owner.set({ goldenDrop: 1 });
+    await owner.learn({ steps: 4, seed: 0 });
+    await owner.learn({ steps: 4 });
+    const damage = async (name: string): Promise<void> => {
+      const content = (await storage.read(name))!;
+      content[content.length >> 1]! ^= 1;
+      await storage.write(name, content);
+    };
+    const golden = await goldenOf(owner);
+    const before = (await owner.predict(golden.input)).logits;
+    await damage("state");
+    owner = await ownerOf(storage);
+    expect(owner.log.at(-1)?.kind).toBe("mended");
+    expect((await owner.predict(golden.input)).logits).toEqual(before);
+    await damage(owner.samples[3]!.piece);
+    await owner.learn({ steps: 2 });
+    expect(owner.samples).toHaveLength(11);
+    await owner.rollBack(2);
+    await damage(owner.versions[1]!.snapshot!.piece);
+    owner = await ownerOf(storage);
+    expect(owner.current).toBe(1);
+    expect(owner.versions[1]?.status).toBe("damaged");
+    await damage("state");
+    await damage("state.copy");
+    expect(await refusal(ownerOf(storage))).toBeInstanceOf(StateError);
+  });
+
+  test("stores a sample once, and lets others go at its bounds", async () => {
+    const owner = await ownerOf(new MemoryStorage());
+    const some = await goldenOf(owner, 0, 4);
+    const numbers = await owner.add({ input: some.input, labels: some.labels.slice().fill(-1) });
+    expect(await owner.add(some)).toEqual(numbers);
+    expect(owner.samples.map(({ label, source }) => [label, source])).toEqual(
+      Array.from(some.labels, (label) => [label, "owner"]),
+    );
+    await owner.add({ input: some.input, labels: some.labels.slice().fill(-1) });
+    expect(owner.samples.every(({ source }) => source === "owner")).toBe(true);
+    await owner.set({ mostSamples: 5 });
+    const more = await goldenOf(owner, 10, 14);
+    await owner.add({ input: more.input, labels: more.labels.slice().fill(-1) });
+    expect(owner.samples.map(({ number }) => number)).toEqual([1, 2, 3, 4, 8]);
+    await owner.remove([1, 2]);
+    expect(owner.samples).toHaveLength(3);
+  });
+
+  test("refuses what makes no sense, and is as before", async () => {
+    const owner = await ownerOf(new MemoryStorage());
+    const some = await goldenOf(owner, 0, 4);
+    await owner.add(some);
+    const wrong: [() => Promise<unknown>, new (message: string) => Error][] = [
+      [() => owner.add({ input: some.input.subarray(1), labels: some.labels }), SampleError],
+      [() => owner.add(some, { weight: 0 }), SampleError],
+      [() => owner.add(some, { source: "none" }), SampleError],
+      [() => owner.learn({ steps: 0 }), LearningError],
+      [() => owner.learn({ holdout: 1 }), LearningError],
+      [() => owner.learn({ samples: [99] }), LearningError],
+      [() => owner.learn({ knobs: { temperature: 0 } }), LearningError],
+      [
+        () =>
+          owner.learn({
+            knobs: {
+              alpha: [
+                [0.5, 1],
+                [0.2, 1],
+              ],
+            },
+          }),
+        LearningError,
+      ],
+      [() => owner.learn({ replay: "own", knobs: { beta: 1 } }), LearningError],
+      [() => owner.set({ goldenDrop: 2 }), LearningError],
+      [() => owner.set({ blocked: ["nobody"] }), LearningError],
+      [() => owner.rollBack(7), StateError],
+      [() => owner.resume(), LearningError],
+      [() => owner.discard(), LearningError],
+      [() => owner.enrol("", some.input), SampleError],
+    ];
+    for (const [ask, kind] of wrong) expect(await refusal(ask())).toBeInstanceOf(kind);
+    expect(owner.current).toBe(0);
+    expect(owner.samples).toHaveLength(4);
+  });
+
+  test("drops a run whose numbers leave float32", async () => {
+    const owner = await ownerOf(new MemoryStorage(), "nesterov");
+    const golden = await goldenOf(owner);
+    await owner.add(await goldenOf(owner, 0, 12));
+    const before = (await owner.predict(golden.input)).logits;
+    expect(await refusal(owner.learn({ steps: 20, learningRate: 1e6, knobs: { alpha: 1e9 } }))).toBeInstanceOf(
+      LearningError,
+    );
+    expect(owner.versions.map(({ status }) => status)).toEqual(["dropped"]);
+    expect((await owner.predict(golden.input)).logits).toEqual(before);
+  });
+
+  test("is one bundle's", async () => {
+    const storage = new MemoryStorage();
+    await (await ownerOf(storage)).set({ confidenceFloor: 0.5 });
+    expect((await refusal(ownerOf(storage, "nesterov"))).message).toMatch(/the state is of bundle/);
+  });
+
+  test("answers behind its rails", async () => {
+    const owner = await ownerOf(new MemoryStorage());
+    const { input } = await goldenOf(owner);
+    const classes = [...(await owner.predict(input)).classes];
+    const blocked = owner.bundle.manifest.classes[classes[0]!]!;
+    await owner.set({ blocked: [blocked] });
+    expect([...(await owner.predict(input)).classes]).not.toContain(classes[0]);
+    await owner.set({ confidenceFloor: 1 });
+    expect(new Set((await owner.predict(input)).classes)).toEqual(new Set([-1]));
+  });
+});

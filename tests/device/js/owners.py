@@ -1,0 +1,60 @@
+"""A life of an owner's mentee under the Python program, for the TypeScript client to lead alike on stock graphs."""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mentee_device import Budget, Bundle, Owner, Plan, Samples
+
+OWN = 24
+RUNS: list[tuple[dict[str, Any], dict[str, Any]]] = [  # settings before a run, and its plan
+    ({}, {"steps": 25, "seed": 3, "holdout": 0.25}),
+    ({"agreement_least": 0.99, "golden_drop": 0.0}, {"steps": 20, "seed": 1, "learning_rate": 0.05}),
+    ({"agreement_least": None, "golden_drop": 0.05}, {"steps": 15, "knobs": {"beta": [[0, 1], [1, 0]], "gamma": 0.5}}),
+    ({}, {"steps": 10, "replay": "mentor", "holdout": 0.5, "owner_weight": 2.0}),
+]
+
+
+def lived(bundle: Path) -> dict[str, Any]:
+    """Decisions and figures after each run, then of enrolment and of going back."""
+    with tempfile.TemporaryDirectory() as folder, Bundle.open(bundle) as base, Owner(base, Path(folder) / "me") as me:
+        golden = base.golden()
+        me.add(Samples(golden.input[:OWN], golden.labels[:OWN]))
+        runs = [run(me, settings, plan) for settings, plan in RUNS]
+        before = me.predict(golden.input).classes.tolist()
+        me.enrol("new", golden.input[70:73])
+        me.enrol(base.manifest.classes[2], golden.input[60:61])
+        recognised = me.recognise(golden.input, floor=0.2)
+        back = [me.roll_back(), me.predict(golden.input).classes.tolist()]
+        me.reset()
+        return {
+            "own": OWN,
+            "runs": runs,
+            "classes": before,
+            "recognised": recognised.classes.tolist(),
+            "names": recognised.names,
+            "back": back,
+            "reset": me.predict(golden.input).classes.tolist(),
+        }
+
+
+def run(me: Owner, settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if settings:
+        me.set(**settings)
+    plan = {name: value for name, value in given.items() if name != "steps"}
+    done = me.learn(Plan(budget=Budget(steps=given["steps"]), rounds=0, **plan))
+    version = me.versions.get(done.number)
+    return {
+        "settings": settings,
+        "plan": given,
+        "number": done.number,
+        "status": done.status,
+        "why": done.why,
+        "golden": [done.golden_base, done.golden_after],
+        "held": version.plan["held"],
+        "held_out": asdict(done.held_out) if done.held_out and done.held_out.samples else None,
+        "first": done.first,
+        "last": done.last,
+        "current": me.versions.current,
+    }
