@@ -15,6 +15,9 @@ from mentor_mentee.data.views.view import View
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.objective.taps import Taps
 
+LARGE = 64  # pixels of a side, from which a CPU's convolutions in float32 are faster with the channels last in memory
+CAST = (nn.Conv2d, nn.Linear)  # by autocast, all of their arguments
+
 
 class Answers(NamedTuple):
     logits: Tensor  # [B, K]; [B, 0] of a mentor that is asked about its layers alone
@@ -48,10 +51,13 @@ class Mentor:
         self.precision = precision
         self.logits = logits or not self.probes
         self._stops = not self.logits  # after the last probed layer
-        self._taps = Taps(network, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
+        # a CPU would cast all weights anew for each batch, which takes as long as half of the network
+        self._asked = network if precision == FULL or not on_cpu(network) else halved(network, precision)
+        self._taps = Taps(self._asked, outputs=list(dict.fromkeys(probe.mentor for probe in probes)))
 
     def to(self, device: torch.device) -> "Mentor":
         self.network.to(device)
+        self._asked.to(device)
         return self
 
     def sharded(self, device: torch.device) -> "Mentor":
@@ -61,7 +67,8 @@ class Mentor:
 
         network = copy.deepcopy(self.network)
         shard(network, device)
-        made = Mentor(network, self.view, self.probes, self.identity, self.precision, self.logits)
+        made = Mentor(network, self.view, self.probes, self.identity, logits=self.logits)
+        made.precision = self.precision  # the parts of its weights stay float32
         made._stops = False  # the rest of a forward gives up what was gathered
         return made
 
@@ -83,9 +90,11 @@ class Mentor:
 
     def answer(self, image_BCHW: Tensor) -> Answers:
         """uint8 source images -> answers that carry no gradient but may stand in a graph that does."""
-        self.network.eval()  # whoever called .train() on it since
+        self._asked.eval()  # whoever called .train() on it since
         with torch.inference_mode():
             source = self.view(image_BCHW)
+            if source.device.type == "cpu" and (self.precision != FULL or min(source.shape[2:]) >= LARGE):
+                source = source.contiguous(memory_format=torch.channels_last)
             with self._computing(source.device):
                 if self.logits:
                     logits, outputs, _ = self._taps(source)
@@ -101,3 +110,19 @@ class Mentor:
         if self.precision == FULL:
             return nullcontext()
         return torch.autocast(device.type, dtype=getattr(torch, HALF[self.precision]))
+
+
+def on_cpu(network: nn.Module) -> bool:
+    return all(value.device.type == "cpu" for value in network.parameters())
+
+
+def halved(network: nn.Module, precision: str) -> nn.Module:
+    """A copy whose convolutions and linear layers have their weights in half precision, as autocast would cast them; the network
+    itself where it has none that can be seen."""
+    if not any(type(module) in CAST for module in network.modules()):
+        return network
+    twin = copy.deepcopy(network)
+    for module in twin.modules():
+        if type(module) in CAST:
+            module.to(getattr(torch, HALF[precision]))
+    return twin

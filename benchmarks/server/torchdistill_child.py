@@ -42,7 +42,8 @@ def main() -> None:
             box.post_forward_process(loss=box.forward_process(image_BCHW, label_B, more))
         print(epoch, accuracy(mentee, box.val_data_loader), flush=True)
         box.post_epoch_process()
-    print(json.dumps({"accuracy": accuracy(mentee, DataLoader(sets["test"], 256))}))
+    of_mentor = [accuracy(mentor, DataLoader(sets[part], 256)) for part in ("val", "test")]  # as the other side does
+    print(json.dumps({"accuracy": accuracy(mentee, DataLoader(sets["test"], 256)), "mentor": of_mentor}))
 
 
 def configuration(about: dict[str, Any]) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def configuration(about: dict[str, Any]) -> dict[str, Any]:
     logits = {"module_path": head["student"], "io": "output"}
     return {
         "num_epochs": about["epochs"],
-        "train_data_loader": loader("train", 64, "RandomSampler") | {"cache_output": about["cache"]},
+        "train_data_loader": loader("train", 64, "RandomSampler"),
         "val_data_loader": loader("val", 256, "SequentialSampler"),
         "teacher": side(about["layer"], head["teacher"]) | {"requires_grad": False},
         "student": side("features.2", head["student"]) | {"requires_grad": True},

@@ -188,7 +188,7 @@ class Distillation(pl.LightningModule):
             labelled_B=(labels_B >= 0).to(samples.dtype),
             mentor_logits_BK=answers.logits,
             mentor_activations=answers.activations,
-            supervised_B=samples * float(supervised),
+            supervised_B=None if supervised else torch.zeros_like(samples),
             alpha=alpha,
             beta=beta,
             gamma=gamma,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mentor.cache.options import CacheOptions
-from mentor.cache.packing import Packing
+from mentor.cache.packing import Packed, Packing
 from mentor.cache.table import Table
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.splits import Split
@@ -25,7 +25,9 @@ from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.data.views.drawn import Views
 from mentor_mentee.progress import Progress, remark
 
-VERSIONS = f"{torch.__version__} {version('torchvision')}"  # torchvision's networks are in no recipe's own module
+VERSIONS = (
+    f"{torch.__version__} {version('torchvision')} rows 2"  # torchvision's networks are in no recipe's own module
+)
 LOGITS = "logits"
 FEW = 256  # classes whose logits are cached as they are
 TOGETHER = 64  # samples asked about at once, always as many: the last bits of an answer depend on the size of its batch
@@ -48,32 +50,32 @@ class AnswerCache:
         self.mentor, self.split, self.folder = mentor, split, folder
         self.draw = Views(how or Augmentation(), seed=0)
         self.options, self.samples = options, samples
-        self.row_of = torch.full((int(split.positions.max()) + 1,), -1)
-        self.row_of[split.positions] = torch.arange(len(split))
+        self.row_of = np.full(int(split.positions.max()) + 1, -1)
+        self.row_of[split.positions.numpy()] = np.arange(len(split))
         self.packings = packings_of(mentor, split, options)
         self.views: dict[int, dict[str, Table]] = {}
+        self._known: dict[int, NDArray[np.bool_]] = {}  # by view: rows that all tables were found to have
         self.keys = self._keys() if folder is not None else dict.fromkeys(self.packings, "")
         self._compared: set[tuple[int, int]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes, which open the files themselves and fill them together."""
-        return {**vars(self), "views": {}}
+        return {**vars(self), "views": {}, "_known": {}}
 
     def answer(self, index_B: Tensor, view_B: Tensor, image_BCHW: Tensor | None = None) -> Answers:
         """Answers to samples by their position in the source and the number of the view, on the device of `index_B`.
         `image_BCHW`: those views, where they are at hand."""
-        row_B, number_B = self.row_of[index_B.cpu()].numpy(), view_B.cpu().numpy()
-        views = sorted(set(number_B.tolist()))
-        if len(views) == 1:
-            found = self._of_view(views[0], row_B, image_BCHW)
+        row_B, number_B = self.row_of[index_B.cpu().numpy()], view_B.cpu().numpy()
+        if (number_B == number_B[0]).all():
+            packed = self._of_view(int(number_B[0]), row_B, image_BCHW)
         else:
-            found = {}
-            for view in views:
+            packed = {name: packing.empty(len(row_B)) for name, packing in self.packings.items()}
+            for view in np.unique(number_B).tolist():
                 picked_B = np.flatnonzero(number_B == view)
                 images = None if image_BCHW is None else image_BCHW[picked_B]
-                for name, value in self._of_view(view, row_B[picked_B], images).items():
-                    found.setdefault(name, value.new_empty(len(row_B), *value.shape[1:]))[picked_B] = value
-        found = {name: value.to(index_B.device) for name, value in found.items()}
+                for name, part in self._of_view(view, row_B[picked_B], images).items():
+                    packed[name].values[picked_B], packed[name].scales[picked_B] = part
+        found = {name: self.packings[name].unpack(one).to(index_B.device) for name, one in packed.items()}
         none = torch.empty(len(row_B), 0, device=index_B.device)
         return Answers(found.pop(LOGITS, none), found)
 
@@ -81,7 +83,7 @@ class AnswerCache:
         """Those of the whole split as it is, [N, K], in its order."""
         progress, parts = Progress("asking the mentor", len(self.split)), list[Tensor]()
         for rows in np.array_split(np.arange(len(self.split)), -(-len(self.split) // (4 * TOGETHER))):
-            parts.append(self._of_view(0, rows, None)[LOGITS])
+            parts.append(self.packings[LOGITS].unpack(self._of_view(0, rows, None)[LOGITS]))
             progress.at(int(rows[-1]) + 1)
         return torch.cat(parts)
 
@@ -99,17 +101,12 @@ class AnswerCache:
         for view in range(views):
             self._tables(view)
 
-    def _of_view(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
+    def _of_view(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Packed]:
         try:
             tables = self._tables(view)
         except OSError as error:  # another run removed the file since, and the disk is full
             return self._uncached(view, row_B, image_BCHW, error)
-        damaged = sum(table.damaged for table in tables.values())
-        there_B = np.ones(len(row_B), bool)
-        for table in tables.values():
-            there_B &= table.has(row_B)
-        if damage := sum(table.damaged for table in tables.values()) - damaged:
-            remark(f"{damage:,} cached answers in {self.folder} are damaged: the mentor is asked again")
+        there_B = self._there(view, tables, row_B)
         if self.options.verify and there_B.any():
             there_B &= self._verified(view, row_B, there_B, image_BCHW)
         if not there_B.all():
@@ -118,17 +115,29 @@ class AnswerCache:
             answers = self._ask(view, asked, None if image_BCHW is None else image_BCHW[missing[first]])
             for name, table in tables.items():
                 table.write(asked, table.packing.pack(answers[name]))
-        return {name: table.packing.unpack(table.read(row_B)) for name, table in tables.items()}
+        return {name: table.read(row_B) for name, table in tables.items()}
+
+    def _there(self, view: int, tables: dict[str, Table], row_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows of which every table has an answer."""
+        known_N = self._known.setdefault(view, np.zeros(len(self.split), bool))
+        there_B = known_N[row_B]
+        if not there_B.all():
+            damaged = sum(table.damaged for table in tables.values())
+            there_B = np.logical_and.reduce([table.has(row_B) for table in tables.values()])
+            known_N[row_B] = there_B
+            if damage := sum(table.damaged for table in tables.values()) - damaged:
+                remark(f"{damage:,} cached answers in {self.folder} are damaged: the mentor is asked again")
+        return there_B
 
     def _uncached(
         self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None, error: OSError
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Packed]:
         """The mentor's answers as they would be cached."""
         remark(
             f"the mentor's answers cannot be cached in {self.folder} ({error.strerror or error}): it is asked again at each step"
         )
         answers = self._ask(view, row_B, image_BCHW)
-        return {name: packing.unpack(packing.pack(answers[name])) for name, packing in self.packings.items()}
+        return {name: packing.pack(answers[name]) for name, packing in self.packings.items()}
 
     def _ask(self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None) -> dict[str, Tensor]:
         """The mentor itself."""
@@ -163,6 +172,7 @@ class AnswerCache:
             ]
             for name in wrong:
                 self._tables(view)[name].forget()
+                self._known.pop(view, None)
             if wrong:
                 remark(
                     f"cached answers in {self.folder} are not what the mentor says now ({', '.join(wrong)}): all of that view "

@@ -1,4 +1,8 @@
-"""Packs an answer's numbers. Axes: B samples, C channels, the first axis of a sample where it has several."""
+"""Packs an answer's numbers. Axes: B samples, C channels, the first axis of a sample where it has several, H W space.
+
+A map [C, H, W] is packed as [H, W, C], channels last, which is how a mentee's maps lie in memory: two that lie in different
+orders take several times as long to compare.
+"""
 
 from dataclasses import dataclass
 from math import prod
@@ -13,7 +17,7 @@ LARGEST = {"float16": 1.0, "int8": 127.0}  # what the largest number of a scale 
 
 
 class Packed(NamedTuple):
-    values: NDArray[np.generic]  # [B, *shape]
+    values: NDArray[np.generic]  # [B, *stored]
     scales: NDArray[np.float32]  # [B, one for each scale]
 
 
@@ -24,6 +28,15 @@ class Packing:
 
     shape: tuple[int, ...]  # of a sample
     precision: str
+
+    @property
+    def stored(self) -> tuple[int, ...]:
+        """Shape of a packed sample."""
+        return (*self.shape[1:], self.shape[0]) if self.is_map else self.shape
+
+    @property
+    def is_map(self) -> bool:
+        return len(self.shape) == 3
 
     @property
     def dtype(self) -> np.dtype[np.generic]:
@@ -40,23 +53,33 @@ class Packing:
         """Size of one packed sample."""
         return prod(self.shape) * self.dtype.itemsize + 4 * self.scales
 
+    def empty(self, count: int) -> Packed:
+        """Room for so many samples."""
+        return Packed(np.empty((count, *self.stored), self.dtype), np.empty((count, self.scales), np.float32))
+
     def pack(self, value: Tensor) -> Packed:
         """float [B, *shape], anywhere."""
         value = value.detach().cpu().float()
+        value = (value.permute(0, 2, 3, 1) if self.is_map else value).contiguous()
         if self.precision == "float32":
             return Packed(value.numpy(), np.empty((len(value), 0), np.float32))
-        grouped = value.reshape(len(value), self.scales, -1)
-        scale = grouped.abs().amax(2, keepdim=True) / LARGEST[self.precision]
+        grouped = value.view(len(value), *self._groups(-1))
+        scale = grouped.abs().amax(1 if self.is_map else 2, keepdim=True) / LARGEST[self.precision]
         whole = torch.where(scale > 0, grouped / scale, 0.0)
         if self.precision == "int8":
             whole = whole.round_().nan_to_num_(0.0)
-        packed = whole.to(getattr(torch, self.precision)).reshape(value.shape)
-        return Packed(packed.numpy(), scale.squeeze(2).where(scale.squeeze(2).isfinite(), torch.nan).numpy())
+        packed = whole.to(getattr(torch, self.precision)).view(value.shape)
+        scales = scale.view(len(value), self.scales)
+        return Packed(packed.numpy(), scales.where(scales.isfinite(), torch.nan).numpy())
 
     def unpack(self, packed: Packed) -> Tensor:
-        """float32 [B, *shape]."""
+        """float32 [B, *shape]; a map's channels lie last in memory."""
         value = torch.from_numpy(packed.values)
-        if self.precision == "float32":
-            return value
-        scale = torch.from_numpy(packed.scales)
-        return value.float().mul_(scale.view(len(value), self.scales, *(1,) * (len(self.shape) - 1)))
+        if self.precision != "float32":
+            scale = torch.from_numpy(packed.scales).view(len(value), *self._groups(1))
+            value = value.view(len(value), *self._groups(-1)).float().mul_(scale).view(value.shape)
+        return value.permute(0, 3, 1, 2) if self.is_map else value
+
+    def _groups(self, size: int) -> tuple[int, int]:
+        """The axes of a packed sample: its groups, which have a scale each, and their numbers."""
+        return (size, self.scales) if self.is_map else (self.scales, size)

@@ -4,16 +4,17 @@ Several processes may read and fill a file at once. A row counts once its checks
 written, or a disk altered, is a row that is not there.
 """
 
+import hashlib
 import json
 import mmap
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mentor.cache.checksums import checksums, weights_of
 from mentor.cache.packing import Packed, Packing
 from mentor_mentee.files import scratch
 
@@ -36,7 +37,7 @@ class Table:
         columns: Mapping[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {
             "checksum": ((rows,), np.dtype(np.uint32)),
             "scales": ((rows, packing.scales), np.dtype(np.float32)),
-            "values": ((rows, *packing.shape), packing.dtype),
+            "values": ((rows, *packing.stored), packing.dtype),
         }
         if path is None:
             made = {name: np.zeros(shape, dtype) for name, (shape, dtype) in columns.items()}
@@ -50,34 +51,34 @@ class Table:
                 made[name] = np.frombuffer(self._map, dtype, count, start).reshape(shape)
                 start += count * dtype.itemsize
         self._checksum_N, self._scales, self._values = (made[name] for name in columns)
-        self._salt = zlib.crc32(about.encode())
+        self._salt = int.from_bytes(hashlib.sha256(about.encode()).digest()[:8], "little")
+        self._weights = weights_of(packing.bytes)
 
     def has(self, rows_B: NDArray[np.int64]) -> NDArray[np.bool_]:
         """bool [B]: those that are there. Each is checked when it is first asked for."""
         known_B = self._known[rows_B]
         if known_B.all():
             return known_B
-        for row in np.unique(rows_B[~known_B]):
-            if self._checksum_N[row] == ABSENT:
-                continue
-            if self._checksum_N[row] == self._checksum(row, self._values[row], self._scales[row]):
-                self._known[row] = True
-            else:
-                self.damaged += 1
-                self._checksum_N[row] = ABSENT
+        rows = np.unique(rows_B[~known_B])
+        rows = rows[self._checksum_N[rows] != ABSENT]
+        if len(rows):
+            fits = self._checksums(rows, Packed(self._values[rows], self._scales[rows])) == self._checksum_N[rows]
+            self._known[rows[fits]] = True
+            self._checksum_N[rows[~fits]] = ABSENT
+            self.damaged += int((~fits).sum())
         return self._known[rows_B]
 
     def read(self, rows_B: NDArray[np.int64]) -> Packed:
         """Rows that are there."""
-        found = Packed(self._values[rows_B], self._scales[rows_B])
+        found = Packed(self._values.take(rows_B, 0), self._scales.take(rows_B, 0))
         self._release(found.values.nbytes)
         return found
 
     def write(self, rows_B: NDArray[np.int64], packed: Packed) -> None:
-        for row, values, scales in zip(rows_B, packed.values, packed.scales, strict=True):
-            self._values[row], self._scales[row] = values, scales
-            self._checksum_N[row] = self._checksum(row, values, scales)
-            self._known[row] = True
+        """Rows of different numbers."""
+        self._values[rows_B], self._scales[rows_B] = packed
+        self._checksum_N[rows_B] = self._checksums(rows_B, packed)
+        self._known[rows_B] = True
         self._release(packed.values.nbytes)
 
     def forget(self) -> None:
@@ -85,10 +86,8 @@ class Table:
         self._checksum_N[:] = ABSENT
         self._known[:] = False
 
-    def _checksum(self, row: int, values: NDArray[np.generic], scales: NDArray[np.float32]) -> int:
-        start = zlib.crc32(int(row).to_bytes(8, "little"), self._salt)
-        found = zlib.crc32(np.ascontiguousarray(values).data, zlib.crc32(np.ascontiguousarray(scales).data, start))
-        return found or 1
+    def _checksums(self, rows_B: NDArray[np.int64], packed: Packed) -> NDArray[np.uint32]:
+        return checksums(rows_B, packed, self._weights, self._salt)
 
     def _release(self, touched: int) -> None:
         self._touched += touched

@@ -68,7 +68,7 @@ def mentee_loss(
     labelled_B: Tensor,
     mentor_logits_BK: Tensor,
     mentor_activations: Mapping[str, Tensor],
-    supervised_B: Tensor,
+    supervised_B: Tensor | None,
     alpha: Tensor,
     beta: Tensor,
     gamma: Tensor,
@@ -85,10 +85,11 @@ def mentee_loss(
     `activations` and `mentor_activations` map a probe's name to [B, ...], both in the space the probe compares in.
     `labelled_B` and `supervised_B` are 1 where the label, or the mentor's answer, counts and 0 where there is none
     (a weight in between is a weighted mean); a term without a single sample that counts is 0. Where they are 0 the
-    masked tensors must still hold finite numbers. `alpha` `beta` `gamma` `temperature` are [1], so that the exported
-    graph keeps them as inputs. `weights` are the probes' w_p by name; one that has none weighs 1. `label_smoothing`,
-    `class_weight_K` and the labels of mixed samples are the server's: no exported graph has them. With `other_labels_B`, those
-    of the samples that each is mixed with, CE is λ · CE(labels) + (1 − λ) · CE(other labels), λ the `label_share`.
+    masked tensors must still hold finite numbers. `supervised_B` None: all answers count alike. `alpha` `beta` `gamma`
+    `temperature` are [1], so that the exported graph keeps them as inputs. `weights` are the probes' w_p by name; one that has
+    none weighs 1. `label_smoothing`, `class_weight_K` and the labels of mixed samples are the server's: no exported graph has
+    them. With `other_labels_B`, those of the samples that each is mixed with, CE is λ · CE(labels) + (1 − λ) · CE(other labels),
+    λ the `label_share`.
     """
     ce = cross_entropy(logits_BK, labels_B, labelled_B, label_smoothing, class_weight_K)
     if other_labels_B is not None:

@@ -24,7 +24,7 @@ from mentor_mentee.objective.moments import Moments, with_moments
 from mentor_mentee.objective.probe_spec import AUTO, parse_probes
 from mentor_mentee.objective.taps import Taps, evaluating, layer_shapes
 
-CELLS = 8  # of a side of the space in which `auto` compares maps: finer ones are averaged
+CELLS = 4  # of a side of the space in which `auto` compares maps: finer ones are averaged
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 

@@ -1,21 +1,22 @@
 """Distances of the mentee's softmax from the mentor's: each a function of (logits [B, K], logits [B, K], ..., weight [B]) -> [1].
 
 `mentee_BK` and `mentor_BK` are logits that were divided by the temperature already. A sample of weight 0 has no part in it;
-where none counts it is 0. Finite, with its gradient, for logits of ±1e4 in float32 and bfloat16. Axes: B batch, K classes.
+where none counts it is 0; weights None: all count alike. Finite, with its gradient, for logits of ±1e4 in float32 and bfloat16.
+Axes: B batch, K classes.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mentor_mentee.objective.masked import masked_mean, shares
+from mentor_mentee.objective.masked import masked_mean, shares, weights_of
 from mentor_mentee.objective.probe_metrics import rmse
 
 Z_EPSILON = 1e-12  # inside the standard deviation, whose gradient is infinite where all values are equal
 TARGET_WEIGHT, OTHERS_WEIGHT = 1.0, 8.0  # α and β of DKD in its authors' configuration
 
 
-def kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
+def kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor | None) -> Tensor:
     """KL(softmax(mentor) ‖ softmax(mentee)) summed over classes, mean over supervised samples ("batchmean").
 
     Hinton et al., arXiv 1503.02531, §2; the factor T² is the loss's.
@@ -23,7 +24,7 @@ def kl(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
     return masked_mean(divergence(mentee_BK, mentor_BK), supervised_B)
 
 
-def prob_rmse(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
+def prob_rmse(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor | None) -> Tensor:
     """sqrt(mean (softmax(mentee) − softmax(mentor))²), one mean over samples and classes.
 
     Venkatesan & Li, arXiv 1604.08220, Ψ(n, m) of eq. 1; in their code T is 1, and there is no factor T².
@@ -31,7 +32,7 @@ def prob_rmse(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Ten
     return rmse(F.softmax(mentee_BK, dim=1), F.softmax(mentor_BK, dim=1), supervised_B)
 
 
-def dkd(mentee_BK: Tensor, mentor_BK: Tensor, target_B: Tensor, supervised_B: Tensor) -> Tensor:
+def dkd(mentee_BK: Tensor, mentor_BK: Tensor, target_B: Tensor, supervised_B: Tensor | None) -> Tensor:
     """KL(b' ‖ b) + 8 · KL(q' ‖ q), the mentor's primed: b = (p_target, 1 − p_target), q the softmax of the other classes alone.
 
     DKD of Zhao et al., arXiv 2203.08679, eq. 7, weights α = 1 and β = 8 as in the authors' configuration; the factor T² is the
@@ -49,7 +50,7 @@ def dkd(mentee_BK: Tensor, mentor_BK: Tensor, target_B: Tensor, supervised_B: Te
     return masked_mean(TARGET_WEIGHT * binary_B + OTHERS_WEIGHT * others_B, supervised_B)
 
 
-def dist(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
+def dist(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor | None) -> Tensor:
     """(1 − ρ over the classes, mean over samples) + (1 − ρ over the samples, mean over classes), ρ Pearson's of the softmaxes.
 
     DIST of Huang et al., arXiv 2205.10536, §4 with both weights 1; the factor T² is the loss's, as in the authors' code.
@@ -57,7 +58,7 @@ def dist(mentee_BK: Tensor, mentor_BK: Tensor, supervised_B: Tensor) -> Tensor:
     """
     mentee_BK, mentor_BK = F.softmax(mentee_BK, dim=1), F.softmax(mentor_BK, dim=1)
     inter_B = (z_scores(mentee_BK) - z_scores(mentor_BK)).square().mean(1) / 2
-    share_B1 = shares(supervised_B).unsqueeze(1)
+    share_B1 = shares(weights_of(supervised_B, mentee_BK)).unsqueeze(1)
     difference_BK = z_scores_over_samples(mentee_BK, share_B1) - z_scores_over_samples(mentor_BK, share_B1)
     intra = (share_B1 * difference_BK.square()).sum(0, keepdim=True).mean(1) / 2
     return masked_mean(inter_B, supervised_B) + intra

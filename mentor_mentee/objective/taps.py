@@ -14,8 +14,9 @@ class Taps:
     """Runs a model and returns its output, with what chosen layers put out and what chosen layers were given.
 
     A tensor is cloned the moment its layer returns, so that an in-place operation after it (`out += identity`,
-    `ReLU(inplace=True)`) cannot overwrite what was captured. Hooks exist only while the model runs; the model, its
-    modules and its state dict stay as they are. Gradients flow through what is captured.
+    `ReLU(inplace=True)`) cannot overwrite what was captured; no more once a forward in this mode has left it as it was, which
+    each one proves anew. Hooks exist only while the model runs; the model, its modules and its state dict stay as they are.
+    Gradients flow through what is captured.
 
     Raises `UserError` for a path that the model lacks, and for a layer that did not run, ran more than once (which
     of its outputs was meant?) or put out something else than one tensor.
@@ -26,14 +27,22 @@ class Taps:
         self._whole = False  # whether it ran to its end once
         self._outputs = {path: find_layer(model, path) for path in outputs}
         self._inputs = {path: find_layer(model, path) for path in inputs}
+        self._untouched: dict[bool, set[str]] = {}  # by the model's mode: layers whose output nothing writes over
 
     def __call__(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """x [B, ...] -> (the model's output, {path: its output}, {path: its input})."""
         put_out: dict[str, list[object]] = {path: [] for path in self._outputs}
         given: dict[str, list[object]] = {path: [] for path in self._inputs}
+        untouched = self._untouched.get(self.model.training, set())
+        versions: dict[str, tuple[Tensor, int]] = {}
 
         def keep_output(path: str) -> Any:
-            return lambda _module, _args, output: put_out[path].append(_copy(output))
+            def hook(_module: nn.Module, _args: object, output: object) -> None:
+                if isinstance(output, Tensor) and not output.is_inference():
+                    versions[path] = output, output._version
+                put_out[path].append(output if path in untouched else _copy(output))
+
+            return hook
 
         def keep_input(path: str) -> Any:
             return lambda _module, args, named: given[path].append(_copy([*args, *named.values()][0]))
@@ -47,6 +56,10 @@ class Taps:
         finally:
             for hook in hooks:
                 hook.remove()
+        kept = {path for path, (output, version) in versions.items() if output._version == version}
+        self._untouched[self.model.training] = kept & untouched if self.model.training in self._untouched else kept
+        if not untouched <= kept:  # written over in this forward, though not in the first
+            return self(x)
         return _one_tensor(result, type(self.model).__name__), self._once(put_out), self._once(given)
 
     def outputs_alone(self, x: Tensor) -> dict[str, Tensor]:

@@ -160,12 +160,39 @@ def test_without_logits_nothing_runs_after_the_last_probe_and_the_layers_are_the
 def test_in_half_precision_the_layers_compute_in_it_and_the_answers_are_float32(
     network: nn.Module, image: Tensor
 ) -> None:
-    half, whole = Mentor(network, VIEW, [PROBE], precision="bf16-mixed"), Mentor(network, VIEW, [PROBE])
     seen: list[torch.dtype] = []
     network.head.register_forward_hook(lambda _module, _given, output: seen.append(output.dtype))
+    half, whole = Mentor(network, VIEW, [PROBE], precision="bf16-mixed"), Mentor(network, VIEW, [PROBE])
     found, expected = half.answer(image), whole.answer(image)
     assert seen == [torch.bfloat16, torch.float32]
     assert (found.logits.dtype, found.activations["late"].dtype) == (torch.float32, torch.float32)
     assert 0 < float((found.logits - expected.logits).abs().max()) < 2**-6 * float(expected.logits.abs().max())
     assert next(network.parameters()).dtype == torch.float32
     assert half.fingerprint(probes=False) != whole.fingerprint(probes=False)  # so its cached answers are others
+
+
+def test_half_weights_that_are_made_once_answer_as_autocast_does_and_the_network_stays_as_it_is(
+    network: nn.Module, image: Tensor
+) -> None:
+    state = copy.deepcopy(network.state_dict())
+    found = Mentor(network, VIEW, precision="bf16-mixed").answer(image).logits
+    assert all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = network.eval()(VIEW(image).contiguous(memory_format=torch.channels_last)).float()
+    assert torch.equal(found, expected)
+
+
+def test_large_images_are_answered_channels_last_to_the_same_numbers() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 5, 3), nn.Flatten()
+    )
+    image = torch.randint(0, 256, (3, 3, 96, 80), dtype=torch.uint8)
+    view = View((3, 96, 80), (0.3, 0.4, 0.5), (0.4, 0.3, 0.2))
+    shape = (8, 47, 39)
+    answers = Mentor(network, view, [Probe("mid", "2", "", Adapter(shape, shape, shape, "identity"))]).answer(image)
+    with torch.inference_mode():
+        maps, logits = network[:3](view(image)), network(view(image))
+    assert answers.activations["mid"].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(answers.activations["mid"], maps, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(answers.logits, logits, rtol=1e-5, atol=1e-5)

@@ -14,7 +14,7 @@ def numbers(shape: tuple[int, ...]) -> torch.Tensor:
     return value * loud
 
 
-@pytest.mark.parametrize("shape", [(5,), (5, 4, 3), (6, 8)])
+@pytest.mark.parametrize("shape", [(5,), (5, 4, 3), (6, 8), (4, 1, 1)])
 @pytest.mark.parametrize(("precision", "share"), [("float32", 0.0), ("float16", 2**-12), ("int8", 1 / 254)])
 def test_a_number_is_off_by_at_most_its_share_of_the_largest(
     shape: tuple[int, ...], precision: str, share: float
@@ -29,6 +29,13 @@ def test_a_number_is_off_by_at_most_its_share_of_the_largest(
     most = groups.view(*groups.shape, *(1,) * (value.dim() - groups.dim()))
     assert ((found - value).abs() <= share * most * (1 + 1e-5)).all()
     assert packed.values[0].nbytes + packed.scales[0].nbytes == packing.bytes
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_map_comes_back_with_its_channels_last_in_memory(precision: str) -> None:
+    packing = Packing((5, 4, 3), precision)
+    found = packing.unpack(packing.pack(numbers((5, 4, 3))))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

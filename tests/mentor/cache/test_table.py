@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mentor.cache.checksums import checksums, weights_of
 from mentor.cache.packing import Packing
 from mentor.cache.table import Table
 
@@ -50,6 +51,30 @@ def test_a_changed_byte_costs_one_row(where: int, tmp_path: Path) -> None:
     table = Table(PACKING, 10, path, "of a test")
     assert np.flatnonzero(~table.has(np.arange(10))).tolist() == [4]
     assert table.damaged == 1
+
+
+def test_any_flipped_bit_of_a_row_changes_its_checksum() -> None:
+    random = np.random.default_rng(0)
+    row, weights = random.integers(0, 256, 29, dtype=np.uint8), weights_of(29)
+    flipped = np.repeat(row[None], 29 * 8, 0)
+    for bit in range(29 * 8):
+        flipped[bit, bit // 8] ^= 1 << bit % 8
+    (whole,) = checksums(np.array([3]), (row[None],), weights, salt=5)
+    found = checksums(np.full(29 * 8, 3), (flipped,), weights, salt=5)
+    assert not (found == whole).any()
+    assert len(set(found.tolist())) == 29 * 8
+
+
+def test_a_checksum_is_the_sum_that_its_module_says() -> None:
+    random = np.random.default_rng(1)
+    scales, values = random.random((4, 3), np.float32), random.integers(-9, 9, (4, 5, 2), dtype=np.int8)
+    rows, weights = np.array([0, 2, 7, 2**40]), weights_of(22)
+    found = checksums(rows, (values, scales), weights, salt=11)
+    for i, row in enumerate(rows.tolist()):
+        content = values[i].tobytes() + scales[i].tobytes() + row.to_bytes(8, "little") + bytes(2)
+        words = [int.from_bytes(content[start : start + 4], "little") for start in range(0, 32, 4)]
+        total = 11 + sum(word * weight for word, weight in zip(words, weights.tolist(), strict=True))
+        assert found[i] == total % 2**64 >> 32
 
 
 @pytest.mark.parametrize("how", ["cut", "longer", "header", "rows swapped", "of another table", "zeros"])

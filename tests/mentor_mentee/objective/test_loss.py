@@ -96,6 +96,13 @@ def test_every_term_equals_loops_over_the_samples_that_count(masks: tuple[list[f
     assert all(value.shape == (1,) for value in (terms.loss, terms.ce, terms.softmax, *terms.probes.values()))
 
 
+@pytest.mark.parametrize("softmax", ["kl", "dkd", "dist", "prob_rmse"])
+def test_without_weights_every_answer_counts_alike(softmax: str) -> None:
+    given, spec = batch(*MASKS["supervised only"]), LossSpec(softmax=softmax)
+    told, untold = (mentee_loss(**given | {"supervised_B": given_B}, spec=spec) for given_B in (torch.ones(B), None))
+    assert flat(untold) == pytest.approx(flat(told), rel=1e-7)
+
+
 def test_terms_of_a_batch_worked_out_by_hand() -> None:
     terms = mentee_loss(
         logits_BK=torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]]),  # softmax (1/4, 3/4) and (1/2, 1/2)

@@ -101,6 +101,18 @@ def test_it_equals_loops_over_the_samples_that_count(name: str, weights: list[in
     assert float(found) > 1e-3 or (name, sum(weights)) == ("similarity", 1)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", NAMES)
+def test_without_weights_all_samples_count_alike_whatever_the_order_in_memory(
+    name: str, layout: torch.memory_format
+) -> None:
+    mentee, mentor = pair()
+    found = METRICS[name](mentee.contiguous(memory_format=layout), mentor, None)
+    expected = BY_LOOPS[name](repeated(mentee, WEIGHTS["all"]), repeated(mentor, WEIGHTS["all"]))
+    assert found.shape == (1,)
+    assert float(found) == pytest.approx(expected, rel=1e-8, abs=2e-6)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_common_factor_of_the_weights_changes_nothing(name: str) -> None:
     mentee, mentor = pair()

@@ -75,6 +75,46 @@ def test_a_convolution_before_an_inplace_relu_keeps_its_negative_values() -> Non
     assert outputs["0"].item() == -2.0
 
 
+class Overwrites(nn.Module):
+    """Writes over its first layer's output where told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(3, 3), nn.Linear(3, 2)
+        self.when = "never"
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        writes = self.when == "always" or (self.when == "in training" and self.training)
+        return self.head(y.view(-1, 3).relu_() if writes else y.relu())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("when", ["never", "always", "in training"])
+def test_captured_is_what_a_layer_computed_in_each_of_several_forwards(when: str) -> None:
+    net, x = Overwrites(), torch.randn(8, 3)
+    expected = net.first(x).detach()
+    assert (expected < 0).any()
+    taps = Taps(net, outputs=["first"])
+    for training in (False, True, True, False, True):
+        net.train(training)
+        net.when = when
+        assert torch.equal(taps(x)[1]["first"], expected)
+    for changed in ("never", "always", "never", "always"):  # a forward that does now what it did not before
+        net.when = changed
+        _, outputs, _ = taps(x)
+        assert torch.equal(outputs["first"], expected)
+        outputs["first"].sum().backward()
+
+
+def test_a_map_that_nothing_writes_over_is_copied_once_at_most() -> None:
+    net, x = Overwrites(), torch.randn(2, 3)
+    made: list[Tensor] = []
+    net.first.register_forward_hook(lambda _module, _args, output: made.append(output))
+    taps = Taps(net, outputs=["first"])
+    shared = [taps(x)[1]["first"] is made[-1] for _ in range(3)]
+    assert shared == [False, True, True]
+
+
 def test_gradients_through_a_captured_layer_equal_those_written_by_hand(resnet: nn.Module, image: Tensor) -> None:
     net = copy.deepcopy(resnet)
     _, outputs, _ = Taps(net, outputs=["layer1.0.bn2"])(image)
