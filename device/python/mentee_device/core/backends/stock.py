@@ -1,8 +1,7 @@
 """The backend on stock graphs: any ONNX Runtime from 1.17 on, without its training half. P trainable numbers, S running
 statistics."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,11 @@ NO_DROPOUT = np.full(1, -1, np.float32)
 
 
 class StockSession:
-    """The three stock graphs of `bundle` on `values`, by default the bundle's own. Raises BundleError, RuntimeMissing."""
+    """The three stock graphs of `bundle` on `values`, by default the bundle's own. Raises BundleError, RuntimeMissing.
+
+    Each step makes the vectors anew. Writing them in place by IO binding took 3 to 5 % off the optimizer graph, less than that
+    costs in a step of a small mentee.
+    """
 
     name = STOCK
 
@@ -36,13 +39,13 @@ class StockSession:
         stock = bundle.manifest.stock
         assert stock is not None, "the bundle has none; see choose.py"
         self._bundle, self._stock = bundle, stock
-        vectors = first_vectors(bundle, stock) if values is None else vectors_of(stock, values)
-        self._statistics = vectors.pop("statistics")
+        self._state = first_vectors(bundle, stock) if values is None else vectors_of(stock, values)
         self._before: NDArray[np.float32] | None = None  # statistics that `discard` would bring back
         self._gradient: NDArray[np.float32] | None = None  # the sum since the last step
         self._taken = 0 if values is None else values.step
-        self._learning, self._answering = (_Graph(bundle, one, threads) for one in (stock.gradients, stock.forward))
-        self._moving = _Moving(bundle, stock.optimizer, threads, vectors)
+        self._learning, self._moving, self._answering = (
+            _Graph(bundle, graph, threads) for graph in (stock.gradients, stock.optimizer, stock.forward)
+        )
         self.learning_rate = bundle.manifest.learning_rate
         self._accumulate, self._collected = bundle.manifest.optimizer_step.accumulate, 0
         if (wrong := self.not_finite()) is not None:
@@ -74,12 +77,11 @@ class StockSession:
         gradient = outputs.pop("gradient")
         self._gradient = gradient if self._gradient is None else self._gradient + gradient
         if self._stock.statistics:
-            self._before, self._statistics = self._statistics, outputs.pop("new_statistics")
+            self._before, self._state["statistics"] = self._state["statistics"], outputs.pop("new_statistics")
         return outputs if self._accumulate == 1 else outputs | {"loss": outputs["loss"] / share}
 
     def _fed(self, batch: Batch, seed: NDArray[np.float32] = NO_DROPOUT) -> dict[str, NDArray[Any]]:
-        state = {"parameters": self._moving.vector("parameters"), "statistics": self._statistics, "seed": seed}
-        return {**batch.feeds(), **state}
+        return {**self._state, **batch.feeds(), "seed": seed}
 
     def gradients_usable(self) -> bool:
         return self._gradient is None or _largest(self._gradient) < LARGEST_GRADIENT
@@ -96,18 +98,21 @@ class StockSession:
 
     def end_collecting(self) -> None:
         if self._gradient is not None and self.collecting:
-            self._moving.step(self._gradient, self._rate, self._taken + 1)
+            given = {"learning_rate": self._rate, "step": self._taken + 1}
+            scalars = {name: np.full(1, value, np.float32) for name, value in given.items()}
+            moved = self._moving.run({**self._state, "gradient": self._gradient, **scalars})
+            self._state |= {name.removeprefix("new_"): vector for name, vector in moved.items()}
             self._taken += 1
         self._gradient, self._collected = None, 0
 
     def discard(self) -> None:
         if self._before is not None:
-            self._statistics = self._before
+            self._state["statistics"] = self._before
         self._before = self._gradient = None
         self._collected = 0
 
     def not_finite(self) -> str | None:
-        largest = [_largest(vector) for vector, _ in self._vectors()]
+        largest = [_largest(self._state[name]) for name in self._layouts()]
         finite = all(value < np.inf for value in largest)  # false for NaN
         self._largest = max(largest) if finite else np.inf
         if finite:
@@ -143,20 +148,15 @@ class StockSession:
             new.write_bytes(made)
 
     def dump(self) -> bytes:
-        vectors = self._moving.now() | ({"statistics": self._statistics} if self._stock.statistics else {})
-        layouts = {"parameters": self._stock.parameters, "statistics": self._stock.statistics}
-        return state_file.written(vectors, layouts, self._taken)
+        return state_file.written(self._state, self._layouts(), self._taken)
 
-    def _vectors(self) -> list[tuple[NDArray[np.float32], tuple[Part, ...]]]:
-        """What is learnt, and the parts of it."""
-        return [
-            (self._moving.vector("parameters"), self._stock.parameters),
-            (self._statistics, self._stock.statistics),
-        ]
+    def _layouts(self) -> dict[str, tuple[Part, ...]]:
+        return {"parameters": self._stock.parameters, "statistics": self._stock.statistics}
 
     def _named(self) -> Vectors:
         """Views into the state of now."""
-        return {name: value for vector, parts in self._vectors() for name, value in apart(parts, vector).items()}
+        vectors = [apart(parts, self._state[name]) for name, parts in self._layouts().items()]
+        return {name: value for named in vectors for name, value in named.items()}
 
 
 class _Graph:
@@ -174,54 +174,11 @@ class _Graph:
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Outputs:
         """All outputs by name. Raises RuntimeError."""
-        with self.one_line():
-            given = {name: feeds[name] for name in self.inputs}
-            return dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
-
-    @contextlib.contextmanager
-    def one_line(self) -> Iterator[None]:
+        given = {name: feeds[name] for name in self.inputs}
         try:
-            yield
+            return dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
         except Exception as error:  # the runtime's own classes, of no common base but this
             raise RuntimeError(f"{self.file!r}: {' '.join(str(error).split())[:300]}") from error
-
-
-class _Moving:
-    """The optimizer graph on the vectors that it moves. There are two of each: a step reads one and writes the other, then they
-    change places, so that none is copied or made anew: at 100,000 parameters that was 1.8 ms of a step."""
-
-    def __init__(self, bundle: Bundle, graph: Graph, threads: int, vectors: Vectors) -> None:
-        self._graph = _Graph(bundle, graph, threads)
-        self._binding = self._graph.session.io_binding()
-        self._now = {name: _Vector(array) for name, array in vectors.items()}
-        self._next = {name: _Vector(np.zeros_like(array)) for name, array in vectors.items()}
-
-    def vector(self, name: str) -> NDArray[np.float32]:
-        return self._now[name].array
-
-    def now(self) -> Vectors:
-        return {name: vector.array for name, vector in self._now.items()}
-
-    def step(self, gradient: NDArray[np.float32], rate: float, number: int) -> None:
-        """Step `number`, 1 at the first. Raises RuntimeError."""
-        binding = self._binding
-        scalars = {"learning_rate": np.full(1, rate, np.float32), "step": np.full(1, number, np.float32)}
-        with self._graph.one_line():
-            for name, vector in self._now.items():
-                binding.bind_ortvalue_input(name, vector.value)
-                binding.bind_ortvalue_output(f"new_{name}", self._next[name].value)
-            for name, value in {"gradient": gradient, **scalars}.items():
-                binding.bind_cpu_input(name, value)
-            self._graph.session.run_with_iobinding(binding)
-            binding.clear_binding_inputs()
-        self._now, self._next = self._next, self._now
-
-
-class _Vector:
-    """One array, and the same memory as the runtime takes it."""
-
-    def __init__(self, array: NDArray[np.float32]) -> None:
-        self.array, self.value = array, runtime.tensor(array)
 
 
 def _largest(vector: NDArray[np.float32]) -> float:
