@@ -1,6 +1,7 @@
 """One small mentee checkpoint and the bundles that the real exporter makes of it, made once in a test run for all its workers."""
 
 import atexit
+import json
 import os
 import resource
 import shutil
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 from tqdm import tqdm
 
+from export.bundle.manifest import write_manifest
+from export.bundle.reading.files import file_table
 from export.bundle.reading.signature import make_keys
 from export.bundle.write import export_bundle
 from export.graph.optimizer_spec import Optimizer
@@ -143,7 +146,7 @@ def checkpoint(once: Once) -> MenteeCheckpoint:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
+def training_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
     """A bundle of `checkpoint`, its zip beside it; shared, so never change it."""
 
     def make(folder: Path) -> None:
@@ -151,6 +154,12 @@ def bundle_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
             export_bundle(checkpoint, folder / "base", SETTINGS)
 
     return once("bundle", make) / "base"
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(training_folder: Path) -> Path:
+    """`training_folder`, by the name that all but the tests of two backends know it under."""
+    return training_folder
 
 
 @pytest.fixture(scope="session")
@@ -165,6 +174,34 @@ def sealed_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
             export_bundle(checkpoint, folder / "bundle", settings)
 
     return once("sealed", make) / "bundle"
+
+
+@pytest.fixture(scope="session")
+def both_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
+    """`bundle_folder` for both backends: format 2, with ort-training/ and stock/. Shared, so never change it."""
+
+    def make(folder: Path) -> None:
+        with seeded(0):
+            export_bundle(checkpoint, folder / "base", replace(SETTINGS, backend="both"))
+
+    return once("both", make) / "base"
+
+
+@pytest.fixture(scope="session")
+def stock_folder(both_folder: Path, once: Once) -> Path:
+    """`both_folder` with its stock graphs alone. Shared, so never change it."""
+
+    def make(folder: Path) -> None:
+        base = Path(shutil.copytree(both_folder, folder / "base"))
+        shutil.rmtree(base / "ort-training")
+        manifest = json.loads((base / "manifest.json").read_bytes())
+        for name in ("training", "eval", "optimizer"):
+            del manifest["graphs"][name]
+        del manifest["checkpoint"]
+        manifest["files"] = {name: entry for name, entry in file_table(base).items() if name != "manifest.json"}
+        write_manifest(base / "manifest.json", manifest)
+
+    return once("stock", make) / "base"
 
 
 def with_statistics(network: nn.Module, ready: Tensor) -> nn.Module:

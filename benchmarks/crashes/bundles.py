@@ -148,7 +148,7 @@ def _in_child(mutant: Mutant, base: Base, scratch: Path, writable: int) -> None:
 def unguarded() -> None:
     """The control: what would come through."""
     vars(archive)["check_graphs"] = lambda folder, files: None
-    vars(learner_module)["require_tried"] = lambda bundle, threads: None
+    vars(learner_module)["require_tried"] = lambda bundle, threads, backend: None
 
 
 def sweep(folder: Path, mutants: int, seed: int, only: int | None = None, say: bool = True) -> dict[str, Any]:

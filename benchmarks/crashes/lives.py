@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples, StateError
 from mentee_device.anomaly.normal import Watch
+from mentee_device.core.backends.choose import chosen
 from mentee_device.prototypes.enrolled import enrolled_in
 from mentee_device.runs.plans.settings import read_settings
 from mentee_device.state.device_state import DeviceState
@@ -108,7 +109,7 @@ def some(bundle: Bundle, generator: np.random.Generator, count: int) -> Samples:
 
 def held(bundle: Bundle, store: Store) -> dict[str, Any]:
     """All that an owner would miss, by name."""
-    state = DeviceState.on(bundle, store, 1)
+    state = DeviceState.on(bundle, store, 1, chosen(bundle.manifest))
     found: dict[str, Any] = {"answers from": state.versions.current, "settings": vars(read_settings(store))}
     for one in state.samples.all():
         content = state.samples.content(one.number)

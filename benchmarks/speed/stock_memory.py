@@ -26,7 +26,8 @@ folder, kind, feeds = sys.argv[1:4]
 import importlib.util, os
 from types import ModuleType
 stand_in = ModuleType("onnxruntime.training")  # without its __init__, which imports torch
-stand_in.__path__ = [os.path.join(place, "training") for place in importlib.util.find_spec("onnxruntime").submodule_search_locations]
+places = importlib.util.find_spec("onnxruntime").submodule_search_locations
+stand_in.__path__ = [os.path.join(place, "training") for place in places]
 sys.modules.update({"onnxruntime.training": stand_in, "onnxruntime.training.ortmodule": None, "torch": None})
 import numpy as np
 given = [dict(np.load(f"{feeds}/{number}.npz")) for number in range(2)]

@@ -54,7 +54,9 @@ def listed(path: str) -> Edit:
 
 
 BROKEN: dict[str, Edit] = {
-    "format 2": put("format", value="mentee-bundle/2"),
+    "format 2 without stock graphs": put("format", value="mentee-bundle/2"),
+    "format 3": put("format", value="mentee-bundle/3"),
+    "stock graphs in format 1": put("stock", value={}),
     "no format": drop("format"),
     "no id": drop("id"),
     "id in capitals": put("id", value="A" * 64),
@@ -133,4 +135,63 @@ BROKEN: dict[str, Edit] = {
     "an accuracy that is a text": put("base", "test", "accuracy", value="90%"),
     "embedding a text": put("embedding", value="head"),
     **{f"path {path!r}": listed(path) for path in OUTSIDE},
+}
+
+GRADIENTS, STATE = ("stock", "gradients"), ("stock", "state")
+
+
+def shaped(graph: str, kind: str, name: str, shape: list[int]) -> Edit:
+    def edit(manifest: dict[str, Any]) -> None:
+        (port,) = (port for port in manifest["stock"][graph][kind] if port["name"] == name)
+        port["shape"] = shape
+
+    return edit
+
+
+BROKEN_STOCK: dict[str, Edit] = {  # of a bundle with both kinds of graphs
+    "format 1 with stock graphs": put("format", value="mentee-bundle/1"),
+    "stock a list": put("stock", value=[]),
+    "no stock graphs": drop("stock"),
+    **{f"no stock {name}": drop("stock", name) for name in ("gradients", "optimizer", "forward", "state")},
+    **{f"training graphs without their {name}": drop("graphs", name) for name in ("training", "eval", "optimizer")},
+    "training graphs without a checkpoint": drop("checkpoint"),
+    "a stock graph not listed": put(*GRADIENTS, "file", value="stock/x.onnx"),
+    "a stock graph of another suffix": put(*GRADIENTS, "file", value="stock/state.safetensors"),
+    "a stock graph's file a number": put(*GRADIENTS, "file", value=1),
+    "the state not listed": put(*STATE, "file", value="stock/elsewhere"),
+    "an input of the stock graph less": lambda manifest: manifest["stock"]["gradients"]["inputs"].pop(),
+    "an input of the stock graph a text": put(*GRADIENTS, "inputs", 0, value="parameters"),
+    "an input of the stock graph twice": lambda manifest: manifest["stock"]["forward"]["inputs"].append(
+        manifest["stock"]["forward"]["inputs"][0]
+    ),
+    "a seed without Dropout": lambda manifest: manifest["stock"]["gradients"]["inputs"].append(
+        {"name": "seed", "dtype": "float32", "shape": [1], "meaning": ""}
+    ),
+    "no gradient": lambda manifest: manifest["stock"]["gradients"]["outputs"].pop(),
+    "an output of the optimizer of another name": put("stock", "optimizer", "outputs", 0, "name", value="parameters"),
+    "moments that are more than the optimizer's": put(*STATE, "moments", value=1),
+    "three moments": put(*STATE, "moments", value=3),
+    "moments a text": put(*STATE, "moments", value="2"),
+    "parts that overlap": put(*STATE, "parameters", 1, "offset", value=0),
+    "parts with a gap": put(*STATE, "parameters", 1, "offset", value=10**6),
+    "a part before the start": put(*STATE, "parameters", 0, "offset", value=-1),
+    "a part's offset a text": put(*STATE, "parameters", 0, "offset", value="0"),
+    "a part larger than its place": put(*STATE, "parameters", 0, "shape", value=[8, 1, 3, 4]),
+    "the last part larger than the vector": put(*STATE, "parameters", -1, "shape", value=[10**6]),
+    "a part beyond all memory": put(*STATE, "parameters", -1, "shape", value=[2**40]),
+    "a part of no numbers": put(*STATE, "parameters", -1, "shape", value=[0]),
+    "a part of nine axes": put(*STATE, "parameters", -1, "shape", value=[1] * 8 + [10]),
+    "a part without a name": drop(*STATE, "parameters", 0, "name"),
+    "a part a text": put(*STATE, "parameters", 0, value="weight"),
+    "two parts of one name": lambda manifest: manifest["stock"]["state"]["parameters"][1].update(
+        name=manifest["stock"]["state"]["parameters"][0]["name"]
+    ),
+    "a part that is not trained": put(*STATE, "parameters", 0, "name", value="elsewhere"),
+    "a trained parameter that is no part": lambda manifest: manifest["trainable"].append("elsewhere"),
+    "a statistic that is no part": put("running_statistics", value=["mean"]),
+    "no parts": put(*STATE, "parameters", value=[]),
+    "statistics an object": put(*STATE, "statistics", value={}),
+    "parameters of another size": shaped("gradients", "inputs", "parameters", [7]),
+    "a gradient of another size": shaped("gradients", "outputs", "gradient", [7]),
+    "a moment of two axes": shaped("optimizer", "inputs", "moment2", [2, 709]),
 }

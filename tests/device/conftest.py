@@ -7,6 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 from mentee_device import Bundle, Owner, Samples
+from mentee_device.bundle.backends import ORT_TRAINING, STOCK
+from mentee_device.core.backends.choose import BACKENDS
+
+# Suites that run on both backends, each on a bundle that has graphs for that one alone.
+ON_BOTH = ("core.test_learner", "core.test_finite", "core.test_microbatch", "core.test_random_state", "test_owner")
+ON_BOTH += ("runs.test_adapt", "runs.test_resting", "state.test_state", "test_going_back")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "bundle_folder" in metafunc.fixturenames and metafunc.module.__name__.endswith(ON_BOTH):
+        metafunc.parametrize("bundle_folder", BACKENDS, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(request: pytest.FixtureRequest) -> Path:
+    """The shared bundle of ONNX Runtime Training, or the one with stock graphs."""
+    stock = getattr(request, "param", ORT_TRAINING) == STOCK
+    folder: Path = request.getfixturevalue("stock_folder" if stock else "training_folder")
+    return folder
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from mentee_device import Bundle, BundleError, Learner
+from mentee_device.core.backends import choose
 from mentee_device.core.batch import unanswered
 from mentee_device.core.opening import require_same_inference
-from mentee_device.core.session import TrainingSession
 from safetensors.numpy import load_file, save_file
 
 from export.bundle.manifest import write_manifest
@@ -30,7 +30,7 @@ def reseal(folder: Path) -> None:
     sums_only(folder)
     with suppress(BundleError), Bundle.open(folder) as bundle:
         golden, replay = bundle.golden(), bundle.supervision()
-        session = TrainingSession(bundle, bundle.path(bundle.manifest.checkpoint), 1)
+        session = choose.opened(bundle, 1, choose.chosen(bundle.manifest))
         stated: dict[str, Any] = {"golden": len(golden), "supervision": len(replay), "accuracy": None}
         if len(golden):
             logits = session.forward(unanswered(bundle.manifest, golden.input))["logits"]

@@ -23,9 +23,12 @@ def migrate_store(
     threads: int = 1,
     budget: Budget | None = None,
     on_progress: OnProgress | None = None,
+    backend: str | None = None,
 ) -> Migrated:
     """Moves an opened store to `bundle`, with all that is in it: see relocate/migrate.py."""
-    return migrating.migrate(store, bundle, FEATURES, threads=threads, budget=budget, on_progress=on_progress)
+    return migrating.migrate(
+        store, bundle, FEATURES, threads=threads, backend=backend, budget=budget, on_progress=on_progress
+    )
 
 
 def migrate(
@@ -36,8 +39,9 @@ def migrate(
     budget: Budget | None = None,
     *,
     on_progress: OnProgress | None = None,
+    backend: str | None = None,
 ) -> Migrated:
     """Moves the state in `folder` to `bundle`; the bundle it was learned on is not needed. Replays for `budget`, by default as
     many steps as the current version has learnt for. Raises StateError, LearningError, BundleError; nothing is changed then."""
     with Store(folder, None, key) as store:
-        return migrate_store(store, bundle, threads, budget, on_progress)
+        return migrate_store(store, bundle, threads, budget, on_progress, backend)

@@ -45,15 +45,22 @@ from mentee_device.state.versions import BASE, Version
 class Owner:
     """The mentee of `bundle` as this owner's `folder` has it; the folder is made where there is none.
 
-    `key`: 32 bytes that encrypt samples, parameters and all else that is personal. One process at a time. `notes` says what was
-    mended on opening. Not for several threads at once, except `pause`. `samples`, `versions`, `enrolled` and `monitor` are the
-    tables of the folder. Raises BundleError, StateError, RuntimeMissing.
+    `threads` and `backend` are `Learner`'s; a state that one backend wrote goes on under another. `key`: 32 bytes that encrypt
+    samples, parameters and all else that is personal. One process at a time. `notes` says what was mended on opening. Not for
+    several threads at once, except `pause`. `samples`, `versions`, `enrolled` and `monitor` are the tables of the folder. Raises
+    BundleError, StateError, RuntimeMissing.
     """
 
     def __init__(
-        self, bundle: Bundle, folder: str | os.PathLike[str], key: bytes | None = None, threads: int = 1
+        self,
+        bundle: Bundle,
+        folder: str | os.PathLike[str],
+        key: bytes | None = None,
+        threads: int = 1,
+        backend: str | None = None,
     ) -> None:
-        self.learner = Learner(bundle, threads)
+        self._backend = backend
+        self.learner = Learner(bundle, threads, backend)
         self.store = Store(folder, bundle.manifest.id, key)
         try:
             self._attach(bundle)
@@ -65,7 +72,7 @@ class Owner:
         """Makes everything that goes by the bundle; the learner is at its base."""
         self.bundle = bundle
         base.write_once(self.store, base.Base.of(bundle.manifest, self.learner.parameters()))
-        self.state = DeviceState.on(bundle, self.store, self.learner.threads)
+        self.state = DeviceState.on(bundle, self.store, self.learner.threads, self.learner.backend)
         self.samples, self.versions = self.state.samples, self.state.versions
         self.settings = read_settings(self.store)
         self.enrolled = Enrolled(self.state, self.learner)
@@ -258,10 +265,10 @@ class Owner:
         package does it where the old bundle is gone. An unfinished run is dropped; its samples are not."""
         self.runs.require_rest()
         threads = self.learner.threads
-        migrated = migrate_store(self.store, bundle, threads, budget, on_progress)
+        migrated = migrate_store(self.store, bundle, threads, budget, on_progress, self._backend)
         self.monitor.close()
         self.learner.close()
-        self.learner = Learner(bundle, threads)
+        self.learner = Learner(bundle, threads, self._backend)
         self._attach(bundle)
         return migrated
 

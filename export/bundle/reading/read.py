@@ -6,7 +6,6 @@ The device program has checks of its own, since neither side may know the other;
 import hashlib
 import json
 import lzma
-import math
 import shutil
 import stat
 import struct
@@ -18,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from export.bundle.reading.backends import require_backends
 from export.bundle.reading.files import recover
 from export.bundle.reading.paths import GRAPH_SUFFIX, is_plain_path
 from export.bundle.reading.scratch import scratch_folder
@@ -148,7 +148,8 @@ def require_references(manifest: dict[str, Any]) -> None:
         [probe["name"] for probe in manifest["probes"]],
     )
     stock, checkpoint = manifest.get("stock", {}), manifest.get("checkpoint", {})
-    require_backends(manifest)
+    spec = LossSpec(**loss_spec(manifest))
+    require_backends(manifest, input_names(probes), output_names(probes, spec))
     stock_graphs = [part for name, part in stock.items() if name != "state"]
     named = [
         *(graph["file"] for graph in graphs.values()),
@@ -175,38 +176,11 @@ def require_references(manifest: dict[str, Any]) -> None:
                 f"{MANIFEST}: mean {mean:g} and std {std:g} put a sample {furthest / std:.3g} standard deviations away, "
                 f"expected at most {FURTHEST:g}; make the bundle again"
             )
-    spec = loss_spec(manifest)
-    expected = {"inputs": set(input_names(probes)), "outputs": set(output_names(probes, LossSpec(**spec)))}
-    for graph in {"training", "eval"} & set(graphs):
-        for kind, names in expected.items():
-            given = [port["name"] for port in graphs[graph][kind]]
-            if set(given) != names or len(given) != len(names):
-                different = sorted(names ^ set(given)) or "a name twice"
-                raise UserError(f"{MANIFEST}: graphs.{graph}.{kind} differ from what this format has: {different}")
 
 
 def loss_spec(manifest: dict[str, Any]) -> dict[str, Any]:
     """What of a manifest's `loss` names the graphs' outputs."""
     return {name: manifest["loss"][name] for name in ("probe", "softmax") if name in manifest["loss"]}
-
-
-def require_backends(manifest: dict[str, Any]) -> None:
-    """Raises `UserError` for a manifest that has some of the graphs of ONNX Runtime Training and not all, none that learn, or
-    stock graphs whose flat vectors are not what their parts make."""
-    training = [*(name for name in ("training", "eval", "optimizer") if name in manifest["graphs"])]
-    training += ["checkpoint"] if "checkpoint" in manifest else []
-    if len(training) not in (0, 4) or not (training or "stock" in manifest):
-        raise UserError(f"{MANIFEST} has {', '.join(training) or 'nothing'} that learns; make the bundle again")
-    if ("stock" in manifest) != (manifest["format"] == "mentee-bundle/2"):
-        raise UserError(f"{MANIFEST}: stock graphs are of format 2, and format 2 has them; make the bundle again")
-    for vector in ("parameters", "statistics") if "stock" in manifest else ():
-        at = 0
-        for part in manifest["stock"]["state"][vector]:
-            if part["offset"] != at:
-                raise UserError(
-                    f"{MANIFEST}: stock.state.{vector} says {part['name']!r} is at {part['offset']}, expected {at}"
-                )
-            at += math.prod(part["shape"])
 
 
 def unzip(source: Path, folder: Path) -> None:

@@ -19,7 +19,7 @@ def test_no_mutant_crashes_hangs_or_learns_in_silence(bundle_folder: Path) -> No
 def test_the_fuzzer_sees_what_comes_through(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the guards some of the same mutants must fail."""
     monkeypatch.setattr(bundles.archive, "check_graphs", lambda folder, files: None)
-    monkeypatch.setattr(bundles.learner_module, "require_tried", lambda bundle, threads: None)
+    monkeypatch.setattr(bundles.learner_module, "require_tried", lambda bundle, threads, backend: None)
     monkeypatch.setattr(bundles, "PATIENCE", 5.0)
     monkeypatch.setattr(child, "CPU_SECONDS", 3)
     found = [sweep(bundle_folder, 0, seed=1, only=number, say=False) for number in (9, 33)]

@@ -138,7 +138,8 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
-        (lambda content: content.update(format="mentee-bundle/2"), "has format 'mentee-bundle/2'"),
+        (lambda content: content.update(format="mentee-bundle/3"), "has format 'mentee-bundle/3'"),
+        (lambda content: content.update(format="mentee-bundle/2"), "stock graphs are of format 2"),
         (lambda content: content.pop("format"), "has format None"),
         (lambda content: content.update(files=[]), "files is a list, expected a dict"),
         (lambda content: content["files"]["parity.json"].update(bytes=-1), "whole number"),

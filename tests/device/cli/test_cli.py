@@ -35,6 +35,20 @@ assert importlib.util.find_spec("torch") is not None
 assert not set({FORBIDDEN}) & set(sys.modules)
 sys.exit(code)
 """
+PLAIN = f"""
+import sys
+
+class Without:  # as where plain onnxruntime is installed, and nothing of the training package
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {FORBIDDEN} or name.startswith("onnxruntime.training"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Without())
+from mentee_device.cli.main import main
+code = main(sys.argv[1:])
+assert not any(name.startswith("onnxruntime.training") for name in sys.modules)
+sys.exit(code)
+"""
 INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
@@ -84,6 +98,18 @@ def test_learns_where_there_is_neither_torch_nor_onnx_nor_the_project(
     told = subprocess.run(script, env=installed, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert told.returncode == 0, f"{told.stderr} (installed by an older `make env`?)"
     assert json.loads(told.stdout)["bundle"] == Bundle.open(bundle_folder).manifest.id
+
+
+def test_learns_on_stock_graphs_without_the_training_package(
+    stock_folder: Path, data_file: Path, tmp_path: Path
+) -> None:
+    learned(sys.executable, PLAIN, stock_folder, data_file, tmp_path, ENVIRONMENT)
+    every = ("--bundle", stock_folder, "--state", tmp_path / "me")
+    told = json.loads(run("info", *every, "--json").stdout)
+    assert (told["backends"], told["backend"]) == (["stock"], "stock")
+    refused = run("info", *every, "--backend", "ort-training")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: the bundle has no graphs for the backend 'ort-training'")
 
 
 def test_what_is_held_out_is_told_apart_from_what_was_learnt(

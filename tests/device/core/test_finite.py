@@ -57,7 +57,8 @@ def test_parameters_that_are_not_finite_are_taken_nowhere(bundle: Bundle, altere
         snapshot = learner.snapshot().checkpoint
         at = snapshot.find(value.tobytes())
         assert at > 0
-    path = altered / bundle.manifest.checkpoint
+    graphs = bundle.manifest
+    path = altered / (graphs.ort_training.checkpoint if graphs.ort_training else graphs.stock.state)
     data = bytearray(path.read_bytes())
     at = data.find(value.tobytes()[:16])
     data[at : at + 4] = np.array(np.nan, "<f4").tobytes()
@@ -71,8 +72,10 @@ def test_a_mentee_that_a_step_broke_neither_answers_nor_learns_until_it_is_reset
     golden = bundle.golden()
     with Learner(bundle) as learner:
         good = learner.predict(golden.input).logits
-        parameter = learner._session._parameters[0]
-        parameter.data = np.full_like(parameter.data, np.nan)  # as an optimizer's division by 0 leaves it
+        name, value = next(iter(learner.parameters().items()))
+        learner._session.set_parameters(
+            {name: np.full_like(value, np.nan)}
+        )  # as an optimizer's division by 0 leaves it
         learner._broken = learner._session.not_finite()
         for act in (lambda: learner.predict(golden.input), lambda: learner.learn_batch(golden)):
             with pytest.raises(LearningError, match="NaN or Inf, so the mentee can neither answer nor learn"):

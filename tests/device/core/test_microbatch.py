@@ -9,6 +9,8 @@ from mentee_device.bundle.manifest import Manifest
 from mentee_device.core import microbatch as passes
 from mentee_device.core.batch import mixed
 
+from tests.device.gradients import gradients_of
+
 KNOBS = {"alpha": 0.3, "beta": 0.0, "gamma": 0.7, "temperature": 2.5}
 
 
@@ -51,7 +53,7 @@ def test_gradients_of_parts_add_up(bundle: Bundle, owner: Samples) -> None:
             whole = [(feeds, {})]
             for part, _ in passes.passes(bundle.manifest, feeds) if in_parts else whole:
                 learner._session.forward_backward(part)
-            gradients.append([np.array(one.grad) for one in learner._session._parameters if one.requires_grad])
+            gradients.append([*gradients_of(learner._session).values()])
     for one, other in zip(*gradients, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6 * max(1e-3, np.abs(other).max()))
 

@@ -8,7 +8,7 @@ import pytest
 from mentee_device import Budget, Bundle, BundleError, Learner, Owner, Plan
 from mentee_device.bundle import manifest as manifests
 from mentee_device.bundle.inputs import Batch
-from mentee_device.core.session import TrainingSession, resume
+from mentee_device.core.backends import choose
 from mentee_device.runs.run import Progress
 
 from export.bundle.prepare import prepare
@@ -28,7 +28,7 @@ SPEC = Optimizer(
     accumulate=2,
     schedule=Schedule("step", warm_up=2, every=1, factor=0.5),
 )
-SETTINGS = ExportSettings(supervision_per_class=6, golden_per_class=8, optimizer=SPEC)
+SETTINGS = ExportSettings(supervision_per_class=6, golden_per_class=8, optimizer=SPEC, backend="both")
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +36,16 @@ def folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactor
     return export_bundle(checkpoint, tmp_path_factory.mktemp("optimizer") / "bundle", SETTINGS).path
 
 
+@pytest.mark.parametrize("backends", [("ort-training",), ("stock",), ("stock", "ort-training")], ids="-".join)
 def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
-    folder: Path, checkpoint: MenteeCheckpoint
+    folder: Path, checkpoint: MenteeCheckpoint, backends: tuple[str, ...]
 ) -> None:
     prepared = prepare(checkpoint, SETTINGS)
     batches = draw(parity_samples(prepared), ["mixed"] * 8, 3, seed=4)
     reference = Reference(prepared.graph)
     stepper = TorchOptimizer(SPEC, reference.parameters)
     with Bundle.open(folder) as bundle:
-        session = TrainingSession(bundle, bundle.path(bundle.manifest.checkpoint), 1)
+        session = choose.opened(bundle, 1, backends[0])
         session.learning_rate = bundle.manifest.learning_rate
         for number, feed in enumerate(batches):
             arrays = {name: value.numpy() for name, value in feed.named().items()}
@@ -56,9 +57,8 @@ def test_two_batches_a_step_under_a_schedule_equal_torch_and_survive_a_resume(
                 mean = {name: gradient / 2 for name, gradient in reference.take_gradients().items()}
                 stepper.step(mean, SPEC.learning_rate)
                 rate = session.learning_rate
-                session = resume(
-                    bundle, session.dump(), 1
-                )  # ONNX Runtime keeps the step in it, and with it the schedule
+                following = backends[(number // 2 + 1) % len(backends)]
+                session = choose.resumed(bundle, 1, following, session.dump())  # it has the step, and so the schedule
                 session.learning_rate = rate
         for name, value in session.parameters().items():
             expected = reference.parameters[name].detach().numpy()

@@ -18,7 +18,8 @@ def reweighted(bundle: Bundle, folder: Path, scale: float) -> Path:
             for name, value in learner.parameters().items()
         }
         learner.set_parameters(noise)
-        (folder / bundle.manifest.checkpoint).write_bytes(learner.snapshot().checkpoint)
+        assert bundle.manifest.ort_training
+        (folder / bundle.manifest.ort_training.checkpoint).write_bytes(learner.snapshot().checkpoint)
     reseal(folder)
     return folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Learner, LearningError, Owner, Plan, Samples, StateError, migrate
-from mentee_device.core.session import read_parameters
+from mentee_device.core.backends.choose import read_values
 from mentee_device.guard.measures import Limits
 from mentee_device.relocate.candidates import Judge, hold_out, transferred
 from mentee_device.state import base
@@ -34,7 +34,7 @@ def test_a_delta_is_added_row_by_row_of_the_same_class(
     with taught(bundle, tmp_path / "me", mine) as me, Learner(new_bundle) as fresh:
         old = base.read(me.store)
         assert old is not None
-        personal = read_parameters(me.learner.snapshot().checkpoint)
+        personal = read_values(me.learner.snapshot().checkpoint).parameters
         new = fresh.parameters()
         moved = transferred(new, new_bundle.manifest.classes, new_bundle.manifest.head, old, personal)
     with Learner(bundle) as untouched:
@@ -187,7 +187,7 @@ def test_the_owners_labels_that_nobody_learnt_from_speak_against_what_was_learnt
         skilled.learning_rate = 0.01
         skilled.learn(bundle.golden(), 150)
         fresh.set_parameters(skilled.parameters())
-        (altered / bundle.manifest.checkpoint).write_bytes(fresh.snapshot().checkpoint)
+        (altered / bundle.manifest.ort_training.checkpoint).write_bytes(fresh.snapshot().checkpoint)
     reseal(altered)
     wrong = Samples(mine.input[::2], (mine.labels[::2] + 3) % 10)
     with taught(bundle, tmp_path / "me", wrong, steps=1) as me:

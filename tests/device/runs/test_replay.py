@@ -25,6 +25,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.probes import ProbedMentee
 from tests.conftest import seeded
+from tests.device.gradients import gradients_of
 
 STEADY = Optimizer(learning_rate=0.01, epsilon=1e-3)  # at 1e-8 a gradient that is rounding moves by the whole rate
 CHOICES: dict[str, dict[str, Any]] = {
@@ -189,7 +190,7 @@ def test_dropout_drops_its_share_while_learning_alone_and_a_resumed_session_draw
         for step in range(40):
             feeds = mixed(bundle.manifest, golden.take(np.array([step])), None, 1.0, {})
             outputs = session.forward_backward(feeds, step)
-            gradient = {parameter.name: np.array(parameter.grad) for parameter in session._parameters}
+            gradient = gradients_of(session)
             again = session.forward_backward(feeds, step)
             session.discard()
             np.testing.assert_array_equal(outputs["loss"], again["loss"])

@@ -14,7 +14,7 @@ from export.bundle.manifest import write_manifest
 from export.bundle.reading.files import file_table
 from export.bundle.reading.read import manifest_schema, opened, require_schema
 from mentor_mentee.errors import UserError
-from tests.device.breaking import BROKEN
+from tests.device.breaking import BROKEN, BROKEN_STOCK
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,11 @@ def refused(folder: Path) -> tuple[str, str]:
     return str(server.value), str(device.value)
 
 
-def test_the_schema_is_one_and_what_is_exported_holds(bundle_folder: Path, sealed_folder: Path) -> None:
+def test_the_schema_is_one_and_what_is_exported_holds(
+    bundle_folder: Path, sealed_folder: Path, both_folder: Path
+) -> None:
     jsonschema.Draft202012Validator.check_schema(manifest_schema())
-    for folder in (bundle_folder, sealed_folder):
+    for folder in (bundle_folder, sealed_folder, both_folder):
         for path in (folder, folder.with_name(folder.name + ".zip")):
             with opened(path) as (_, manifest), Bundle.open(path) as bundle:
                 assert bundle.manifest.id == manifest["id"]
@@ -54,6 +56,20 @@ def test_both_readers_refuse_what_is_broken(shared: Path, manifest: dict[str, An
     else:
         write_manifest(shared / "manifest.json", manifest)
     refused(shared)
+
+
+@pytest.fixture(scope="module")
+def shared_both(both_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(both_folder, tmp_path_factory.mktemp("both") / "bundle"))
+
+
+@pytest.mark.parametrize("name", BROKEN_STOCK)
+def test_both_readers_refuse_what_is_broken_in_format_2(shared_both: Path, both_folder: Path, name: str) -> None:
+    manifest = json.loads((both_folder / "manifest.json").read_bytes())
+    BROKEN_STOCK[name](manifest)
+    write_manifest(shared_both / "manifest.json", manifest)
+    said = refused(shared_both)
+    assert all("manifest.json" in one for one in said), said
 
 
 def test_a_manifest_of_before_the_optional_keys_holds(shared: Path, manifest: dict[str, Any]) -> None:

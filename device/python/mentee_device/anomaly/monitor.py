@@ -91,7 +91,7 @@ class Monitor:
         if self._state.versions.current == BASE:
             return self._learner.predict(input, checked=True).embedding
         if self._base is None:
-            self._base = Learner(self._state.bundle, self._state.threads)
+            self._base = self._state.base()
         return self._base.predict(input, checked=True).embedding
 
     @staticmethod

@@ -10,6 +10,18 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
 
+from mentee_device.bundle.backends import (
+    ANSWERS,
+    FORMAT,
+    FORMAT_WITH_STOCK,
+    ORT_TRAINING,
+    STOCK,
+    OrtTraining,
+    Stock,
+    check_names,
+    read_ort_training,
+    read_stock,
+)
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.fields import LARGEST, MAX_ELEMENTS, choice, get, number, shape_of, strings, whole
 from mentee_device.bundle.inputs import input_names
@@ -25,7 +37,6 @@ from mentee_device.bundle.parts import (
 )
 from mentee_device.bundle.parts import Preprocessing as Preprocessing
 
-FORMAT = "mentee-bundle/1"
 LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters, and bytes of one part: what file systems take
 GRAPH_SUFFIX = ".onnx"  # a runtime goes by it: what ends otherwise may be of a kind that nothing here has looked into
 
@@ -47,10 +58,8 @@ class Manifest:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     inference: Graph
-    training: Graph
-    evaluation: Graph
-    optimizer: Graph
-    checkpoint: str
+    ort_training: OrtTraining | None
+    stock: Stock | None
     supervision: str
     golden: str
     probes: dict[str, tuple[int, ...]]
@@ -62,13 +71,18 @@ class Manifest:
     batch_norm: str = "frozen"
     smallest_map: int = 0  # values a channel of one sample where BatchNorm uses the batch's statistics; 0 for nowhere
     dropout: str = "off"
-    weights: str | None = None  # the file with every parameter, where the checkpoint is nominal and has none
     head: str = ""  # module path of the classifier
     optimizer_step: OptimizerStep = field(default_factory=OptimizerStep)
     activation_bytes: float = 0.0  # that a training pass keeps for each sample; 0: not stated
     golden_samples: int | None = None
     replay_samples: int | None = None
     expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """Those that the bundle has graphs for."""
+        both = ((ORT_TRAINING, self.ort_training), (STOCK, self.stock))
+        return tuple(name for name, graphs in both if graphs is not None)
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
@@ -81,9 +95,11 @@ def parse_json(text: bytes) -> dict[str, Any]:
         raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):
         raise BundleError(f"manifest.json holds a {type(raw).__name__}, expected an object: fetch the bundle again")
-    if raw.get("format") != FORMAT:
+    if raw.get("format") not in (FORMAT, FORMAT_WITH_STOCK):
         given = repr(raw.get("format"))[:70]
-        raise BundleError(f"manifest.json has format {given}, this program reads {FORMAT!r}: update one")
+        raise BundleError(
+            f"manifest.json has format {given}, this program reads {FORMAT!r} and {FORMAT_WITH_STOCK!r}: update one"
+        )
     return raw
 
 
@@ -147,21 +163,20 @@ def parse(raw: dict[str, Any]) -> Manifest:
     loss, optimizer = get(raw, "loss", dict), get(raw, "optimizer", dict)
     base = get(raw, "base", dict)
     get(base, "golden", dict, "base")
+    terms = _terms(loss, list(probes))
     manifest = Manifest(
         id=get(raw, "id", str),
         files=files,
         classes=classes,
         preprocessing=read_preprocessing(get(raw, "preprocessing", dict)),
         inference=read_graph(graphs, "inference"),
-        training=read_graph(graphs, "training"),
-        evaluation=read_graph(graphs, "eval"),
-        optimizer=read_graph(graphs, "optimizer"),
-        checkpoint=get(get(raw, "checkpoint", dict), "file", str, "checkpoint"),
+        ort_training=read_ort_training(raw),
+        stock=read_stock(raw, probes, terms),
         supervision=get(get(raw, "supervision", dict), "file", str, "supervision"),
         golden=get(get(raw, "golden", dict), "file", str, "golden"),
         probes=probes,
         knobs=read_knobs(loss),
-        terms=_terms(loss, list(probes)),
+        terms=terms,
         learning_rate=number(optimizer, "learning_rate", "optimizer", *RATE_RANGE),
         optimizer_step=read_optimizer_step(optimizer),
         parameters=whole(get(get(raw, "parameters", dict), "count", int, "parameters"), "parameters.count"),
@@ -172,7 +187,6 @@ def parse(raw: dict[str, Any]) -> Manifest:
         batch_norm=choice(raw, "batch_norm", ("frozen", "batch", "affine_only")),
         smallest_map=whole(raw.get("batch_norm_smallest_map", 0), "batch_norm_smallest_map", 0, MAX_ELEMENTS),
         dropout=choice(raw, "dropout", ("off", "on")),
-        weights=_weights(get(raw, "checkpoint", dict)),
         head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
         activation_bytes=_activation_bytes(raw.get("costs")),
     )
@@ -182,25 +196,20 @@ def parse(raw: dict[str, Any]) -> Manifest:
 
 
 def _check_references(manifest: Manifest) -> None:
-    graphs = (manifest.inference, manifest.training, manifest.evaluation, manifest.optimizer)
-    for file in (
-        *(graph.file for graph in graphs),
-        manifest.checkpoint,
-        manifest.supervision,
-        manifest.golden,
-        *([manifest.weights] if manifest.weights is not None else []),
-    ):
+    training, stock = manifest.ort_training, manifest.stock
+    graphs = [manifest.inference, *(training.graphs if training else ()), *(stock.graphs if stock else ())]
+    files = [*(graph.file for graph in graphs), manifest.supervision, manifest.golden]
+    files += [training.checkpoint, *([training.weights] if training.weights is not None else [])] if training else []
+    files += [stock.state] if stock else []
+    for file in files:
         if file not in manifest.files:
             raise BundleError(
                 f"manifest.json refers to {file!r}, which its `files` does not list: make the bundle again"
             )
-    inputs = input_names(manifest.probes)
-    outputs = {"loss", *manifest.terms, "logits", "embedding"}
-    for name, graph in (("training", manifest.training), ("eval", manifest.evaluation)):
-        for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
-            if set(given) != expected or len(given) != len(expected):
-                different = sorted(expected ^ set(given)) or "a name twice"
-                raise BundleError(f"manifest.json: graphs.{name}.{kind} differ from what this format has: {different}")
+    if training:
+        inputs, outputs = input_names(manifest.probes), {"loss", *manifest.terms, *ANSWERS}
+        check_names("graphs.training", training.training, inputs, outputs)
+        check_names("graphs.eval", training.evaluation, inputs, outputs)
     for graph in graphs:
         if not graph.file.endswith(GRAPH_SUFFIX):
             raise BundleError(f"manifest.json: the graph {graph.file[:70]!r} does not end in {GRAPH_SUFFIX}: refused")
@@ -221,10 +230,6 @@ def _check_variants(raw: dict[str, Any], files: dict[str, FileEntry]) -> None:
                 f"manifest.json: {where}.file is {file[:70]!r}, which its `files` does not list or is no {GRAPH_SUFFIX}: make "
                 "the bundle again"
             )
-
-
-def _weights(checkpoint: dict[str, Any]) -> str | None:
-    return get(checkpoint, "parameters", str, "checkpoint") if "parameters" in checkpoint else None
 
 
 def _activation_bytes(costs: Any) -> float:

@@ -105,13 +105,18 @@ def read_preprocessing(raw: dict[str, Any]) -> Preprocessing:
     return Preprocessing(shape, mean, std, dtype)
 
 
-def read_graph(graphs: dict[str, Any], name: str) -> Graph:
-    where = f"graphs.{name}"
-    raw = get(graphs, name, dict, "graphs")
-    names: dict[str, tuple[str, ...]] = {}
-    for kind in ("inputs", "outputs"):
-        tensors = get(raw, kind, list, where)
-        if not all(isinstance(tensor, dict) for tensor in tensors):
-            raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
-        names[kind] = tuple(get(tensor, "name", str, f"{where}.{kind}") for tensor in tensors)
-    return Graph(get(raw, "file", str, where), names["inputs"], names["outputs"])
+def read_graph(graphs: dict[str, Any], name: str, place: str = "graphs") -> Graph:
+    where = f"{place}.{name}"
+    raw = get(graphs, name, dict, place)
+    inputs, outputs = (tuple(port["name"] for port in read_ports(raw, kind, where)) for kind in ("inputs", "outputs"))
+    return Graph(get(raw, "file", str, where), inputs, outputs)
+
+
+def read_ports(graph: dict[str, Any], kind: str, where: str) -> list[dict[str, Any]]:
+    """`inputs` or `outputs` of a graph, each with a name."""
+    ports: list[dict[str, Any]] = get(graph, kind, list, where)
+    if not all(isinstance(port, dict) for port in ports):
+        raise BundleError(f"manifest.json: {where}.{kind} must be a list of objects")
+    for port in ports:
+        get(port, "name", str, f"{where}.{kind}")
+    return ports

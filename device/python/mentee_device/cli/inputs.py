@@ -44,7 +44,7 @@ def open_owner(given: argparse.Namespace, bundle: Bundle, new: bool = False) -> 
     # exists() raises for some names
     if not new and not os.path.lexists(place) and not os.path.lexists(f"{place}{UPGRADING}"):
         raise StateError(f"no state at {given.state}: `mentee-device learn --data …` creates one")
-    owner = Owner(bundle, given.state, read_key(given), given.threads)
+    owner = Owner(bundle, given.state, read_key(given), given.threads, given.backend)
     say: Callable[[str], None] = given.say
     for note in owner.notes:
         say(note)

@@ -32,11 +32,13 @@ def info(given: argparse.Namespace, bundle: Bundle) -> Report:
         "knobs": vars(manifest.knobs),
         "learning_rate": manifest.learning_rate,
         "base_accuracy": manifest.accuracy,
+        "backends": list(manifest.backends),
     }
     if given.state:
         with open_owner(given, bundle) as owner:
             stored = owner.samples.all()
             result |= {
+                "backend": owner.learner.backend,
                 "state_step": owner.learner.step,
                 "current": owner.versions.current,
                 "versions_accepted": sum(version.status == "accepted" for version in owner.versions.all()),
@@ -57,7 +59,7 @@ def predict(given: argparse.Namespace, bundle: Bundle) -> Report:
             answers = owner.predict(input)
             class_N, probability_N = answers.classes, answers.probability
     else:
-        with Learner(bundle, given.threads) as learner:
+        with Learner(bundle, given.threads, given.backend) as learner:
             class_N, probability_N = answer(learner.predict(input).logits)
     names = ["don't know" if one == DONT_KNOW else bundle.manifest.classes[one] for one in class_N]
     report: Report = {"classes": names, "probability": [round(float(value), 4) for value in probability_N]}
@@ -69,7 +71,7 @@ def predict(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def evaluate(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Measures the accuracy on --data, or on the golden set where none is given."""
-    with open_owner(given, bundle) if given.state else Learner(bundle, given.threads) as mentee:
+    with open_owner(given, bundle) if given.state else Learner(bundle, given.threads, given.backend) as mentee:
         step = mentee.learner.step if isinstance(mentee, Owner) else mentee.step
         if not given.data:
             return {"golden_accuracy": mentee.evaluate_golden(), "step": step}

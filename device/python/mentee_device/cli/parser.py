@@ -8,6 +8,7 @@ from typing import NoReturn
 from mentee_device.anomaly.normal import Watch
 from mentee_device.cli import labelling, learning, looking, relocating, without_learning
 from mentee_device.cli.options import add_fields, at_least, described_fields
+from mentee_device.core.backends.choose import BACKENDS
 from mentee_device.labels.assign import RULES, GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED
 from mentee_device.runs.plans.settings import Settings
@@ -79,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     every.add_argument("--key", metavar="PEM", help="public key that must have signed the bundle")
     every.add_argument("--json", action="store_true", help="print one JSON object")
     every.add_argument("--threads", type=at_least(1), default=1, help="of ONNX Runtime (default 1)")
+    every.add_argument("--backend", choices=BACKENDS, help="graphs to run (default: what bundle and runtime have)")
     every.add_argument("--key-file", metavar="FILE", help="32 bytes that the state is encrypted with")
     made = {}
     for run, state, data in COMMANDS:

@@ -18,7 +18,7 @@ def migrate(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress |
     with Store(given.state, None, read_key(given)) as store:
         for note in store.notes:
             given.say(note)
-        found = migrate_store(store, bundle, given.threads, budget, on_progress)
+        found = migrate_store(store, bundle, given.threads, budget, on_progress, given.backend)
     scores: dict[str, Any] = {name: vars(score) for name, score in found.scores.items()}
     return {"taken": found.taken, "current": found.number, "why": found.why, "scores": scores, "set_aside": found.aside}
 

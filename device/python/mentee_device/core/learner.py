@@ -19,10 +19,11 @@ from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.parts import RATE_RANGE
 from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.bundle.scale import clear, require_array
+from mentee_device.core.backends import choose
+from mentee_device.core.backends.backend import Backend
 from mentee_device.core.batch import mixed, unanswered
 from mentee_device.core.microbatch import EVALUATION_BATCH
 from mentee_device.core.opening import require_tried
-from mentee_device.core.session import TrainingSession, resume
 from mentee_device.core.snapshot import Snapshot
 from mentee_device.core.step import LearningError, take_step
 
@@ -64,19 +65,21 @@ class Learned:
 class Learner:
     """A bundle's mentee, at its base until it learns or is given a snapshot.
 
-    The same `threads` gives the same bits. The first one of a bundle on a device tries it in a process of its own
+    The same `threads` and `backend` give the same bits. `backend` is "ort-training" or "stock", by default the first of them that
+    the bundle has and this Python has the runtime of. The first learner of a bundle on a device tries it in a process of its own
     (core/opening.py). Raises BundleError, RuntimeMissing.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, backend: str | None = None) -> None:
         self.bundle = bundle
         self._manifest = bundle.manifest
         self.threads = _checked_threads(threads)
-        require_tried(bundle, threads)
+        self.backend = choose.chosen(bundle.manifest, backend)
+        require_tried(bundle, threads, self.backend)
         self._supervision: Supervision | None = None
         self.step = 0
         self._random = np.random.default_rng(0)
-        self._session: TrainingSession
+        self._session: Backend
         self._broken: str | None = None  # the parameter that a step left not finite
         self.reset()
 
@@ -271,13 +274,14 @@ class Learner:
         return Snapshot(self._manifest.id, self.step, self.learning_rate, random, checkpoint)
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Parameters, moments, learning rate, step and random state as they were. Raises BundleError, LearningError."""
+        """Parameters, moments, learning rate, step and random state as they were, of whichever backend. Raises BundleError,
+        LearningError."""
         random = np.random.default_rng(0)
         try:
             random.bit_generator.state = snapshot.random
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise LearningError(f"the snapshot's random state cannot be continued ({error!r})") from error
-        self._session = resume(self.bundle, snapshot.checkpoint, self.threads)
+        self._session = choose.resumed(self.bundle, self.threads, self.backend, snapshot.checkpoint)
         self._session.learning_rate = snapshot.learning_rate
         self._broken = None
         self._random = random
@@ -285,7 +289,7 @@ class Learner:
 
     def reset(self) -> None:
         """Back to the bundle's own parameters, learning rate, step 0 and seed 0."""
-        self._session = TrainingSession(self.bundle, self.bundle.path(self._manifest.checkpoint), self.threads)
+        self._session = choose.opened(self.bundle, self.threads, self.backend)
         self._session.learning_rate = self._manifest.learning_rate
         self._broken = None
         self._random = np.random.default_rng(0)

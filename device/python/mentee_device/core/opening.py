@@ -10,7 +10,6 @@ Axes: N samples, K classes.
 import contextlib
 import os
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.archive import Bundle
+from mentee_device.bundle.backends import ORT_TRAINING
 from mentee_device.bundle.errors import BundleError
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import Samples, Supervision, preprocess
 from mentee_device.core import child, runtime
+from mentee_device.core.backends import choose
+from mentee_device.core.backends.backend import Backend
 from mentee_device.core.batch import mixed, unanswered
 from mentee_device.core.microbatch import EVALUATION_BATCH
-from mentee_device.core.session import TrainingSession
 
 GOLDEN_MOST = 512  # samples that are predicted; of a larger golden set every so many-th
 CHANCE = 5.0  # standard deviations that a part's accuracy may be off the whole's
@@ -35,17 +36,17 @@ STEP = 4  # samples of each pack in the step
 PASSED = "passed"
 CHECKS = 1  # raised when a later program looks at more
 
-_tried: set[str] = set()  # ids that passed in this process: the cache folder may not be writable
+_tried: set[tuple[str, str]] = set()  # ids, with the backend, that passed here: the cache folder may not be writable
 
 
-def require_tried(bundle: Bundle, threads: int) -> None:
-    """Tries the bundle, unless it passed here before. Raises BundleError, RuntimeMissing."""
-    identity = bundle.manifest.id
+def require_tried(bundle: Bundle, threads: int, backend: str) -> None:
+    """Tries the bundle on a backend of it, unless it passed here before. Raises BundleError, RuntimeMissing."""
+    identity = bundle.manifest.id, backend
     if identity in _tried:
         return
-    note = _note(identity)
+    note = _note(*identity)
     if note is None or not _is_there(note):
-        _try(bundle, threads)
+        _try(bundle, threads, backend)
         if note is not None:
             with contextlib.suppress(OSError):
                 note.parent.mkdir(parents=True, exist_ok=True)
@@ -53,38 +54,39 @@ def require_tried(bundle: Bundle, threads: int) -> None:
     _tried.add(identity)
 
 
-def _try(bundle: Bundle, threads: int) -> None:
-    runtime.load()  # before a fork, so that both have it
+def _try(bundle: Bundle, threads: int, backend: str) -> None:
+    choose.chosen(bundle.manifest, backend)  # loads the runtime before a fork, so that both have it
     if child.can_fork():
-        said = child.forked(lambda: _in_words(bundle, threads))
+        said = child.forked(lambda: _in_words(bundle, threads, backend))
     elif child.can_spawn():
-        said = child.spawned(__name__, spawned_trial.__name__, str(bundle.folder), str(threads))
+        said = child.spawned(__name__, spawned_trial.__name__, str(bundle.folder), str(threads), backend)
     else:
-        said = _in_words(bundle, threads)
+        said = _in_words(bundle, threads, backend)
     if said != PASSED:
         raise BundleError(" ".join(said.split()))
 
 
-def spawned_trial(folder: str, threads: str) -> None:
+def spawned_trial(folder: str, threads: str, backend: str) -> None:
     """The work of a new interpreter."""
     child.limit()
     with Bundle.open(folder) as bundle:
-        sys.stdout.write(_in_words(bundle, int(threads)))
+        choose.chosen(bundle.manifest, backend)
+        sys.stdout.write(_in_words(bundle, int(threads), backend))
 
 
-def _in_words(bundle: Bundle, threads: int) -> str:
+def _in_words(bundle: Bundle, threads: int, backend: str) -> str:
     try:
-        attempt(bundle, threads)
+        attempt(bundle, threads, backend)
     except (MemoryError, ValueError, RuntimeError) as error:  # BundleError and SampleError are ValueErrors
         return f"{error}" or f"the bundle cannot be run here ({type(error).__name__}): refused"
     return PASSED
 
 
-def attempt(bundle: Bundle, threads: int) -> None:
+def attempt(bundle: Bundle, threads: int, backend: str) -> None:
     """Predicts, compares and learns one step, on a session of its own. Raises BundleError."""
     manifest, golden, replay = bundle.manifest, bundle.golden(), bundle.supervision()
     _require_counts(manifest, len(golden), len(replay))
-    session = TrainingSession(bundle, bundle.path(manifest.checkpoint), threads)
+    session = choose.opened(bundle, threads, backend)
     session.learning_rate = manifest.learning_rate
     part = golden.take(np.arange(0, len(golden), max(1, -(-len(golden) // GOLDEN_MOST))))
     if len(part):
@@ -97,7 +99,9 @@ def attempt(bundle: Bundle, threads: int) -> None:
         require_accuracy(logits_NK, part.labels, manifest.accuracy["golden"], len(golden))
         require_same_inference(bundle, part, logits_NK)
     if manifest.expected and len(replay):
-        require_expected(expected_terms(session, manifest, replay), manifest.expected)
+        found = expected_terms(session, manifest, replay)
+        if found:
+            require_expected(found, manifest.expected)
     _learn_a_step(session, manifest, golden, replay)
 
 
@@ -146,14 +150,14 @@ def require_same_inference(bundle: Bundle, samples: Samples, logits_NK: NDArray[
         )
 
 
-def expected_terms(session: TrainingSession, manifest: Manifest, replay: Supervision) -> dict[str, float]:
-    """Outputs of the eval graph, each one number, under the manifest's knobs, for eight replay samples spread over those that
-    have a label, or over all where none has."""
+def expected_terms(session: Backend, manifest: Manifest, replay: Supervision) -> dict[str, float]:
+    """Loss and terms at evaluation, under the manifest's knobs, for eight replay samples spread over those that have a label, or
+    over all where none has. Empty where the backend cannot tell."""
     labelled = np.flatnonzero(replay.samples.labels >= 0)
     rows = labelled if len(labelled) else np.arange(len(replay))
     part = replay.take(rows[:: -(-len(rows) // EXPECTED_FROM)])
     nobody = Samples(part.samples.input[:0], part.samples.labels[:0])
-    outputs = session.forward(mixed(manifest, nobody, part, 1.0, {}))
+    outputs = session.evaluate(mixed(manifest, nobody, part, 1.0, {}))
     return {name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")}
 
 
@@ -168,12 +172,12 @@ def require_expected(found: dict[str, float], stated: dict[str, float]) -> None:
             )
 
 
-def _learn_a_step(session: TrainingSession, manifest: Manifest, golden: Samples, replay: Supervision) -> None:
+def _learn_a_step(session: Backend, manifest: Manifest, golden: Samples, replay: Supervision) -> None:
     mine, theirs = (np.arange(min(STEP, len(pack))) for pack in (golden, replay))
     batch = mixed(manifest, golden.take(mine), replay.take(theirs), 1.0, {})
     if not len(batch.input):
         return
-    evaluated = session.forward(batch)
+    evaluated = session.evaluate(batch)
     trained = session.forward_backward(batch)
     loss = trained["loss"]
     if manifest.batch_norm != "batch" and manifest.dropout == "off":  # else the two differ by design
@@ -193,18 +197,15 @@ def _learn_a_step(session: TrainingSession, manifest: Manifest, golden: Samples,
         raise BundleError(f"after the first step on the bundle's own samples {wrong!r} is not finite: refused")
 
 
-def _note(identity: str) -> Path | None:
+def _note(identity: str, backend: str) -> Path | None:
     """The file that says this bundle passed with this runtime; None where the system has no place for it."""
-    try:
-        runtime_version = version("onnxruntime-training-cpu")
-    except PackageNotFoundError:
-        runtime_version = "unknown"
+    how = runtime.plain().__version__ if backend == ORT_TRAINING else f"{backend}-{runtime.plain().__version__}"
     given = os.environ.get("MENTEE_DEVICE_CACHE")
     try:
         folder = Path(given) if given else _caches() / "mentee-device"
     except RuntimeError:  # no home
         return None
-    return folder / f"{identity}-{CHECKS}-{runtime_version}.{PASSED}"
+    return folder / f"{identity}-{CHECKS}-{how}.{PASSED}"
 
 
 def _is_there(note: Path) -> bool:

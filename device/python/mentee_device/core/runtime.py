@@ -1,4 +1,4 @@
-"""Loads the training half of ONNX Runtime without torch or onnx.
+"""Loads ONNX Runtime: any from 1.17 on, and of the training build its training half too, without torch or onnx.
 
 `onnxruntime/training/__init__.py` imports torch and onnx for the tools that *make* training graphs. `training/api`,
 which runs them, needs neither. `import onnxruntime` by itself tries `training.ortmodule` too, and through it torch,
@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mentee_device.bundle.errors import BundleError
+
 PACKAGE = "onnxruntime.training"
 AS_REQUESTED = 1  # ONNX Runtime's kSameAsRequested
 FATAL = (
@@ -27,22 +30,57 @@ FATAL = (
 )
 
 
+OLDEST = (1, 17)  # whose operators stock graphs were tried on
+STOCK_ADVICE = "pip install onnxruntime (1.17 or newer)"
+TRAINING_ADVICE = (
+    "pip install --no-deps onnxruntime-training-cpu==1.19.2 (Python 3.12 or older, and no other onnxruntime beside it)"
+)
+UNKNOWN_OPERATOR = re.compile(
+    r"Could not find an implementation for (\w+)|(\w+) is not a registered function/op|No [Oo]p registered for (\w+)"
+)
+
+
 class RuntimeMissing(RuntimeError):
-    """No ONNX Runtime with the training API can be imported here."""
+    """No ONNX Runtime that the bundle's graphs need can be imported here."""
 
 
-def load() -> Any:
+def plain() -> Any:
+    """The module `onnxruntime`, of whatever build. Raises RuntimeMissing where there is none, or it is too old."""
+    try:
+        with _bare_training_package():
+            onnxruntime: Any = importlib.import_module("onnxruntime")
+        version = onnxruntime.__version__
+    except (ImportError, AttributeError) as error:  # a folder of that name has no version
+        raise RuntimeMissing(f"onnxruntime cannot be imported ({error}): {STOCK_ADVICE}") from error
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+        raise RuntimeMissing(f"onnxruntime {version} is too old for a bundle's stock graphs: {STOCK_ADVICE}")
+    onnxruntime.set_default_logger_severity(FATAL)  # what goes wrong is raised as an exception as well
+    return onnxruntime
+
+
+def training() -> Any:
     """The module `onnxruntime.training.api`: `CheckpointState`, `Module`, `Optimizer`. Raises RuntimeMissing."""
-    advice = "pip install --no-deps onnxruntime-training-cpu==1.19.2 (and no other onnxruntime beside it)"
     try:
         with _bare_training_package():
             onnxruntime: Any = importlib.import_module("onnxruntime")
             if not hasattr(importlib.import_module("onnxruntime.capi._pybind_state"), "CheckpointState"):
-                raise RuntimeMissing(f"onnxruntime {onnxruntime.__version__} has no training API: {advice}")
-            onnxruntime.set_default_logger_severity(FATAL)  # what goes wrong is raised as an exception as well
+                raise RuntimeMissing(
+                    f"onnxruntime {onnxruntime.__version__} has no training API, which this bundle's graphs need: "
+                    f"{TRAINING_ADVICE}; or have the mentee exported with backend=stock"
+                )
+            onnxruntime.set_default_logger_severity(FATAL)
             return importlib.import_module(f"{PACKAGE}.api")
     except ImportError as error:
-        raise RuntimeMissing(f"onnxruntime cannot be imported ({error}): {advice}") from error
+        raise RuntimeMissing(f"onnxruntime cannot be imported ({error}): {TRAINING_ADVICE}") from error
+
+
+def can_train() -> bool:
+    """Whether the training API is here."""
+    try:
+        training()
+    except RuntimeMissing:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -74,17 +112,34 @@ def tensor(values: NDArray[np.float32]) -> Any:
 
 def infer(graph: Path, input: NDArray[np.float32]) -> NDArray[np.float32]:
     """The logits of a plain inference graph. Raises what ONNX Runtime raises: RuntimeError, ValueError."""
-    onnxruntime: Any = importlib.import_module("onnxruntime")
-    session = onnxruntime.InferenceSession(str(graph), session_options(1), providers=["CPUExecutionProvider"])
+    inference = session(graph, graph.name, 1)
     try:
-        (logits,) = session.run(["logits"], {"input": input})
+        (logits,) = inference.run(["logits"], {"input": input})
     except Exception as error:  # its own classes, of no common base but this
         raise RuntimeError(str(error)) from error
     return np.asarray(logits)
 
 
+def session(graph: Path, name: str, threads: int) -> Any:
+    """An InferenceSession on the file `graph`, which the bundle calls `name`. Raises BundleError, naming the operator where the
+    runtime lacks one."""
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    try:
+        return onnxruntime.InferenceSession(str(graph), session_options(threads), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes, of no common base but this
+        said = " ".join(str(error).split())[:300]
+        lacking = UNKNOWN_OPERATOR.search(said)
+        if lacking is None:
+            raise BundleError(f"ONNX Runtime cannot open {name!r}: {said}") from error
+        operator = next(word for word in lacking.groups() if word)
+        raise BundleError(
+            f"onnxruntime {onnxruntime.__version__} has no operator {operator!r}, which {name!r} needs: {STOCK_ADVICE}, "
+            "built with all operators"
+        ) from error
+
+
 def session_options(threads: int) -> Any:
-    """Options for training, eval and optimizer sessions that run on `threads` threads and print nothing."""
+    """Options for sessions that run on `threads` threads and print nothing."""
     options = importlib.import_module("onnxruntime").SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`step` since the base, the optimizer's `learning_rate`, numpy `Generator` state, ORT checkpoint (parameters, moments)."""
+    """`step` since the base, the optimizer's `learning_rate`, numpy `Generator` state, the backend's dump of all else."""
 
     bundle: str
     step: int

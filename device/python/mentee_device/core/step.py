@@ -4,8 +4,8 @@ import numpy as np
 
 from mentee_device.bundle.inputs import Batch
 from mentee_device.bundle.manifest import Manifest
+from mentee_device.core.backends.backend import Backend
 from mentee_device.core.microbatch import added, passes
-from mentee_device.core.session import TrainingSession
 
 LARGEST_OUTPUT = 1e30  # of a graph that is about to leave float32
 
@@ -14,7 +14,7 @@ class LearningError(RuntimeError):
     """A step that was refused; parameters, moments and step count are as before it, unless the line says otherwise."""
 
 
-def take_step(session: TrainingSession, manifest: Manifest, batch: Batch, done: int) -> dict[str, float]:
+def take_step(session: Backend, manifest: Manifest, batch: Batch, done: int) -> dict[str, float]:
     """The loss and its terms before the step, by name. `done`: steps taken so far. Raises LearningError where the loss, a
     gradient or an output is not finite or about to overflow."""
     terms: dict[str, float] = {}
@@ -39,7 +39,7 @@ def take_step(session: TrainingSession, manifest: Manifest, batch: Batch, done: 
     return terms
 
 
-def _look_ahead(session: TrainingSession, part: Batch, done: int) -> None:
+def _look_ahead(session: Backend, part: Batch, done: int) -> None:
     """Where parameters have grown, runs the eval graph first, which no NaN can crash. Raises LearningError."""
     if session.trusted:
         return

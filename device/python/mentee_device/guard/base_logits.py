@@ -30,7 +30,7 @@ class BaseLogits(Feature):
             remembered = None
         if remembered is not None and len(remembered) == np.dtype(self.dtype).itemsize * shape[0] * shape[1]:
             return np.frombuffer(remembered, self.dtype).reshape(shape)
-        with Learner(state.bundle, state.threads) as base:
+        with state.base() as base:
             logits_NK = np.ascontiguousarray(ask(base), self.dtype)
         state.store.put(row, logits_NK.tobytes())
         return logits_NK

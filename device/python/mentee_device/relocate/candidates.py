@@ -87,7 +87,10 @@ def transferred(
     """
     moved = {}
     for name in new.keys() & old.parameters.keys() & personal.keys():
-        before, after, value = old.parameters[name], personal[name], new[name]
+        value = new[name]
+        before, after = (_with_axes(one[name], value.ndim) for one in (old.parameters, personal))
+        if before.shape != after.shape:
+            continue
         heads = name.rpartition(".")[0] == head == old.head
         if heads and len(before) == len(old.classes) and before.shape[1:] == value.shape[1:]:
             rows = [(new_classes.index(one), row) for row, one in enumerate(old.classes) if one in new_classes]
@@ -97,6 +100,12 @@ def transferred(
         elif before.shape == value.shape:
             moved[name] = value + (after - before)
     return moved
+
+
+def _with_axes(array: NDArray[np.float32], axes: int) -> NDArray[np.float32]:
+    """Without leading axes of length 1 beyond so many, which one backend has and another not."""
+    lead = max(0, array.ndim - axes)
+    return array.reshape(array.shape[lead:]) if array.shape[:lead] == (1,) * lead else array
 
 
 def replay(

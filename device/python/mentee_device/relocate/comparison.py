@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mentee_device.bundle.errors import BundleError
+from mentee_device.core.backends.choose import read_values
 from mentee_device.core.learner import Learner
-from mentee_device.core.session import read_parameters
 from mentee_device.core.snapshot import Snapshot
 from mentee_device.core.step import LearningError
 from mentee_device.relocate import candidates
@@ -136,7 +136,7 @@ class Comparison:
         manifest = self._manifest
         new = self._fresh.parameters()
         moved = candidates.transferred(
-            new, manifest.classes, manifest.head, self._old, read_parameters(snapshot.checkpoint)
+            new, manifest.classes, manifest.head, self._old, read_values(snapshot.checkpoint).parameters
         )
         if not moved:
             raise StateError("no parameter of the new base has the name and shape of one of the old base")

@@ -87,7 +87,7 @@ class _Merge:
     def __init__(self, runs: Runs, enrolled: Enrolled, other: Store, name: str) -> None:
         self._runs, self._enrolled = runs, enrolled
         self._mine = runs.state
-        self._theirs = DeviceState.on(runs.state.bundle, other, runs.state.threads)
+        self._theirs = DeviceState.on(runs.state.bundle, other, runs.state.threads, runs.state.backend)
         self._name = name
         self._lineages = [one.versions.lineage(one.versions.current) for one in (self._mine, self._theirs)]
         self._ahead = False  # theirs grew from mine
@@ -126,7 +126,7 @@ class _Merge:
             raise StateError(f"{self._name}: {damage}") from damage
         state = self._mine
         self._ahead = not mine or _digest(state.store, mine[0]) in _known(self._theirs.store, theirs)
-        with Learner(state.bundle, state.threads) as base, Learner(state.bundle, state.threads) as learner:
+        with state.base() as base, state.base() as learner:
             judge, (judged, unseen) = Judge(base, self._runs.settings().limits()), self._judged()
             before_N = right(self._runs.learner, judged) if unseen else None
             learner.restore(snapshot)

@@ -43,6 +43,7 @@ def migrate(
     features: Sequence[Feature],
     *,
     threads: int = 1,
+    backend: str | None = None,
     budget: Budget | None = None,
     on_progress: OnProgress | None = None,
 ) -> Migrated:
@@ -56,7 +57,7 @@ def migrate(
         feature.check_new_base(store, old, bundle.manifest)
     if not len(bundle.golden()):
         raise LearningError("the new bundle's golden set is empty, so nothing can guard a run: export it with one")
-    with Learner(bundle, threads) as fresh, Learner(bundle, threads) as learner:
+    with Learner(bundle, threads, backend) as fresh, Learner(bundle, threads, backend) as learner:
         samples = MigratedSamples(store, old, bundle.manifest)
         comparison = Comparison(store, old, samples, fresh, learner, budget, on_progress)
         taken, why = comparison.decide()

@@ -168,7 +168,7 @@ def _plan(again: list[Version], left: dict[int, int]) -> ResolvedPlan | None:
 
 
 def _start(runs: Runs, root: int) -> Learner:
-    learner = Learner(runs.state.bundle, runs.state.threads)
+    learner = runs.state.base()
     if root != BASE:
         learner.restore(runs.state.versions.snapshot(root))
     learner.learning_rate = runs.learner.learning_rate

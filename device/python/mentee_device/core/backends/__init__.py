@@ -1,0 +1,1 @@
+"""Runtimes that a mentee can learn on, behind one set of verbs, and the states that move between them."""
