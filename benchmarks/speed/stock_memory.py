@@ -35,11 +35,18 @@ if kind == "stock":
     import onnxruntime as ort
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    learn, step = (ort.InferenceSession(f"{folder}/{name}.onnx", options, providers=["CPUExecutionProvider"]) for name in ("gradients", "optimizer"))
-    raw = open(f"{folder}/state.safetensors", "rb").read()
+    def opened(name):
+        return ort.InferenceSession(f"{folder}/{name}.onnx", options, providers=["CPUExecutionProvider"])
+    learn, step = opened("gradients"), opened("optimizer")
     import json
-    size = int.from_bytes(raw[:8], "little")
-    state = {name: np.frombuffer(raw, "<f4", (about["data_offsets"][1] - about["data_offsets"][0]) // 4, 8 + size + about["data_offsets"][0]).reshape(about["shape"]).copy() for name, about in json.loads(raw[8:8 + size]).items() if name in ("parameters", "statistics")}
+    raw = open(f"{folder}/state.safetensors", "rb").read()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    state = {}
+    for name in ("parameters", "statistics"):
+        if name in header:
+            first, last = header[name]["data_offsets"]
+            state[name] = np.frombuffer(raw[start + first : start + last], "<f4").copy()
     held = {name: ort.OrtValue.ortvalue_from_numpy(value) for name, value in state.items()}
     P = state["parameters"].size
     for name in ("moment1", "moment2", "gradient"):
