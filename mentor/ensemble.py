@@ -8,11 +8,14 @@ puts the members' weights into the one file that `mentor.weights` takes, in the 
 
 import sys
 
-from mentor.ensemble_arguments import read_arguments
 from mentor_mentee.interrupt import as_usual, end_at_once
 
 if __name__ == "__main__":
     end_at_once()  # until everything is imported
+
+from mentor.ensemble_arguments import read_arguments
+
+if __name__ == "__main__":
     read_arguments(sys.argv[1:])  # torch takes seconds to import
 
 from collections.abc import Sequence

@@ -47,6 +47,7 @@ WORDS = {
     "distill.evaluate.cli": ["checkpoint=nowhere"],
     "export": ["make", "checkpoint=nowhere", "bundle=b"],
     "mentee_device": ["info", "--bundle", "nowhere"],
+    "mentor.ensemble": ["out.safetensors", "first.safetensors", "second.safetensors"],
 }
 
 

@@ -56,7 +56,7 @@ class Case:
         """The files that replay.mjs reads; Python sets no learning rate either."""
         write_artifacts(self.model, self.prepared.trainable, optimizer, folder)
         feeds = draw(parity_samples(self.prepared), ["mixed"] * batches, 4, seed=5)
-        api = runtime.load()
+        api = runtime.training()
         with silenced():
             state = api.CheckpointState.load_checkpoint(str(folder / "checkpoint"))
             module = api.Module(*(str(folder / FILES[0]), state, str(folder / FILES[1])))

@@ -127,10 +127,10 @@ def session(graph: Path, name: str, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(graph), session_options(threads), providers=["CPUExecutionProvider"])
     except Exception as error:  # its own classes, of no common base but this
-        said = " ".join(str(error).split())[:300]
+        said = " ".join(str(error).split())
         lacking = UNKNOWN_OPERATOR.search(said)
         if lacking is None:
-            raise BundleError(f"ONNX Runtime cannot open {name!r}: {said}") from error
+            raise BundleError(f"ONNX Runtime cannot open {name!r}: {said[:300]}") from error
         operator = next(word for word in lacking.groups() if word)
         raise BundleError(
             f"onnxruntime {onnxruntime.__version__} has no operator {operator!r}, which {name!r} needs: {STOCK_ADVICE}, "
