@@ -1,6 +1,7 @@
 """Stock graphs' side of the proof, on any ONNX Runtime: the loop that a client has, in a few lines."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,30 @@ from export.stock.optimizer import moments_of
 NO_DROPOUT = np.full(1, -1, np.float32)
 
 
+def opened(path: Path) -> Any:
+    """A session on a graph, which holds no state: the proof asks for each several times, and a long one takes seconds to open."""
+    return session_on(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=3)  # one of each graph
+def session_on(path: Path, _changed: int) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
+
+
 class StockBackend:
     """The three graphs of a folder on the state beside them. Dropout drops nothing: masks cannot be compared."""
 
     rate_scale = 1.0  # of what `step` is fed
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime
-
         self.folder = folder
         layouts = read_layouts(folder / STATE_FILE)
         self.layout, self.statistics = layouts[PARAMETERS], layouts[STATISTICS]
         state = load_file(folder / STATE_FILE)
         self.state = {name: np.array(state[name]) for name in (PARAMETERS, STATISTICS) if name in state}
-
-        def opened(name: str) -> Any:
-            return onnxruntime.InferenceSession(folder / name, session_options(), providers=["CPUExecutionProvider"])
-
-        self.learning, self.answering = opened(GRADIENTS_FILE), opened(FORWARD_FILE)
+        self.learning, self.answering = opened(folder / GRADIENTS_FILE), opened(folder / FORWARD_FILE)
         self.outputs = [port.name for port in self.learning.get_outputs()]
         self.gradient = np.zeros(self.layout.size, np.float32)
         self.moments: dict[str, NDArray[np.float32]] = {}
@@ -82,10 +89,7 @@ class StockBackend:
         self.layout.apart(self.state[PARAMETERS])[name][...] = value
 
     def open_optimizer(self, spec: Optimizer, after: int = 0, later: int = 0) -> None:
-        import onnxruntime
-
-        path = self.folder / OPTIMIZER_FILE
-        self.stepping = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
+        self.stepping = opened(self.folder / OPTIMIZER_FILE)
         kept = [f"moment{number + 1}" for number in range(moments_of(spec))]
         self.moments = {name: np.zeros(self.layout.size, np.float32) for name in kept}
         self.leap_after, self.leap = after, later
