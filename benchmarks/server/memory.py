@@ -56,7 +56,7 @@ def by_samples(counts: list[int]) -> None:
 
 
 def growth(rows: list[Row]) -> None:
-    """Of each row's lone run, and of its run under cached answers; workers are processes of their own, and not counted."""
+    """Measures each row's lone run, and its run under cached answers; workers are processes of their own, and not counted."""
     print(f"{'under the mentor':28}  lone, MB  cached, MB  more, MB")
     with TemporaryDirectory() as folder:
         for row in rows:

@@ -104,6 +104,6 @@ def require_indexed(loader: Any, data: Any, where: str) -> None:
 
 
 def digests_of(image_BCHW: Tensor) -> np.ndarray:
-    """Of each image's pixels, [B] bytes."""
+    """Digests of each image's pixels, [B] bytes."""
     digests: Sequence[bytes] = [sample_digest(image) for image in image_BCHW.cpu().contiguous().numpy()]
     return np.array(digests, f"S{DIGEST}")

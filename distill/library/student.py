@@ -128,7 +128,7 @@ class Student(Distillation):
         return super().validation_step(batch, batch_idx)
 
     def on_train_start(self) -> None:
-        """Of another data set than `distillation` was given the answers are others."""
+        """Another data set than `distillation` was given has answers of its own."""
         if self.caching is not None:
             self.caching.of(self.trainer.train_dataloader, "train", "train")
 

@@ -26,7 +26,8 @@ INFERENCE = "inference.onnx"
 
 @dataclass(frozen=True)
 class Written:
-    """What lies in a bundle's folder: `forward` is the graph that ONNX Runtime Training learns with, `stock` the other kind."""
+    """Graphs that lie in a bundle's folder: `forward` is the one that ONNX Runtime Training learns with, `stock` are the other
+    kind."""
 
     folder: Path
     forward: Forward | None

@@ -160,8 +160,8 @@ def alike(shrunk: float, other: float) -> bool:
 
 
 def blocks_and_end(stage: Sequence[Stage]) -> list[Stage]:
-    """What may be paired: the blocks but the last, and the end. What stands behind the last block in another container is not
-    the end but on the way to the next stage, as the norm of a ConvNeXt's downsampling."""
+    """Layers that may be paired: the blocks but the last, and the end. What stands behind the last block in another container is
+    not the end but on the way to the next stage, as the norm of a ConvNeXt's downsampling."""
     blocks = [layer for layer in stage if layer.block]
     if not blocks:
         return [stage[-1]]

@@ -49,7 +49,7 @@ def require_known(name: str) -> None:
 
 
 def had(name: str, make: Callable[[], Any]) -> Any:
-    """What `make` makes of a hub's model or a folder. Raises `UserError` where it cannot be had."""
+    """The network that `make` makes of a hub's model or a folder. Raises `UserError` where it cannot be had."""
     try:
         return make()
     except Exception as error:  # no network, no such model, a damaged file, an option that it lacks

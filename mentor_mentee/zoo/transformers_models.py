@@ -85,7 +85,7 @@ def card(name: str) -> tuple[str, int, View | None]:
 
 
 def stamp(name: str) -> str:
-    """Of a folder, so that other weights in it are others."""
+    """Digest of a folder, so that other weights in it are others."""
     files = sorted(Path(name).glob("*.safetensors")) + sorted(Path(name).glob("*.bin"))
     return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
 

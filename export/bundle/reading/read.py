@@ -179,7 +179,7 @@ def require_references(manifest: dict[str, Any]) -> None:
 
 
 def loss_spec(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What of a manifest's `loss` names the graphs' outputs."""
+    """Fields of a manifest's `loss` that the names of the graphs' outputs follow from."""
     return {name: manifest["loss"][name] for name in ("probe", "softmax") if name in manifest["loss"]}
 
 

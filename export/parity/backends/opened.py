@@ -16,7 +16,7 @@ from export.stock.files import GRADIENTS_FILE
 
 
 class Backend(Protocol):
-    """What the proof needs of a runtime."""
+    """Verbs of a runtime that the proof needs."""
 
     @property
     def rate_scale(self) -> float: ...  # of the learning rate that `step` is fed

@@ -131,7 +131,7 @@ def reached(t: Tape, g: str, windows: Windows) -> tuple[str, Windows]:
 
 
 def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -> str:
-    """Of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over."""
+    """The gradient of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over."""
     rest = [
         size - ((o - 1) * s + (k - 1) * d + 1 - b - a)
         for size, o, s, k, d, b, a in zip(
@@ -146,8 +146,8 @@ def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -
 
 
 def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows, group: int) -> str:
-    """Of [K, C/G, .] where `x` is [N, C, .] and `g` [N, K, .]: in the form that is the fastest on a CPU for these sizes
-    (docs/experiments/stock-steps.md)."""
+    """The gradient of [K, C/G, .] where `x` is [N, C, .] and `g` [N, K, .]: in the form that is the fastest on a CPU for
+    these sizes (docs/experiments/stock-steps.md)."""
     K, C = weight[0], weight[1] * group
     if len(weight) == 4 and group == C == K:
         return depthwise(t, x, g, windows)
@@ -169,7 +169,7 @@ def depthwise(t: Tape, x: str, g: str, windows: Windows) -> str:
 
 
 def pointwise(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
-    """Of a 1 × 1 convolution: Σ_n g_n · x_nᵀ over the map's places."""
+    """The weight's of a 1 × 1 convolution: Σ_n g_n · x_nᵀ over the map's places."""
     x_NCL, g_NKL = (t("Reshape", each, [0, size, -1]) for each, size in ((x, weight[1]), (g, weight[0])))
     each = t("MatMul", g_NKL, t("Transpose", x_NCL, perm=[0, 2, 1]))
     return t("Reshape", t("ReduceSum", each, [0], keepdims=0), list(weight))

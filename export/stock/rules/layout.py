@@ -126,7 +126,7 @@ def pad(site: Site) -> Gradients:
 
 
 def cut(site: Site, gradient: str, axis: int, before: int, after: int, size: int) -> str:
-    """What padding of constants leaves of a gradient; a number below 0 had cut the value."""
+    """The part of a gradient that padding of constants leaves; a number below 0 had cut the value."""
     t, rank = site.tape, len(site.shape())
     start = max(before, 0)
     kept = size + min(before, 0) + min(after, 0)

@@ -32,8 +32,8 @@ def max_pool(site: Site) -> Gradients:
 
 
 def first_greatest(site: Site, windows: Windows) -> str:
-    """Of windows that tile the map, by whole maps at a time: where x is its window's greatest, weights that fall from place to
-    place tell the first. A MaxPool that puts out indices, and a scatter by them, take twice as long."""
+    """The gradient of windows that tile the map, by whole maps at a time: where x is its window's greatest, weights that
+    fall from place to place tell the first. A MaxPool that puts out indices, and a scatter by them, take twice as long."""
     t, (kh, kw) = site.tape, windows.kernel
     greatest = step(t, t("Sub", site.input(0), enlarged(t, site.output, windows)), at_zero=1.0)
     falling = np.arange(kh * kw, 0, -1, dtype=np.float32).reshape(kh, kw)

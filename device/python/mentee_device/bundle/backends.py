@@ -187,6 +187,6 @@ def _parts(state: dict[str, Any], vector: str) -> tuple[Part, ...]:
 
 
 def _names(raw: dict[str, Any]) -> list[str]:
-    """What a checkpoint holds, in its order."""
+    """Names that a checkpoint holds, in its order."""
     running = strings(raw, "running_statistics") if "running_statistics" in raw else []
     return [*strings(raw, "trainable"), *running]

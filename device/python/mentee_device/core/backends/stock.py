@@ -182,12 +182,12 @@ class _Graph:
 
 
 def _largest(vector: NDArray[np.float32]) -> float:
-    """Of the absolute values; NaN where one is."""
+    """The largest absolute value; NaN where one is."""
     return float(max(vector.max(initial=0), -vector.min(initial=0)))
 
 
 def first_vectors(bundle: Bundle, stock: Stock) -> Vectors:
-    """What learning begins with: the bundle's parameters and statistics, moments of 0. Raises BundleError."""
+    """Vectors that learning begins with: the bundle's parameters and statistics, moments of 0. Raises BundleError."""
     vectors = read_vectors(bundle.path(stock.state), stock)
     moments = {f"moment{number + 1}": np.zeros_like(vectors["parameters"]) for number in range(stock.moments)}
     return vectors | moments
