@@ -1,4 +1,4 @@
-"""What no file can be called is one line wherever a path is given, and nothing is made."""
+"""A path that no file can have is refused in one line wherever it is given, and nothing is made."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What one client learnt from stock graphs, taken up by the other."""
+"""One client takes up the checkpoint that the other learnt on stock graphs."""
 
 import json
 from dataclasses import replace

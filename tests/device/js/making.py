@@ -1,4 +1,4 @@
-"""What the tests in device/js compare with: real bundles, mutants of one, and what the Python program says of them."""
+"""Fixtures that the tests in device/js compare with: real bundles, mutants of one, and what the Python program says of them."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What ends a training from outside is one line, and loses no finished epoch: a full disk, a reading process, an earlier try."""
+"""A training ended from outside says so in one line and loses no epoch: a full disk, a reading process, an earlier try."""
 
 import resource
 import signal

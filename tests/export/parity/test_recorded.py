@@ -1,4 +1,4 @@
-"""What a bundle records is what its maker's own runtime computes, where a draw of feeds has such."""
+"""A bundle records numbers that its maker's own runtime computes, where a draw of feeds has such."""
 
 from typing import Any
 

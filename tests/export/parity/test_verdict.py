@@ -40,7 +40,7 @@ class Residual(nn.Module):
 
 
 def report(network: nn.Module, folder: Path, other: nn.Module | None = None) -> dict[str, Any]:
-    """Of `network` against the graphs that were made of `other`."""
+    """The parity report of `network` against the graphs that were made of `other`."""
     made = {}
     for name, one in (("reference", network), ("graph", other or network)):
         made[name] = TrainingGraph(ProbedMentee(one, (), "head").eval())

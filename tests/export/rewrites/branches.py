@@ -35,7 +35,7 @@ class Answer:
 
 
 def answers(branches: Sequence[Branch], folder: Path, batch: int = 2) -> tuple[list[Answer], list[Finding]]:
-    """What the runtime makes of all of them after their rewrites, in one graph with a free batch; x comes `batch` times."""
+    """Runs all of them after their rewrites, in one graph with a free batch; x comes `batch` times."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from onnxruntime.training import artifacts
     from onnxruntime.training.api import CheckpointState, Module

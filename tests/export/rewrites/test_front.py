@@ -192,7 +192,7 @@ def test_what_a_graph_inside_a_node_reads_is_an_input_of_that_node(kind: str) ->
 
 
 class Written(nn.Module):
-    """What torch's exporter gets wrong or does not know, and what the runtime dies of, behind a layer that trains."""
+    """Operators that torch's exporter gets wrong or lacks, or that the runtime dies of, behind a layer that trains."""
 
     def __init__(self, written: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -39,7 +39,7 @@ for folder in sys.argv[1:]:
 
 
 def said_without(hidden: tuple[str, ...], *folders: Path) -> list[str]:
-    """What a process without these modules says, a line for each bundle."""
+    """Lines that a process without these modules prints, one for each bundle."""
     program = textwrap.dedent(WITHOUT).format(hidden=hidden)
     command = [sys.executable, "-W", "error", "-c", program, *map(str, folders)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)

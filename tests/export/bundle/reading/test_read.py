@@ -54,7 +54,7 @@ def device(path: Path) -> str | None:
 
 
 def both(path: Path) -> str | None:
-    """What the server says; the device says it too, in its words."""
+    """The server's answer; the device gives the same one in its own words."""
     said = server(path), device(path)
     assert (said[0] is None) == (said[1] is None), said
     assert all("\n" not in (one or "") for one in said), said
