@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from distill.training.networks import NewMentee
+from distill.networks.build import NewMentee
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.files import write_json
 from mentor_mentee.objective.adapters import Constants

@@ -13,12 +13,12 @@ from distill.mentors.find import FoundMentor, find_mentor
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
 from distill.mentors.probe_options import read_probes
 from distill.mentors.softness import logit_deviation
+from distill.networks.build import NewMentee, new_mentee
 from distill.run_folder import require_checkpoint
 from distill.schema import DistillConfig
 from distill.training.answers import answer_caches, require_cacheable
 from distill.training.class_weights import class_weights
 from distill.training.loaders import epoch_batches, total_steps
-from distill.training.networks import NewMentee, new_mentee
 from distill.training.optimizer import require_rates
 from mentor.cache import AnswerCache
 from mentor.mentor import Mentor

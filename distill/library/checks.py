@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from distill.curves import Schedule
 from distill.machine import Machine
+from distill.networks.build import output_in_evaluation
 from distill.schema import FitConfig
-from distill.training.networks import output_in_evaluation
 from mentor.mentor import Mentor
 from mentor_mentee.data.class_names import require_class_names
 from mentor_mentee.data.splits import Split

@@ -24,10 +24,10 @@ from distill.mentors.weights import (
     named_weights,
     require_classes,
 )
+from distill.networks.build import build_and_try, build_network, complete, view_for
+from distill.networks.named import chosen
 from distill.schema import FitConfig, MentorConfig
 from distill.training.finite import require_finite_weights
-from distill.training.named import chosen
-from distill.training.networks import build_and_try, build_network, complete, view_for
 from mentor.cache.answers import cached_logits
 from mentor.mentor import Mentor
 from mentor.precisions import FULL

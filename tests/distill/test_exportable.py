@@ -16,9 +16,9 @@ from distill.check import check_settings
 from distill.exportable import EarlyWarning, question, read
 from distill.handover import RunResult
 from distill.machine import Machine
+from distill.networks.build import new_mentee
 from distill.run import distill
 from distill.schema import DistillConfig, MenteeConfig
-from distill.training.networks import new_mentee
 from export.bundle.write import export_bundle
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash, find_mentor, require_accuracy
+from distill.networks.build import view_for
 from distill.schema import DistillConfig, FitConfig, MentorConfig, ViewConfig
-from distill.training.networks import view_for
 from mentor.mentor import Mentor
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits, labels_per_class

@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, content_hash
 from distill.mentors.train import learn_labels, train_mentor
+from distill.networks.build import build_network, complete, view_for
 from distill.run import distill
 from distill.schema import FitConfig, MenteeConfig, MentorConfig
-from distill.training.networks import build_network, complete, view_for
 from mentor.networks import ResidualNet
 from mentor.restore import restore_mentor
 from mentor_mentee.data.batches import EpochBatches

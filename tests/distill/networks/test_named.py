@@ -16,8 +16,8 @@ from distill import distill
 from distill.from_overrides import compose
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
+from distill.networks.build import complete, new_mentee
 from distill.schema import FitConfig, MenteeConfig, MentorConfig, TransferConfig, ViewConfig
-from distill.training.networks import complete, new_mentee
 from mentor.restore import restore_mentor
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.views.view import View

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from distill.networks.build import build_network, complete, view_for
 from distill.schema import ViewConfig
-from distill.training.networks import build_network, complete, view_for
 from mentor_mentee.data.arrays import arrays
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from distill.evaluate.evaluation import evaluate
+from distill.networks.build import build_network, complete, view_for
 from distill.schema import ViewConfig
-from distill.training.networks import build_network, complete, view_for
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split, Splits
 from mentor_mentee.data.views.view import View

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from distill.machine import Machine
+from distill.networks.named import COUNTS, chosen, filled
+from distill.networks.tokens import require_no_ids
 from distill.schema import MenteeConfig, ViewConfig
-from distill.training.named import COUNTS, chosen, filled
-from distill.training.tokens import require_no_ids
 from mentee.cost import widest_within
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.view import View, normalisation
