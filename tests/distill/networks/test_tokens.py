@@ -13,7 +13,7 @@ from mentor_mentee.data.arrays import arrays
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.errors import UserError
 
-HERE = "tests.distill.training.test_tokens"
+HERE = "tests.distill.networks.test_tokens"
 
 
 class Text(nn.Module):
