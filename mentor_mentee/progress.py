@@ -1,11 +1,13 @@
 """Progress of a long task: remarks, each printed once, and every ten seconds a line of how far it is.
 
-with reporting(print):                      # a command does this once; without it all below is silent
+with reporting(print):                      # a command does this once; without it all below goes to the log "mentor_mentee"
     progress = Progress("reading images", len(files))
     for done, file in enumerate(files):
         progress.at(done)                   # "reading images: 1,200 of 50,000, 2 min left"
 """
 
+import functools
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,9 @@ from contextvars import ContextVar
 
 EVERY = 10.0  # seconds
 Say = Callable[[str], None]
+LOG = logging.getLogger("mentor_mentee")
 _listener: ContextVar[Say | None] = ContextVar("listener", default=None)
+_warn_once = functools.cache(LOG.warning)
 
 
 @contextmanager
@@ -34,14 +38,16 @@ def reporting(say: Say) -> Iterator[None]:
 
 
 def remark(line: str) -> None:
-    """Says a line, where somebody listens."""
-    listener = _listener.get()
-    if listener is not None:
-        listener(line)
+    """Says a line to the listener; without one, as in a script that uses the library, it is a warning in the log."""
+    (_listener.get() or _warn_once)(line)
+
+
+def _inform(line: str) -> None:
+    (_listener.get() or LOG.info)(line)
 
 
 def listening() -> bool:
-    """Whether somebody would hear it: not worth finding out otherwise, where that takes time."""
+    """Whether a command listens: not worth finding out otherwise, where that takes time."""
     return _listener.get() is not None
 
 
@@ -49,7 +55,7 @@ class Progress:
     """`at(done)` says how far `title` is: at most every ten seconds, first after ten. `say` instead of the listener's."""
 
     def __init__(
-        self, title: str, total: int, start: int = 0, say: Say = remark, clock: Callable[[], float] = time.monotonic
+        self, title: str, total: int, start: int = 0, say: Say = _inform, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`start`: how many were done before, by a run that is resumed; they tell nothing of today's pace."""
         self.title, self.total, self.start, self.say, self.clock = title, total, start, say, clock

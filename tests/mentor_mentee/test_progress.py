@@ -1,4 +1,6 @@
-"""Lines for the person who waits: rare, with the time that is left, each remark once, and none where nobody listens."""
+"""Lines for the person who waits: rare, with the time that is left, each remark once; in the log where no command listens."""
+
+import logging
 
 import pytest
 
@@ -25,6 +27,22 @@ def test_what_an_earlier_run_did_does_not_count_for_the_pace() -> None:
     progress.at(900)
     progress.at(920, "loss 0.5")
     assert lines == ["mentee: 920 of 1,000, loss 0.5, 80 s left"]
+
+
+def test_without_a_command_remarks_are_warnings_of_the_log_and_progress_is_information(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    with caplog.at_level(logging.INFO, "mentor_mentee"):
+        remark("3 cached answers are damaged")
+        remark("3 cached answers are damaged")
+        progress = Progress("reading images", 100, clock=lambda: now)
+        now = 20.0
+        progress.at(50)
+    assert caplog.record_tuples == [
+        ("mentor_mentee", logging.WARNING, "3 cached answers are damaged"),
+        ("mentor_mentee", logging.INFO, "reading images: 50 of 100, 20 s left"),
+    ]
 
 
 def test_remarks_are_said_once_and_to_the_innermost_listener() -> None:
