@@ -137,7 +137,7 @@ LANGUAGES = (
         "1.24.3",
         ("safetensors.mjs", "react-native.mjs"),
         "//",
-        "not run here; from *Open the graphs* on the lines are Node's",
+        "not run here; but for files and the runtime its lines are Node's",
     ),
     Language(
         "cpp",
@@ -155,7 +155,7 @@ LANGUAGES = (
         "1.27.0",
         ("Train.kt",),
         "//",
-        "not run here by the tests; once on a desktop's JVM, with the bindings' own source",
+        "not run here; once on a desktop's JVM, with the bindings' own source",
     ),
     Language(
         "swift",
