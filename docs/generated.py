@@ -5,6 +5,8 @@
 {options} package.module:function        commands of the argparse parser that the function makes; `:command:` options of one
 {layers} package.module:GROUPS           verdicts on layers of torch.nn, a table for each group
 {api} package                            all public names of a package or module, with their docstrings
+{loop-steps} {loop-packages}             tables of training_loop.py: the steps, the languages
+{loop-program} language                  a language's code, step by step
 """
 
 import argparse
@@ -14,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
+import training_loop
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
@@ -143,6 +146,45 @@ class Api(SphinxDirective):
         return self.parse_text_to_nodes(f"```{{eval-rst}}\n{text}\n```")
 
 
+class LoopSteps(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        rows = [
+            (str(number), f"**{step.title}**" + " \\*" * step.extra, step.sentence)
+            for number, step in enumerate(training_loop.STEPS, 1)
+        ]
+        return self.parse_text_to_nodes(markdown(("", "step", "what it does"), rows))
+
+
+class LoopPackages(SphinxDirective):
+    def run(self) -> list[nodes.Node]:
+        rows = [
+            (
+                f"[{one.title}](#{one.title.lower().replace(' ', '-').replace('+', '')})",
+                one.package,
+                one.versions,
+                one.proof,
+            )
+            for one in training_loop.LANGUAGES
+        ]
+        return self.parse_text_to_nodes(markdown(("for", "package", "version", "its program below is"), rows))
+
+
+class LoopProgram(SphinxDirective):
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        one = training_loop.language(self.arguments[0])
+        lexer = one.files[-1].rpartition(".")[2].replace("mjs", "js").replace("kt", "kotlin")
+        for file in one.files:
+            self.env.note_dependency(str(training_loop.PROGRAMS / file))
+        try:
+            code = training_loop.blocks(one)
+        except ValueError as error:
+            raise self.error(str(error)) from error
+        parts = [f"**{n}. {title}**\n\n```{lexer}\n{text}\n```" for n, (title, text) in enumerate(code.items(), 1)]
+        return self.parse_text_to_nodes("\n\n".join(parts))
+
+
 def members(value: Any) -> list[str]:
     """Options of autodoc: methods and properties of a class, not the fields of a NamedTuple, which have no docstrings."""
     if not inspect.isclass(value) or issubclass(value, BaseException):
@@ -203,6 +245,9 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("options", OptionsTable)
     app.add_directive("layers", LayersTable)
     app.add_directive("api", Api)
+    app.add_directive("loop-steps", LoopSteps)
+    app.add_directive("loop-packages", LoopPackages)
+    app.add_directive("loop-program", LoopProgram)
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", as_written)
     return {"parallel_read_safe": True}

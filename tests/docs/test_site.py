@@ -1,5 +1,6 @@
 """The site builds without a warning: every reference resolves, every setting has its description, every docstring can be read."""
 
+import html
 import os
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.device.minimal.test_minimal import listed
 from tests.docs.pages import PAGES
 from tests.paths import ROOT
 
@@ -77,6 +79,16 @@ def test_the_public_api_is_there_with_its_docstrings(site: Path) -> None:
     page = (site / "api.html").read_text()
     for name in ("mentor_mentee.objective.loss.mentee_loss", "mentee_device.Owner.learn", "mentee_device.Bundle"):
         assert f'id="{name}"' in page
+
+
+def test_the_code_of_every_step_in_every_language_is_on_the_page(site: Path) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", "", (site / "clients.html").read_text()))
+    for one in listed().LANGUAGES:
+        for number, (title, code) in enumerate(listed().blocks(one).items(), 1):
+            assert f"{number}. {title}" in text
+            assert code in text, (one.name, title)
+    for step in listed().STEPS:
+        assert step.sentence.split("`")[0].strip() in text
 
 
 def test_a_broken_reference_stops_the_build(tmp_path: Path) -> None:

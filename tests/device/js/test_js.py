@@ -31,8 +31,7 @@ def ran(*command: str | Path, **variables: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def installed() -> Path:
+def install() -> Path:
     """The folder of the package's programs, installed from its lock file where they are not, or not those that it says."""
     marker, lock = JS / "node_modules" / ".installed", (JS / "package-lock.json").read_text()
     (ROOT / ".cache").mkdir(exist_ok=True)
@@ -41,6 +40,11 @@ def installed() -> Path:
             ran(str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund")
             marker.write_text(lock)
     return JS / "node_modules" / ".bin"
+
+
+@pytest.fixture(scope="module")
+def installed() -> Path:
+    return install()
 
 
 def test_types_and_format(installed: Path) -> None:
