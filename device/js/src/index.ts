@@ -14,9 +14,12 @@ export { Learner, LearningError, type Learned, type Learning, type Prediction, t
 export { Random, type RandomState } from "./learner/random.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
-export { Owner } from "./owner/owner.js";
+export { Owner, type Importing } from "./owner/owner.js";
 export type {
+  AsideSample,
+  Budget,
   Curve,
+  Done,
   EnrolledSample,
   Entry,
   Plan,
@@ -27,6 +30,7 @@ export type {
 } from "./owner/record.js";
 export type { Progress, RunResult, Running } from "./owner/runs.js";
 export { StateError } from "./owner/state.js";
+export type { Unlearned } from "./owner/unlearn.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";

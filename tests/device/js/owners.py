@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Samples
 
 OWN = 24
@@ -14,6 +15,16 @@ RUNS: list[tuple[dict[str, Any], dict[str, Any]]] = [  # settings before a run, 
     ({"agreement_least": None, "golden_drop": 0.05}, {"steps": 15, "knobs": {"beta": [[0, 1], [1, 0]], "gamma": 0.5}}),
     ({}, {"steps": 10, "replay": "mentor", "holdout": 0.5, "owner_weight": 2.0}),
 ]
+OPEN = slice(40, 56)
+GUESSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"golden_drop": 1.0}, {"steps": 24, "seed": 4, "rounds": 3, "guessed_batch": 5, "guess_weight": 0.5}),
+    (
+        {"golden_drop": 0.0, "agreement_least": 0.9, "interpolate": True},
+        {"steps": 12, "rounds": 1, "learning_rate": 0.02},
+    ),
+    ({"golden_drop": 1.0, "agreement_least": None, "interpolate": False, "gamma": 2.0}, {"steps": 6}),
+]
+UNLEARNED = ([30], [3, 5], [11])
 
 
 def lived(bundle: Path) -> dict[str, Any]:
@@ -23,6 +34,9 @@ def lived(bundle: Path) -> dict[str, Any]:
         me.add(Samples(golden.input[:OWN], golden.labels[:OWN]))
         runs = [run(me, settings, plan) for settings, plan in RUNS]
         before = me.predict(golden.input).classes.tolist()
+        me.add(Samples(golden.input[OPEN], np.full(OPEN.stop - OPEN.start, -1)))
+        guessed = [run(me, settings, plan) for settings, plan in GUESSED]
+        unlearned = [forgotten(me, samples) for samples in UNLEARNED]
         me.enrol("new", golden.input[70:73])
         me.enrol(base.manifest.classes[2], golden.input[60:61])
         recognised = me.recognise(golden.input, floor=0.2)
@@ -32,6 +46,9 @@ def lived(bundle: Path) -> dict[str, Any]:
             "own": OWN,
             "runs": runs,
             "classes": before,
+            "open": [OPEN.start, OPEN.stop],
+            "guessed": guessed,
+            "unlearned": unlearned,
             "recognised": recognised.classes.tolist(),
             "names": recognised.names,
             "back": back,
@@ -42,8 +59,8 @@ def lived(bundle: Path) -> dict[str, Any]:
 def run(me: Owner, settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if settings:
         me.set(**settings)
-    plan = {name: value for name, value in given.items() if name != "steps"}
-    done = me.learn(Plan(budget=Budget(steps=given["steps"]), rounds=0, **plan))
+    plan = {"rounds": 0} | {name: value for name, value in given.items() if name != "steps"}
+    done = me.learn(Plan(budget=Budget(steps=given["steps"]), **plan))
     version = me.versions.get(done.number)
     return {
         "settings": settings,
@@ -56,5 +73,17 @@ def run(me: Owner, settings: dict[str, Any], given: dict[str, Any]) -> dict[str,
         "held_out": asdict(done.held_out) if done.held_out and done.held_out.samples else None,
         "first": done.first,
         "last": done.last,
+        "share": done.share,
         "current": me.versions.current,
+    }
+
+
+def forgotten(me: Owner, samples: list[int]) -> dict[str, Any]:
+    gone = me.unlearn(samples)
+    return {
+        "samples": gone.samples,
+        "versions": gone.versions,
+        "current": gone.current,
+        "replay": None if gone.replay is None else [gone.replay.status, gone.replay.why, gone.replay.steps],
+        "statuses": [one.status for one in me.versions.all()],
     }

@@ -4,16 +4,28 @@
 
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
+import { KNOBS } from "../bundle/inputs.js";
 import { SampleError, elementsOf, samplesIn, type Input } from "../bundle/preprocess.js";
 import { answer, softmax, type Answers } from "../guard/answers.js";
 import { Learner, LearningError, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
 import type { Storage } from "../storage/storage.js";
+import { checkCurve, highestOf } from "./plan.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
 import { Runs, type RunResult, type Running } from "./runs.js";
 import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
-import { State } from "./state.js";
+import { readState, filled } from "../portable/reading.js";
+import { writeState } from "../portable/writing.js";
+import { storedBase } from "./base.js";
+import { State, StateError } from "./state.js";
+import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
+
+/** `key`: 32 bytes that the file is encrypted with; `replace`: in place of the state that the storage holds. */
+export interface Importing extends SessionOptions {
+  readonly key?: Uint8Array;
+  readonly replace?: boolean;
+}
 
 /** The mentee of a bundle as this owner's storage has it. One program at a time; call one method at a time. */
 export class Owner {
@@ -32,13 +44,51 @@ export class Owner {
   static async open(bundle: Bundle, runtime: Runtime, storage: Storage, options: SessionOptions = {}): Promise<Owner> {
     const learner = await Learner.open(bundle, runtime, options);
     try {
-      const owner = new Owner(bundle, learner, await State.open(storage, bundle.manifest.id));
-      await owner.runs.goToCurrent();
-      return owner;
+      return await Owner.on(bundle, learner, await State.open(storage, bundle.manifest.id));
     } catch (error) {
       await learner.close();
       throw error;
     }
+  }
+
+  /** What `exportState` gave on another device, or the Python program's `export-state`: goes on here as it would have there. `storage`
+   * is empty, or with `replace` holds a state, which goes for good. A program that dies on the way leaves what was there. Throws
+   * BundleError, and StateError for a file that does not fit. */
+  static async importState(
+    file: Uint8Array,
+    bundle: Bundle,
+    runtime: Runtime,
+    storage: Storage,
+    { key, replace = false, ...options }: Importing = {},
+  ): Promise<Owner> {
+    const found = await readState(file, bundle.manifest, key ?? null);
+    const held = await State.held(storage);
+    if (held !== null && !replace) {
+      throw new StateError(
+        `the storage is not empty, it holds ${held}: give an empty one, or replace it (replace: true)`,
+      );
+    }
+    const learner = await Learner.open(bundle, runtime, options);
+    try {
+      return await Owner.on(bundle, learner, await filled(storage, bundle.manifest, found, held));
+    } catch (error) {
+      await learner.close();
+      throw error;
+    }
+  }
+
+  private static async on(bundle: Bundle, learner: Learner, state: State): Promise<Owner> {
+    const owner = new Owner(bundle, learner, state);
+    if (state.now.base === null) await state.change({ base: await storedBase(state, learner) }, "base");
+    await owner.runs.goToCurrent();
+    return owner;
+  }
+
+  /** All of it as one file, for `importState`, the Python program's `import-state` or `merge` on another of the owner's devices;
+   * encrypted under `key`, 32 random bytes, where there is one. docs/device-state.md has its format. */
+  async exportState(key?: Uint8Array): Promise<Uint8Array> {
+    this.runs.requireRest();
+    return writeState(this.state, this.bundle.manifest, key ?? null);
   }
 
   /** `input` of N samples, behind the rails of the settings. Throws SampleError. */
@@ -55,6 +105,24 @@ export class Owner {
   async add(samples: Samples, adding: Adding = {}): Promise<number[]> {
     this.runs.requireRest();
     return addSamples(this.state, this.bundle.manifest, samples, adding);
+  }
+
+  /** Removes samples, by number or by what is known of them, and what they taught: every version that learnt from one loses its
+   * snapshot, and the runs since are done again without them, as one, which the guard judges. Throws StateError for a number that
+   * never was, and nothing is removed then. */
+  async unlearn(
+    samples: readonly number[] | ((sample: StoredSample) => boolean),
+    running: Running = {},
+  ): Promise<Unlearned> {
+    return this.moved(() => unlearnSamples(this.state, this.runs, chosen(this.state, samples), running));
+  }
+
+  /** Unlearns every sample that has this class's label, and removes what was enrolled of it. */
+  async removeClass(name: string, running: Running = {}): Promise<Unlearned> {
+    const label = this.bundle.manifest.classes.indexOf(name);
+    if (this.state.now.enrolled.some((one) => one.name === name)) await this.removeEnrolled(name);
+    else if (label < 0) throw new SampleError(`there is no class ${JSON.stringify(name)}, nothing was removed`);
+    return this.unlearn((sample) => label >= 0 && sample.label === label, running);
   }
 
   /** Removes stored samples; what they taught stays in the versions. */
@@ -166,10 +234,19 @@ export class Owner {
   /** Changes settings. Throws LearningError for what makes no sense. */
   async set(changes: Partial<Settings>): Promise<void> {
     const settings = { ...this.settings, ...changes };
+    for (const name of KNOBS) {
+      const curve = settings[name];
+      if (curve !== null) checkCurve(name, curve);
+    }
     const { classes } = this.bundle.manifest;
     const share = (value: number | null): boolean => value === null || (value >= 0 && value <= 1);
     const fits =
-      [settings.goldenDrop, settings.classDrop, settings.agreementLeast, settings.confidenceFloor].every(share) &&
+      [settings.classDrop, settings.agreementLeast, settings.eceRise].every(share) &&
+      [settings.goldenDrop, settings.confidenceFloor].every((one) => one !== null && share(one)) &&
+      Number.isInteger(settings.rounds) &&
+      settings.rounds >= 0 &&
+      typeof settings.interpolate === "boolean" &&
+      !(settings.replay === "own" && highestOf(settings.beta ?? 0) > 0) &&
       [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every(
         (one) => Number.isInteger(one) && one >= 1,
       ) &&

@@ -156,7 +156,8 @@ function cipher(iv: Bytes, bundle: string): AesGcmParams {
 
 /** A key of the file's own: that of Python's state seals its rows otherwise. */
 async function keyOf(key: Uint8Array, use: "encrypt" | "decrypt"): Promise<CryptoKey> {
-  if (key.length !== KEY_BYTES) throw new StateError(`the key has ${key.length} bytes, expected ${KEY_BYTES} random ones`);
+  if (key.length !== KEY_BYTES)
+    throw new StateError(`the key has ${key.length} bytes, expected ${KEY_BYTES} random ones`);
   const hmac = { name: "HMAC", hash: "SHA-256" };
   const owner = await crypto.subtle.importKey("raw", Uint8Array.from(key), hmac, false, ["sign"]);
   const derived = await crypto.subtle.sign("HMAC", owner, encoded(FORMAT));

@@ -129,7 +129,8 @@ const plan: Check = (value, where) => {
   if (!budget.size || budget.has("joules") !== budget.has("watts")) {
     throw new Misfit(`${where}.budget has no bound, or joules without watts`);
   }
-  if (given.get("once") === true && Number(given.get("holdout")) !== 0) throw new Misfit(`${where} holds out of one pass`);
+  if (given.get("once") === true && Number(given.get("holdout")) !== 0)
+    throw new Misfit(`${where} holds out of one pass`);
   if (given.get("replay") === "own" && highest(objectAt(given.get("knobs"), where).get("beta") ?? 0) > 0) {
     throw new Misfit(`${where} weighs layers that its replay has not`);
   }
@@ -382,7 +383,12 @@ function requireFit(
   }
 }
 
-function* logitsOf(part: number | null, parts: readonly Bytes[], size: number | null, where: string): Generator<number> {
+function* logitsOf(
+  part: number | null,
+  parts: readonly Bytes[],
+  size: number | null,
+  where: string,
+): Generator<number> {
   if (part === null) return;
   yield part;
   const values = valuesOf(parts, part, "float32", size, where) as Float32Array;
@@ -441,7 +447,7 @@ function* usedByVersions(
     if (one.snapshot !== null) {
       if (one.bundle !== manifest.id) throw new Misfit(`${where} is of another bundle`);
       const { vectors } = one.snapshot;
-      if (vectors["statistics"] !== undefined !== sizes.statistics > 0) {
+      if ((vectors["statistics"] !== undefined) !== sizes.statistics > 0) {
         throw new Misfit(`${where} lacks statistics, or has some that its layout has not`);
       }
       for (const [name, part] of Object.entries(vectors)) {

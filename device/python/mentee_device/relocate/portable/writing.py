@@ -20,7 +20,7 @@ from mentee_device.relocate.portable.container import Content
 from mentee_device.relocate.portable.record import WITH_SNAPSHOT
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.plans.settings import given_settings
-from mentee_device.state import aside
+from mentee_device.state import aside as set_aside
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.sample_store import unpack
 from mentee_device.state.storage.database import Damaged, StateError
@@ -41,7 +41,7 @@ class _Writer:
         self._parts: list[bytes] = []
 
     def content(self) -> Content:
-        enrolled = self._enrolled()
+        samples, aside, enrolled = self._samples(), self._aside(), self._enrolled()  # parts lie in this order
         versions = [self._version(one) for one in self._state.versions.all()]
         ends = {str(name): int(last) for name, last in self._store.rows("SELECT name, seq FROM sqlite_sequence")}
         record = {
@@ -52,8 +52,8 @@ class _Writer:
                 "version": ends.get("versions", 0) + 1,
                 "enrolled": max((one["number"] for one in enrolled), default=0) + 1,
             },
-            "samples": self._samples(),
-            "aside": self._aside(),
+            "samples": samples,
+            "aside": aside,
             "enrolled": enrolled,
             "versions": versions,
             "settings": given_settings(self._store),
@@ -89,8 +89,8 @@ class _Writer:
 
     def _aside(self) -> list[dict[str, Any]]:
         found = []
-        for number in aside.numbers(self._store):
-            one = aside.get(self._store, number)
+        for number in set_aside.numbers(self._store):
+            one = set_aside.get(self._store, number)
             if one is not None:
                 rules = one.preprocessing
                 described = {"shape": list(rules.shape), "mean": list(rules.mean), "std": list(rules.std)}
