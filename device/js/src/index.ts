@@ -14,7 +14,7 @@ export { Learner, LearningError, type Learned, type Learning, type Prediction, t
 export { Random, type RandomState } from "./learner/random.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
-export { Owner, type Importing } from "./owner/owner.js";
+export { Owner, type Importing, type Migrating } from "./owner/owner.js";
 export type {
   AsideSample,
   Budget,
@@ -31,6 +31,8 @@ export type {
 export type { Progress, RunResult, Running } from "./owner/runs.js";
 export { StateError } from "./owner/state.js";
 export type { Unlearned } from "./owner/unlearn.js";
+export type { Score } from "./relocate/candidates.js";
+export type { Migrated } from "./relocate/migrate.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";

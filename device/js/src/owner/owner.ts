@@ -10,6 +10,7 @@ import { answer, softmax, type Answers } from "../guard/answers.js";
 import { Learner, LearningError, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
+import { migrate, type Migrated } from "../relocate/migrate.js";
 import type { Storage } from "../storage/storage.js";
 import { checkCurve, highestOf } from "./plan.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
@@ -25,6 +26,11 @@ import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
 export interface Importing extends SessionOptions {
   readonly key?: Uint8Array;
   readonly replace?: boolean;
+}
+
+export interface Migrating extends SessionOptions {
+  readonly steps?: number;
+  readonly onProgress?: NonNullable<Running["onProgress"]>;
 }
 
 /** The mentee of a bundle as this owner's storage has it. One program at a time; call one method at a time. */
@@ -71,6 +77,26 @@ export class Owner {
     const learner = await Learner.open(bundle, runtime, options);
     try {
       return await Owner.on(bundle, learner, await filled(storage, bundle.manifest, found, held));
+    } catch (error) {
+      await learner.close();
+      throw error;
+    }
+  }
+
+  /** An app update: the state in `storage`, of an older bundle, becomes one of `bundle`, with what was learnt where that helps; the
+   * older bundle is not needed, and no Owner may be open on the storage. Until the last write the old bundle's state is there, as it
+   * was. `steps` of the replay: by default as many as were learnt. Throws StateError, LearningError, BundleError. */
+  static async migrate(
+    bundle: Bundle,
+    runtime: Runtime,
+    storage: Storage,
+    { steps, onProgress, ...options }: Migrating = {},
+  ): Promise<{ readonly owner: Owner; readonly migrated: Migrated }> {
+    const state = await State.open(storage, null);
+    const learner = await Learner.open(bundle, runtime, options);
+    try {
+      const migrated = await migrate(state, learner, onProgress === undefined ? {} : { onProgress }, steps);
+      return { owner: await Owner.on(bundle, learner, state), migrated };
     } catch (error) {
       await learner.close();
       throw error;

@@ -286,7 +286,7 @@ export function knobsOf(settings: Settings): Partial<Record<string, Curve>> {
 }
 
 /** Throws LearningError for a limit that only the Python program can hold a run to. */
-function requireHeld({ eceRise }: Settings): void {
+export function requireHeld({ eceRise }: Settings): void {
   if (eceRise === null) return;
   throw new LearningError("the setting eceRise cannot be held here: set it to null, or learn with the Python program");
 }

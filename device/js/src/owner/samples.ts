@@ -144,7 +144,7 @@ function rawOf(manifest: Manifest): typeof Uint8Array | typeof Float32Array {
   return manifest.preprocessing.dtype === "uint8" ? Uint8Array : Float32Array;
 }
 
-function inputOf(content: Bytes, dtype: "uint8" | "float32"): Input {
+export function inputOf(content: Bytes, dtype: "uint8" | "float32"): Input {
   const own = new Uint8Array(content); // aligned
   return dtype === "uint8" ? own : new Float32Array(own.buffer);
 }

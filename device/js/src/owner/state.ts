@@ -26,9 +26,9 @@ export class State {
     private content: Content,
   ) {}
 
-  /** The state of `bundle` in `storage`, made where there is none. Throws StateError for another bundle's, and where both records
-   * are damaged. */
-  static async open(storage: Storage, bundle: string): Promise<State> {
+  /** The state of `bundle` in `storage`, made where there is none; null: of whatever bundle it is for. Throws StateError for another
+   * bundle's, where both records are damaged, and where there is none for null. */
+  static async open(storage: Storage, bundle: string | null): Promise<State> {
     const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
     const sound = found.filter((one) => typeof one === "object").sort((one, other) => other.change - one.change)[0];
     if (sound === undefined && found.some((one) => one === "damaged")) {
@@ -36,12 +36,14 @@ export class State {
         "the state and its copy are damaged: restore them from a backup, or begin anew with empty storage",
       );
     }
-    if (sound !== undefined && sound.bundle !== bundle) {
+    if (sound === undefined && bundle === null)
+      throw new StateError("the storage holds no state: there is nothing to use");
+    if (sound !== undefined && bundle !== null && sound.bundle !== bundle) {
       throw new StateError(
-        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one`,
+        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one, or migrate`,
       );
     }
-    const state = new State(storage, sound ?? fresh(bundle));
+    const state = new State(storage, sound ?? fresh(bundle ?? ""));
     const copy = found[1];
     if (found[0] === "damaged") await state.change({}, "mended", "the record was damaged: its copy took its place");
     else if (sound !== undefined && (typeof copy !== "object" || copy.change < sound.change)) {
