@@ -16,8 +16,8 @@ from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
-from tests.device.js.learning import READS_BOTH, training_bundle, write_learning
-from tests.device.js.owners import lived
+from tests.device.js.learning import READS_BOTH, training_bundle, write_learning, write_newer
+from tests.device.js.owners import lived, moved
 from tests.device.js.photos import write_photos
 from tests.device.js.states import write_states
 
@@ -40,6 +40,10 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
         if READS_BOTH:
             write_checkpoint(folder)
             write_states(folder)
+            write_newer(folder, checkpoint)
+            (folder / "moved.json").write_text(
+                json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer"))
+            )
         (folder / "owner.json").write_text(json.dumps(lived(training_bundle(folder, "adamw"))))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mentee_device import Budget, Bundle, Owner, Plan, Samples
+from mentee_device import Budget, Bundle, Owner, Plan, Samples, Watch
 
 OWN = 24
 RUNS: list[tuple[dict[str, Any], dict[str, Any]]] = [  # settings before a run, and its plan
@@ -54,6 +54,35 @@ def lived(bundle: Path) -> dict[str, Any]:
             "back": back,
             "reset": me.predict(golden.input).classes.tolist(),
         }
+
+
+def moved(bundle: Path, newer: Path) -> dict[str, Any]:
+    """A state that migrates to another base with other classes; then a run there."""
+    with tempfile.TemporaryDirectory() as folder, Bundle.open(bundle) as old, Bundle.open(newer) as new:
+        place = Path(folder) / "me"
+        with Owner(old, place, backend="stock") as me:
+            golden = old.golden()
+            me.set(golden_drop=1.0, blocked=["3"], replay="mentor", rounds=0)
+            me.add(Samples(golden.input[:OWN], golden.labels[:OWN]))
+            me.learn(Plan(budget=Budget(steps=20), seed=1, learning_rate=0.01))
+            me.add(Samples(golden.input[OPEN], golden.labels[OPEN]))
+            me.enrol("my cup", golden.input[70:72])
+            me.observe(golden.input[:20], Watch(samples=10))
+            found = me.migrate(new)
+            input = golden.input[:40]
+            settled = {
+                "taken": found.taken,
+                "number": found.number,
+                "aside": found.aside,
+                "scores": {name: vars(score) for name, score in found.scores.items()},
+                "why": found.why.partition("; on ")[0],
+                "statuses": [one.status for one in me.versions.all()],
+                "samples": [[one.number, one.label] for one in me.samples.all()],
+                "blocked": me.settings.blocked,
+                "classes": me.predict(input).classes.tolist(),
+            }
+            done = me.learn(Plan(budget=Budget(steps=6)))
+        return settled | {"own": OWN, "open": [OPEN.start, OPEN.stop], "last": done.last}
 
 
 def run(me: Owner, settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

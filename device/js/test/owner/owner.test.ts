@@ -22,6 +22,7 @@ import { json, place, refusal } from "../fixtures.js";
 
 const LIFE = existsSync(place("owner.json")) ? json<any>("owner.json") : null;
 
+const MOVED = LIFE && json<any>("moved.json");
 const opened: Owner[] = [];
 afterEach(async () => {
   for (const owner of opened.splice(0)) await owner.close();
@@ -91,6 +92,36 @@ describe.skipIf(LIFE === null)("an owner", () => {
     await owner.reset();
     expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.reset);
     expect(owner.log.map(({ kind }) => kind)).toContain("dropped");
+  });
+
+  test("migrates to a newer bundle as Python's does", async () => {
+    const storage = new MemoryStorage();
+    const owner = await ownerOf(storage);
+    const golden = await goldenOf(owner, 0, 40);
+    await owner.set({ goldenDrop: 1, blocked: ["3"], replay: "mentor", rounds: 0 });
+    await owner.add(await goldenOf(owner, 0, MOVED.own));
+    await owner.learn({ steps: 20, seed: 1, learningRate: 0.01 });
+    await owner.add(await goldenOf(owner, ...(MOVED.open as [number, number])));
+    await owner.enrol("my cup", (await goldenOf(owner, 70, 72)).input);
+    const newer = await openBundle(place("stock", "newer"));
+    const { owner: moved, migrated } = await Owner.migrate(newer, node, storage);
+    opened.push(moved);
+    const { taken, number, aside, statuses, samples, blocked, classes } = MOVED;
+    expect(migrated.why.split("; on ")[0]).toBe(MOVED.why);
+    expect(migrated).toMatchObject({ taken, number, aside });
+    for (const [name, score] of Object.entries<any>(MOVED.scores)) {
+      const { golden: right, owner: own, loss } = migrated.scores[name]!;
+      expect([right, own]).toEqual([score.golden, score.owner]);
+      expect(loss).toBeCloseTo(score.loss, 4);
+    }
+    expect(moved.versions.map(({ status }) => status)).toEqual(statuses);
+    expect(moved.samples.map((one) => [one.number, one.label])).toEqual(samples);
+    expect(moved.settings.blocked).toEqual(blocked);
+    expect([...(await moved.predict(golden.input)).classes]).toEqual(classes);
+    const { last } = await moved.learn({ steps: 6 });
+    for (const [name, value] of Object.entries<number>(MOVED.last)) expect(last[name]).toBeCloseTo(value, 3);
+    const again = Owner.migrate(newer, node, storage);
+    expect((await refusal(again)).message).toMatch(/there is nothing to migrate/);
   });
 
   test("goes on with a run that was ended, as if it had not been", async () => {
