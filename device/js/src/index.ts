@@ -1,3 +1,4 @@
+export type { Judged, Watch } from "./anomaly/normal.js";
 export { Bundle, type OpenOptions } from "./bundle/bundle.js";
 export { BundleError } from "./bundle/errors.js";
 export { fetchBundle, type FetchOptions } from "./bundle/fetched.js";
@@ -32,6 +33,7 @@ export type { Progress, RunResult, Running } from "./owner/runs.js";
 export { StateError } from "./owner/state.js";
 export type { Unlearned } from "./owner/unlearn.js";
 export type { Score } from "./relocate/candidates.js";
+export type { Merged } from "./relocate/merge.js";
 export type { Migrated } from "./relocate/migrate.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";

@@ -17,7 +17,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import READS_BOTH, training_bundle, write_learning, write_newer
-from tests.device.js.owners import lived, moved
+from tests.device.js.owners import lived, merged, moved
 from tests.device.js.photos import write_photos
 from tests.device.js.states import write_states
 
@@ -41,6 +41,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
             write_checkpoint(folder)
             write_states(folder)
             write_newer(folder, checkpoint)
+            (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
             (folder / "moved.json").write_text(
                 json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer"))
             )

@@ -85,6 +85,49 @@ def moved(bundle: Path, newer: Path) -> dict[str, Any]:
         return settled | {"own": OWN, "open": [OPEN.start, OPEN.stop], "last": done.last}
 
 
+def merged(bundle: Path, place: Path) -> list[dict[str, Any]]:
+    """A phone takes in what its owner's tablet learnt, tablet.state in `place`, under a guard that lets the average pass, then
+    under one that does not."""
+    told = []
+    with tempfile.TemporaryDirectory() as folder, Bundle.open(bundle) as base:
+        golden = base.golden()
+
+        def device(name: str, start: int, end: int, steps: int) -> Owner:
+            me = Owner(base, Path(folder) / name, backend="stock")
+            me.set(golden_drop=1.0, rounds=0)
+            me.add(golden.take(np.arange(start, end)))
+            me.learn(Plan(budget=Budget(steps=steps), seed=2, learning_rate=0.01))
+            return me
+
+        with device("tablet", 10, 30, 5) as tablet:
+            tablet.add(golden.take(np.arange(60, 64)))
+            tablet.enrol("my cup", golden.input[70:72])
+            tablet.export_state(place / "tablet.state")
+        for name, limits in (("phone", {}), ("strict", {"agreement_least": 1.0})):
+            with device(name, 0, 20, 3) as phone:
+                phone.set(**limits)
+                for _ in range(2):  # a file that was merged before changes nothing
+                    found = phone.merge(place / "tablet.state")
+                    scores = {name: vars(score) for name, score in found.scores.items()}
+                    came = {"samples": found.samples, "relabelled": found.relabelled}
+                    last = phone.versions.get(found.number)
+                    told.append(
+                        {
+                            "limits": limits,
+                            "taken": found.taken,
+                            "number": found.number,
+                            "scores": scores,
+                            **came,
+                            "parent": last.parent,
+                            "learned": list(last.learned),
+                            "why": found.why,
+                            "classes": phone.predict(golden.input[:40]).classes.tolist(),
+                            "enrolled": list(phone.enrolled.samples()[1].values()),
+                        }
+                    )
+    return told
+
+
 def run(me: Owner, settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     if settings:
         me.set(**settings)

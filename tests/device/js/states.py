@@ -26,6 +26,7 @@ def write_states(folder: Path) -> None:
             me.export_state(place / "python.state")
             done = me.resume()
             end = {"last": done.last, "parameters": digest(me), "status": done.status, **seen(me)}
+            end["watched"] = watched(me)
         write_mutants(bundle, place / "python.state", place / "mutants", MUTANTS, SEED)
         import_state(place / "python.state", place / "sealed", bundle, KEY)
         with Owner(bundle, place / "sealed", KEY, backend=STOCK) as me:
@@ -64,6 +65,14 @@ def digest(me: Owner) -> str:
 def seen(me: Owner) -> dict[str, Any]:
     input = me.bundle.golden().input[:40]
     return {"classes": me.predict(input).classes.tolist(), "recognised": me.recognise(input).classes.tolist()}
+
+
+def watched(me: Owner) -> dict[str, Any]:
+    """The rest of the watch's period, and what deviates."""
+    golden = me.bundle.golden()
+    taken = me.observe(golden.input[10:40])
+    judged = me.anomaly(golden.input[:40])
+    return {"taken": taken, "threshold": judged.threshold, "anomalous": judged.anomalous.tolist()}
 
 
 def come_back(folder: Path, written: Path) -> list[str]:

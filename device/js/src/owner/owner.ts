@@ -2,6 +2,7 @@
 //
 // The parameters that answer are always those of the current version. Axes: N samples, K classes, D embedding.
 
+import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
 import { KNOBS } from "../bundle/inputs.js";
@@ -10,7 +11,9 @@ import { answer, softmax, type Answers } from "../guard/answers.js";
 import { Learner, LearningError, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
+import { merge, type Merged } from "../relocate/merge.js";
 import { migrate, type Migrated } from "../relocate/migrate.js";
+import { MemoryStorage } from "../storage/memory.js";
 import type { Storage } from "../storage/storage.js";
 import { checkCurve, highestOf } from "./plan.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
@@ -19,6 +22,7 @@ import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
 import { storedBase } from "./base.js";
+import { Monitor } from "./monitor.js";
 import { State, StateError } from "./state.js";
 import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
 
@@ -186,6 +190,22 @@ export class Owner {
     await this.runs.drop(this.runs.requirePaused().number, why);
   }
 
+  /** Takes in what another device of this owner exported: docs/device.md, "Several devices of one owner". `key`: of an encrypted file.
+   * Throws StateError, LearningError; nothing is changed then. */
+  async merge(file: Uint8Array, key?: Uint8Array): Promise<Merged> {
+    this.runs.requireRest();
+    const { manifest } = this.bundle;
+    const found = await readState(file, manifest, key ?? null);
+    const theirs = await filled(new MemoryStorage(), manifest, found, null);
+    return this.moved(async () => {
+      try {
+        return await merge(this.state, this.learner, theirs);
+      } finally {
+        await this.runs.goToCurrent();
+      }
+    });
+  }
+
   /** Makes an accepted version current, by default the newest intact one that the current grew from; its number. 0 is the base. An
    * unfinished run is dropped. The guard is not asked. */
   async rollBack(version?: number): Promise<number> {
@@ -251,6 +271,31 @@ export class Owner {
     const blocked = new Set(this.settings.blocked.map((name) => near.names.indexOf(name)));
     const railed = answer(near.probability, near.names.length, blocked, this.settings.confidenceFloor);
     return { ...near, classes: near.classes.map((place, row) => (place < 0 ? place : (railed.classes[row] ?? -1))) };
+  }
+
+  /** Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by default the
+   * clock's. Embeddings are the base's, which learning does not move. Throws SampleError. */
+  async observe(input: Input, watch?: Watch, now?: number): Promise<number> {
+    this.runs.requireRest();
+    return new Monitor(this.state, this.learner).observe(input, watch, now);
+  }
+
+  /** Flags samples that deviate from what was observed, by their distance to it. Throws SampleError. */
+  async anomaly(input: Input): Promise<Judged> {
+    this.runs.requireRest();
+    return new Monitor(this.state, this.learner).judge(input);
+  }
+
+  /** Ends observing now (false), or observes for one more period. */
+  async setObserving(observing: boolean): Promise<void> {
+    this.runs.requireRest();
+    await new Monitor(this.state, this.learner).set(observing);
+  }
+
+  /** Deletes what was observed. */
+  async stopObserving(): Promise<void> {
+    this.runs.requireRest();
+    await new Monitor(this.state, this.learner).stop();
   }
 
   get settings(): Settings {

@@ -80,7 +80,6 @@ export type Stored = readonly [Samples, Float32Array, number[]];
  * damaged is left out, and removed. */
 export async function readSamples(state: State, manifest: Manifest, wanted: readonly number[]): Promise<Stored> {
   const there = new Map(state.now.samples.map((one) => [one.number, one]));
-  const rules = manifest.preprocessing;
   const found: [StoredSample, Input][] = [];
   const broken = new Set<number>();
   for (const number of wanted) {
@@ -94,13 +93,18 @@ export async function readSamples(state: State, manifest: Manifest, wanted: read
     const samples = state.now.samples.filter(({ number }) => !broken.has(number));
     await state.change({ samples }, "mended", `${broken.size} damaged samples were removed: ${[...broken].join(", ")}`);
   }
+  const weights = Float32Array.from(found, ([about]) => about.weight);
+  return [stacked(manifest, found), weights, found.map(([about]) => about.number)];
+}
+
+/** Samples of these contents; where some are raw and some were preprocessed already, all are preprocessed. */
+export function stacked(manifest: Manifest, found: readonly (readonly [{ readonly label: number }, Input])[]): Samples {
+  const rules = manifest.preprocessing;
   const raw = found.every(([, input]) => input instanceof rawOf(manifest));
   const each = elementsOf(rules);
   const input = new (raw ? rawOf(manifest) : Float32Array)(found.length * each);
   found.forEach(([, one], row) => input.set(raw ? one : preprocess(one, rules), row * each));
-  const labels = Int32Array.from(found, ([about]) => about.label);
-  const weights = Float32Array.from(found, ([about]) => about.weight);
-  return [{ input, labels }, weights, found.map(([about]) => about.number)];
+  return { input, labels: Int32Array.from(found, ([{ label }]) => label) };
 }
 
 /** The content of one piece, raw or preprocessed. Throws StateError where it was altered. */

@@ -96,8 +96,9 @@ export class State {
   }
 
   /** One change, all or nothing, with a line in the log where there is a `text`. */
-  async change(changes: Partial<Omit<Content, "change" | "log">>, kind: string, text = ""): Promise<void> {
-    const { log, change } = this.content;
+  async change(changes: Partial<Omit<Content, "change">>, kind: string, text = ""): Promise<void> {
+    const { change } = this.content;
+    const log = changes.log ?? this.content.log;
     const entries: Entry[] = text ? [{ time: clock(), kind, text }] : [];
     const content = { ...this.content, ...changes, change: change + 1, log: [...log, ...entries].slice(-MOST_LOG) };
     const record = await written(content);

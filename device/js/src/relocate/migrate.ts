@@ -241,7 +241,8 @@ class Comparison {
   }
 }
 
-const PLAIN: ResolvedPlan = {
+/** Where nobody knows how a version was taught. */
+export const PLAIN: ResolvedPlan = {
   samples: [],
   held: [],
   unlabelled: [],

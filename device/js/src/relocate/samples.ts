@@ -4,9 +4,9 @@ import type { Bytes } from "../bytes.js";
 import type { Manifest } from "../bundle/manifest.js";
 import { UNLABELLED } from "../bundle/packs.js";
 import type { Preprocessing } from "../bundle/parts.js";
-import { preprocess, type Input } from "../bundle/preprocess.js";
+import type { Input } from "../bundle/preprocess.js";
 import type { AsideSample, Content, Piece, StoredBase, StoredSample } from "../owner/record.js";
-import { inputOf, type Stored } from "../owner/samples.js";
+import { inputOf, stacked, type Stored } from "../owner/samples.js";
 import type { State } from "../owner/state.js";
 
 /** A stored sample, its label in terms of the new base; `name` is its class's, "" without a label. */
@@ -51,16 +51,8 @@ export class MigratedSamples {
       const input = numbers.has(item.number) ? await this.input(item) : null;
       if (input !== null) found.push([item, input]);
     }
-    const rules = this.manifest.preprocessing;
-    const raw = rules.dtype === "uint8" ? Uint8Array : Float32Array;
-    const plain = found.every(([, input]) => input instanceof raw);
-    const inputs = found.map(([, input]) => (plain ? input : preprocess(input, rules)));
-    const each = rules.shape.reduce((all, size) => all * size, 1);
-    const whole = new (plain ? raw : Float32Array)(inputs.length * each);
-    inputs.forEach((input, row) => whole.set(input, row * each));
-    const labels = Int32Array.from(found, ([item]) => item.label);
     const weights = Float32Array.from(found, ([item]) => item.weight);
-    return [{ input: whole, labels }, weights, found.map(([item]) => item.number)];
+    return [stacked(this.manifest, found), weights, found.map(([item]) => item.number)];
   }
 
   /** What the state holds under the new base; of what is set aside the oldest go beyond the settings' bounds. */

@@ -16,9 +16,10 @@ import { Owner } from "../../src/owner/owner.js";
 import type { Plan } from "../../src/owner/record.js";
 import { StateError } from "../../src/owner/state.js";
 import { camel, renamed } from "../../src/portable/names.js";
+import { readState } from "../../src/portable/reading.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import type { Storage } from "../../src/storage/storage.js";
-import { json, place, refusal } from "../fixtures.js";
+import { bytes, json, place, refusal } from "../fixtures.js";
 
 const LIFE = existsSync(place("owner.json")) ? json<any>("owner.json") : null;
 
@@ -122,6 +123,36 @@ describe.skipIf(LIFE === null)("an owner", () => {
     for (const [name, value] of Object.entries<number>(MOVED.last)) expect(last[name]).toBeCloseTo(value, 3);
     const again = Owner.migrate(newer, node, storage);
     expect((await refusal(again)).message).toMatch(/there is nothing to migrate/);
+  });
+
+  test("takes in what another device of its owner learnt, as Python does", async () => {
+    const file = await bytes("tablet.state");
+    let [owner, limits]: [Owner | null, unknown] = [null, null];
+    for (const expected of json<any[]>("merged.json")) {
+      if (owner === null || JSON.stringify(expected.limits) !== limits) {
+        owner = await ownerOf(new MemoryStorage());
+        await owner.set({ goldenDrop: 1, rounds: 0 });
+        await owner.add(await goldenOf(owner, 0, 20));
+        await owner.learn({ steps: 3, seed: 2, learningRate: 0.01 });
+        await owner.set(renamed(expected.limits, camel));
+        limits = JSON.stringify(expected.limits);
+      }
+      const { taken, number, samples, relabelled } = expected;
+      const found = await owner.merge(file);
+      expect(found).toMatchObject({ taken, number, samples, relabelled });
+      for (const [name, score] of Object.entries<any>(expected.scores)) {
+        const { golden: right, owner: own, loss } = found.scores[name]!;
+        expect([right, own]).toEqual([score.golden, score.owner]);
+        expect(loss).toBeCloseTo(score.loss, 4);
+      }
+      expect(found.why.replace(/\d\.\d{4}/g, "")).toBe(expected.why.replace(/\d\.\d{4}/g, ""));
+      const last = owner.versions.find((one) => one.number === number)!;
+      expect([last.parent, last.learned]).toEqual([expected.parent, expected.learned]);
+      const { input } = await goldenOf(owner, 0, 40);
+      expect([...(await owner.predict(input)).classes]).toEqual(expected.classes);
+      const { record } = await readState(await owner.exportState(), owner.bundle.manifest, null);
+      expect(record.enrolled.map((one) => one.class)).toEqual(expected.enrolled);
+    }
   });
 
   test("goes on with a run that was ended, as if it had not been", async () => {

@@ -70,6 +70,13 @@ describe.skipIf(!THERE)("a state of the Python program", () => {
     await writeFile(join(folder, "js.state"), await owner.exportState(KEY));
     const answers = await seen(owner);
     const { last } = await owner.learn({ steps: 4, rounds: 1 });
+    const golden = await owner.bundle.golden();
+    const each = golden.input.length / golden.labels.length;
+    const taken = await owner.observe(golden.input.subarray(10 * each, 40 * each));
+    const judged = await owner.anomaly(golden.input.subarray(0, 40 * each));
+    const { threshold, ...watched } = SAID.watched;
+    expect({ taken, anomalous: judged.anomalous }).toEqual(watched);
+    expect(judged.threshold).toBeCloseTo(threshold, 5);
     const told = { keyed: true, parameters, samples, versions, ...answers, last };
     await writeFile(join(folder, "js-state.json"), JSON.stringify(told));
   });
