@@ -2,6 +2,7 @@
 //
 // The parameters that answer are always those of the current version. Axes: N samples, K classes, D embedding.
 
+import { Monitor } from "../anomaly/monitor.js";
 import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
@@ -22,7 +23,6 @@ import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
 import { storedBase } from "./base.js";
-import { Monitor } from "./monitor.js";
 import { State, StateError } from "./state.js";
 import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
 

@@ -20,7 +20,8 @@ import type { Storage } from "../storage/storage.js";
 import { Misfit } from "./checks.js";
 import { unpacked } from "./container.js";
 import { camel, renamed } from "./names.js";
-import { checked, type FileRecord, type FileSnapshot, type FileVersion } from "./record.js";
+import { checked } from "./record.js";
+import type { FileRecord, FileSnapshot, FileVersion } from "./shape.js";
 import { stockOf } from "./writing.js";
 
 /** A file's record, checked for the bundle, and its parts. */

@@ -7,6 +7,7 @@ import { once } from "node:events";
 import * as node from "onnxruntime-node";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
+import { sha256, utf8 } from "../../src/bytes.js";
 import type { Samples } from "../../src/bundle/packs.js";
 import { SampleError } from "../../src/bundle/preprocess.js";
 import { LearningError } from "../../src/learner/learner.js";
@@ -240,6 +241,39 @@ describe.skipIf(LIFE === null)("an owner", () => {
     await damage("state");
     await damage("state.copy");
     expect(await refusal(ownerOf(storage))).toBeInstanceOf(StateError);
+  });
+
+  test("reads a record of the program before, with a run that waits", async () => {
+    const storage = new MemoryStorage();
+    let owner = await ownerOf(storage);
+    await owner.add(await goldenOf(owner, 0, 12));
+    const controller = new AbortController();
+    const onProgress = ({ done }: { done: number }): void => (done === 2 ? controller.abort() : undefined);
+    await owner.learn({ steps: 5, rounds: 0 }, { onProgress, signal: controller.signal });
+    const [, text] = utf8((await storage.read("state"))!).split("\n");
+    const { aside: _a, watch: _w, base: _b, settings, samples, versions, ...rest } = JSON.parse(text!);
+    const { goldenDrop, classDrop, agreementLeast, blocked, confidenceFloor, replay, ...bounds } = settings;
+    const { mostSamples, mostSampleBytes, mostVersions } = bounds;
+    const limits = { goldenDrop, classDrop, agreementLeast, blocked, confidenceFloor, replay };
+    const before = {
+      ...rest,
+      format: "mentee-owner/1",
+      settings: { ...limits, mostSamples, mostSampleBytes, mostVersions },
+      samples: samples.map(({ mentorLogits: _m, confidence: _c, before: _o, ...one }: any) => one),
+      versions: versions.map(({ number, parent, status, time, step, learned, plan, progress, why, snapshot }: any) => {
+        const { samples, held, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout, budget } = plan;
+        const old = { samples, held, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout };
+        const about = { number, parent, status, time, step, learned, why, snapshot, done: progress.steps };
+        return { ...about, plan: { ...old, steps: budget.steps } };
+      }),
+    };
+    const json = new TextEncoder().encode(JSON.stringify(before));
+    const record = new TextEncoder().encode(`${await sha256(json)}\n${JSON.stringify(before)}`);
+    for (const name of ["state", "state.copy"]) await storage.write(name, record);
+    owner = await ownerOf(storage);
+    expect(owner.paused?.progress.steps).toBe(2);
+    expect((await owner.resume()).steps).toBe(5);
+    await readState(await owner.exportState(), owner.bundle.manifest, null);
   });
 
   test("stores a sample once, and lets others go at its bounds", async () => {

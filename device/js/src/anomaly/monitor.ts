@@ -1,10 +1,10 @@
 // Observes what is normal for this owner, as embeddings under the base, which learning does not move.
 
-import { Normal, type Judged, type Watch } from "../anomaly/normal.js";
+import { Normal, type Judged, type Watch } from "./normal.js";
 import { SampleError, type Input } from "../bundle/preprocess.js";
 import type { Learner } from "../learner/learner.js";
-import { StateError, type State } from "./state.js";
-import { BASE } from "./versions.js";
+import { StateError, type State } from "../owner/state.js";
+import { BASE } from "../owner/versions.js";
 
 export class Monitor {
   constructor(
