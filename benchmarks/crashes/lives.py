@@ -14,7 +14,7 @@ import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples, StateError
 from mentee_device.anomaly.normal import Watch
 from mentee_device.core.backends.choose import chosen
-from mentee_device.prototypes.enrolled import enrolled_in
+from mentee_device.prototypes.enrolled import enrolled_rows
 from mentee_device.runs.plans.settings import read_settings
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.store import Store
@@ -122,7 +122,7 @@ def held(bundle: Bundle, store: Store) -> dict[str, Any]:
                 digest = state.versions.snapshot(version.number).digest()
         found[f"version {version.number}"] = (*vars(version).values(), digest)
     found |= {f"line {entry.number}": (entry.time, entry.event, entry.line, entry.details) for entry in store.log()}
-    found["enrolled"] = [(name, row.tobytes().hex()) for name, row in enrolled_in(store)]
+    found["enrolled"] = [(name, row.tobytes().hex()) for _, name, row in enrolled_rows(store)]
     observed = store.get(f"normal {bundle.manifest.id[:16]}")
     found["observed"] = [] if observed is None else [sha256(observed).hexdigest()]
     return found

@@ -34,7 +34,11 @@ def describe(prepared: Prepared, settings: ExportSettings, written: Written) -> 
         "id": NO_ID,
         "classes": list(prepared.classes),
         "preprocessing": {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(checkpoint.view).items()
+            **{
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in asdict(checkpoint.view).items()
+            },
+            **({} if prepared.photo is None else {"photo": asdict(prepared.photo)}),
         },
         "graphs": {
             "inference": {

@@ -18,7 +18,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor.restore import restore_mentor
 from mentor_mentee.data.load import load_data, under_budget
-from mentor_mentee.data.splits import Split, Splits
+from mentor_mentee.data.splits import Photo, Split, Splits
 from mentor_mentee.data.store.images import Images, in_parts, joined
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -39,6 +39,7 @@ class Prepared:
     pack: SupervisionPack
     golden: Split
     test: Split
+    photo: Photo | None  # how the data's images were made, where the mentee takes them at their size
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ def prepare(
         pack=pack if plan is None else pack.for_classes(plan),
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,
+        photo=splits.photo if splits.shape[1:] == checkpoint.view.shape[1:] else None,
     )
 
 

@@ -19,7 +19,7 @@ from mentor_mentee.data.reading.image_files import (
     require_every_class,
     rows_of,
 )
-from mentor_mentee.data.splits import Split, Splits, with_unlabelled
+from mentor_mentee.data.splits import Photo, Split, Splits, with_unlabelled
 from mentor_mentee.data.store.block import BROKEN
 from mentor_mentee.data.store.build import held
 from mentor_mentee.data.store.images import Images, picked, section
@@ -85,7 +85,8 @@ def image_folder(
     rows = rows_of(found, root, seed)
     splits |= {part: whole.subset(torch.from_numpy(taken)) for part, taken in rows.items()}
     train = with_unlabelled(splits["train"], len(whole), images[UNLABELLED])
-    return Splits(train, splits["val"], splits["test"], found.classes, root.resolve().name)
+    photo = Photo(ground=GROUNDS[ground])
+    return Splits(train, splits["val"], splits["test"], found.classes, root.resolve().name, photo)
 
 
 def labels_of(found: ImageFiles, part: str) -> torch.Tensor:

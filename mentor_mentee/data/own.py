@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from mentor_mentee.data.reading.array_columns import as_labels
-from mentor_mentee.data.reading.items import ItemSource, Keys
-from mentor_mentee.data.splits import Split, Splits, with_unlabelled
+from mentor_mentee.data.reading.image_files import GROUNDS
+from mentor_mentee.data.reading.items import GROUND, ItemSource, Keys
+from mentor_mentee.data.splits import Photo, Split, Splits, with_unlabelled
 from mentor_mentee.data.store.build import held
 from mentor_mentee.data.store.images import section
 from mentor_mentee.data.stratify import stratified
@@ -62,7 +63,8 @@ def own_data(found: Any, name: str, identity: str, options: Mapping[str, Any]) -
     more = splits.pop("unlabelled", None)
     splits |= carved(splits, options, name)
     train = splits["train"] if more is None else with_unlabelled(splits["train"], len(parts["train"]), more.images)
-    return Splits(train, splits["val"], splits["test"], label.names, name)
+    photo = Photo(ground=GROUNDS[GROUND]) if source.scaled else None
+    return Splits(train, splits["val"], splits["test"], label.names, name, photo)
 
 
 def parts_of(found: Any, name: str) -> dict[str, Any]:

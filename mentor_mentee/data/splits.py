@@ -118,12 +118,23 @@ class Split(Dataset[Batch]):
 
 
 @dataclass(frozen=True)
+class Photo:
+    """How an image file became a source image: the central square (`fit` "cover"), scaled to the source's size by Pillow's filter
+    `interpolation`, transparent pixels laid on the gray level `ground`."""
+
+    fit: str = "cover"
+    interpolation: str = "bilinear"
+    ground: int = 128
+
+
+@dataclass(frozen=True)
 class Splits:
     train: Split
     val: Split
     test: Split
     classes: tuple[str, ...]
     name: str
+    photo: Photo | None = None  # None where they came as arrays, or at the size that they had
 
     def __post_init__(self) -> None:
         require_class_names(self.classes, f"the classes of {self.name}")

@@ -29,6 +29,9 @@ INT8 = {
 }
 
 
+PHOTO: dict[str, Any] = {"fit": "cover", "interpolation": "bilinear", "ground": 128}
+
+
 def put(*place: str | int, value: Any) -> Edit:
     def edit(manifest: dict[str, Any]) -> None:
         node: Any = manifest
@@ -77,6 +80,14 @@ BROKEN: dict[str, Edit] = {
     "no shape": put("preprocessing", "shape", value=[]),
     "shape of 0": put("preprocessing", "shape", value=[1, 0, 8]),
     "dtype int8": put("preprocessing", "dtype", value="int8"),
+    "a photo that is a text": put("preprocessing", "photo", value="cover"),
+    "a photo of another fit": put("preprocessing", "photo", value=PHOTO | {"fit": "contain"}),
+    "a photo of side 0": put("preprocessing", "photo", value=PHOTO | {"fit": 0}),
+    "a photo by another filter": put("preprocessing", "photo", value=PHOTO | {"interpolation": "mitchell"}),
+    "a photo by a list": put("preprocessing", "photo", value=PHOTO | {"interpolation": ["box"]}),
+    "a photo on a ground of 256": put("preprocessing", "photo", value=PHOTO | {"ground": 256}),
+    "a photo without a ground": put("preprocessing", "photo", value={"fit": "cover", "interpolation": "box"}),
+    "a photo of more": put("preprocessing", "photo", value=PHOTO | {"gamma": 2}),
     "graphs a list": put("graphs", value=[]),
     "no eval graph": drop("graphs", "eval"),
     "a graph not listed": put("graphs", "training", "file", value="x.onnx"),

@@ -1,3 +1,4 @@
+export type { Judged, Watch } from "./anomaly/normal.js";
 export { Bundle, type OpenOptions } from "./bundle/bundle.js";
 export { BundleError } from "./bundle/errors.js";
 export { fetchBundle, type FetchOptions } from "./bundle/fetched.js";
@@ -14,9 +15,12 @@ export { Learner, LearningError, type Learned, type Learning, type Prediction, t
 export { Random, type RandomState } from "./learner/random.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
-export { Owner } from "./owner/owner.js";
+export { Owner, type Importing, type Migrating } from "./owner/owner.js";
 export type {
+  AsideSample,
+  Budget,
   Curve,
+  Done,
   EnrolledSample,
   Entry,
   Plan,
@@ -27,6 +31,10 @@ export type {
 } from "./owner/record.js";
 export type { Progress, RunResult, Running } from "./owner/runs.js";
 export { StateError } from "./owner/state.js";
+export type { Unlearned } from "./owner/unlearn.js";
+export type { Score } from "./relocate/candidates.js";
+export type { Merged } from "./relocate/merge.js";
+export type { Migrated } from "./relocate/migrate.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";

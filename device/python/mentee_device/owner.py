@@ -274,9 +274,9 @@ class Owner:
 
     def export_state(self, path: str | os.PathLike[str]) -> int:
         """Writes the whole state to one file, encrypted where the state is, for `import_state` or `merge` on another of the
-        owner's devices; its bytes. Nothing else leaves the folder. Raises StateError."""
+        owner's devices, whichever client it has; its bytes. Nothing else leaves the folder. Raises StateError."""
         self.runs.require_rest()
-        return state_file.export_state(self.store, path)
+        return state_file.export_state(self.state, path)
 
     def merge(self, path: str | os.PathLike[str]) -> Merged:
         """Takes in what another device of this owner exported: relocate/merge.py. Raises StateError, LearningError."""

@@ -37,6 +37,7 @@ class ItemSource:
         Raises `UserError` for those that are no images, and where the second reading differs."""
         self.parts, self.keys, self.size = dict(parts), keys, size
         self.ends = np.cumsum([len(part) for part in self.parts.values()])
+        self.scaled = size is not None  # whether all that was read so far were PIL images, brought to `size`
         first, _ = self.item(0)
         self.shape: tuple[int, int, int] = first.shape
         self.dtype = first.dtype
@@ -113,6 +114,7 @@ class ItemSource:
 
         if isinstance(image, Image.Image):
             return self._of_pil(image, row)
+        self.scaled = False
         if not isinstance(image, Tensor | np.ndarray):
             raise UserError(f"the image of {self.name(row)} is a {type(image).__name__}; expected {KINDS}")
         array = image.numpy() if isinstance(image, Tensor) else image

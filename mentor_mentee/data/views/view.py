@@ -30,7 +30,8 @@ class View:
     @classmethod
     def restored(cls, about: Mapping[str, Any]) -> "View":
         """The view of which `asdict`, and JSON after it, made `about`; one that says no dtype is of uint8."""
-        fields: dict[str, Any] = {key: value if key == "dtype" else tuple(value) for key, value in about.items()}
+        known = {key: value for key, value in about.items() if key != "photo"}  # of a manifest: how its source was made
+        fields: dict[str, Any] = {key: value if key == "dtype" else tuple(value) for key, value in known.items()}
         return cls(**fields)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mentee_device import Bundle, Learner, Samples
 
 from export.bundle.write import export_bundle
@@ -14,6 +15,7 @@ from export.graph.optimizer_spec import Group, Optimizer, Schedule
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import SETTINGS, seeded
+from tests.device.relocate.bases import OTHER_CLASSES
 
 STEPS, SEED, OWN = 50, 7, 20
 ADAMW = Optimizer(
@@ -59,6 +61,17 @@ def write_learning(folder: Path, checkpoint: MenteeCheckpoint) -> None:
         for name, (bundle, knobs) in RUNS.items()
     }
     (folder / "learning.json").write_text(json.dumps(runs))
+
+
+def write_newer(folder: Path, checkpoint: MenteeCheckpoint) -> None:
+    """stock/newer: other weights, for other classes, as an app update may bring."""
+    random = torch.Generator().manual_seed(3)
+    state = {
+        name: value + 0.05 * torch.randn(value.shape, generator=random) if name.endswith("weight") else value
+        for name, value in checkpoint.state.items()
+    }
+    settings = replace(SETTINGS, optimizer=ADAMW, classes=OTHER_CLASSES, golden_per_class=4, backend="stock")
+    exported(replace(checkpoint, state=state), folder / "stock" / "newer", settings)
 
 
 def exported(checkpoint: MenteeCheckpoint, path: Path, settings: ExportSettings) -> None:

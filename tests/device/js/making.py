@@ -16,9 +16,10 @@ from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
-from tests.device.js.learning import READS_BOTH, training_bundle, write_learning
-from tests.device.js.owners import lived
+from tests.device.js.learning import READS_BOTH, training_bundle, write_learning, write_newer
+from tests.device.js.owners import lived, merged, moved
 from tests.device.js.photos import write_photos
+from tests.device.js.states import write_states
 
 MUTANTS, SEED = 300, 3
 HAS_STOCK = "backend" in {field.name for field in fields(ExportSettings)}  # else there is nothing to learn with
@@ -38,6 +39,12 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
         write_learning(folder, checkpoint)
         if READS_BOTH:
             write_checkpoint(folder)
+            write_states(folder)
+            write_newer(folder, checkpoint)
+            (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
+            (folder / "moved.json").write_text(
+                json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer"))
+            )
         (folder / "owner.json").write_text(json.dumps(lived(training_bundle(folder, "adamw"))))
 
 
@@ -56,7 +63,8 @@ def write_packs(folder: Path, path: Path) -> None:
 
 
 def write_draws(folder: Path) -> None:
-    """random.json: choices without replacement by numpy's generator from several seeds, and its state after them."""
+    """random.json: choices without replacement by numpy's generator from several seeds, its state after them, then an
+    order of 17 and a whole number below 1000."""
     said = []
     for seed in (0, 1, 12345, 2**32, 2**70 + 5, 2**200 + 17):
         random, draws = np.random.default_rng(seed), []
@@ -65,7 +73,8 @@ def write_draws(folder: Path) -> None:
         state = dict(random.bit_generator.state)
         numbers = {name: str(value) for name, value in state["state"].items()}  # of 128 bits
         rest = {name: state[name] for name in ("has_uint32", "uinteger")}
-        said.append({"seed": str(seed), "draws": draws, "state": numbers | rest})
+        order = [random.permutation(np.arange(17)).tolist(), int(random.integers(1000))]
+        said.append({"seed": str(seed), "draws": draws, "state": numbers | rest, "order": order})
     (folder / "random.json").write_text(json.dumps(said))
 
 

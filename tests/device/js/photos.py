@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 
 from mentor_mentee.data.reading.image_decode import central_square, on_ground
 from mentor_mentee.data.reading.image_files import GROUNDS
+from mentor_mentee.data.splits import Photo
 from mentor_mentee.data.views.view import View
 
 Box = tuple[int, int, int, int]
@@ -39,9 +40,11 @@ def write_photos(folder: Path) -> None:
         tensors[f"{name} exact"] = view.pixels(batch(exact))[0].contiguous().numpy()
         tensors[f"{name} pixels"] = view.pixels(batch(made))[0].contiguous().numpy()
         tensors[f"{name} ready"] = view(batch(made))[0].contiguous().numpy()
-        about.append(
-            {"name": name, "width": image.width, "height": image.height, "preprocessing": asdict(view), "rules": rules}
-        )
+        preprocessing = asdict(view)
+        if rules and "fit" not in rules:  # as a manifest has them
+            preprocessing["photo"], rules = asdict(Photo(**rules)), {}
+        size = {"width": image.width, "height": image.height}
+        about.append({"name": name, **size, "preprocessing": preprocessing, "rules": rules})
 
     for width, height in SIZES:
         image = photo(random, width, height)

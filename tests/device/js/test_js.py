@@ -14,6 +14,7 @@ from tests.conftest import Once
 from tests.device.js.checkpoints import apart
 from tests.device.js.learning import READS_BOTH
 from tests.device.js.making import HAS_STOCK, make_fixtures
+from tests.device.js.states import come_back
 from tests.paths import ROOT
 from tests.waiting import PATIENCE
 
@@ -71,3 +72,4 @@ def test_package(
     assert counts["numPassedTests"] > 100
     if HAS_STOCK and READS_BOTH:
         assert apart(fixtures, tmp_path) < 1e-5
+        assert come_back(fixtures, tmp_path) == []

@@ -176,7 +176,8 @@ def test_of_two_labels_the_more_trusted_wins_then_the_newer(bundle: Bundle, mine
             one = np.array([row])
             tablet.add(relabelled(1).take(one), there)
             phone.add(relabelled(2).take(one), here)
-        for me, number, when in ((tablet, 3, "2031"), (phone, 4, "2031")):
+        later = "2031-01-01T00:00:00Z"
+        for me, number, when in ((tablet, 3, later), (phone, 4, later)):
             with me.store.transaction() as connection:
                 connection.execute("UPDATE samples SET time = ? WHERE number = ?", (when, number))
         tablet.export_state(file)
@@ -212,19 +213,20 @@ def test_a_file_that_does_not_fit_changes_nothing(bundle: Bundle, altered: Path,
     flipped[len(whole) // 2] ^= 1
     files["cut"].write_bytes(whole[:-100])
     files["flipped"].write_bytes(bytes(flipped))
-    files["later"].write_bytes(whole.replace(b"mentee-state/1", b"mentee-state/2", 1))
+    files["later"].write_bytes(whole.replace(b"mentee-state/2", b"mentee-state/3", 1))
     files["text"].write_text("hello")
-    files["head"].write_bytes(b'{"format": "mentee-state/1"}\n')
+    files["head"].write_bytes(b'{"format": "mentee-state/2", "bundle": "%s"}\n' % bundle.manifest.id.encode())
     reasons = {
         "keyed": "keyed.state is encrypted: its key is needed",
         "other": "other.state belongs to bundle",
         "cut": "cut off or was altered",
         "flipped": "cut off or was altered",
-        "later": "has format 'mentee-state/2', this program reads 'mentee-state/1'",
+        "later": "has format 'mentee-state/3', this program reads 'mentee-state/2'",
         "text": "is no exported state",
         "head": "damaged in its first line",
         "missing": "cannot be read",
     }
+    taught(bundle, tmp_path / "full", mine, 1).close()
     with taught(bundle, tmp_path / "phone", mine, 1) as phone:
         phone.store.back_up()
         before, listed = phone.learner.snapshot(), sorted(contents(tmp_path / "phone"))
@@ -234,12 +236,12 @@ def test_a_file_that_does_not_fit_changes_nothing(bundle: Bundle, altered: Path,
                 phone.merge(tmp_path / f"{name}.state")
             with pytest.raises(StateError, match=reason):
                 import_state(tmp_path / f"{name}.state", tmp_path / "new", bundle)
-        with pytest.raises(StateError, match="is not empty: import into a new folder, or `merge`"):
-            import_state(files["sound"], tmp_path / "phone", bundle)
-        with pytest.raises(StateError, match="encrypted under another key"):
+        with pytest.raises(
+            StateError, match="is not empty, it holds 40 samples and 1 versions: import into a new folder, `merge`"
+        ):
+            import_state(files["sound"], tmp_path / "full", bundle)
+        with pytest.raises(StateError, match="encrypted under another key: give the one it was exported with"):
             import_state(files["keyed"], tmp_path / "new", bundle, bytes(32))
-        with pytest.raises(StateError, match="was made without a key"):
-            import_state(files["sound"], tmp_path / "new", bundle, KEY)
         assert phone.learner.snapshot() == before
         assert phone.store.revision == revision
         assert sorted(contents(tmp_path / "phone")) == listed

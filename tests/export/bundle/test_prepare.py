@@ -16,7 +16,7 @@ from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
 from mentor_mentee.data.load import load_data
-from mentor_mentee.data.splits import Split
+from mentor_mentee.data.splits import Photo, Split
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.recipe import build
@@ -63,6 +63,13 @@ def test_the_packs_have_the_counts_that_were_asked_for(bundle_folder: Path) -> N
     golden = load_file(bundle_folder / "golden.safetensors")
     assert set(golden) == {"input", "labels"}
     assert np.bincount(golden["labels"].numpy(), minlength=10).tolist() == [8] * 10
+
+
+def test_how_photos_were_made_goes_along_where_the_mentee_takes_them_at_their_size(
+    checkpoint: MenteeCheckpoint,
+) -> None:
+    data = replace(load_data(checkpoint.data, whole=True), photo=Photo(ground=255))
+    assert prepare(checkpoint, SETTINGS, data=data).photo == Photo("cover", "bilinear", 255)
 
 
 def test_no_label_beyond_the_runs_budget_is_in_the_pack(checkpoint: MenteeCheckpoint, bundle_folder: Path) -> None:

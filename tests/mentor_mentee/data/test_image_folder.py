@@ -10,6 +10,7 @@ from PIL import Image
 
 from mentor_mentee.data.image_folder import image_folder
 from mentor_mentee.data.load import load_data
+from mentor_mentee.data.splits import Photo
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
@@ -119,6 +120,11 @@ def test_an_unreadable_image_is_named(tmp_path: Path, content: bytes | str) -> N
     broken.write_bytes(content if isinstance(content, bytes) else broken.read_bytes()[:80])
     with pytest.raises(UserError, match=r"b/001.png cannot be read as an image .*replace it"):
         image_folder(tmp_path, 8)
+
+
+def test_it_says_how_photos_became_pixels(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 3, "b": 3})
+    assert image_folder(tmp_path, 8, ground="white").photo == Photo("cover", "bilinear", 255)
 
 
 def test_sixteen_bits_are_refused(tmp_path: Path) -> None:

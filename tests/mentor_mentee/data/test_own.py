@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from mentor_mentee.data.load import check_data, load_data
-from mentor_mentee.data.splits import Splits
+from mentor_mentee.data.splits import Photo, Splits
 from mentor_mentee.errors import UserError
 
 HERE = "tests.mentor_mentee.data.test_own"
@@ -105,6 +105,12 @@ def test_every_kind_of_item_keeps_its_pixels(kind: str) -> None:
             assert image.dtype == expected.dtype
             assert torch.equal(image, expected)
             assert label == position % 3
+
+
+def test_it_says_how_photos_became_pixels_where_it_made_them() -> None:
+    assert load(kind="PIL", size=4).photo == Photo("cover", "bilinear", 128)
+    assert load(kind="PIL").photo is None
+    assert load(kind="array HWC").photo is None
 
 
 def test_on_disk_it_is_the_same_and_the_second_start_reads_a_few_items_only(tmp_path: Path) -> None:

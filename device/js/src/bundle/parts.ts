@@ -21,6 +21,8 @@ export const RATE_RANGE = [1e-12, 1e6] as const;
 const SCALE_RANGE = [1e-9, 1e9] as const; // the runtime is set to learning rate / scale
 const MOST_ACCUMULATED = 1_000_000;
 const SMALLEST_STD = 1e-30;
+const LARGEST_SIDE = 65535;
+export const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] as const;
 export const FURTHEST = 1e6; // standard deviations of a sample from the mean: further off it is none of this data
 
 /** One ONNX file of the bundle; names of its inputs and outputs in the graph's order, parameters left out. */
@@ -30,6 +32,15 @@ export interface Graph {
   readonly outputs: readonly string[];
 }
 
+/** How the server brought an image to `shape`. `fit`: "cover", the central part of the sample's proportions; "stretch"; or what the
+ * shorter side is scaled to before the centre is cut out. `interpolation` is Pillow's filter, `ground` the gray level under
+ * transparent pixels. */
+export interface PhotoMade {
+  readonly fit: "cover" | "stretch" | number;
+  readonly interpolation: (typeof INTERPOLATIONS)[number];
+  readonly ground: number;
+}
+
 /** Raw samples of `shape` (C, H, W) to what the graphs take, mean and std per channel: `(raw / 255 − mean) / std` where raw is
  * uint8, `(raw − mean) / std` where it is float32. */
 export interface Preprocessing {
@@ -37,6 +48,7 @@ export interface Preprocessing {
   readonly mean: readonly number[];
   readonly std: readonly number[];
   readonly dtype: "uint8" | "float32";
+  readonly photo?: PhotoMade; // not there where the bundle does not say
 }
 
 /** Rules of a step: batches that one collects gradients of, and what the optimizer graph multiplies its learning rate by. All
@@ -99,7 +111,28 @@ export function readPreprocessing(raw: JsonObject): Preprocessing {
       );
     }
   }
-  return { shape, mean, std, dtype };
+  return { shape, mean, std, dtype, ...(raw.has("photo") ? { photo: readPhoto(raw) } : {}) };
+}
+
+function readPhoto(preprocessing: JsonObject): PhotoMade {
+  const where = "preprocessing.photo";
+  const raw = get(preprocessing, "photo", "object", "preprocessing");
+  const unknown = [...raw.keys()].find((name) => !["fit", "interpolation", "ground"].includes(name));
+  if (unknown !== undefined) {
+    throw new BundleError(`manifest.json: ${where} has ${shown(unknown)}, which this program does not know: update it`);
+  }
+  const [fit, way] = [raw.get("fit"), raw.get("interpolation")];
+  const interpolation = INTERPOLATIONS.find((name) => name === way);
+  if (interpolation === undefined) {
+    throw new BundleError(
+      `manifest.json: ${where}.interpolation is ${shown(way)}, this program knows ${INTERPOLATIONS.join(", ")}: update the program`,
+    );
+  }
+  return {
+    fit: fit === "cover" || fit === "stretch" ? fit : whole(fit ?? null, `${where}.fit`, 1, LARGEST_SIDE),
+    interpolation,
+    ground: whole(raw.get("ground") ?? null, `${where}.ground`, 0, 255),
+  };
 }
 
 export function readGraph(graphs: JsonObject, name: string, above = "graphs"): Graph {

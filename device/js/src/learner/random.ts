@@ -71,6 +71,24 @@ export class Random {
     return order;
   }
 
+  /** `values` in random order: numpy's `permutation`. */
+  permutation(values: Int32Array): Int32Array {
+    const order = values.slice();
+    for (let place = order.length - 1; place >= 1; place--) {
+      const mask = 2 ** (32 - Math.clz32(place)) - 1;
+      let other: number;
+      do other = this.next32() & mask;
+      while (other > place);
+      [order[place], order[other]] = [order[other] ?? 0, order[place] ?? 0];
+    }
+    return order;
+  }
+
+  /** A whole number below `end`: numpy's `integers(end)`. */
+  integer(end: number): number {
+    return this.below(end - 1);
+  }
+
   private shuffleEnd(values: Int32Array, first: number): void {
     for (let place = values.length - 1; place >= first; place--) {
       const other = this.below(place);

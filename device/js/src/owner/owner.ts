@@ -2,18 +2,40 @@
 //
 // The parameters that answer are always those of the current version. Axes: N samples, K classes, D embedding.
 
+import { Monitor } from "../anomaly/monitor.js";
+import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
+import { KNOBS } from "../bundle/inputs.js";
 import { SampleError, elementsOf, samplesIn, type Input } from "../bundle/preprocess.js";
 import { answer, softmax, type Answers } from "../guard/answers.js";
 import { Learner, LearningError, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
+import { merge, type Merged } from "../relocate/merge.js";
+import { migrate, type Migrated } from "../relocate/migrate.js";
+import { MemoryStorage } from "../storage/memory.js";
 import type { Storage } from "../storage/storage.js";
+import { checkCurve, highestOf } from "./plan.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
 import { Runs, type RunResult, type Running } from "./runs.js";
 import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
-import { State } from "./state.js";
+import { readState, filled } from "../portable/reading.js";
+import { writeState } from "../portable/writing.js";
+import { storedBase } from "./base.js";
+import { State, StateError } from "./state.js";
+import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
+
+/** `key`: 32 bytes that the file is encrypted with; `replace`: in place of the state that the storage holds. */
+export interface Importing extends SessionOptions {
+  readonly key?: Uint8Array;
+  readonly replace?: boolean;
+}
+
+export interface Migrating extends SessionOptions {
+  readonly steps?: number;
+  readonly onProgress?: NonNullable<Running["onProgress"]>;
+}
 
 /** The mentee of a bundle as this owner's storage has it. One program at a time; call one method at a time. */
 export class Owner {
@@ -32,13 +54,71 @@ export class Owner {
   static async open(bundle: Bundle, runtime: Runtime, storage: Storage, options: SessionOptions = {}): Promise<Owner> {
     const learner = await Learner.open(bundle, runtime, options);
     try {
-      const owner = new Owner(bundle, learner, await State.open(storage, bundle.manifest.id));
-      await owner.runs.goToCurrent();
-      return owner;
+      return await Owner.on(bundle, learner, await State.open(storage, bundle.manifest.id));
     } catch (error) {
       await learner.close();
       throw error;
     }
+  }
+
+  /** What `exportState` gave on another device, or the Python program's `export-state`: goes on here as it would have there. `storage`
+   * is empty, or with `replace` holds a state, which goes for good. A program that dies on the way leaves what was there. Throws
+   * BundleError, and StateError for a file that does not fit. */
+  static async importState(
+    file: Uint8Array,
+    bundle: Bundle,
+    runtime: Runtime,
+    storage: Storage,
+    { key, replace = false, ...options }: Importing = {},
+  ): Promise<Owner> {
+    const found = await readState(file, bundle.manifest, key ?? null);
+    const held = await State.held(storage);
+    if (held !== null && !replace) {
+      throw new StateError(
+        `the storage is not empty, it holds ${held}: give an empty one, or replace it (replace: true)`,
+      );
+    }
+    const learner = await Learner.open(bundle, runtime, options);
+    try {
+      return await Owner.on(bundle, learner, await filled(storage, bundle.manifest, found, held));
+    } catch (error) {
+      await learner.close();
+      throw error;
+    }
+  }
+
+  /** An app update: the state in `storage`, of an older bundle, becomes one of `bundle`, with what was learnt where that helps; the
+   * older bundle is not needed, and no Owner may be open on the storage. Until the last write the old bundle's state is there, as it
+   * was. `steps` of the replay: by default as many as were learnt. Throws StateError, LearningError, BundleError. */
+  static async migrate(
+    bundle: Bundle,
+    runtime: Runtime,
+    storage: Storage,
+    { steps, onProgress, ...options }: Migrating = {},
+  ): Promise<{ readonly owner: Owner; readonly migrated: Migrated }> {
+    const state = await State.open(storage, null);
+    const learner = await Learner.open(bundle, runtime, options);
+    try {
+      const migrated = await migrate(state, learner, onProgress === undefined ? {} : { onProgress }, steps);
+      return { owner: await Owner.on(bundle, learner, state), migrated };
+    } catch (error) {
+      await learner.close();
+      throw error;
+    }
+  }
+
+  private static async on(bundle: Bundle, learner: Learner, state: State): Promise<Owner> {
+    const owner = new Owner(bundle, learner, state);
+    if (state.now.base === null) await state.change({ base: await storedBase(state, learner) }, "base");
+    await owner.runs.goToCurrent();
+    return owner;
+  }
+
+  /** All of it as one file, for `importState`, the Python program's `import-state` or `merge` on another of the owner's devices;
+   * encrypted under `key`, 32 random bytes, where there is one. docs/device-state.md has its format. */
+  async exportState(key?: Uint8Array): Promise<Uint8Array> {
+    this.runs.requireRest();
+    return writeState(this.state, this.bundle.manifest, key ?? null);
   }
 
   /** `input` of N samples, behind the rails of the settings. Throws SampleError. */
@@ -55,6 +135,24 @@ export class Owner {
   async add(samples: Samples, adding: Adding = {}): Promise<number[]> {
     this.runs.requireRest();
     return addSamples(this.state, this.bundle.manifest, samples, adding);
+  }
+
+  /** Removes samples, by number or by what is known of them, and what they taught: every version that learnt from one loses its
+   * snapshot, and the runs since are done again without them, as one, which the guard judges. Throws StateError for a number that
+   * never was, and nothing is removed then. */
+  async unlearn(
+    samples: readonly number[] | ((sample: StoredSample) => boolean),
+    running: Running = {},
+  ): Promise<Unlearned> {
+    return this.moved(() => unlearnSamples(this.state, this.runs, chosen(this.state, samples), running));
+  }
+
+  /** Unlearns every sample that has this class's label, and removes what was enrolled of it. */
+  async removeClass(name: string, running: Running = {}): Promise<Unlearned> {
+    const label = this.bundle.manifest.classes.indexOf(name);
+    if (this.state.now.enrolled.some((one) => one.name === name)) await this.removeEnrolled(name);
+    else if (label < 0) throw new SampleError(`there is no class ${JSON.stringify(name)}, nothing was removed`);
+    return this.unlearn((sample) => label >= 0 && sample.label === label, running);
   }
 
   /** Removes stored samples; what they taught stays in the versions. */
@@ -90,6 +188,22 @@ export class Owner {
   async discard(why = "discarded by the owner"): Promise<void> {
     this.runs.requireRest();
     await this.runs.drop(this.runs.requirePaused().number, why);
+  }
+
+  /** Takes in what another device of this owner exported: docs/device.md, "Several devices of one owner". `key`: of an encrypted file.
+   * Throws StateError, LearningError; nothing is changed then. */
+  async merge(file: Uint8Array, key?: Uint8Array): Promise<Merged> {
+    this.runs.requireRest();
+    const { manifest } = this.bundle;
+    const found = await readState(file, manifest, key ?? null);
+    const theirs = await filled(new MemoryStorage(), manifest, found, null);
+    return this.moved(async () => {
+      try {
+        return await merge(this.state, this.learner, theirs);
+      } finally {
+        await this.runs.goToCurrent();
+      }
+    });
   }
 
   /** Makes an accepted version current, by default the newest intact one that the current grew from; its number. 0 is the base. An
@@ -159,6 +273,31 @@ export class Owner {
     return { ...near, classes: near.classes.map((place, row) => (place < 0 ? place : (railed.classes[row] ?? -1))) };
   }
 
+  /** Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by default the
+   * clock's. Embeddings are the base's, which learning does not move. Throws SampleError. */
+  async observe(input: Input, watch?: Watch, now?: number): Promise<number> {
+    this.runs.requireRest();
+    return new Monitor(this.state, this.learner).observe(input, watch, now);
+  }
+
+  /** Flags samples that deviate from what was observed, by their distance to it. Throws SampleError. */
+  async anomaly(input: Input): Promise<Judged> {
+    this.runs.requireRest();
+    return new Monitor(this.state, this.learner).judge(input);
+  }
+
+  /** Ends observing now (false), or observes for one more period. */
+  async setObserving(observing: boolean): Promise<void> {
+    this.runs.requireRest();
+    await new Monitor(this.state, this.learner).set(observing);
+  }
+
+  /** Deletes what was observed. */
+  async stopObserving(): Promise<void> {
+    this.runs.requireRest();
+    await new Monitor(this.state, this.learner).stop();
+  }
+
   get settings(): Settings {
     return this.state.now.settings;
   }
@@ -166,10 +305,19 @@ export class Owner {
   /** Changes settings. Throws LearningError for what makes no sense. */
   async set(changes: Partial<Settings>): Promise<void> {
     const settings = { ...this.settings, ...changes };
+    for (const name of KNOBS) {
+      const curve = settings[name];
+      if (curve !== null) checkCurve(name, curve);
+    }
     const { classes } = this.bundle.manifest;
     const share = (value: number | null): boolean => value === null || (value >= 0 && value <= 1);
     const fits =
-      [settings.goldenDrop, settings.classDrop, settings.agreementLeast, settings.confidenceFloor].every(share) &&
+      [settings.classDrop, settings.agreementLeast, settings.eceRise].every(share) &&
+      [settings.goldenDrop, settings.confidenceFloor].every((one) => one !== null && share(one)) &&
+      Number.isInteger(settings.rounds) &&
+      settings.rounds >= 0 &&
+      typeof settings.interpolate === "boolean" &&
+      !(settings.replay === "own" && highestOf(settings.beta ?? 0) > 0) &&
       [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every(
         (one) => Number.isInteger(one) && one >= 1,
       ) &&

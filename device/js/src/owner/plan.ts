@@ -4,16 +4,18 @@ import { KNOBS } from "../bundle/inputs.js";
 import { LARGEST } from "../bundle/fields.js";
 import { heldOut } from "../guard/holdout.js";
 import { LearningError } from "../learner/learner.js";
-import type { Curve, Plan, ResolvedPlan, Settings, StoredSample } from "./record.js";
+import type { Budget, Curve, Done, Plan, ResolvedPlan, Settings, StoredSample } from "./record.js";
 
-const DEFAULTS: Omit<Required<Plan>, "samples" | "replay" | "learningRate" | "seed"> = {
-  steps: 240,
+export const STEPS = 240; // by default: 40 on the labels, then in each of 5 rounds as many on labels and guesses
+const DEFAULTS = {
   batch: 8,
   replayBatch: 16,
   ownerWeight: 4,
-  knobs: {},
+  knobs: {} as NonNullable<Plan["knobs"]>,
   saveEvery: 20,
   holdout: 0,
+  guessedBatch: 16,
+  guessWeight: 1,
 };
 
 /** Decides what is open by the settings and the defaults. `learnt`: samples whose label the present mentee has learnt from, so that
@@ -24,39 +26,89 @@ export function resolved(
   stored: readonly StoredSample[],
   learnt: ReadonlySet<number>,
 ): ResolvedPlan {
-  const whole = { replay: settings.replay, ...DEFAULTS, ...plan };
+  const whole = { replay: settings.replay, rounds: settings.rounds, ...DEFAULTS, ...plan };
   for (const [name, least] of [
-    ["steps", 1],
     ["batch", 1],
     ["replayBatch", 0],
     ["saveEvery", 1],
+    ["rounds", 0],
+    ["guessedBatch", 1],
   ] as const) {
     if (!Number.isInteger(whole[name]) || whole[name] < least) {
       throw new LearningError(`${name} is ${whole[name]}, expected a whole number of at least ${least}`);
     }
   }
-  if (!(whole.ownerWeight > 0 && whole.ownerWeight < LARGEST)) {
-    throw new LearningError(`ownerWeight is ${whole.ownerWeight}, expected a finite number above 0`);
+  for (const name of ["ownerWeight", "guessWeight"] as const) {
+    if (!(whole[name] > 0 && whole[name] < LARGEST)) {
+      throw new LearningError(`${name} is ${whole[name]}, expected a finite number above 0`);
+    }
   }
+  const wantedBudget = plan.budget ?? (plan.steps === undefined ? null : { steps: plan.steps });
+  if (wantedBudget !== null) checkBudget(wantedBudget);
   if (!(whole.holdout >= 0 && whole.holdout < 1))
     throw new LearningError(`holdout is ${whole.holdout}, expected a share below 1`);
   for (const [name, curve] of Object.entries(whole.knobs)) checkCurve(name, curve);
-  if (whole.replay === "own" && highestOf(whole.knobs.beta ?? 0) > 0) {
+  if (whole.replay === "own" && highestOf(whole.knobs.beta ?? settings.beta ?? 0) > 0) {
     throw new LearningError(
       "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to auto or mentor",
     );
   }
   const wanted = plan.samples === undefined ? null : new Set(plan.samples);
-  const labelled = stored.filter(({ number, label }) => label >= 0 && (wanted?.has(number) ?? true));
+  const named = stored.filter(({ number, label }) => wanted?.has(number) ?? (label >= 0 || whole.rounds > 0));
+  const labelled = named.filter(({ label }) => label >= 0);
   const held = heldOut(
     labelled.filter(({ source }) => source === "owner"),
     whole.holdout,
     learnt,
   );
-  const samples = labelled.map(({ number }) => number).filter((number) => !held.includes(number));
-  if (!samples.length) throw new LearningError("nothing to learn from: none of the run's samples has a label");
-  const { steps, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout } = whole;
-  return { samples, held, steps, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout };
+  const drawn = named.filter(({ number }) => !held.includes(number));
+  const unlabelled = drawn.filter(({ label }) => label < 0).map(({ number }) => number);
+  if (!drawn.length || (unlabelled.length === drawn.length && !whole.rounds)) {
+    throw new LearningError("nothing to learn from: none of the run's samples has a label");
+  }
+  const open = unlabelled.length === drawn.length;
+  const steps = open ? Math.floor((STEPS * whole.rounds) / (whole.rounds + 1)) : STEPS;
+  const { batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout, rounds, guessedBatch, guessWeight } =
+    whole;
+  const samples = drawn.map(({ number }) => number);
+  const budget = wantedBudget ?? { steps };
+  const given = {
+    batch,
+    replayBatch,
+    ownerWeight,
+    knobs,
+    saveEvery,
+    replay,
+    holdout,
+    rounds,
+    guessedBatch,
+    guessWeight,
+  };
+  return { ...given, samples, held, unlabelled, budget, once: false };
+}
+
+/** The fraction of a run that is over: that of the bound which is nearest; 1 and more ends it. */
+export function usedOf({ steps, seconds, samples, joules, watts = 0 }: Budget, done: Done): number {
+  const spent = [
+    [done.steps, steps],
+    [done.seconds, seconds],
+    [done.samples, samples],
+    [done.seconds * watts, joules],
+  ] as const;
+  return Math.max(...spent.map(([part, whole]) => (whole === undefined ? 0 : part / whole)));
+}
+
+function checkBudget(budget: Budget): void {
+  const bounds = Object.entries(budget).filter(([, value]) => value !== undefined);
+  for (const [name, value] of bounds) {
+    if (!(value > 0 && value < Number.POSITIVE_INFINITY))
+      throw new LearningError(`${name} is ${value}, expected a finite number above 0`);
+  }
+  if (!bounds.length || (budget.joules === undefined) !== (budget.watts === undefined)) {
+    throw new LearningError("a budget needs a bound: steps, seconds, samples, or joules with watts");
+  }
+  if (budget.steps !== undefined && !Number.isInteger(budget.steps))
+    throw new LearningError(`steps is ${budget.steps}, expected a whole number`);
 }
 
 /** The knob at this fraction of the run; at a jump (one position twice) the later value. */
@@ -68,7 +120,7 @@ export function valueAt(curve: Curve, position: number): number {
   return low + ((position - from) / (to - from)) * (high - low);
 }
 
-function checkCurve(name: string, curve: Curve): void {
+export function checkCurve(name: string, curve: Curve): void {
   if (!KNOBS.some((knob) => knob === name)) throw new LearningError(`no knob "${name}"; there are ${KNOBS.join(", ")}`);
   const points = typeof curve === "number" ? [[0, curve] as const] : curve;
   const rising = points.every(([at], place) => at >= (points[place - 1]?.[0] ?? 0) && at <= 1);
@@ -81,6 +133,6 @@ function checkCurve(name: string, curve: Curve): void {
   }
 }
 
-function highestOf(curve: Curve): number {
+export function highestOf(curve: Curve): number {
   return typeof curve === "number" ? curve : Math.max(...curve.map(([, value]) => value));
 }

@@ -1,31 +1,32 @@
 // Runs of learning on a state, one at a time: a candidate, saved as it goes, until the guard decides.
 
 import type { Bundle } from "../bundle/bundle.js";
-import type { Samples } from "../bundle/packs.js";
+import { KNOBS } from "../bundle/inputs.js";
 import { SampleError } from "../bundle/preprocess.js";
-import type { Knobs } from "../bundle/inputs.js";
-import { compared, type HeldOut } from "../guard/holdout.js";
-import { takeSamples } from "../learner/batch.js";
+import type { HeldOut } from "../guard/holdout.js";
 import { LearningError, type Learner, type Terms } from "../learner/learner.js";
 import { writeSnapshot, type Snapshot } from "../learner/snapshot.js";
-import { resolved, valueAt } from "./plan.js";
-import type { Plan, ResolvedPlan, Version } from "./record.js";
-import { answered, type Answered } from "./replay.js";
-import { readSamples, type Stored } from "./samples.js";
+import { partOfTheWay } from "./interpolation.js";
+import { resolved } from "./plan.js";
+import { NOTHING_DONE, type Curve, type Plan, type ResolvedPlan, type Settings, type Version } from "./record.js";
+import { answered } from "./replay.js";
+import { Run } from "./run.js";
+import { readSamples } from "./samples.js";
 import { StateError, type State } from "./state.js";
-import { askBase, decided, right, type Base } from "./verdict.js";
+import { askBase, before, judged, type Base, type Before } from "./verdict.js";
 import { BASE, Versions } from "./versions.js";
 
-/** After a step: `done` of `steps`, the step's loss and terms, and whether all of it is stored. */
+/** After a step: `done` steps, the `fraction` of the run that is over, the step's loss and terms, and whether all is stored. */
 export interface Progress {
   readonly done: number;
-  readonly steps: number;
+  readonly fraction: number;
   readonly terms: Terms;
   readonly saved: boolean;
 }
 
 /** The end of a run: version `number` was accepted and is current, dropped, or is paused; `why` says for what reason. Accuracies
- * are on the golden set, null where it was not asked; `heldOut`: what the run brought on the labels that it did not learn from. */
+ * are on the golden set, null where it was not asked; `heldOut`: what the run brought on the labels that it did not learn from.
+ * `share`: how much of what the run changed was taken, 1 but where the setting `interpolate` had it taken in part. */
 export interface RunResult {
   readonly number: number;
   readonly status: "accepted" | "dropped" | "paused";
@@ -36,6 +37,7 @@ export interface RunResult {
   readonly first: Terms;
   readonly last: Terms;
   readonly heldOut: HeldOut | null;
+  readonly share: number;
 }
 
 export interface Running {
@@ -44,7 +46,7 @@ export interface Running {
   readonly signal?: AbortSignal;
 }
 
-type Judged = "status" | "why" | "goldenBase" | "goldenAfter" | "heldOut";
+type Judged = "status" | "why" | "goldenBase" | "goldenAfter" | "heldOut" | "share";
 
 export class Runs {
   private running = false;
@@ -76,39 +78,20 @@ export class Runs {
   async begin(plan: Plan, running: Running): Promise<RunResult> {
     if (this.paused !== null)
       throw new LearningError(`run v${this.paused.number} is unfinished: resume or discard it first`);
-    const { settings, samples, current, next, versions } = this.state.now;
-    const whole = resolved(
-      plan,
-      settings,
-      samples,
-      new Set(this.versions.lineage(current).flatMap(({ learned }) => learned)),
-    );
+    const { settings, samples, current } = this.state.now;
+    requireHeld(settings);
+    const whole = resolved(plan, settings, samples, new Set(this.versions.lineage(current).flatMap(learntLabels)));
     this.base ??= await askBase(this.bundle, this.learner);
     const { base } = this;
-    const number = next.version;
     return this.guarded(async () => {
       if (plan.seed !== undefined) this.learner.seed(plan.seed);
       if (plan.learningRate !== undefined) this.learner.learningRate = plan.learningRate;
-      const snapshot = await this.state.put(`version-${number}`, await writeSnapshot(await this.learner.snapshot()));
-      const candidate: Version = {
-        number,
-        parent: current,
-        status: "candidate",
-        time: new Date().toISOString(),
-        step: this.learner.step,
-        learned: whole.samples,
-        plan: whole,
-        done: 0,
-        why: "",
-        snapshot,
-      };
-      const text = `v${number} begins on ${whole.samples.length} labelled samples`;
-      await this.state.change(
-        { versions: [...versions, candidate], next: { ...next, version: number + 1 } },
-        "run",
-        text,
-      );
-      return this.go(candidate, base, running);
+      const run = await this.runOf(whole, NOTHING_DONE, {}, base);
+      const candidate = await this.versions.begun(whole, current, await this.learner.snapshot());
+      const { next, versions } = this.state.now;
+      const changes = { versions: [...versions, candidate], next: { ...next, version: candidate.number + 1 } };
+      await this.state.change(changes, "run", `v${candidate.number} begins on ${run.describe()}`);
+      return this.go(candidate, run, base, running);
     });
   }
 
@@ -123,14 +106,16 @@ export class Runs {
         throw new StateError(`run v${candidate.number} is damaged and was dropped; v${this.state.now.current} answers`);
       }
       this.learner.restore(snapshot);
-      return this.go(candidate, base, running);
+      if (candidate.plan === null) throw new StateError(`run v${candidate.number} has no plan: discard it`);
+      const run = await this.runOf(candidate.plan, candidate.progress, candidate.guesses, base);
+      return this.go(candidate, run, base, running);
     });
   }
 
   async drop(number: number, why: string): Promise<void> {
     await this.versions.settle(
       number,
-      { status: "dropped", why, snapshot: null },
+      { status: "dropped", why, snapshot: null, guesses: {} },
       {},
       `v${number} was dropped: ${why}`,
     );
@@ -167,6 +152,16 @@ export class Runs {
     return this.goToCurrent();
   }
 
+  /** The mentee that a run from version `root` begins with: its snapshot, or the base's; the learning rate is that of now. */
+  async startAt(root: number): Promise<Snapshot> {
+    const { learningRate } = this.learner;
+    const snapshot = root === BASE ? null : await this.versions.snapshotOf(this.versions.find(root));
+    if (snapshot === null) this.learner.reset();
+    else this.learner.restore(snapshot);
+    this.learner.learningRate = learningRate;
+    return this.learner.snapshot();
+  }
+
   /** Whatever goes wrong in a run, the current version answers afterwards. */
   private async guarded(run: () => Promise<RunResult>): Promise<RunResult> {
     this.running = true;
@@ -182,30 +177,41 @@ export class Runs {
     }
   }
 
-  private async go(candidate: Version, base: Base, { onProgress, signal }: Running): Promise<RunResult> {
-    const { plan, number } = candidate;
+  private async runOf(
+    plan: ResolvedPlan,
+    done: Version["progress"],
+    guesses: Version["guesses"],
+    base: Base,
+  ): Promise<Run> {
     const { manifest } = this.bundle;
-    const stored = await readSamples(this.state, manifest, plan.samples);
+    const [samples, weights, numbers] = await readSamples(this.state, manifest, plan.samples);
     const pack = await this.learner.supervision();
     const replay = answered(pack, plan.replay, base.replayLogits, manifest.classes.length);
-    let [done, first, last]: [number, Terms, Terms] = [candidate.done, {}, {}];
+    const labels = samples.labels.slice(); // a label that came since the run began is for the next run
+    numbers.forEach((number, row) => void (plan.unlabelled.includes(number) && (labels[row] = -1)));
+    const drawn = plan.samples.filter((one) => !plan.unlabelled.includes(one)).slice(0, done.samples);
+    const left = plan.once ? { ...done, samples: drawn.filter((one) => numbers.includes(one)).length } : done;
+    return new Run(this.learner, plan, { ...samples, labels }, numbers, weights, replay, left, guesses);
+  }
+
+  private async go(candidate: Version, run: Run, base: Base, { onProgress, signal }: Running): Promise<RunResult> {
+    const { number } = candidate;
+    const { plan } = run;
     let due = false;
     try {
-      while (done < plan.steps && !(signal?.aborted && !this.learner.collecting)) {
-        last = await this.step(plan, done / plan.steps, stored, replay);
-        first = done === candidate.done ? last : first;
-        done++;
-        due ||= done % plan.saveEvery === 0;
-        const saved: boolean = due && done < plan.steps && !this.learner.collecting;
-        if (saved) await this.save(number, done);
+      while (run.fraction < 1 && !(signal?.aborted && !this.learner.collecting)) {
+        const terms = await run.step(knobsOf(this.state.now.settings));
+        due ||= run.done.steps % plan.saveEvery === 0;
+        const saved: boolean = due && run.fraction < 1 && !this.learner.collecting;
+        if (saved) await this.save(number, run);
         due &&= !saved;
-        onProgress?.({ done, steps: plan.steps, terms: last, saved });
+        onProgress?.({ done: run.done.steps, fraction: run.fraction, terms, saved });
       }
       await this.learner.endCollecting(); // a step that the end of the run cut short
-      const about = { number, steps: done, first, last };
-      if (done === plan.steps) return { ...about, ...(await this.verdict(candidate, base, done)) };
-      await this.save(number, done, `v${number} is paused after ${done} steps`);
-      return { ...about, status: "paused", why: "", goldenBase: null, goldenAfter: null, heldOut: null };
+      const about = { number, steps: run.done.steps, first: run.first, last: run.last };
+      if (run.fraction >= 1) return { ...about, ...(await this.verdict(candidate, run, base)) };
+      await this.save(number, run, `v${number} is paused after ${run.done.steps} steps`);
+      return { ...about, status: "paused", why: "", goldenBase: null, goldenAfter: null, heldOut: null, share: 1 };
     } catch (error) {
       const ours = error instanceof LearningError || error instanceof SampleError;
       if (ours && this.state.now.current !== number) await this.drop(number, error.message);
@@ -213,68 +219,74 @@ export class Runs {
     }
   }
 
-  /** Draws a batch and learns from it; `position` is the fraction of the run that is over. */
-  private async step(plan: ResolvedPlan, position: number, stored: Stored, replay: Answered): Promise<Terms> {
-    const { manifest } = this.bundle;
-    const curves = Object.entries(plan.knobs).map(([name, curve]) => [name, valueAt(curve, position)] as const);
-    const knobs: Partial<Record<string, number>> = Object.fromEntries(curves);
-    if (plan.replay === "own") knobs["beta"] = 0;
-    if (plan.replay === "auto") knobs["beta"] ??= 0;
-    const [samples, weights] = stored;
-    const rows = this.learner.draw(Int32Array.from(samples.labels.keys()), plan.batch);
-    const shares = Float32Array.from(rows, (row) => weights[row] ?? 1);
-    const more = await this.learner.drawReplay(plan.replayBatch, replay(knobs["beta"] ?? manifest.knobs.beta));
-    const mixing = { ownerWeight: plan.ownerWeight, weights: shares, knobs: knobs as Partial<Knobs> };
-    return this.learner.learnBatch(takeSamples(manifest, samples, rows), more, mixing);
-  }
-
   /** The guard's hearing, and what becomes of the candidate. */
-  private async verdict(candidate: Version, base: Base, done: number): Promise<Pick<RunResult, Judged>> {
-    const { number, plan, parent } = candidate;
-    const { settings, versions } = this.state.now;
-    const [held] = await readSamples(this.state, this.bundle.manifest, plan.held);
-    const after = await right(this.learner, held);
-    const seen = (await this.learner.predict(base.golden.input)).classes;
-    const end = await this.learner.snapshot();
-    const before = held.labels.length ? await this.rightBefore(parent, held, end) : null;
-    const heldOut = before === null ? null : compared(before, after);
-    const { reasons, why, goldenBase, goldenAfter } = decided(
-      base,
-      seen,
-      heldOut,
-      settings,
-      this.bundle.manifest.classes,
+  private async verdict(candidate: Version, run: Run, base: Base): Promise<Pick<RunResult, Judged>> {
+    const { number, plan, parent } = { ...candidate, plan: run.plan };
+    const { settings, samples } = this.state.now;
+    const there = new Set(
+      samples.filter(({ source, label }) => source === "owner" && label >= 0).map((one) => one.number),
     );
-    const result = { why, goldenBase, goldenAfter, heldOut };
+    const [held] = await readSamples(
+      this.state,
+      this.bundle.manifest,
+      plan.held.filter((one) => there.has(one)),
+    );
+    const end = await this.learner.snapshot();
+    const start = await this.versions.snapshotOf(this.versions.find(parent));
+    const was = parent === BASE || start !== null ? await this.before(start, end, held, run) : null;
+    const names = this.bundle.manifest.classes;
+    const judge = () => judged(base, this.learner, was, settings, names);
+    let [found, share] = [await judge(), 1];
+    const against = found.reasons.join("; ");
+    if (against && settings.interpolate && was !== null) {
+      const part = await partOfTheWay(this.learner, start, end, judge);
+      if (part !== null) [share, found] = part;
+    }
+    const { reasons, goldenBase, goldenAfter, heldOut, evidence } = found;
+    const taken = `, ${Math.round(100 * share)}% of the way, for all of it: ${against}`;
+    const why = share === 1 ? found.why : `${found.why}${taken}`;
+    const result = { why, goldenBase, goldenAfter, heldOut, share };
+    const about = { progress: run.done, verdict: evidence, why };
+    const { current } = this.state.now;
     if (reasons.length) {
-      await this.drop(number, why);
+      const text = `v${number} was dropped after ${run.done.steps} steps, v${current} stays: ${why}`;
+      await this.versions.settle(number, { ...about, status: "dropped", snapshot: null, guesses: {} }, {}, text);
       return { status: "dropped", ...result };
     }
-    const snapshot = await this.state.put(`version-${number}`, await writeSnapshot(end));
-    const accepted = versions.filter(({ status }) => status === "accepted").map((one) => one.number);
-    const pruned = accepted.slice(0, Math.max(0, accepted.length + 1 - settings.mostVersions));
-    const left = versions.map((one) =>
-      pruned.includes(one.number) ? { ...one, status: "pruned" as const, snapshot: null } : one,
-    );
-    const about = { status: "accepted", why, snapshot, done, step: end.step } as const;
-    const text = `v${number} is current after ${done} steps: ${why}`;
-    await this.versions.settle(number, about, { current: number, versions: left }, text);
+    const verdict = { ...evidence, share };
+    const text = `v${number} is current after ${run.done.steps} steps on ${run.describe()}: ${why}`;
+    await this.versions.accept(number, await this.learner.snapshot(), { ...about, verdict }, text);
     return { status: "accepted", ...result };
   }
 
-  /** Of the mentee that the candidate grew from; the learner ends at `end`. null where that mentee is gone. */
-  private async rightBefore(parent: number, held: Samples, end: Snapshot): Promise<boolean[] | null> {
-    const snapshot = await this.versions.snapshotOf(this.versions.find(parent));
-    if (parent !== BASE && snapshot === null) return null;
-    if (snapshot === null) this.learner.reset();
-    else this.learner.restore(snapshot);
-    const before = await right(this.learner, held);
+  /** Of the mentee at `start` (null: the base); the learner ends at `end`. */
+  private async before(start: Snapshot | null, end: Snapshot, held: Before["held"], run: Run): Promise<Before> {
+    if (start === null) this.learner.reset();
+    else this.learner.restore(start);
+    const found = await before(this.learner, held, run.samples);
     this.learner.restore(end);
-    return before;
+    return found;
   }
 
-  private async save(number: number, done: number, text = ""): Promise<void> {
+  private async save(number: number, run: Run, text = ""): Promise<void> {
     const snapshot = await this.state.put(`version-${number}`, await writeSnapshot(await this.learner.snapshot()));
-    await this.versions.settle(number, { snapshot, done, step: this.learner.step }, {}, text);
+    const about = { snapshot, progress: run.done, step: this.learner.step, guesses: run.guesses };
+    await this.versions.settle(number, about, {}, text);
   }
+}
+
+/** Samples whose label a version's own run learnt from. */
+export function learntLabels({ learned, plan }: Version): number[] {
+  return learned.filter((number) => !plan?.unlabelled.includes(number));
+}
+
+/** The knobs that the settings name. */
+export function knobsOf(settings: Settings): Partial<Record<string, Curve>> {
+  return Object.fromEntries(KNOBS.flatMap((name) => (settings[name] === null ? [] : [[name, settings[name]]])));
+}
+
+/** Throws LearningError for a limit that only the Python program can hold a run to. */
+export function requireHeld({ eceRise }: Settings): void {
+  if (eceRise === null) return;
+  throw new LearningError("the setting eceRise cannot be held here: set it to null, or learn with the Python program");
 }

@@ -5,9 +5,9 @@ import type { Manifest } from "../bundle/manifest.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
 import type { Piece, Source, StoredSample } from "./record.js";
-import { StateError, type State } from "./state.js";
+import { StateError, clock, type State } from "./state.js";
 
-const SOURCES: readonly Source[] = ["owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none"]; // the most trusted first
+export const SOURCES: readonly Source[] = ["owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none"]; // the most trusted first
 
 export interface Adding {
   /** Of the labels; an unlabelled sample's is none. */
@@ -45,17 +45,20 @@ export async function addSamples(
     const piece = await state.put(`sample-${next}`, content);
     const known = bySum.get(piece.sha256);
     const before = known === undefined ? undefined : stored.get(known);
-    const about = { time: new Date().toISOString(), source: label < 0 ? ("none" as const) : source, label, weight };
+    const about = { time: clock(), source: label < 0 ? ("none" as const) : source, label, weight };
     if (before === undefined) {
       stored.set(next, {
         ...piece,
         ...about,
         number: next,
         dtype: samples.input instanceof Uint8Array ? "uint8" : "float32",
+        mentorLogits: null,
+        confidence: null,
+        before: null,
       });
       bySum.set(piece.sha256, next);
     } else if (SOURCES.indexOf(about.source) <= SOURCES.indexOf(before.source))
-      stored.set(before.number, { ...before, ...about });
+      stored.set(before.number, { ...before, ...about, time: before.time, confidence: null, before: null });
     numbers.push(before?.number ?? next);
     if (before === undefined) next++;
   }
@@ -70,13 +73,13 @@ export async function addSamples(
   return numbers;
 }
 
-/** Samples, and the weights of their labels. */
-export type Stored = readonly [Samples, Float32Array];
+/** Samples, the weights of their labels, and their numbers. */
+export type Stored = readonly [Samples, Float32Array, number[]];
 
-/** The samples of these numbers, in their order, and the weights of their labels. One that is damaged is left out, and removed. */
+/** The samples of these numbers, in their order, the weights of their labels, and the numbers of those that are there. One that is
+ * damaged is left out, and removed. */
 export async function readSamples(state: State, manifest: Manifest, wanted: readonly number[]): Promise<Stored> {
   const there = new Map(state.now.samples.map((one) => [one.number, one]));
-  const rules = manifest.preprocessing;
   const found: [StoredSample, Input][] = [];
   const broken = new Set<number>();
   for (const number of wanted) {
@@ -90,12 +93,18 @@ export async function readSamples(state: State, manifest: Manifest, wanted: read
     const samples = state.now.samples.filter(({ number }) => !broken.has(number));
     await state.change({ samples }, "mended", `${broken.size} damaged samples were removed: ${[...broken].join(", ")}`);
   }
+  const weights = Float32Array.from(found, ([about]) => about.weight);
+  return [stacked(manifest, found), weights, found.map(([about]) => about.number)];
+}
+
+/** Samples of these contents; where some are raw and some were preprocessed already, all are preprocessed. */
+export function stacked(manifest: Manifest, found: readonly (readonly [{ readonly label: number }, Input])[]): Samples {
+  const rules = manifest.preprocessing;
   const raw = found.every(([, input]) => input instanceof rawOf(manifest));
   const each = elementsOf(rules);
   const input = new (raw ? rawOf(manifest) : Float32Array)(found.length * each);
   found.forEach(([, one], row) => input.set(raw ? one : preprocess(one, rules), row * each));
-  const labels = Int32Array.from(found, ([about]) => about.label);
-  return [{ input, labels }, Float32Array.from(found, ([about]) => about.weight)];
+  return { input, labels: Int32Array.from(found, ([{ label }]) => label) };
 }
 
 /** The content of one piece, raw or preprocessed. Throws StateError where it was altered. */
@@ -139,7 +148,7 @@ function rawOf(manifest: Manifest): typeof Uint8Array | typeof Float32Array {
   return manifest.preprocessing.dtype === "uint8" ? Uint8Array : Float32Array;
 }
 
-function inputOf(content: Bytes, dtype: "uint8" | "float32"): Input {
+export function inputOf(content: Bytes, dtype: "uint8" | "float32"): Input {
   const own = new Uint8Array(content); // aligned
   return dtype === "uint8" ? own : new Float32Array(own.buffer);
 }

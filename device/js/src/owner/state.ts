@@ -7,8 +7,10 @@
 import { sha256, utf8, type Bytes } from "../bytes.js";
 import type { Storage } from "../storage/storage.js";
 import { SETTINGS, type Content, type Entry, type Piece } from "./record.js";
+import { upgraded } from "./upgrade.js";
 
-const FORMAT = "mentee-owner/1";
+const FORMAT = "mentee-owner/2";
+const BEFORE = "mentee-owner/1";
 const RECORD = "state";
 const COPY = "state.copy";
 const MOST_LOG = 1000; // lines
@@ -24,9 +26,9 @@ export class State {
     private content: Content,
   ) {}
 
-  /** The state of `bundle` in `storage`, made where there is none. Throws StateError for another bundle's, and where both records
-   * are damaged. */
-  static async open(storage: Storage, bundle: string): Promise<State> {
+  /** The state of `bundle` in `storage`, made where there is none; null: of whatever bundle it is for. Throws StateError for another
+   * bundle's, where both records are damaged, and where there is none for null. */
+  static async open(storage: Storage, bundle: string | null): Promise<State> {
     const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
     const sound = found.filter((one) => typeof one === "object").sort((one, other) => other.change - one.change)[0];
     if (sound === undefined && found.some((one) => one === "damaged")) {
@@ -34,12 +36,14 @@ export class State {
         "the state and its copy are damaged: restore them from a backup, or begin anew with empty storage",
       );
     }
-    if (sound !== undefined && sound.bundle !== bundle) {
+    if (sound === undefined && bundle === null)
+      throw new StateError("the storage holds no state: there is nothing to use");
+    if (sound !== undefined && bundle !== null && sound.bundle !== bundle) {
       throw new StateError(
-        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one`,
+        `the state is of bundle ${sound.bundle.slice(0, 12)}…, this is ${bundle.slice(0, 12)}…: open that one, or migrate`,
       );
     }
-    const state = new State(storage, sound ?? fresh(bundle));
+    const state = new State(storage, sound ?? fresh(bundle ?? ""));
     const copy = found[1];
     if (found[0] === "damaged") await state.change({}, "mended", "the record was damaged: its copy took its place");
     else if (sound !== undefined && (typeof copy !== "object" || copy.change < sound.change)) {
@@ -47,6 +51,31 @@ export class State {
     }
     await state.sweep();
     return state;
+  }
+
+  /** The state of `content`, in place of all that `storage` holds: until the record is written, that is there as it was. `put`
+   * stores the pieces that it names. */
+  static async replace(
+    storage: Storage,
+    bundle: string,
+    content: (put: State["put"]) => Promise<Omit<Content, "bundle" | "change">>,
+  ): Promise<State> {
+    const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
+    const changes = found.map((one) => (typeof one === "object" ? one.change : 0));
+    const state = new State(storage, { ...fresh(bundle), change: Math.max(...changes) + 1 });
+    const made = await content((name, bytes) => state.put(name, bytes));
+    state.content = { ...state.content, ...made };
+    await state.change({}, "");
+    return state;
+  }
+
+  /** What `storage` holds of a state, in words; null where it is empty. */
+  static async held(storage: Storage): Promise<string | null> {
+    const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
+    const sound = found.find((one) => typeof one === "object");
+    if (sound === undefined) return found.includes("damaged") ? "a damaged state" : null;
+    const { samples, versions } = sound;
+    return `${samples.length} samples and ${versions.length} versions`;
   }
 
   get now(): Content {
@@ -67,9 +96,10 @@ export class State {
   }
 
   /** One change, all or nothing, with a line in the log where there is a `text`. */
-  async change(changes: Partial<Omit<Content, "bundle" | "change" | "log">>, kind: string, text = ""): Promise<void> {
-    const { log, change } = this.content;
-    const entries: Entry[] = text ? [{ time: new Date().toISOString(), kind, text }] : [];
+  async change(changes: Partial<Omit<Content, "change">>, kind: string, text = ""): Promise<void> {
+    const { change } = this.content;
+    const log = changes.log ?? this.content.log;
+    const entries: Entry[] = text ? [{ time: clock(), kind, text }] : [];
     const content = { ...this.content, ...changes, change: change + 1, log: [...log, ...entries].slice(-MOST_LOG) };
     const record = await written(content);
     await this.storage.write(RECORD, record);
@@ -80,16 +110,25 @@ export class State {
 
   /** Removes what nothing names. */
   private async sweep(): Promise<void> {
-    const { samples, versions, enrolled } = this.content;
-    const snapshots = versions.flatMap(({ snapshot }) => (snapshot === null ? [] : [snapshot]));
-    const named = new Set([RECORD, COPY, ...[...samples, ...enrolled, ...snapshots].map(({ piece }) => piece)]);
+    const { samples, aside, versions, enrolled, watch, base } = this.content;
+    const snapshots = versions.map(({ snapshot }) => snapshot);
+    const answers = [...samples, ...aside].map(({ mentorLogits }) => mentorLogits);
+    const single = [base?.parameters ?? null, watch?.stored ?? null];
+    const pieces = [...samples, ...aside, ...enrolled, ...snapshots, ...answers, ...single];
+    const named = new Set([RECORD, COPY, ...pieces.flatMap((piece) => (piece === null ? [] : [piece.piece]))]);
     for (const name of await this.storage.names()) if (!named.has(name)) await this.storage.delete(name);
   }
 }
 
 function fresh(bundle: string): Content {
   const next = { sample: 1, version: 1, enrolled: 1 };
-  return { bundle, change: 0, samples: [], versions: [], current: 0, next, enrolled: [], settings: SETTINGS, log: [] };
+  const none = { base: null, samples: [], aside: [], versions: [], enrolled: [], watch: null, log: [] };
+  return { ...none, bundle, change: 0, current: 0, next, settings: SETTINGS };
+}
+
+/** UTC, to the second. */
+export function clock(): string {
+  return new Date().toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 async function written(content: Content): Promise<Bytes> {
@@ -105,6 +144,7 @@ async function recordIn(storage: Storage, name: string): Promise<Content | "dama
     const end = text.indexOf("\n");
     if ((await sha256(new TextEncoder().encode(text.slice(end + 1)))) !== text.slice(0, end)) return "damaged";
     const { format, ...content } = JSON.parse(text.slice(end + 1)) as Content & { format: string };
+    if (format === BEFORE) return upgraded(content);
     if (format !== FORMAT)
       throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
     return { ...content, settings: { ...SETTINGS, ...content.settings } };

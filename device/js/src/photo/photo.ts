@@ -13,8 +13,8 @@ export interface Photo {
   readonly data: Uint8Array | Uint8ClampedArray;
 }
 
-/** How a photo is brought to a sample's size. Without more it is `data=image_folder`'s way: the central part of the sample's
- * proportions, scaled bilinearly. */
+/** How a photo is brought to a sample's size, over what the manifest says. Where that says nothing it is `data=image_folder`'s way:
+ * the central part of the sample's proportions, scaled bilinearly. */
 export interface PhotoRules {
   readonly interpolation?: Interpolation;
   /** `cover`: the central part of the sample's proportions. `stretch`: all of it, its proportions changed. A number: the shorter
@@ -34,7 +34,8 @@ export function samplePixels(photo: Photo, bundle: Preprocessing, rules: PhotoRu
       `this bundle takes ${bundle.dtype} samples of [${bundle.shape.join(", ")}]: a photo is none of them`,
     );
   }
-  const image = fitted(opaque(photo, rules.ground ?? 128), width, height, rules);
+  const whole = { fit: "cover", interpolation: "bilinear", ground: 128, ...bundle.photo, ...rules } as const;
+  const image = fitted(opaque(photo, whole.ground), width, height, whole);
   return channels === 1 ? gray(image) : planes(image);
 }
 
@@ -54,8 +55,7 @@ function opaque(photo: Photo, ground: number): Image {
   return { width, height, channels: 3, data: rgb };
 }
 
-function fitted(image: Image, width: number, height: number, rules: PhotoRules): Image {
-  const { fit = "cover", interpolation = "bilinear" } = rules;
+function fitted(image: Image, width: number, height: number, { fit, interpolation }: Required<PhotoRules>): Image {
   if (fit === "stretch") return resize(image, width, height, interpolation);
   if (fit === "cover") return resize(image, width, height, interpolation, centre(image, width, height));
   const shorter = Math.min(image.width, image.height);

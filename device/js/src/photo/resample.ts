@@ -4,7 +4,9 @@
 //
 // Axes: H height, W width, C channels, the last the fastest.
 
-export const INTERPOLATIONS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] as const;
+import { INTERPOLATIONS } from "../bundle/parts.js";
+
+export { INTERPOLATIONS };
 export type Interpolation = (typeof INTERPOLATIONS)[number];
 
 /** 8-bit pixels [H, W, C]. */

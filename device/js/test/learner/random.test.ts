@@ -7,16 +7,19 @@ interface Draws {
   seed: string;
   draws: [number, number, number[]][];
   state: { state: string; inc: string; has_uint32: number; uinteger: number };
+  order: [number[], number];
 }
 
 describe.skipIf(FIXTURES === null)("Random", () => {
   test("draws as numpy does, from seeds of any size", () => {
-    for (const { seed, draws, state } of json<Draws[]>("random.json")) {
+    for (const { seed, draws, state, order } of json<Draws[]>("random.json")) {
       const random = Random.seeded(BigInt(seed));
       for (const [count, size, expected] of draws) expect([...random.choice(count, size)], seed).toEqual(expected);
       const { state: numbers, ...rest } = random.state;
       const seen = { ...rest, state: String(numbers.state), inc: String(numbers.inc) };
       expect(seen).toEqual({ bit_generator: "PCG64", ...state });
+      const places = Int32Array.from({ length: 17 }, (_, place) => place);
+      expect([[...random.permutation(places)], random.integer(1000)]).toEqual(order);
     }
   });
 });

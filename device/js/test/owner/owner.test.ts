@@ -7,6 +7,7 @@ import { once } from "node:events";
 import * as node from "onnxruntime-node";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
+import { sha256, utf8 } from "../../src/bytes.js";
 import type { Samples } from "../../src/bundle/packs.js";
 import { SampleError } from "../../src/bundle/preprocess.js";
 import { LearningError } from "../../src/learner/learner.js";
@@ -15,12 +16,15 @@ import { openBundle } from "../../src/node/folder.js";
 import { Owner } from "../../src/owner/owner.js";
 import type { Plan } from "../../src/owner/record.js";
 import { StateError } from "../../src/owner/state.js";
+import { camel, renamed } from "../../src/portable/names.js";
+import { readState } from "../../src/portable/reading.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import type { Storage } from "../../src/storage/storage.js";
-import { json, place, refusal } from "../fixtures.js";
+import { bytes, json, place, refusal } from "../fixtures.js";
 
 const LIFE = existsSync(place("owner.json")) ? json<any>("owner.json") : null;
 
+const MOVED = LIFE && json<any>("moved.json");
 const opened: Owner[] = [];
 afterEach(async () => {
   for (const owner of opened.splice(0)) await owner.close();
@@ -38,9 +42,8 @@ async function goldenOf(owner: Owner, from = 0, to?: number): Promise<Samples> {
   return { input: input.subarray(from * each, (to ?? labels.length) * each), labels: labels.subarray(from, to) };
 }
 
-function planOf({ steps, seed, holdout, learning_rate, knobs, replay, owner_weight }: any): Plan {
-  const given = { steps, seed, holdout, learningRate: learning_rate, knobs, replay, ownerWeight: owner_weight };
-  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Plan;
+function planOf(given: object): Plan {
+  return { rounds: 0, ...renamed(given, camel) };
 }
 
 describe.skipIf(LIFE === null)("an owner", () => {
@@ -52,28 +55,35 @@ describe.skipIf(LIFE === null)("an owner", () => {
     const storage = new MemoryStorage();
     let owner = await ownerOf(storage);
     await owner.add(await goldenOf(owner, 0, LIFE.own));
-    for (const run of LIFE.runs) {
-      const { golden_drop, agreement_least } = run.settings;
-      await owner.set({
-        ...(golden_drop === undefined ? {} : { goldenDrop: golden_drop }),
-        ...(agreement_least === undefined ? {} : { agreementLeast: agreement_least }),
-      });
+    const lead = async (run: any): Promise<void> => {
+      await owner.set(renamed(run.settings, camel));
       const done = await owner.learn(planOf(run.plan));
       expect(done.status).toBe(run.status);
       expect(done.why).toBe(run.why);
       expect(done.number).toBe(run.number);
       expect([done.goldenBase, done.goldenAfter]).toEqual(run.golden);
       expect(done.heldOut).toEqual(run.held_out);
-      expect(owner.versions.at(-1)?.plan.held).toEqual(run.held);
+      expect(owner.versions.at(-1)?.plan?.held).toEqual(run.held);
       expect(owner.current).toBe(run.current);
       for (const name of Object.keys(run.first)) {
         expect(Math.abs(done.first[name]! - run.first[name]), name).toBeLessThan(1e-4);
         expect(Math.abs(done.last[name]! - run.last[name]), name).toBeLessThan(1e-4);
       }
+      expect(done.share).toBe(run.share);
       owner = await ownerOf(storage); // and after every run the program ends
-    }
+    };
+    for (const run of LIFE.runs) await lead(run);
     const golden = await goldenOf(owner);
     expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.classes);
+    const open = await goldenOf(owner, ...(LIFE.open as [number, number]));
+    await owner.add({ ...open, labels: open.labels.slice().fill(-1) });
+    for (const run of LIFE.guessed) await lead(run);
+    for (const expected of LIFE.unlearned) {
+      const { samples, versions, current, replay } = await owner.unlearn(expected.samples);
+      const statuses = owner.versions.map(({ status }) => status);
+      const ended = replay && [replay.status, replay.why, replay.steps];
+      expect({ samples, versions, current, statuses, replay: ended }).toEqual(expected);
+    }
     await owner.enrol("new", (await goldenOf(owner, 70, 73)).input);
     await owner.enrol(owner.bundle.manifest.classes[2]!, (await goldenOf(owner, 60, 61)).input);
     owner = await ownerOf(storage);
@@ -84,6 +94,66 @@ describe.skipIf(LIFE === null)("an owner", () => {
     await owner.reset();
     expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.reset);
     expect(owner.log.map(({ kind }) => kind)).toContain("dropped");
+  });
+
+  test("migrates to a newer bundle as Python's does", async () => {
+    const storage = new MemoryStorage();
+    const owner = await ownerOf(storage);
+    const golden = await goldenOf(owner, 0, 40);
+    await owner.set({ goldenDrop: 1, blocked: ["3"], replay: "mentor", rounds: 0 });
+    await owner.add(await goldenOf(owner, 0, MOVED.own));
+    await owner.learn({ steps: 20, seed: 1, learningRate: 0.01 });
+    await owner.add(await goldenOf(owner, ...(MOVED.open as [number, number])));
+    await owner.enrol("my cup", (await goldenOf(owner, 70, 72)).input);
+    const newer = await openBundle(place("stock", "newer"));
+    const { owner: moved, migrated } = await Owner.migrate(newer, node, storage);
+    opened.push(moved);
+    const { taken, number, aside, statuses, samples, blocked, classes } = MOVED;
+    expect(migrated.why.split("; on ")[0]).toBe(MOVED.why);
+    expect(migrated).toMatchObject({ taken, number, aside });
+    for (const [name, score] of Object.entries<any>(MOVED.scores)) {
+      const { golden: right, owner: own, loss } = migrated.scores[name]!;
+      expect([right, own]).toEqual([score.golden, score.owner]);
+      expect(loss).toBeCloseTo(score.loss, 4);
+    }
+    expect(moved.versions.map(({ status }) => status)).toEqual(statuses);
+    expect(moved.samples.map((one) => [one.number, one.label])).toEqual(samples);
+    expect(moved.settings.blocked).toEqual(blocked);
+    expect([...(await moved.predict(golden.input)).classes]).toEqual(classes);
+    const { last } = await moved.learn({ steps: 6 });
+    for (const [name, value] of Object.entries<number>(MOVED.last)) expect(last[name]).toBeCloseTo(value, 3);
+    const again = Owner.migrate(newer, node, storage);
+    expect((await refusal(again)).message).toMatch(/there is nothing to migrate/);
+  });
+
+  test("takes in what another device of its owner learnt, as Python does", async () => {
+    const file = await bytes("tablet.state");
+    let [owner, limits]: [Owner | null, unknown] = [null, null];
+    for (const expected of json<any[]>("merged.json")) {
+      if (owner === null || JSON.stringify(expected.limits) !== limits) {
+        owner = await ownerOf(new MemoryStorage());
+        await owner.set({ goldenDrop: 1, rounds: 0 });
+        await owner.add(await goldenOf(owner, 0, 20));
+        await owner.learn({ steps: 3, seed: 2, learningRate: 0.01 });
+        await owner.set(renamed(expected.limits, camel));
+        limits = JSON.stringify(expected.limits);
+      }
+      const { taken, number, samples, relabelled } = expected;
+      const found = await owner.merge(file);
+      expect(found).toMatchObject({ taken, number, samples, relabelled });
+      for (const [name, score] of Object.entries<any>(expected.scores)) {
+        const { golden: right, owner: own, loss } = found.scores[name]!;
+        expect([right, own]).toEqual([score.golden, score.owner]);
+        expect(loss).toBeCloseTo(score.loss, 4);
+      }
+      expect(found.why.replace(/\d\.\d{4}/g, "")).toBe(expected.why.replace(/\d\.\d{4}/g, ""));
+      const last = owner.versions.find((one) => one.number === number)!;
+      expect([last.parent, last.learned]).toEqual([expected.parent, expected.learned]);
+      const { input } = await goldenOf(owner, 0, 40);
+      expect([...(await owner.predict(input)).classes]).toEqual(expected.classes);
+      const { record } = await readState(await owner.exportState(), owner.bundle.manifest, null);
+      expect(record.enrolled.map((one) => one.class)).toEqual(expected.enrolled);
+    }
   });
 
   test("goes on with a run that was ended, as if it had not been", async () => {
@@ -97,7 +167,7 @@ describe.skipIf(LIFE === null)("an owner", () => {
       expect(done.status).toBe(stop === undefined ? "accepted" : "paused");
       if (stop !== undefined) {
         owner = await ownerOf(storage, "nesterov");
-        expect(owner.paused?.done).toBe(stop);
+        expect(owner.paused?.progress.steps).toBe(stop);
         expect(owner.current).toBe(0);
         expect((await refusal(owner.learn(plan))).message).toMatch(/is unfinished/);
         expect((await owner.resume()).status).toBe("accepted");
@@ -133,7 +203,7 @@ describe.skipIf(LIFE === null)("an owner", () => {
       expect(owner.log.some(({ kind }) => kind === "mended")).toBe(false);
       [most, versions] = [owner.samples.length, owner.versions.length];
       if (owner.paused) await owner.discard();
-      const records = owner.log.length ? 2 : 0;
+      const records = 3; // and the base
       const pieces = owner.samples.length + owner.versions.filter((one) => one.snapshot).length;
       expect((await storage.names()).length).toBe(records + pieces);
     }
@@ -171,6 +241,39 @@ describe.skipIf(LIFE === null)("an owner", () => {
     await damage("state");
     await damage("state.copy");
     expect(await refusal(ownerOf(storage))).toBeInstanceOf(StateError);
+  });
+
+  test("reads a record of the program before, with a run that waits", async () => {
+    const storage = new MemoryStorage();
+    let owner = await ownerOf(storage);
+    await owner.add(await goldenOf(owner, 0, 12));
+    const controller = new AbortController();
+    const onProgress = ({ done }: { done: number }): void => (done === 2 ? controller.abort() : undefined);
+    await owner.learn({ steps: 5, rounds: 0 }, { onProgress, signal: controller.signal });
+    const [, text] = utf8((await storage.read("state"))!).split("\n");
+    const { aside: _a, watch: _w, base: _b, settings, samples, versions, ...rest } = JSON.parse(text!);
+    const { goldenDrop, classDrop, agreementLeast, blocked, confidenceFloor, replay, ...bounds } = settings;
+    const { mostSamples, mostSampleBytes, mostVersions } = bounds;
+    const limits = { goldenDrop, classDrop, agreementLeast, blocked, confidenceFloor, replay };
+    const before = {
+      ...rest,
+      format: "mentee-owner/1",
+      settings: { ...limits, mostSamples, mostSampleBytes, mostVersions },
+      samples: samples.map(({ mentorLogits: _m, confidence: _c, before: _o, ...one }: any) => one),
+      versions: versions.map(({ number, parent, status, time, step, learned, plan, progress, why, snapshot }: any) => {
+        const { samples, held, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout, budget } = plan;
+        const old = { samples, held, batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout };
+        const about = { number, parent, status, time, step, learned, why, snapshot, done: progress.steps };
+        return { ...about, plan: { ...old, steps: budget.steps } };
+      }),
+    };
+    const json = new TextEncoder().encode(JSON.stringify(before));
+    const record = new TextEncoder().encode(`${await sha256(json)}\n${JSON.stringify(before)}`);
+    for (const name of ["state", "state.copy"]) await storage.write(name, record);
+    owner = await ownerOf(storage);
+    expect(owner.paused?.progress.steps).toBe(2);
+    expect((await owner.resume()).steps).toBe(5);
+    await readState(await owner.exportState(), owner.bundle.manifest, null);
   });
 
   test("stores a sample once, and lets others go at its bounds", async () => {

@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 
 import { SampleError, preprocess } from "../../src/bundle/preprocess.js";
-import type { Preprocessing } from "../../src/bundle/parts.js";
+import { BundleError } from "../../src/bundle/errors.js";
+import { readPreprocessing, type Preprocessing } from "../../src/bundle/parts.js";
+import { parseJson, type JsonObject } from "../../src/json.js";
 import { samplePixels, type PhotoRules } from "../../src/photo/photo.js";
 import { readTensors } from "../../src/tensors/safetensors.js";
 import { FIXTURES, bytes, json } from "../fixtures.js";
@@ -43,6 +45,27 @@ describe("a photo", () => {
     expect(() => samplePixels(photo, { ...RULES, dtype: "float32" })).toThrow(SampleError);
     expect(() => samplePixels(photo, { ...RULES, shape: [2, 2, 2] })).toThrow(SampleError);
     expect(() => samplePixels(photo, RULES, { fit: 1 })).toThrow(/below the sample's/);
+  });
+
+  test("goes by the manifest, whose rules are checked", () => {
+    const rules = { shape: [3, 2, 2], mean: [0, 0, 0], std: [1, 1, 1] };
+    const read = (photo: unknown) => readPreprocessing(parseJson(JSON.stringify({ ...rules, photo })) as JsonObject);
+    const made = { fit: "cover", interpolation: "bilinear", ground: 7 };
+    const photo = { width: 2, height: 2, data: new Uint8Array(16) };
+    expect(new Set(samplePixels(photo, read(made)))).toEqual(new Set([7]));
+    const wrong = [
+      "cover",
+      { ...made, fit: "contain" },
+      { ...made, fit: 0 },
+      { ...made, fit: 65536 },
+      { ...made, fit: true },
+      { ...made, interpolation: "mitchell" },
+      { ...made, interpolation: ["box"] },
+      { ...made, ground: 256 },
+      { fit: "cover", interpolation: "box" },
+      { ...made, gamma: 2 },
+    ];
+    for (const one of wrong) expect(() => read(one), JSON.stringify(one)).toThrow(BundleError);
   });
 
   test("that is transparent lies on the ground", () => {

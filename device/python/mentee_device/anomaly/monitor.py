@@ -101,6 +101,17 @@ class Monitor:
         return f"observed {normal.seen} samples, {len(normal)} are stored{threshold}"
 
 
+def stored_normal(store: Store, bundle: str) -> Normal | None:
+    """What was observed under `bundle`; None where nothing was. Raises StateError where it is damaged."""
+    content = store.get(_row(bundle))
+    return None if content is None else Normal.from_bytes(content)
+
+
+def store_normal(store: Store, bundle: str, normal: Normal) -> None:
+    """Writes it, in the caller's transaction."""
+    store.put(_row(bundle), normal.to_bytes())
+
+
 class NormalRows(Feature):
     """Only embeddings are stored of what was observed, and they mean nothing under another base."""
 

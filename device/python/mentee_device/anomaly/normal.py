@@ -159,10 +159,15 @@ class Normal:
             raise SampleError("embeddings hold NaN or Inf: expected finite numbers")
         return embedding_ND.astype(np.float32)
 
-    def to_bytes(self) -> bytes:
-        """A safetensors file with all that an exact continuation needs."""
-        rest = {
-            "watch": vars(self.watch),
+    @property
+    def stored_MD(self) -> NDArray[np.float32]:
+        """The stored embeddings."""
+        return self._stored_MD
+
+    def rest(self) -> dict[str, Any]:
+        """All but `stored_MD` that an exact continuation needs, as JSON."""
+        return {
+            "watch": dict(vars(self.watch)),
             "observing": self.observing,
             "seen": self.seen,
             "first": self._first,
@@ -170,7 +175,10 @@ class Normal:
             "ends": self._ends,
             "random": dict(self._random.bit_generator.state),
         }
-        return bytes(save({"stored": self._stored_MD}, {"rest": json.dumps(rest, sort_keys=True)}))
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file with `stored_MD` and `rest`."""
+        return bytes(save({"stored": self._stored_MD}, {"rest": json.dumps(self.rest(), sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Normal":
@@ -178,14 +186,18 @@ class Normal:
         try:
             stored_MD = load(content)["stored"]
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            rest = json.loads(header["__metadata__"]["rest"])
-            one = cls(Watch(**rest["watch"]), stored_MD.shape[1])
-            one._stored_MD, one.observing, one.seen = stored_MD, rest["observing"], rest["seen"]
-            one._first, one._ends = rest["first"], rest["ends"]
-            one._last = -np.inf if rest["last"] is None else rest["last"]
-            one._random.bit_generator.state = rest["random"]
+            return cls.of(json.loads(header["__metadata__"]["rest"]), stored_MD)
         except (SafetensorError, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
             raise StateError(f"what was observed cannot be read ({error}): restore a copy of the state") from error
+
+    @classmethod
+    def of(cls, rest: dict[str, Any], stored_MD: NDArray[np.float32]) -> "Normal":
+        """Goes on from `rest` and `stored_MD`. Raises ValueError, KeyError, TypeError for what is none."""
+        one = cls(Watch(**rest["watch"]), stored_MD.shape[1])
+        one._stored_MD, one.observing, one.seen = stored_MD, rest["observing"], rest["seen"]
+        one._first, one._ends = rest["first"], rest["ends"]
+        one._last = -np.inf if rest["last"] is None else rest["last"]
+        one._random.bit_generator.state = rest["random"]
         return one
 
 

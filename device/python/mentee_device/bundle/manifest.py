@@ -77,6 +77,7 @@ class Manifest:
     golden_samples: int | None = None
     replay_samples: int | None = None
     expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
+    running_statistics: tuple[str, ...] = ()  # in a checkpoint beside the parameters
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -88,10 +89,8 @@ class Manifest:
 def parse_json(text: bytes) -> dict[str, Any]:
     """manifest.json's top-level object, of a format this program reads. Raises BundleError."""
     try:
-        raw = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-        # half a character (a lone surrogate) could be stored and shown nowhere
-        json.dumps(raw, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+        raw = strict_json(text)
+    except ValueError as error:
         raise BundleError(f"manifest.json is not JSON ({str(error)[:200]}): fetch the bundle again") from error
     if not isinstance(raw, dict):
         raise BundleError(f"manifest.json holds a {type(raw).__name__}, expected an object: fetch the bundle again")
@@ -101,6 +100,17 @@ def parse_json(text: bytes) -> dict[str, Any]:
             f"manifest.json has format {given}, this program reads {FORMAT!r} and {FORMAT_WITH_STOCK!r}: update one"
         )
     return raw
+
+
+def strict_json(text: bytes) -> Any:
+    """JSON in UTF-8 without a key twice in one object, without NaN and without half a character (a lone surrogate), which could
+    be stored and shown nowhere. Raises ValueError."""
+    try:
+        found = json.loads(text.decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("too many lists and objects within each other") from error
+    return found
 
 
 def check_id(text: bytes, raw: dict[str, Any]) -> None:
@@ -189,6 +199,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         dropout=choice(raw, "dropout", ("off", "on")),
         head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
         activation_bytes=_activation_bytes(raw.get("costs")),
+        running_statistics=tuple(strings(raw, "running_statistics")) if "running_statistics" in raw else (),
     )
     _check_references(manifest)
     _check_variants(raw, files)

@@ -3,7 +3,7 @@
 Axes: C H W of one sample, K classes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mentee_device.bundle.errors import BundleError
@@ -19,6 +19,8 @@ RATE_RANGE = (1e-12, 1e6)
 SCALE_RANGE = (1e-9, 1e9)  # the runtime is set to learning rate / scale
 MOST_ACCUMULATED = 1_000_000
 SMALLEST_STD = 1e-30
+FITS, LARGEST_SIDE = ("cover", "stretch"), 65535
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 FURTHEST = 1e6  # standard deviations of a sample from the mean: further off it is none of this data
 
 
@@ -32,14 +34,27 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Photo:
+    """How the server brought an image to `shape`: `fit` is "cover" (the central part of the sample's proportions), "stretch", or
+    what the shorter side is scaled to before the centre is cut out; `interpolation` is Pillow's filter, `ground` the gray level
+    under transparent pixels."""
+
+    fit: str | int
+    interpolation: str
+    ground: int
+
+
+@dataclass(frozen=True)
 class Preprocessing:
     """Raw samples of `shape` (C, H, W) to what the graphs take, mean and std per channel: `(raw / 255 − mean) / std` where
-    raw is uint8, `(raw − mean) / std` where it is float32."""
+    raw is uint8, `(raw − mean) / std` where it is float32. `photo` is None where the bundle does not say; it
+    changes nothing about a sample that is there."""
 
     shape: tuple[int, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     dtype: str = "uint8"
+    photo: Photo | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -102,7 +117,26 @@ def read_preprocessing(raw: dict[str, Any]) -> Preprocessing:
                 f"manifest.json: preprocessing has mean {m:g} and std {s:g}, which puts a sample {furthest / s:.3g} standard "
                 f"deviations away: expected at most {FURTHEST:g}"
             )
-    return Preprocessing(shape, mean, std, dtype)
+    return Preprocessing(
+        shape, mean, std, dtype, _photo(get(raw, "photo", dict, "preprocessing")) if "photo" in raw else None
+    )
+
+
+def _photo(raw: dict[str, Any]) -> Photo:
+    where = "preprocessing.photo"
+    fit, interpolation = raw.get("fit"), raw.get("interpolation")
+    if unknown := raw.keys() - {"fit", "interpolation", "ground"}:
+        raise BundleError(
+            f"manifest.json: {where} has {sorted(unknown)[0][:70]!r}, which this program does not know: update it"
+        )
+    if fit not in FITS:
+        fit = whole(fit, f"{where}.fit", 1, LARGEST_SIDE)
+    if interpolation not in INTERPOLATIONS:
+        raise BundleError(
+            f"manifest.json: {where}.interpolation is {repr(interpolation)[:70]}, this program knows "
+            f"{', '.join(INTERPOLATIONS)}: update the program"
+        )
+    return Photo(fit, interpolation, whole(raw.get("ground"), f"{where}.ground", 0, 255))
 
 
 def read_graph(graphs: dict[str, Any], name: str, place: str = "graphs") -> Graph:

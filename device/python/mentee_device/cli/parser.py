@@ -131,4 +131,5 @@ def _options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     made["undo"].add_argument("--source", choices=GUESSED, help="guesses from there only")
     for name in ("export_state", "import_state", "merge"):
         made[name].add_argument("file", metavar="FILE", help="the exported state")
+    made["import_state"].add_argument("--replace", action="store_true", help="replace the state that is there")
     made["migrate"].add_argument("--steps", type=at_least(1), help="of the replay (default: as many as were learnt)")

@@ -31,7 +31,8 @@ def export_state(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def import_state(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Makes --state, a new or empty folder, what FILE holds: learning goes on there as it would have on the other device."""
-    state_file.import_state(given.file, given.state, bundle, read_key(given))
+    key = read_key(given)
+    state_file.import_state(given.file, given.state, bundle, key, replace=given.replace, backend=given.backend)
     with open_owner(given, bundle) as owner:
         return {"current": owner.versions.current, "step": owner.learner.step, "samples": len(owner.samples.all())}
 

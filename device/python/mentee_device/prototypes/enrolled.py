@@ -145,10 +145,14 @@ class Enrolled:
         return f"{self._state.manifest.id} v{self._state.versions.current}".encode()
 
     def _put(self, input_M: NDArray[np.float32], classes: dict[int, str], enrolment: Enrolment) -> None:
-        names = np.frombuffer(json.dumps([*classes.values()]).encode(), np.uint8)
-        tensors: dict[str, NDArray[Any]] = {"input": input_M, "names": names, "numbers": np.array([*classes], np.int64)}
-        self._state.store.put(SAMPLES, bytes(save(tensors)))
+        self._state.store.put(SAMPLES, _packed([*classes], [*classes.values()], input_M))
         self._state.store.put(EMBEDDED, self._maker() + b"\n" + enrolment.to_bytes())
+
+
+def _packed(numbers: list[int], names: list[str], input_M: NDArray[np.float32]) -> bytes:
+    text = np.frombuffer(json.dumps(names).encode(), np.uint8)
+    tensors: dict[str, NDArray[Any]] = {"input": input_M, "names": text, "numbers": np.array(numbers, np.int64)}
+    return bytes(save(tensors))
 
 
 def require_name(name: Any) -> None:
@@ -161,13 +165,18 @@ def require_name(name: Any) -> None:
         raise SampleError(f"the class to enrol is {repr(name)[:70]}, expected a name of 1 to {LONGEST_NAME} characters")
 
 
-def enrolled_in(store: Store) -> list[tuple[str, NDArray[np.float32]]]:
-    """The class and the sample [C, H, W] of all that is enrolled in another store."""
+def enrolled_rows(store: Store) -> list[tuple[int, str, NDArray[np.float32]]]:
+    """Number, class and sample [C, H, W] of all that is enrolled in a store."""
     content = store.get(SAMPLES)
     if content is None:
         return []
     tensors = load(content)
-    return list(zip(json.loads(bytes(tensors["names"])), tensors["input"], strict=True))
+    return list(zip(map(int, tensors["numbers"]), json.loads(bytes(tensors["names"])), tensors["input"], strict=True))
+
+
+def store_enrolled(store: Store, numbers: list[int], names: list[str], input_M: NDArray[np.float32]) -> None:
+    """Writes them, in the caller's transaction; they are embedded on first use."""
+    store.put(SAMPLES, _packed(numbers, names, input_M))
 
 
 class EnrolledRows(Feature):

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from mentee_device.bundle.samples import SampleError, Samples
 from mentee_device.core.learner import Learner
 from mentee_device.core.snapshot import Snapshot
 from mentee_device.core.step import LearningError
-from mentee_device.prototypes.enrolled import Enrolled, enrolled_in
+from mentee_device.prototypes.enrolled import Enrolled, enrolled_rows
 from mentee_device.relocate.candidates import Judge, Parameters, Score
 from mentee_device.relocate.state_file import opened, unpack_state
 from mentee_device.runs.judgement import right
@@ -29,9 +30,9 @@ from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.database import Damaged, StateError
-from mentee_device.state.storage.schema import DATABASE, MERGING
+from mentee_device.state.storage.schema import MERGING
 from mentee_device.state.storage.store import Entry, Store
-from mentee_device.state.versions import BASE, Version, unlabelled_in
+from mentee_device.state.versions import BASE, IDENTITY, Version, identity_of, unlabelled_in
 
 HOLDS = "holds"  # in a verdict: digests of another device's versions that this one has all of
 
@@ -72,7 +73,8 @@ def merge(runs: Runs, enrolled: Enrolled, path: str | os.PathLike[str]) -> Merge
     shutil.rmtree(folder, ignore_errors=True)
     try:
         folder.mkdir(mode=0o700)
-        unpack_state(path, folder / DATABASE, store.bundle)
+        with runs.state.base() as base:
+            unpack_state(path, folder, base, store.seal.key)
         with opened(folder, path, store.bundle, store.seal.key) as other:
             merged = _Merge(runs, enrolled, other, Path(path).name).run()
     except OSError as error:
@@ -118,14 +120,14 @@ class _Merge:
         mine, theirs = self._lineages
         if not theirs:
             return "mine", None, "the other device has learnt nothing"
-        if _digest(self._theirs.store, theirs[0]) in _known(self._mine.store, mine):
+        if identity_of(self._theirs.store, theirs[0]) in _known(self._mine.store, mine):
             return "mine", None, "this device has learnt all that the other has"
         try:
             snapshot = self._theirs.versions.snapshot(self._theirs.versions.current)
         except Damaged as damage:
             raise StateError(f"{self._name}: {damage}") from damage
         state = self._mine
-        self._ahead = not mine or _digest(state.store, mine[0]) in _known(self._theirs.store, theirs)
+        self._ahead = not mine or identity_of(state.store, mine[0]) in _known(self._theirs.store, theirs)
         with state.base() as base, state.base() as learner:
             judge, (judged, unseen) = Judge(base, self._runs.settings().limits()), self._judged()
             before_N = right(self._runs.learner, judged) if unseen else None
@@ -195,12 +197,12 @@ class _Merge:
         return came, relabelled
 
     def _enrol(self) -> None:
-        theirs = enrolled_in(self._theirs.store)
+        theirs = enrolled_rows(self._theirs.store)
         if not theirs:
             return
         here, classes = self._enrolled.samples()
         known = {(name, row.tobytes()) for name, row in zip(classes.values(), here, strict=True)}
-        for name, row in theirs:
+        for _, name, row in theirs:
             if (name, row.tobytes()) not in known:
                 try:
                     self._enrolled.add(name, row[None])
@@ -219,7 +221,9 @@ class _Merge:
         number = versions.begin(plan.as_json(), learned, versions.current if on_mine else BASE, snapshot)
         versions.save(number, snapshot, {"steps": steps, "seconds": 0.0, "samples": 0})
         accuracy = {"accuracy": self.scores[taken].golden}
-        verdict = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._theirs.store, theirs))}
+        verdict: dict[str, Any] = {"update": accuracy, "reasons": [], HOLDS: sorted(_known(self._theirs.store, theirs))}
+        if taken == "theirs":
+            verdict[IDENTITY] = identity_of(self._theirs.store, theirs[0])
         versions.settle(number, "accepted", why, verdict)
         versions.make_current(number)
         versions.prune(self._runs.settings().most_versions)
@@ -235,14 +239,10 @@ class _Merge:
                 self._mine.store.record("elsewhere", f"on another device, {when}: {line}", merged=details)
 
 
-def _digest(store: Store, version: Version) -> str:
-    return str(store.rows("SELECT digest FROM versions WHERE number = ?", version.number)[0][0])
-
-
 def _known(store: Store, lineage: list[Version]) -> set[str]:
     """Digests of the versions of a lineage, and of those that were merged into them."""
     merged = {digest for version in lineage for digest in version.verdict.get(HOLDS, ())}
-    return merged | {_digest(store, version) for version in lineage}
+    return merged | {identity_of(store, version) for version in lineage}
 
 
 def _origin(entry: Entry) -> tuple[str, str, str]:

@@ -104,8 +104,7 @@ def _write(store: Store, old: Base, new: Base, samples: MigratedSamples) -> list
     with store.transaction() as connection:
         connection.execute("UPDATE state SET bundle = ?, current = ?", (new.bundle, BASE))
     aside = samples.write(settings.most_samples, settings.most_sample_bytes)
-    store.delete(base.NAME)
-    base.write_once(store, new)
+    base.replace_base(store, new)
     return aside
 
 

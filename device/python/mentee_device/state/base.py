@@ -45,6 +45,12 @@ def write_once(store: Store, base: Base) -> None:
         store.put(NAME, json.dumps(head).encode() + b"\n" + save(base.parameters))
 
 
+def replace_base(store: Store, base: Base) -> None:
+    """Writes it over what is there, in the caller's transaction."""
+    store.delete(NAME)
+    write_once(store, base)
+
+
 def read(store: Store) -> Base | None:
     """The base of the bundle that `store` belongs to; None where it was never written, or is damaged."""
     try:

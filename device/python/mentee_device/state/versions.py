@@ -16,6 +16,7 @@ from mentee_device.state.storage.database import Damaged, StateError
 from mentee_device.state.storage.store import CLOCK, Store
 
 BASE = 0
+IDENTITY = "identity"  # in a verdict: what a version that came from another device was known by there
 STORED = {"accepted": "kept", "unlearned": "forgotten"}  # statuses whose name in format 2 is another one
 STATUS = {stored: status for status, stored in STORED.items()}
 COLUMNS = "number, name, parent, status, time, bundle, step, learned, plan, progress, verdict, why"
@@ -173,6 +174,12 @@ class Versions:
         accepted = [one.number for one in self.all() if one.status == "accepted" and one.number != self.current]
         for number in accepted[: max(0, len(accepted) + 1 - most)]:
             self.settle(number, "pruned", f"the setting most_versions is {most}")
+
+
+def identity_of(store: Store, version: Version) -> str:
+    """Tells a version from any other, on each device that has it: the digest that it was first stored under."""
+    came = version.verdict.get(IDENTITY)
+    return str(came or store.rows("SELECT digest FROM versions WHERE number = ?", version.number)[0][0])
 
 
 def unlabelled_in(version: Version) -> set[int]:

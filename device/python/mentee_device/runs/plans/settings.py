@@ -68,6 +68,12 @@ def read_settings(store: Store) -> Settings:
     return Settings(**found)
 
 
+def given_settings(store: Store) -> dict[str, Any]:
+    """Those that were ever set, as JSON has them; the others go with the program's defaults."""
+    sound, stored = asdict(read_settings(store)), store.setting(NAME, {})
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in sound.items() if name in stored}
+
+
 def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings:
     """Changes some and stores them, with a line in the log. Raises SettingError."""
     changes, known = plain(changes), {field.name for field in fields(Settings)}
