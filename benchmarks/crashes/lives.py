@@ -40,7 +40,7 @@ class Life:
 
 def lives(bundle: Bundle, scratch: Path, chance: random.Random) -> list[Life]:
     """One of each end, made by processes of their own, which kill themselves; on the bundle's backends in turns."""
-    made = []
+    made = list[Life]()
     for name in ENDS:
         sealed = "sealed" in name
         if sealed and not _can_seal():

@@ -6,6 +6,7 @@ Axes: N items, C channels, H height, W width.
 import hashlib
 import numbers
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ class ItemSource:
         Raises `UserError` for those that are no images, and where the second reading differs."""
         self.parts, self.keys, self.size = dict(parts), keys, size
         self.ends = np.cumsum([len(part) for part in self.parts.values()])
+        self.decoder = ""  # of Pillow, where it was any of the items that were read here
         first, _ = self.item(0)
         self.shape: tuple[int, int, int] = first.shape
         self.dtype = first.dtype
@@ -48,6 +50,7 @@ class ItemSource:
                 self._require_same(row, pixels, label)
             digest.update(np.ascontiguousarray(pixels).data)
             digest.update(f" {label} ".encode())
+        digest.update(self.decoder.encode())
         self.options = digest.hexdigest()
 
     def __len__(self) -> int:
@@ -112,6 +115,7 @@ class ItemSource:
         from PIL import Image
 
         if isinstance(image, Image.Image):
+            self.decoder = f"Pillow {version('pillow')}"
             return self._of_pil(image, row)
         if not isinstance(image, Tensor | np.ndarray):
             raise UserError(f"the image of {self.name(row)} is a {type(image).__name__}; expected {KINDS}")
