@@ -44,7 +44,11 @@ describe("checkGraph", () => {
   const opset = (version: number, domain: string): Uint8Array => field(8, field(1, text(domain)), flag(2, version));
 
   test.each([
-    ["an operator of the training build", model(node("ConvGrad", "com.microsoft")), /exporter for a stock graph writes/],
+    [
+      "an operator of the training build",
+      model(node("ConvGrad", "com.microsoft")),
+      /exporter for a stock graph writes/,
+    ],
     ["opset 19", joined([opset(19, ""), model()]), /opset 19, a stock graph has at most 18/],
     ["opset 19 by its other name", joined([opset(19, "ai.onnx"), model()]), /opset 19/],
     ["IR 11", joined([flag(1, 11), model()]), /IR version 11, a stock graph has at most 10/],
