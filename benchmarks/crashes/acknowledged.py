@@ -5,6 +5,7 @@ import os
 import select
 import sqlite3
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,9 +102,14 @@ def child(bundle: Path, folder: Path, *options: str) -> tuple[list[str], dict[st
     return [PYTHON, str(VICTIM), str(bundle), str(folder), *options], ENVIRONMENT
 
 
-def start(bundle: Path, folder: Path) -> "subprocess.Popen[bytes]":
-    command, environment = child(bundle, folder)
+def start(bundle: Path, folder: Path, *options: str) -> "subprocess.Popen[bytes]":
+    command, environment = child(bundle, folder, *options)
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, bufsize=0)
+
+
+def on(backends: Sequence[str], number: int) -> list[str]:
+    """Options of the child `number`, whose backend takes turns."""
+    return ["--backend", backends[number % len(backends)]] if backends else []
 
 
 def close(process: "subprocess.Popen[bytes]") -> None:

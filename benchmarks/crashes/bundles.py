@@ -4,10 +4,10 @@
     python -m benchmarks.crashes.bundles BUNDLE --seed 1 --only 17      one of them, with all that it raised
     python -m benchmarks.crashes.bundles BUNDLE --control               without the walk over graphs and without the first opening
 
-BUNDLE is a folder that `python -m export` made. mutants.py says what is done to it. In a process of its own a mutant is opened,
-asked about the golden set, and learns two steps as an owner's program does, with warnings as errors. What must not happen: a
-crash (a signal), a hang, a traceback, an error of several lines, and silence: a bundle that opens and learns though it answers
-other than its base.
+BUNDLE is a folder that `python -m export` made; of one for both backends every other mutant is used on the other one. mutants/
+says what is done to it. In a process of its own a mutant is opened, asked about the golden set, and learns two steps as an
+owner's program does, with warnings as errors. What must not happen: a crash (a signal), a hang, a traceback, an error of several
+lines, and silence: a bundle that opens and learns though it answers other than its base.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from mentee_device.bundle import archive
 from mentee_device.core import child, opening
 from mentee_device.core import learner as learner_module
 
-from benchmarks.crashes.mutants.bundles import KINDS, Mutant, make
+from benchmarks.crashes.mutants.bundles import KINDS, KINDS_OF_STOCK, Mutant, make
 
 MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
 WORKS, REFUSED = "works", "refused"
@@ -57,18 +57,19 @@ CLOSE = 0.05  # of a loss term, relative
 
 @dataclass(frozen=True)
 class Base:
-    """Answers of the unharmed bundle: raw golden samples with labels, how many it classifies right, terms of its first step."""
+    """The unharmed bundle on a backend: raw golden samples with labels, how many are right, terms of its first step."""
 
+    backend: str
     golden: Samples
     hits: int
     terms: dict[str, float]
 
 
-def base_of(folder: Path) -> Base:
-    with Bundle.open(folder) as bundle, Learner(bundle) as learner:
+def base_of(folder: Path, backend: str) -> Base:
+    with Bundle.open(folder) as bundle, Learner(bundle, backend=backend) as learner:
         golden = bundle.golden()
         hits = int((learner.predict(golden.input, checked=True).logits.argmax(1) == golden.labels).sum())
-        return Base(golden, hits, terms_of(learner))
+        return Base(backend, golden, hits, terms_of(learner))
 
 
 def terms_of(learner: Learner) -> dict[str, float]:
@@ -79,13 +80,13 @@ def terms_of(learner: Learner) -> dict[str, float]:
 def life(path: Path, state: Path, base: Base, shared: bool) -> tuple[str, str]:
     """An owner's program on the bundle at `path`: verdict and why. `shared`: the manifest says how it differs from its base."""
     with Bundle.open(path) as bundle:
-        with Owner(bundle, state) as me:
+        with Owner(bundle, state, backend=base.backend) as me:
             answers = me.learner.predict(base.golden.input, checked=True).logits
             if not np.isfinite(answers).all():
                 return "silent", "answers are not finite"
             me.add(base.golden.take(np.arange(4)))
             me.learn(Plan(budget=Budget(steps=2), rounds=0))
-        with Learner(bundle) as learner:
+        with Learner(bundle, backend=base.backend) as learner:
             terms = terms_of(learner)
     hits = int((answers.argmax(1) == base.golden.labels).sum())
     second, first = np.sort(answers, axis=1)[:, -2:].T
@@ -147,22 +148,25 @@ def _in_child(mutant: Mutant, base: Base, scratch: Path, writable: int) -> None:
 
 def unguarded() -> None:
     """The control: what would come through."""
-    vars(archive)["check_graphs"] = lambda folder, files: None
+    vars(archive)["check_graphs"] = lambda folder, manifest: None
     vars(learner_module)["require_tried"] = lambda bundle, threads, backend: None
 
 
 def sweep(folder: Path, mutants: int, seed: int, only: int | None = None, say: bool = True) -> dict[str, Any]:
     """Counts by kind and verdict, and every failure."""
-    counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind in (*KINDS, *KINDS_OF_STOCK)}
     failures = []
+    with Bundle.open(folder) as bundle:
+        backends = bundle.manifest.backends
     with tempfile.TemporaryDirectory() as cache:
         os.environ["MENTEE_DEVICE_CACHE"] = cache
-        base = base_of(folder)
+        bases = [base_of(folder, backend) for backend in backends]
     began = spoke = time.monotonic()
     for number in [only] if only is not None else range(mutants):
         with tempfile.TemporaryDirectory(prefix="mutant-") as place:
             scratch = Path(place)
             mutant = make(folder, scratch / "bundle", seed, number)
+            base = bases[number % len(bases)]
             verdict, why = judged(mutant, base, scratch)
             if only is not None:
                 print(mutant, verdict, why, sep="\n")
@@ -170,7 +174,14 @@ def sweep(folder: Path, mutants: int, seed: int, only: int | None = None, say: b
         counts[mutant.kind][verdict] += 1
         if verdict in BAD:
             failures.append(
-                {"number": number, "kind": mutant.kind, "what": mutant.what, "verdict": verdict, "why": why}
+                {
+                    "number": number,
+                    "backend": base.backend,
+                    "kind": mutant.kind,
+                    "what": mutant.what,
+                    "verdict": verdict,
+                    "why": why,
+                }
             )
         if say and time.monotonic() > spoke + 10:
             spoke = time.monotonic()
@@ -197,6 +208,8 @@ def main() -> int:
     print(f"| seed {given.seed} | {' | '.join(verdicts)} |\n|---|{'---|' * len(verdicts)}")
     whole: Counter[str] = Counter()
     for kind, counted in found["counts"].items():
+        if not counted:
+            continue
         whole.update(counted)
         print(f"| {kind} | {' | '.join(str(counted[name]) for name in verdicts)} |")
     print(f"| all | {' | '.join(str(whole[name]) for name in verdicts)} |")

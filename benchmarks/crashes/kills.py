@@ -4,7 +4,7 @@
 
 A process of its own learns in a folder without end (adds samples, saves the unfinished run every other step, lets the guard
 decide every few steps, now and then unlearns a sample or rolls back) and prints a line, flushed, after each transaction that
-has been committed: an acknowledgement.
+has been committed: an acknowledgement. Of a bundle for both backends each process goes on with the other one.
 
 *Kills*: SIGKILL at a random time after the process begins to open the folder (three in ten) or has opened it, up to as long as
 that took. Then a copy of the
@@ -32,19 +32,22 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.crashes.acknowledged import Acknowledged, Count, Lines, close, examine, start
+from benchmarks.crashes.acknowledged import Acknowledged, Count, Lines, close, examine, on, start
 from benchmarks.crashes.power_cuts import cut
 
 
-def kill(bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random) -> tuple[Count, Acknowledged]:
-    """SIGKILL `tries` times in one folder."""
+def kill(
+    bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random, backends: Sequence[str] = ()
+) -> tuple[Count, Acknowledged]:
+    """SIGKILL `tries` times in one folder, which each process goes on with on another of the `backends`."""
     folder, copied = scratch / "killed", scratch / "copied"
     heard, count = Acknowledged(), Count()
     while count.tries < tries:
-        process = start(bundle, folder)
+        process = start(bundle, folder, *on(backends, count.tries))
         lines = Lines(process)
         wanted = "begin" if chance.random() < 0.3 else "open"
         started = time.monotonic()
@@ -101,10 +104,10 @@ def main() -> int:
     from mentee_device import Bundle, BundleError
 
     try:
-        bundle_id = Bundle.open(given.bundle).manifest.id
+        manifest = Bundle.open(given.bundle).manifest
     except BundleError as error:
         parser.error(str(error))
-    print(f"{platform.system()} {platform.release()}, SQLite {sqlite3.sqlite_version}, bundle {bundle_id[:12]}")
+    print(f"{platform.system()} {platform.release()}, SQLite {sqlite3.sqlite_version}, bundle {manifest.id[:12]}")
     print(f"python -m benchmarks.crashes.kills {' '.join(sys.argv[1:])}\n", flush=True)
     chance = random.Random(given.seed)
     good = True
@@ -113,7 +116,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             began = time.monotonic()
             if tries:
-                count, heard = run(given.bundle, bundle_id, tries, Path(scratch), chance)
+                count, heard = run(given.bundle, manifest.id, tries, Path(scratch), chance, backends=manifest.backends)
                 good &= report(what, count, heard, time.monotonic() - began) is not given.lying
     return 0 if good else 1
 

@@ -31,6 +31,7 @@ class Life:
     folder: Path
     before: Path
     key_file: Path | None
+    backend: str | None = None
 
     @property
     def key(self) -> bytes | None:
@@ -38,8 +39,8 @@ class Life:
 
 
 def lives(bundle: Bundle, scratch: Path, chance: random.Random) -> list[Life]:
-    """One of each end, made by processes of their own, which kill themselves."""
-    made = []
+    """One of each end, made by processes of their own, which kill themselves; on the bundle's backends in turns."""
+    made = list[Life]()
     for name in ENDS:
         sealed = "sealed" in name
         if sealed and not _can_seal():
@@ -48,7 +49,9 @@ def lives(bundle: Bundle, scratch: Path, chance: random.Random) -> list[Life]:
         key_file = scratch / "key" if sealed else None
         if key_file is not None:
             key_file.write_bytes(KEY)
-        life, seed = Life(name, folder, before, key_file), chance.randrange(2**31)
+        backends = bundle.manifest.backends
+        life = Life(name, folder, before, key_file, backends[len(made) % len(backends)])
+        seed = chance.randrange(2**31)
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
@@ -64,7 +67,7 @@ def lives(bundle: Bundle, scratch: Path, chance: random.Random) -> list[Life]:
 
 def live(bundle: Bundle, life: Life, generator: np.random.Generator) -> None:
     """Stores, learns, enrols, observes; then ends as the life's name says."""
-    owner = Owner(bundle, life.folder, life.key)
+    owner = Owner(bundle, life.folder, life.key, backend=life.backend)
     owner.set(golden_drop=1.0, confidence_floor=0.1, most_versions=3)
     samples = some(bundle, generator, 12)
     owner.add(samples.take(np.arange(8)))
@@ -73,7 +76,7 @@ def live(bundle: Bundle, life: Life, generator: np.random.Generator) -> None:
     owner.observe(samples.input, Watch(samples=6))
     owner.close()
     shutil.copytree(life.folder, life.before)
-    owner = Owner(bundle, life.folder, life.key)
+    owner = Owner(bundle, life.folder, life.key, backend=life.backend)
     owner.add(samples.take(np.arange(8, 12)))
     owner.learn(Plan(budget=Budget(steps=3)))
     owner.add(Samples(some(bundle, generator, 3).input, np.full(3, -1)))

@@ -3,11 +3,11 @@
 import copy
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.crashes.acknowledged import Acknowledged, Count, child, examine
+from benchmarks.crashes.acknowledged import Acknowledged, Count, child, examine, on
 from benchmarks.crashes.disk_trace import OUTSIDE, Create, Event, Rename, Resize, Said, Sync, Unlink, Write, record
 
 SECTOR = 512
@@ -127,7 +127,13 @@ class Disk:
 
 
 def cut(
-    bundle: Path, bundle_id: str, tries: int, scratch: Path, chance: random.Random, lying: bool = False
+    bundle: Path,
+    bundle_id: str,
+    tries: int,
+    scratch: Path,
+    chance: random.Random,
+    lying: bool = False,
+    backends: Sequence[str] = (),
 ) -> tuple[Count, Acknowledged]:
     """`tries` simulated power cuts: with a log that is written back often and with SQLite's own, in a new folder and in one
     that an earlier cut had left."""
@@ -139,10 +145,11 @@ def cut(
     for pages in LOG_PAGES:
         shutil.rmtree(folder, ignore_errors=True)
         heard = Acknowledged()
-        for _ in range(generations):
+        for generation in range(generations):
             share = shares.pop()
             before = files(folder) if folder.exists() else None
-            events = recorded(bundle, folder, pages, turns=3 + share // 20, scratch=scratch)
+            options = ["--turns", str(3 + share // 20), "--log-pages", str(pages), *on(backends, generation)]
+            events = recorded(bundle, folder, options, scratch)
             shutil.rmtree(folder)
             goes_on, then = chance.randrange(max(share, 1)), heard
             for at, disk in enumerate(hits(events, share, heard, chance, Disk(before, lying))):
@@ -157,9 +164,9 @@ def cut(
     return count, heard
 
 
-def recorded(bundle: Path, folder: Path, pages: int, turns: int, scratch: Path) -> list[Event]:
+def recorded(bundle: Path, folder: Path, options: list[str], scratch: Path) -> list[Event]:
     """Events on the disk of a child that ended by itself; checked: played without a cut it gives the folder, byte for byte."""
-    command, environment = child(bundle, folder, "--turns", str(turns), "--log-pages", str(pages))
+    command, environment = child(bundle, folder, *options)
     disk = Disk(files(folder) if folder.exists() else None)
     events = record(command, environment, folder, scratch)
     for event in events:

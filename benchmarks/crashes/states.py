@@ -5,7 +5,8 @@
 States that were closed, killed by SIGKILL, and sealed under a key are made first. Each mutant is a copy of one with one file
 damaged (eight in ten), with two, with an older file in place of one, or an archive of `export-state` that was damaged
 and is imported or merged. On each, in a process of its own: `info`, `versions`, `log`, `predict`, `learn`, `add`, `export-state`;
-after the first and the last all that the state had held is looked for. `--only N` makes mutant N of that seed again, alone.
+after the first and the last all that the state had held is looked for. Of a bundle for both backends the states are made, and the
+mutants used, on either. `--only N` makes mutant N of that seed again, alone.
 
 ok: all is there, and nothing was said. restored: all is there, and a note says what came back. noted: something is gone, and a
 note says so; with one damaged file that is a failure, since the other copy has it. refused: one line, and the folder as it was.
@@ -91,9 +92,9 @@ def command(*words: object) -> tuple[int, str, str]:
 class Trial:
     """One mutant of `life`, worked on at `folder`. `before`: what the state held; `files`: how many are damaged."""
 
-    def __init__(self, bundle: Bundle, place: Path, life: Life, folder: Path, files: int, data: Path) -> None:
+    def __init__(self, bundle: Bundle, life: Life, common: list[object], folder: Path, files: int, data: Path) -> None:
         self._bundle, self._life, self._folder, self._files = bundle, life, folder, files
-        self._common = ["--bundle", place, "--state", folder, *(["--key-file", life.key_file] if life.key_file else [])]
+        self._common = [*common, "--state", folder]
         self._data = data
         self._notes: list[str] = []
 
@@ -189,30 +190,32 @@ def mutant(
     data: Path,
     scratch: Path,
     chance: random.Random,
+    backend: str,
 ) -> tuple[str, Verdict]:
-    """Makes one mutant and tries it; (what was done, verdict)."""
+    """Makes one mutant and tries it on a backend; (what was done, verdict)."""
     life, before = chance.choice(all_lives)
+    common: list[object] = ["--bundle", place, "--backend", backend]
+    common += ["--key-file", life.key_file] if life.key_file else []
     folder = scratch / "me"
     shutil.copytree(life.folder, folder)
     kind = chance.random()
     if kind < 0.12:
-        return archive(bundle, place, life, before, folder, chance)
+        return archive(bundle, common, life, before, folder, chance)
     if kind < 0.17:
         what, files = older(folder, chance, life.before), 1
     else:
         what, files = damage(folder, chance), 1
         if kind > 0.9:
             what, files = f"{what}; {damage(folder, chance)}", 2
-    trial = Trial(bundle, place, life, folder, files, data)
+    trial = Trial(bundle, life, common, folder, files, data)
     return f"{life.name}: {what}", apart(lambda: trial.run(before))
 
 
 def archive(
-    bundle: Bundle, place: Path, life: Life, before: dict[str, Any], folder: Path, chance: random.Random
+    bundle: Bundle, common: list[object], life: Life, before: dict[str, Any], folder: Path, chance: random.Random
 ) -> tuple[str, Verdict]:
     """A damaged file of `export-state`, imported into a new folder or merged into the state it came from."""
     file, verb = folder.with_name("archive"), chance.choice(("import-state", "merge"))
-    common = ["--bundle", place, *(["--key-file", life.key_file] if life.key_file else [])]
     made = apart(lambda: command("export-state", *common, "--state", folder, file))
     if made[0] != 0:
         return f"{life.name}: an archive", ("failed", str(made))
@@ -290,7 +293,8 @@ def main() -> int:
             place_of_one = scratch / "one"
             place_of_one.mkdir()
             chance = random.Random(f"{given.seed} {number}")
-            what, (word, told) = mutant(bundle, place, found, data, place_of_one, chance)
+            backend = bundle.manifest.backends[number % len(bundle.manifest.backends)]
+            what, (word, told) = mutant(bundle, place, found, data, place_of_one, chance, backend)
             shutil.rmtree(place_of_one)
             counts[word] += 1
             if word not in GOOD or given.only is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Progress, Samples
 
 
-def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) -> None:
+def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None, backend: str | None) -> None:
     """Learns without end, or for so many turns; the log is written back to the database after so many pages."""
 
     def say(*words: object) -> None:
@@ -16,7 +16,7 @@ def learn(bundle: Path, folder: Path, turns: int | None, log_pages: int | None) 
 
     opened = Bundle.open(bundle)
     print("begin", flush=True)
-    with Owner(opened, folder) as owner:
+    with Owner(opened, folder, backend=backend) as owner:
         if log_pages is not None:
             owner.store._connection.write_back_after(log_pages)
         owner.set(golden_drop=1.0, most_samples=40)
@@ -61,4 +61,5 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--turns", type=int)
     parser.add_argument("--log-pages", type=int)
+    parser.add_argument("--backend")
     learn(**vars(parser.parse_args()))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from distill.curves import Schedule
 from distill.handover import placed
-from distill.library.caching import Caching, network_identity
+from distill.library.caching import Caching
 from distill.library.checks import (
     answered,
     class_names,
@@ -23,6 +23,7 @@ from distill.library.checks import (
     required,
     warn_of_normalising_twice,
 )
+from distill.library.identity import network_identity
 from distill.library.looking import looked_at
 from distill.library.reading import UNKNOWN, Keys
 from distill.library.student import Origin, Student
@@ -191,11 +192,13 @@ def about(
     mentor: Mentor, recipe: Recipe | None, weights: str | Path | None, accuracy: float, example: Tensor
 ) -> dict[str, Any] | None:
     """The description that `mentor.restore` takes; None where recipe or weights are not named. Raises `UserError` where they
-    are another's."""
-    if recipe is None or weights is None:
+    are another's: its answers would be cached as those of what the recipe builds."""
+    if recipe is None:
+        return None
+    named = recipe_of(mentor.network, recipe, mentor.view(example), "mentor")
+    if weights is None:
         return None
     path = Path(weights).expanduser().absolute()
-    named = recipe_of(mentor.network, recipe, mentor.view(example), "mentor")
     state = {name: value.clone() for name, value in mentor.network.state_dict().items()}
     load_weights(mentor.network, path)
     same = all(torch.equal(value.cpu(), state[name].cpu()) for name, value in mentor.network.state_dict().items())

@@ -63,12 +63,25 @@ def first(loader: Any) -> list[Any]:
     if not isinstance(loader, DataLoader):
         loader = DataLoader(loader, batch_size=PART)
     batches, seen = [], 0
-    for batch in loader:
+    for batch in begun(loader):
         batches.append(batch)
         seen += len(parts_of(batch, None, "a batch")[0]) if not isinstance(batch, dict) else PART
         if seen >= IMAGES:
             break
     return batches
+
+
+def begun(loader: DataLoader[Any]) -> Iterator[Any]:
+    """The loader's batches. Raises `UserError` where its sampler asks for a length that the data set has not."""
+    try:
+        yield from loader
+    except TypeError as error:
+        if sized(loader.dataset) or "len()" not in str(error):
+            raise
+        raise UserError(
+            f"train's data set, a {type(loader.dataset).__name__}, has no length, which its loader needs to draw samples; give "
+            "it __len__, make it an IterableDataset, or give the loader a sampler"
+        ) from error
 
 
 def spread(data: Dataset[Any], collate: Any) -> list[Any]:
@@ -86,8 +99,10 @@ def batch_of(data: Any, rows: Sequence[int], made: Callable[[Any], Any]) -> Any:
 
 
 def of_items(items: Any, collate: Any) -> Any:
-    """The batch of items, which the project's own data sets have made already. Raises `UserError` as `collated` does."""
-    return items if isinstance(items, Batch | Drawn) else collated(items, collate)
+    """The batch of items, which the project's own data sets have made already, but for what the loader makes of it. Raises
+    `UserError` as `collated` does."""
+    whole = isinstance(items, Batch | Drawn) and collate is default_collate
+    return items if whole else collated(items, collate)
 
 
 def collated(items: Any, collate: Any) -> Any:

@@ -11,13 +11,14 @@ from torch.utils.data import DataLoader
 from distill.curves import Knobs, Schedule
 from distill.handover import last_knobs, run_facts
 from distill.library.caching import Caching
+from distill.library.looking import untouched_random_state
 from distill.library.reading import Reader
 from distill.schema import FitConfig
 from distill.training.callbacks.history import History
 from distill.training.module import Distillation
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
-from mentor_mentee.data.batches import Drawn
+from mentor_mentee.data.batches import Drawn, EpochBatches
 from mentor_mentee.data.splits import Batch
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
@@ -113,7 +114,7 @@ class Student(Distillation):
         self.caches.pop(kind, None)
         if self.caching is not None and name in self.caching.caches:
             self.caches[kind] = self.caching.caches[name]
-        if isinstance(batch, Drawn):
+        if isinstance(batch, Drawn) and not (self.caching is not None and name in self.caching.known):
             return batch
         image_BCHW, label_B = self.reader(batch, where)
         index_B = torch.full_like(label_B, -1)  # where the sample stands in its data set: only a cache asks
@@ -131,6 +132,7 @@ class Student(Distillation):
         """Another data set than `distillation` was given has answers of its own."""
         if self.caching is not None:
             self.caching.of(self.trainer.train_dataloader, "train", "train")
+        begin_at_its_epoch(self.trainer)
 
     def on_validation_start(self) -> None:
         """Caches the answers to validation samples too, where they can be; else says why not."""
@@ -213,6 +215,17 @@ def described_run(module: Student, precision: str) -> dict[str, str]:
         "loss": str(module.loss),
         "probes": str(module.student.probes),
     }
+
+
+def begin_at_its_epoch(trainer: pl.Trainer) -> None:
+    """Begins the first pass over `EpochBatches` anew where it was begun in another epoch. Lightning tells a sampler its epoch
+    after it made the first iterator: a second fit would begin with the first one's last epoch, a resumed one with epoch 0."""
+    loader = trainer.train_dataloader
+    batches = getattr(loader, "batch_sampler", None)
+    if isinstance(batches, EpochBatches) and batches.epoch != trainer.current_epoch:
+        batches.set_epoch(trainer.current_epoch)
+        with untouched_random_state():
+            iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
 
 
 def passes(trainer: pl.Trainer) -> float:

@@ -4,7 +4,6 @@ Three depths, and the report says which were done: every byte against the manife
 float64 results that the bundle brings along; and, given the checkpoint, a second export whose files must be the same.
 """
 
-import json
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from safetensors.numpy import load_file
 
 from export.bundle.manifest import made_with
+from export.bundle.reading.parity import read_parity
 from export.bundle.reading.read import SIGNATURE, loss_spec, opened
 from export.graph.ports import output_names
 from export.parity.feeds import Samples
@@ -68,15 +68,22 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
             Check("runtime against torch", None, f"the bundle holds no {FILE}; give checkpoint=… to export it again")
         ]
     spec, probes = LossSpec(**loss_spec(manifest)), [probe["name"] for probe in manifest["probes"]]
-    samples, bounds, checks = pack_samples(folder, manifest), bounds_of(folder), list[Check]()
+    bounds, checks = bounds_of(read_parity(folder, manifest["files"])), list[Check]()
     backends = [
         *(["ort-training"] if "training" in manifest["graphs"] else []),
         *(["stock"] if "stock" in manifest else []),
     ]
     for backend in backends:
-        differences = replay(
-            load_file(folder / FILE), samples, output_names(probes, spec), folder / backend, folder / "inference.onnx"
-        )
+        try:
+            recorded, samples = load_file(folder / FILE), pack_samples(folder, manifest)
+            differences = replay(
+                recorded, samples, output_names(probes, spec), folder / backend, folder / "inference.onnx"
+            )
+        except Exception as error:  # the runtime's own classes have no common base but this
+            said = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"the bundle cannot be run on {backend} ({type(error).__name__}: {said}); make the bundle again"
+            ) from error
         checks += [
             Check(
                 f"{name}{f' ({backend})' if len(backends) > 1 else ''} against torch",
@@ -88,10 +95,8 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
     return checks
 
 
-def bounds_of(folder: Path) -> dict[str, float]:
+def bounds_of(about: dict[str, Any]) -> dict[str, float]:
     """The bounds of the export: twice the error of torch's own float32 there, where that is above the general bound."""
-    path = folder / "parity.json"
-    about = json.loads(path.read_bytes()) if path.is_file() else {}
     own = about.get("torch_float32", {})
     general = {"inference": OUTPUT_BOUND, "outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND}
     return {

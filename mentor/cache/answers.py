@@ -32,6 +32,7 @@ LOGITS = "logits"
 FEW = 256  # classes whose logits are cached as they are
 TOGETHER = 64  # samples asked about at once, always as many: the last bits of an answer depend on the size of its batch
 TOLERANCE = 2.0  # of a recomputed answer, in what packing may change
+FAR = 0.03  # of a sample's largest number: more than another device or its half precision makes of one network
 
 
 class AnswerCache:
@@ -52,11 +53,13 @@ class AnswerCache:
         self.options, self.samples = options, samples
         self.row_of = np.full(int(split.positions.max()) + 1, -1)
         self.row_of[split.positions.numpy()] = np.arange(len(split))
-        self.packings = packings_of(mentor, split, options)
+        self._first = self._answers_to_first()
+        self.packings = packings_of(self._first, options)
         self.views: dict[int, dict[str, Table]] = {}
         self._known: dict[int, NDArray[np.bool_]] = {}  # by view: rows that all tables were found to have
         self.keys = self._keys() if folder is not None else dict.fromkeys(self.packings, "")
         self._compared: set[tuple[int, int]] = set()
+        self._held = False  # whether the first sample's cached answers were compared with the mentor's
 
     def __getstate__(self) -> dict[str, Any]:
         """For other processes, which open the files themselves and fill them together."""
@@ -106,7 +109,8 @@ class AnswerCache:
             tables = self._tables(view)
         except OSError as error:  # another run removed the file since, and the disk is full
             return self._uncached(view, row_B, image_BCHW, error)
-        there_B = self._there(view, tables, row_B)
+        held = view > 0 or self._held
+        there_B = self._there(view, tables, row_B) if held else self._there_and_the_mentors(tables, row_B)
         if self.options.verify and there_B.any():
             there_B &= self._verified(view, row_B, there_B, image_BCHW)
         if not there_B.all():
@@ -128,6 +132,32 @@ class AnswerCache:
             if damage := sum(table.damaged for table in tables.values()) - damaged:
                 remark(f"{damage:,} cached answers in {self.folder} are damaged: the mentor is asked again")
         return there_B
+
+    def _there_and_the_mentors(self, tables: dict[str, Table], row_B: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """As `_there` of view 0; none, where the first sample's cached answer is far from what the mentor said of it when this
+        cache was opened: an edit that no key knows of, or another's file."""
+        self._held = True
+        there_B = self._there(0, tables, np.append(0, row_B))
+        row = np.zeros(1, np.int64)
+        if there_B[0]:
+            wrong = [
+                name
+                for name, table in tables.items()
+                if not alike(table.packing.unpack(table.read(row)), self._first[name].cpu(), table.packing, FAR)
+            ]
+            if wrong:
+                self._forget(0, wrong)
+                return np.zeros(len(row_B), bool)
+        return there_B[1:]
+
+    def _forget(self, view: int, wrong: list[str]) -> None:
+        for name in wrong:
+            self._tables(view)[name].forget()
+        self._known.pop(view, None)
+        remark(
+            f"cached answers in {self.folder} are not what the mentor says now ({', '.join(wrong)}): all of that view are asked "
+            "for again"
+        )
 
     def _uncached(
         self, view: int, row_B: NDArray[np.int64], image_BCHW: Tensor | None, error: OSError
@@ -170,16 +200,15 @@ class AnswerCache:
                 for name, table in self._tables(view).items()
                 if not alike(table.packing.unpack(table.read(picked)), answers[name], table.packing)
             ]
-            for name in wrong:
-                self._tables(view)[name].forget()
-                self._known.pop(view, None)
             if wrong:
-                remark(
-                    f"cached answers in {self.folder} are not what the mentor says now ({', '.join(wrong)}): all of that view "
-                    "are asked for again"
-                )
+                self._forget(view, wrong)
                 return np.zeros(len(row_B), bool)
         return np.ones(len(row_B), bool)
+
+    def _answers_to_first(self) -> dict[str, Tensor]:
+        """The mentor's to view 0 of the first sample."""
+        image_BCHW, position_B = self.split.images[:1], self.split.positions[:1]
+        return named(self.mentor.answer(self.draw(image_BCHW, position_B, torch.zeros_like(position_B))))
 
     def _tables(self, view: int) -> dict[str, Table]:
         if view not in self.views:
@@ -223,8 +252,7 @@ def named(answers: Answers) -> dict[str, Tensor]:
     return {LOGITS: answers.logits, **answers.activations} if answers.logits.shape[1] else answers.activations
 
 
-def packings_of(mentor: Mentor, split: Split, options: CacheOptions) -> dict[str, Packing]:
-    answers = named(mentor.answer(split.images[:1]))
+def packings_of(answers: dict[str, Tensor], options: CacheOptions) -> dict[str, Packing]:
     few = LOGITS in answers and answers[LOGITS].shape[1] <= FEW
     precisions = {LOGITS: "float32" if few else "float16"}
     return {
@@ -245,9 +273,10 @@ def drawn_rows(split: Split, row_B: NDArray[np.int64], view: int, share: float) 
     return np.array([int.from_bytes(value, "little") < share * 2**32 for value in drawn])
 
 
-def alike(cached: Tensor, asked: Tensor, packing: Packing) -> bool:
-    """Whether they differ by no more than packing, and the last bits of a batch of another size, explain."""
+def alike(cached: Tensor, asked: Tensor, packing: Packing, rounding: float = 1e-4) -> bool:
+    """Whether they differ by no more than packing, and `rounding` of a sample's largest number (by default the last bits of a
+    batch of another size), explain."""
     unpacked = packing.unpack(packing.pack(asked))
     largest = asked.abs().flatten(1).amax(1).view(-1, *(1,) * (asked.dim() - 1))
-    off = TOLERANCE * (unpacked - asked).abs().amax() + 1e-4 * largest
+    off = TOLERANCE * (unpacked - asked).abs().amax() + rounding * largest
     return bool(((cached - asked).abs() <= off).all() or not asked.isfinite().all())

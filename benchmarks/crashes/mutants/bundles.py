@@ -6,12 +6,22 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from benchmarks.crashes.mutants import graphs, packs, zips
 
-GRAPHS = ("inference.onnx", *(f"ort-training/{name}_model.onnx" for name in ("training", "eval", "optimizer")))
+STOCK = "stock"
+STOCK_GRAPHS = ("gradients", "optimizer", "forward")
+GRAPHS = (
+    "inference.onnx",
+    *(f"ort-training/{name}_model.onnx" for name in ("training", "eval", "optimizer")),
+    *(f"{STOCK}/{name}.onnx" for name in STOCK_GRAPHS),
+)
+STATE = f"{STOCK}/state.safetensors"
 NO_ID = "0" * 64
 EXTREMES: list[Any] = [
     *(
@@ -72,8 +82,9 @@ def make(base: Path, folder: Path, seed: int, number: int) -> Mutant:
     """The mutant `number` of this seed, in `folder` or a zip beside it."""
     chance = random.Random(f"{seed} {number}")
     shutil.copytree(base, folder)
-    kind = chance.choice([*KINDS])
-    what = KINDS[kind](folder, chance)
+    kinds = KINDS | (KINDS_OF_STOCK if (folder / STOCK).is_dir() else {})
+    kind = chance.choice([*kinds])
+    what = kinds[kind](folder, chance)
     path = folder
     if kind == "zip":
         path = folder.with_suffix(".zip")
@@ -82,9 +93,9 @@ def make(base: Path, folder: Path, seed: int, number: int) -> Mutant:
     return Mutant(kind, what, path, says_so)
 
 
-def altered_bytes(folder: Path, chance: random.Random) -> str:
+def altered_bytes(folder: Path, chance: random.Random, under: str = "") -> str:
     """Bytes of one file, as a bad download has them."""
-    path = chance.choice(_files(folder))
+    path = chance.choice(_files(folder / under))
     data = bytearray(path.read_bytes())
     how = chance.choice(("flip", "flip", "cut", "zero", "grow", "gone", "empty"))
     if how == "flip":
@@ -105,9 +116,9 @@ def altered_bytes(folder: Path, chance: random.Random) -> str:
     return f"{how} {path.relative_to(folder)}"
 
 
-def sealed_bytes(folder: Path, chance: random.Random) -> str:
+def sealed_bytes(folder: Path, chance: random.Random, under: str = "") -> str:
     """The same, with right sums: as somebody does it who knows the format."""
-    what = altered_bytes(folder, chance)
+    what = altered_bytes(folder, chance, under)
     reseal(folder)
     return what
 
@@ -123,10 +134,10 @@ def swapped(folder: Path, chance: random.Random) -> str:
     return f"{one.relative_to(folder)} and {other.relative_to(folder)}"
 
 
-def manifest(folder: Path, chance: random.Random) -> str:
-    """One field of the manifest, with a right id."""
+def manifest(folder: Path, chance: random.Random, section: str | None = None) -> str:
+    """One field of the manifest, or of a section of it, with a right id."""
     content = json.loads((folder / "manifest.json").read_text())
-    node, place = content, ""
+    node, place = (content, "") if section is None else (content[section], f".{section}")
     while True:
         key = chance.choice([*node] if isinstance(node, dict) else range(len(node)))
         place += f".{key}"
@@ -193,15 +204,50 @@ def classes(folder: Path, chance: random.Random) -> str:
 
 def graph(folder: Path, chance: random.Random) -> str:
     """One graph, edited as protobuf, with right sums."""
-    path = folder / chance.choice(GRAPHS)
+    path = folder / chance.choice([name for name in GRAPHS if (folder / name).is_file()])
     what = graphs.edit(path, chance)
     reseal(folder)
     return f"{what} in {path.relative_to(folder)}"
 
 
+def stock_graph(folder: Path, chance: random.Random) -> str:
+    """One stock graph likewise."""
+    name = chance.choice(STOCK_GRAPHS)
+    what = graphs.edit(folder / STOCK / f"{name}.onnx", chance)
+    reseal(folder)
+    return f"{what} in {name}"
+
+
+def stock_ports(folder: Path, chance: random.Random) -> str:
+    """Other inputs or outputs of a stock graph, which half of the manifests tell of; with right sums."""
+    name = chance.choice(STOCK_GRAPHS)
+    path = folder / STOCK / f"{name}.onnx"
+    what = graphs.edit(path, chance, graphs.PORTS)
+    content = json.loads((folder / "manifest.json").read_text())
+    if told := chance.random() < 0.5:
+        graph, stated = onnx.load(path, load_external_data=False).graph, content[STOCK][name]
+        for kind, ports in (("inputs", graph.input), ("outputs", graph.output)):
+            known = {port["name"]: port for port in stated[kind]}
+            stated[kind] = [
+                {**known.get(port.name, stated[kind][0]), "name": port.name, "shape": graphs.shape_of(port)}
+                for port in ports
+            ]
+        _write(folder, json.dumps({**content, "id": NO_ID}, indent=1))
+    reseal(folder)
+    return f"{what} in {name}{', told' if told else ''}"
+
+
 def weights(folder: Path, chance: random.Random) -> str:
-    """The numbers of the checkpoint, with right sums."""
-    what = packs.edit_weights(folder / "ort-training" / "checkpoint", chance)
+    """The numbers that learning begins with, with right sums."""
+    places = (STATE, "ort-training/parameters.bin", "ort-training/checkpoint")
+    what = packs.edit_weights(next(folder / name for name in places if (folder / name).is_file()), chance)
+    reseal(folder)
+    return what
+
+
+def state(folder: Path, chance: random.Random) -> str:
+    """The state of stock graphs: other tensors or another header, with right sums."""
+    what = packs.edit_state(folder / STATE, chance)
     reseal(folder)
     return what
 
@@ -224,6 +270,13 @@ KINDS: dict[str, Callable[[Path, random.Random], str]] = {
     "weights": weights,
     "pack": pack,
     "zip": lambda folder, chance: "",
+}
+KINDS_OF_STOCK: dict[str, Callable[[Path, random.Random], str]] = {
+    "stock bytes, sealed": partial(sealed_bytes, under=STOCK),
+    "stock manifest": partial(manifest, section=STOCK),
+    "stock graph": stock_graph,
+    "stock ports": stock_ports,
+    "state": state,
 }
 
 

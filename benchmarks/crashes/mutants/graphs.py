@@ -37,11 +37,12 @@ OPS = (
 DOMAINS = ("com.microsoft", "ai.onnx.ml", "custom", "com.microsoft.nchwc", "ai.onnx.preview.training", "\n")
 
 
-def edit(path: Path, chance: random.Random) -> str:
-    """Changes the graph in the file; what was done."""
+def edit(path: Path, chance: random.Random, edits: "dict[str, Edit] | None" = None) -> str:
+    """Changes the graph in the file by one of `edits`, by default EDITS; what was done."""
     model = onnx.load(path, load_external_data=False)
-    how = chance.choice([*EDITS])
-    what = EDITS[how](model, chance)
+    edits = EDITS if edits is None else edits
+    how = chance.choice([*edits])
+    what = edits[how](model, chance)
     path.write_bytes(model.SerializeToString())
     return f"{how} {what}"
 
@@ -213,7 +214,97 @@ def versions(model: onnx.ModelProto, chance: random.Random) -> str:
     return f"{model.ir_version} {model.opset_import[0].version}"
 
 
-EDITS: dict[str, Callable[[onnx.ModelProto, random.Random], str]] = {
+def port_renamed(model: onnx.ModelProto, chance: random.Random) -> str:
+    before = chance.choice(_ports(model)).name
+    after = chance.choice(("other", "", "labels", "step", "new_parameters", "\n", "x" * 5000))
+    _rename(model, {before: after})
+    return f"{before} -> {after[:20]!r}"
+
+
+def ports_swapped(model: onnx.ModelProto, chance: random.Random) -> str:
+    """Two inputs or outputs change their names: what is fed by name goes to the other's place."""
+    ports = chance.choice((model.graph.input, model.graph.output))
+    one, other = (port.name for port in chance.sample([*ports], 2))
+    _rename(model, {one: other, other: one})
+    return f"{one} and {other}"
+
+
+def ports_reordered(model: onnx.ModelProto, chance: random.Random) -> str:
+    ports = chance.choice((model.graph.input, model.graph.output))
+    order = [onnx.ValueInfoProto.FromString(port.SerializeToString()) for port in ports]
+    chance.shuffle(order)
+    del ports[:]
+    ports.extend(order)
+    return str([port.name for port in order][:4])
+
+
+def port_gone(model: onnx.ModelProto, chance: random.Random) -> str:
+    ports = chance.choice((model.graph.input, model.graph.output))
+    return str(ports.pop(chance.randrange(len(ports))).name)
+
+
+def port_twice(model: onnx.ModelProto, chance: random.Random) -> str:
+    port = chance.choice(_ports(model))
+    chance.choice((model.graph.input, model.graph.output)).append(port)
+    return str(port.name)
+
+
+def port_added(model: onnx.ModelProto, chance: random.Random) -> str:
+    name = chance.choice(("another", "seed", "alpha", "statistics"))
+    model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]))
+    return name
+
+
+def port_of_another_type(model: onnx.ModelProto, chance: random.Random) -> str:
+    port = chance.choice(_ports(model))
+    port.type.tensor_type.elem_type = chance.choice((0, 1, 6, 7, 8, 9, 10, 11, 16, 99))
+    return f"{port.name} {port.type.tensor_type.elem_type}"
+
+
+def port_of_another_shape(model: onnx.ModelProto, chance: random.Random) -> str:
+    port = chance.choice(_ports(model))
+    axes = port.type.tensor_type.shape.dim
+    how = chance.choice(("size", "size", "more", "fewer", "symbol", "none"))
+    if how == "none":
+        port.type.tensor_type.ClearField("shape")
+    elif how == "more" or not axes:
+        axes.add(dim_value=chance.choice((0, 1, 2**31, 2**62)))
+    elif how == "fewer":
+        axes.pop()
+    elif how == "symbol":
+        chance.choice(axes).dim_param = "batch"
+    else:
+        chance.choice(axes).dim_value = chance.choice((0, 1, 7, -1, 2**31, 2**62))
+    return f"{port.name}: {how}"
+
+
+def port_with_a_value(model: onnx.ModelProto, chance: random.Random) -> str:
+    """An initializer of an input's name: a runtime asks for that input no more."""
+    port = chance.choice(model.graph.input)
+    values = np.ones(chance.choice((1, 4)), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(values, port.name))
+    return str(port.name)
+
+
+def _ports(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    return [*model.graph.input, *model.graph.output]
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    for port in _ports(model):
+        port.name = names.get(port.name, port.name)
+    for node in model.graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(name, name) for name in values]
+
+
+def shape_of(port: onnx.ValueInfoProto) -> list[int | str]:
+    """The axes as a manifest has them."""
+    return [axis.dim_param or axis.dim_value for axis in port.type.tensor_type.shape.dim]
+
+
+Edit = Callable[[onnx.ModelProto, random.Random], str]
+EDITS: dict[str, Edit] = {
     one.__name__: one
     for one in (
         other_operator,
@@ -229,5 +320,19 @@ EDITS: dict[str, Callable[[onnx.ModelProto, random.Random], str]] = {
         nested,
         function,
         versions,
+    )
+}
+PORTS: dict[str, Edit] = {
+    one.__name__: one
+    for one in (
+        port_renamed,
+        ports_swapped,
+        ports_reordered,
+        port_gone,
+        port_twice,
+        port_added,
+        port_of_another_type,
+        port_of_another_shape,
+        port_with_a_value,
     )
 }

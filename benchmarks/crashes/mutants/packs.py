@@ -1,4 +1,4 @@
-"""Edits of a bundle's packs and of its checkpoint's numbers."""
+"""Edits of a bundle's packs, of its checkpoint's numbers, and of the state of its stock graphs."""
 
 import json
 import random
@@ -38,6 +38,34 @@ def edit_pack(path: Path, chance: random.Random) -> str:
         del tensors[name]
     else:
         tensors = {key: one[: len(one) // 2].copy() for key, one in tensors.items()}
+    save_file(tensors, path)
+    return f"{how} of {name}"
+
+
+def edit_state(path: Path, chance: random.Random) -> str:
+    """Other vectors in the state of stock graphs, or another header; what was done."""
+    how = chance.choice(("header", "axes", "values", "shorter", "longer", "shape", "dtype", "gone", "more", "twice"))
+    if how in ("header", "axes"):
+        return f"{how} {_edit_header(path, chance, how)}"
+    tensors = load_file(path)
+    name = chance.choice([*tensors])
+    value = tensors[name]
+    if how == "values":
+        tensors[name] = np.full_like(value, chance.choice((np.nan, np.inf, 3e38, -3e38, 1e-45, 0)))
+    elif how == "shorter":
+        tensors[name] = value[: chance.randrange(len(value))].copy()
+    elif how == "longer":
+        tensors[name] = np.concatenate([value, value[: chance.choice((1, 4096))]])
+    elif how == "shape":
+        tensors[name] = value.reshape(chance.choice(((1, -1), (-1, 1), (1, 1, -1))))
+    elif how == "dtype":
+        tensors[name] = value.astype(chance.choice((np.float16, np.float64, np.int32, np.bool_)))
+    elif how == "gone":
+        del tensors[name]
+    elif how == "more":
+        tensors[chance.choice(("moment1", "step", "statistics", "other", "\n", ""))] = value.copy()
+    else:
+        tensors = {f"{name}2": value, **tensors}
     save_file(tensors, path)
     return f"{how} of {name}"
 

@@ -75,7 +75,7 @@ def require_names(where: str, graph: dict[str, Any], inputs: Collection[str], ou
     for kind, names in (("inputs", set(inputs)), ("outputs", set(outputs))):
         given = [port["name"] for port in graph[kind]]
         if set(given) != names or len(given) != len(names):
-            different = sorted(names ^ set(given)) or "a name twice"
+            different = str(sorted(names ^ set(given)) or "a name twice")[:300]
             raise refusal(f"has {where}.{kind} that differ from what this format has: {different}")
 
 

@@ -19,6 +19,7 @@ from mentor_mentee.errors import UserError
 DEEPEST = 32  # messages within one another
 OWN = ("", "ai.onnx")
 WITHOUT_END = ("Loop", "Scan", "SequenceMap")
+NEWEST_IR, NEWEST_OPSET = 10, 18  # of stock graphs
 RUNTIME = "com.microsoft"
 GRADIENT = re.compile(r"(?!PythonOp|ATen|YieldOp)[A-Z]\w*Grad(_13|V2)?")
 WRITTEN_FOR_TRAINING = {
@@ -30,24 +31,28 @@ WRITTEN_FOR_TRAINING = {
 }
 
 
-def require_graphs(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks every listed file whose name ends in .onnx; `files` as in the manifest. Raises `UserError`."""
+def require_graphs(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Checks every listed file whose name ends in .onnx. Raises `UserError`."""
+    files = manifest["files"]
+    stock = {part["file"] for part in manifest.get("stock", {}).values()}
     for name, entry in files.items():
         if name.endswith(GRAPH_SUFFIX) and entry["bytes"]:
-            require_graph((folder / name).read_bytes(), name, files)
+            require_graph((folder / name).read_bytes(), name, files, name in stock)
 
 
-def require_graph(data: bytes, name: str, files: Mapping[str, Mapping[str, Any]]) -> None:
-    """Checks one graph, the bytes of the bundle's file `name`. Raises `UserError`."""
+def require_graph(data: bytes, name: str, files: Mapping[str, Mapping[str, Any]], stock: bool = False) -> None:
+    """Checks one graph, the bytes of the bundle's file `name`; `stock`: one of the stock graphs. Raises `UserError`."""
     try:
         model = onnx.ModelProto.FromString(data)
         if why := _not_of_this_format(model, data):
             raise UserError(f"'{name}' is not an ONNX graph ({why}); make the bundle again")
         _require_kinds(model)
+        if stock:
+            _require_versions(model, name)
         for part in _parts(model.graph, 1):
             _require_kinds(part)
             if isinstance(part, NodeProto):
-                _require_operator(part, name)
+                _require_operator(part, name, stock)
             else:
                 _require_place(part, name, files)
     except (DecodeError, UnicodeDecodeError) as error:
@@ -63,6 +68,18 @@ def _not_of_this_format(model: onnx.ModelProto, data: bytes) -> str | None:
     if model.ByteSize() != len(data):  # a reader would take the last of them, or join them
         return "a field twice, or not written as ONNX writes it"
     return None
+
+
+def _require_versions(model: onnx.ModelProto, name: str) -> None:
+    given = [("IR version", model.ir_version, NEWEST_IR)]
+    for one in model.opset_import:
+        _require_kinds(one)
+        given += [("opset", one.version, NEWEST_OPSET)] if _text(one.domain) in OWN else []
+    for what, version, newest in given:
+        if not 0 <= version <= newest:
+            raise UserError(
+                f"'{name}' has {what} {version}, a stock graph has at most {newest}; make the bundle again with mentee-export"
+            )
 
 
 def _parts(graph: GraphProto, depth: int) -> Iterator[NodeProto | TensorProto]:
@@ -97,12 +114,13 @@ def _inside(sparse: Iterable[SparseTensorProto]) -> Iterator[TensorProto]:
         yield one.indices
 
 
-def _require_operator(node: NodeProto, name: str) -> None:
+def _require_operator(node: NodeProto, name: str, stock: bool) -> None:
     op, domain = _text(node.op_type), _text(node.domain)
     endless = domain in OWN and op in WITHOUT_END
     written = domain == RUNTIME and (op in WRITTEN_FOR_TRAINING or GRADIENT.fullmatch(op) is not None)
-    if endless or not (domain in OWN or written):
-        why = "may run without end" if endless else "is none that an exporter of this format writes"
+    if endless or not (domain in OWN or (written and not stock)):
+        where = "for a stock graph" if stock else "of this format"
+        why = "may run without end" if endless else f"is none that an exporter {where} writes"
         whole = f"{domain}.{op}" if domain else op
         raise UserError(f"'{name}' has an operator {whole[:70]!r}, which {why}: refused")
 

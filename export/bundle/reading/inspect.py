@@ -1,10 +1,10 @@
 """`mentee-export inspect`: a bundle for a person. Reads manifest.json and parity.json alone, after all checks of a reader."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from export.bundle.reading.parity import read_parity
 from export.bundle.reading.read import SIGNATURE, opened
 from export.parity.verdict import in_words
 
@@ -14,7 +14,7 @@ WIDTH = 12
 def inspected(path: Path) -> dict[str, Any]:
     """The manifest, `parity` and `signed`, as `json=true` prints them. Raises `UserError` for what is no whole bundle."""
     with opened(path) as (folder, manifest):
-        parity = json.loads((folder / "parity.json").read_bytes()) if "parity.json" in manifest["files"] else {}
+        parity = read_parity(folder, manifest["files"])
         return {**manifest, "parity": parity, "signed": (folder / SIGNATURE).is_file()}
 
 

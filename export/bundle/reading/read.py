@@ -111,7 +111,7 @@ def checked(folder: Path) -> dict[str, Any]:
     require_references(manifest)
     from export.bundle.reading.graphs import require_graphs  # imports onnx, which a mistake above does not wait for
 
-    require_graphs(folder, manifest["files"])
+    require_graphs(folder, manifest)
     return manifest
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,8 @@ class FileSource:
         """`ground`: a name of `GROUNDS`, under transparent pixels."""
         self.root, self.files, self.size, self.ground = str(root), files, size, ground
         self.shape = (3, size, size)
-        self.options = f"{DECODER} {size} {ground}"
+        # another Pillow may decode a photograph a level differently
+        self.options = f"{DECODER} {size} {ground} Pillow {version('pillow')}"
 
     def __len__(self) -> int:
         return len(self.files)

@@ -6,6 +6,7 @@ Axes: N items, C channels, H height, W width.
 import hashlib
 import numbers
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ class ItemSource:
         self.parts, self.keys, self.size = dict(parts), keys, size
         self.ends = np.cumsum([len(part) for part in self.parts.values()])
         self.scaled = size is not None  # whether all that was read so far were PIL images, brought to `size`
+        self.decoder = ""  # of Pillow, where it was any of the items that were read here
         first, _ = self.item(0)
         self.shape: tuple[int, int, int] = first.shape
         self.dtype = first.dtype
@@ -49,6 +51,7 @@ class ItemSource:
                 self._require_same(row, pixels, label)
             digest.update(np.ascontiguousarray(pixels).data)
             digest.update(f" {label} ".encode())
+        digest.update(self.decoder.encode())
         self.options = digest.hexdigest()
 
     def __len__(self) -> int:
@@ -113,6 +116,7 @@ class ItemSource:
         from PIL import Image
 
         if isinstance(image, Image.Image):
+            self.decoder = f"Pillow {version('pillow')}"
             return self._of_pil(image, row)
         self.scaled = False
         if not isinstance(image, Tensor | np.ndarray):

@@ -156,6 +156,7 @@ def test_paths_out_of_the_folder_are_refused(altered: Path, path: str) -> None:
             lambda content: content["optimizer"].update(learning_rate=0),
             "learning_rate is 0, expected a number from 1e-12",
         ),
+        (lambda content: content.update(costs=[]), "costs is a list, expected a dict"),
         (lambda content: content["loss"].update(probe="l1"), "outputs differ.*'l1_early', 'l1_late', 'rmse_early'"),
         (lambda content: content["loss"].update(softmax=["kl"]), "loss.softmax is a list, expected a str"),
     ],

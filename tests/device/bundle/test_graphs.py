@@ -112,6 +112,23 @@ def test_an_operator_that_no_exporter_writes_is_refused(domain: str, op: str) ->
     assert "\n" not in str(error.value)
 
 
+def test_a_stock_graph_has_onnx_operators_of_the_formats_opset_alone() -> None:
+    own = model(NodeProto(op_type="Conv"))
+    allowed = ModelProto(ir_version=10, graph=own.graph, opset_import=[helper.make_opsetid("", 18)])
+    allowed.opset_import.add(domain="com.microsoft", version=99)  # of operators that it has none of
+    check_graph(allowed.SerializeToString(), "a/graph.onnx", FILES, stock=True)
+    for given, said in (
+        (model(NodeProto(op_type="ConvGrad", domain="com.microsoft")), "ConvGrad', which is none .* stock graph"),
+        (ModelProto(ir_version=11, graph=own.graph), "IR version 11, a stock graph has at most 10"),
+        (ModelProto(ir_version=-1, graph=own.graph), "IR version"),
+        (ModelProto(graph=own.graph, opset_import=[helper.make_opsetid("", 19)]), "opset 19, a stock graph has at"),
+        (ModelProto(graph=own.graph, opset_import=[helper.make_opsetid("ai.onnx", 19)]), "opset 19"),
+    ):
+        check(given)
+        with pytest.raises(BundleError, match=said):
+            check_graph(given.SerializeToString(), "a/graph.onnx", FILES, stock=True)
+
+
 def test_functions_training_information_depth_and_rubbish_are_refused() -> None:
     deep = GraphProto(name="innermost")
     for _ in range(12):

@@ -1,11 +1,15 @@
 """A mentor's answers cached for a script: the same weights as without, the commands' files, and what cannot be cached."""
 
+import copy
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,7 +17,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 from torchvision import transforms
 
 import distill
-from distill.library.caching import network_identity
+from distill.library.identity import network_identity
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.schedules import constant
@@ -217,8 +221,68 @@ def test_a_mentor_without_a_recipe_is_known_by_its_code_and_options(mentor: Foun
     assert len({network_identity(network) for network in every}) == 3
     assert network_identity(every[0]) == network_identity(made(1, torch.relu).eval())
     was = network_identity(mentor.network)
+    assert was == network_identity(copy.deepcopy(mentor.network))
     mentor.network.register_forward_hook(lambda *_: None).remove()
     assert network_identity(mentor.network) == was
+
+
+def closing_over(factor: float) -> Callable[..., Tensor]:
+    return lambda module, given, output: output * factor
+
+
+EDITS: dict[str, Callable[[nn.Module, float], object]] = {
+    "a hook": lambda network, k: network.register_forward_hook(closing_over(k)),
+    "a hook before it": lambda network, k: network.register_forward_pre_hook(closing_over(k)),
+    "its own forward": lambda network, k: setattr(network, "forward", partial(closing_over(k), network, None)),
+    "a tensor": lambda network, k: setattr(network, "scale", torch.tensor(k, dtype=torch.bfloat16)),
+    "an array": lambda network, k: setattr(network, "scale", np.full(2, k)),
+    "a buffer that is not saved": lambda network, k: network.register_buffer(
+        "scale", torch.tensor(k), persistent=False
+    ),
+    "an object": lambda network, k: setattr(network, "config", SimpleNamespace(scale=k)),
+    "a type": lambda network, k: setattr(network, "to", torch.float16 if k > 1 else torch.float32),
+    "a module in a list": lambda network, k: setattr(network, "parts", [nn.Linear(int(k), 1), network]),
+    "a set": lambda network, k: setattr(network, "names", {"a", "b", "c", str(k)}),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_whatever_an_answer_depends_on_is_in_a_mentors_identity(edit: str) -> None:
+    def made(k: float) -> str:
+        network = nn.Sequential(nn.Conv2d(1, 2, 3))
+        torch.manual_seed(int(k))
+        EDITS[edit](network, k)
+        return network_identity(network)
+
+    assert made(1.0) == made(1.0) != made(2.0)
+
+
+def test_batches_that_a_loader_makes_of_a_split_are_known_by_their_pixels(
+    make: Make, splits: Splits, tmp_path: Path
+) -> None:
+    """They no longer say, or say wrongly, which samples they hold."""
+    split = splits.train.subset(range(128))
+    flipped: dict[str, Callable[[Any], Any]] = {
+        "pairs": lambda batch: (batch.image_BCHW, batch.label_B),
+        "flipped": lambda batch: batch._replace(image_BCHW=batch.image_BCHW.flip(3)),
+        "as they are": identity,
+    }
+    part = Subset(Draws(split, Augmentation(), 1), range(127, 20, -1))
+    loaders = [lambda how=how: DataLoader(split, 64, collate_fn=how) for how in flipped.values()]
+    loaders.append(lambda: DataLoader(part, 64, collate_fn=identity))
+    for loader in loaders:
+        weights = []
+        for options in ({}, {"cache_dir": tmp_path, "cache": EXACT}):
+            torch.manual_seed(0)
+            weights.append(fitted(make(split, schedule=constant(1, 0, 1, 4), **options), loader(), epochs=1))
+        assert same(*weights)
+
+
+def test_a_mentor_with_anothers_recipe_is_refused(make: Make, mentor: FoundMentor, tmp_path: Path) -> None:
+    """Its answers would be cached as those of what the recipe builds."""
+    other = {**mentor.recipe, "widths": [5, 7]}
+    with pytest.raises(UserError, match=r"mentor: mentor\..* builds another network than the one given"):
+        make(mentor_recipe=other, cache_dir=tmp_path)
 
 
 def test_further_validation_loaders_have_columns_of_their_own(

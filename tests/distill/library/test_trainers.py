@@ -14,8 +14,12 @@ import distill
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor
 from distill.schedules import constant, piecewise
-from distill.schema import FitConfig
+from distill.schema import FitConfig, LearningRateCurve
+from distill.training.loaders import epoch_batches
 from mentee.networks import PlainCNN
+from mentor_mentee.data.batches import Draws, EpochBatches
+from mentor_mentee.data.splits import Splits, identity
+from mentor_mentee.data.views.augmentation import Augmentation
 from mentor_mentee.errors import UserError
 from tests.distill.library.conftest import OPTIONS, Make, trainer
 
@@ -57,6 +61,30 @@ def test_a_run_goes_on_from_lightnings_checkpoint_under_the_same_precision_only(
         trainer(max_epochs=2, precision="bf16-mixed").fit(make(loader), loader, ckpt_path=path)
     with pytest.raises(UserError, match="a run with schedule "):
         trainer(max_epochs=2).fit(make(loader, schedule=constant(1, 1, 1, 2)), loader, ckpt_path=path)
+
+
+def test_one_sampler_of_ours_serves_a_second_fit_and_a_resumed_one(make: Make, splits: Splits, tmp_path: Path) -> None:
+    """Lightning makes the first iterator before it tells a sampler the epoch."""
+    split = splits.train.subset(range(256))
+
+    def loader(batches: EpochBatches) -> DataLoader[Any]:
+        data, own = Draws(split, Augmentation(), 1), torch.Generator()
+        return DataLoader(data, batch_sampler=batches, collate_fn=identity, generator=own)  # type: ignore[arg-type]
+
+    def fresh() -> EpochBatches:
+        return epoch_batches(split, FitConfig(batch=64), 1)
+
+    one, path, weights = fresh(), tmp_path / "last.ckpt", []
+    for batches, epochs, again in ((one, 2, None), (one, 2, None), (one, 1, None), (fresh(), 2, path)):
+        torch.manual_seed(0)
+        fit = FitConfig(curve=LearningRateCurve.constant, warmup=0.0)
+        student = make(loader(batches), schedule=constant(1, 0, 1, 4), fit=fit)
+        fitting = trainer(max_epochs=epochs)
+        fitting.fit(student, loader(batches), ckpt_path=again)
+        fitting.save_checkpoint(path)
+        weights.append(student.checkpoint().state)
+    for other in (weights[1], weights[3]):
+        assert all(torch.equal(value, other[name]) for name, value in weights[0].items())
 
 
 def test_weights_in_half_precision_are_refused(make: Make, train: TensorDataset) -> None:

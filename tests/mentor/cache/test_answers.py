@@ -184,18 +184,23 @@ def test_a_damaged_file_is_asked_anew_and_said(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_not_the_mentors_are_found_by_asking_again(tmp_path: Path) -> None:
-    """Whole by their checksums, and wrong: only the mentor can tell."""
+    """Whole by their checksums, and wrong: only the mentor can tell. Of the first sample it is asked anyway."""
     mentor, _, split = make()
     right = all_of(AnswerCache(mentor, split, None, tmp_path), 0)
     cache = AnswerCache(mentor, split, None, tmp_path)
     table = cache._tables(0)["logits"]
     table.write(np.arange(300), table.packing.pack(-right.logits))
+    said_first: list[str] = []
+    with reporting(said_first.append):
+        assert torch.equal(AnswerCache(mentor, split, None, tmp_path).logits(), right.logits)
+    assert ["not what the mentor says now (logits)" in line for line in said_first] == [True]
+    table.write(np.arange(1, 300), table.packing.pack(-right.logits[1:]))
     said: list[str] = []
     with reporting(said.append):
         believed = AnswerCache(mentor, split, None, tmp_path).logits()
         found = AnswerCache(mentor, split, None, tmp_path, CacheOptions(verify=0.05)).logits()
         after = AnswerCache(mentor, split, None, tmp_path, CacheOptions(verify=1.0)).logits()
-    assert torch.equal(believed, -right.logits)
+    assert torch.equal(believed[1:], -right.logits[1:])
     assert torch.equal(found, right.logits)
     assert torch.equal(after, right.logits)
     assert [line for line in said if "not what the mentor says now (logits)" in line] == said

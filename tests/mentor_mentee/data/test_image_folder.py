@@ -10,6 +10,7 @@ from PIL import Image
 
 from mentor_mentee.data.image_folder import image_folder
 from mentor_mentee.data.load import load_data
+from mentor_mentee.data.reading import image_decode, items
 from mentor_mentee.data.splits import Photo
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
@@ -45,6 +46,28 @@ def test_a_flat_folder_is_carved(tmp_path: Path) -> None:
     assert sorted(everything.tolist()) == list(range(40))
     again = image_folder(str(tmp_path), 8)
     assert again.val.fingerprint() == held.val.fingerprint()
+
+
+def test_another_pillow_decodes_photos_anew_and_leaves_arrays_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "photos", {"a": 10, "b": 10})
+    pixels = np.zeros((8, 8, 3), np.uint8)
+
+    def seen() -> tuple[int, str, str]:
+        image_folder(tmp_path / "photos", 8, memory_mb=0, cache=tmp_path / "cache")
+        parts = [{"train": [(image, 0)] * 4} for image in (Image.fromarray(pixels), pixels)]
+        photos, arrays = (items.ItemSource(part, items.Keys(0, 1), None, "").options for part in parts)
+        return len([*(tmp_path / "cache").iterdir()]), photos, arrays
+
+    before = seen()
+    assert seen() == before
+    for module in (image_decode, items):
+        monkeypatch.setattr(module, "version", lambda package: "999")
+    folders, photos, arrays = seen()
+    assert (before[0], folders) == (1, 2)
+    assert photos != before[1]
+    assert arrays == before[2]
 
 
 def test_a_class_whose_name_is_not_utf8_is_named_before_any_training(tmp_path: Path) -> None:

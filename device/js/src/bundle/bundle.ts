@@ -84,7 +84,9 @@ async function checked(source: Source, key: string | undefined): Promise<Manifes
     );
   }
   const manifest = parseManifest(raw);
-  for (const [name, content] of graphs) checkGraph(content, name, files);
+  const { stock } = manifest;
+  const stockGraphs = stock === null ? [] : [stock.gradients, stock.optimizer, stock.forward].map(({ file }) => file);
+  for (const [name, content] of graphs) checkGraph(content, name, files, stockGraphs.includes(name));
   return manifest;
 }
 

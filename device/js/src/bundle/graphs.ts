@@ -2,7 +2,8 @@
 //
 // A runtime follows a graph's external data wherever it points, and runs its operators for as long as they ask. So a graph may
 // point only to files that the manifest lists, and has no loops, no functions and no operators but ONNX's own and those that ONNX
-// Runtime Training writes for gradients and optimizers. A walk over the file's fields says it. The numbers are those of onnx.proto.
+// Runtime Training writes for gradients and optimizers. A stock graph has ONNX's own alone, of no newer opset or IR than the
+// format's. A walk over the file's fields says it. The numbers are those of onnx.proto.
 
 import { BundleError, shown } from "./errors.js";
 import type { FileEntry } from "./manifest.js";
@@ -30,7 +31,10 @@ const ONCE: Partial<Record<Kind, readonly number[]>> = {
   attribute: [5, 6],
   tensor: [2, 14],
 };
-const WANTED: Partial<Record<Kind, readonly number[]>> = { model: [7], node: [4, 7], tensor: [13, 14] };
+const WANTED: Partial<Record<Kind, readonly number[]>> = { model: [1, 7, 8], node: [4, 7], tensor: [13, 14] };
+const IR_VERSION = 1; // of a model
+const GRAPH = 7;
+const OPSET = 8;
 const OP_TYPE = 4; // of a node
 const DOMAIN = 7;
 const EXTERNAL_DATA = 13; // of a tensor
@@ -42,6 +46,8 @@ const DEEPEST = 32; // messages within one another; an optimizer's If has 8
 
 const OWN = ["", "ai.onnx"];
 const WITHOUT_END = ["Loop", "Scan", "SequenceMap"];
+const NEWEST_IR = 10; // of stock graphs
+const NEWEST_OPSET = 18;
 const RUNTIME = "com.microsoft";
 const GRADIENT = /^(?!PythonOp|ATen|YieldOp)[A-Z]\w*Grad(_13|V2)?$/;
 const WRITTEN_FOR_TRAINING = new Set(
@@ -51,13 +57,13 @@ const WRITTEN_FOR_TRAINING = new Set(
   DynamicQuantizeMatMul QuantizeLinear DequantizeLinear MatMulIntegerToFloat ReduceAllL2 IsAllFinite`.split(/\s+/),
 );
 
-/** Checks one graph, the bytes of the bundle's file `name`. Throws BundleError. */
-export function checkGraph(data: Uint8Array, name: string, files: Files): void {
+/** Checks one graph, the bytes of the bundle's file `name`; `stock`: one of the stock graphs. Throws BundleError. */
+export function checkGraph(data: Uint8Array, name: string, files: Files, stock = false): void {
   try {
     for (const [kind, given] of messages(data)) {
-      if (kind === "node") checkNode(data, given, name);
+      if (kind === "node") checkNode(data, given, name, stock);
       else if (kind === "tensor") checkTensor(data, given, name, files);
-      else if (kind === "model" && !given.length) throw new NotAMessage("no graph in it");
+      else if (kind === "model") checkModel(data, given, name, stock);
     }
   } catch (error) {
     if (!(error instanceof NotAMessage)) throw error;
@@ -97,13 +103,34 @@ function checkNumbers(kind: Kind, counts: ReadonlyMap<number, number>): void {
   }
 }
 
-function checkNode(data: Uint8Array, given: readonly Field[], name: string): void {
+function checkModel(data: Uint8Array, given: readonly Field[], name: string, stock: boolean): void {
+  if (!given.some(({ number }) => number === GRAPH)) throw new NotAMessage("no graph in it");
+  for (const { number, kind, start, end } of stock ? given : []) {
+    if (number === IR_VERSION && kind === VARINT) requireOldEnough(start, NEWEST_IR, "IR version", name);
+    if (number !== OPSET || kind !== MESSAGE) continue;
+    const parts = new Map([...fields(data, start, end)].map((part) => [part.number, part]));
+    const [domain, version] = [parts.get(1), parts.get(2)];
+    const own = domain === undefined || OWN.includes(text(data, domain));
+    if (own && version !== undefined) requireOldEnough(version.start, NEWEST_OPSET, "opset", name);
+  }
+}
+
+function requireOldEnough(version: number, newest: number, what: string, name: string): void {
+  if (version <= newest) return;
+  throw new BundleError(
+    `${shown(name)} has ${what} ${version}, a stock graph has at most ${newest}: make the bundle again with mentee-export`,
+  );
+}
+
+function checkNode(data: Uint8Array, given: readonly Field[], name: string, stock: boolean): void {
   const words = new Map(given.map((one) => [one.number, text(data, one)]));
   const [op, domain] = [words.get(OP_TYPE) ?? "", words.get(DOMAIN) ?? ""];
   const endless = OWN.includes(domain) && WITHOUT_END.includes(op);
-  const known = OWN.includes(domain) || (domain === RUNTIME && (WRITTEN_FOR_TRAINING.has(op) || GRADIENT.test(op)));
+  const written = domain === RUNTIME && (WRITTEN_FOR_TRAINING.has(op) || GRADIENT.test(op));
+  const known = OWN.includes(domain) || (written && !stock);
   if (known && !endless) return;
-  const why = endless ? "may run without end" : "is none that an exporter of this format writes";
+  const where = stock ? "for a stock graph" : "of this format";
+  const why = endless ? "may run without end" : `is none that an exporter ${where} writes`;
   throw new BundleError(
     `${shown(name)} has an operator ${shown(domain ? `${domain}.${op}` : op)}, which ${why}: refused`,
   );

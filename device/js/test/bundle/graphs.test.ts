@@ -41,6 +41,24 @@ describe("checkGraph", () => {
     expect(() => checkGraph(graph, "ort/x.onnx", FILES)).not.toThrow();
   });
 
+  const opset = (version: number, domain: string): Uint8Array => field(8, field(1, text(domain)), flag(2, version));
+
+  test.each([
+    [
+      "an operator of the training build",
+      model(node("ConvGrad", "com.microsoft")),
+      /exporter for a stock graph writes/,
+    ],
+    ["opset 19", joined([opset(19, ""), model()]), /opset 19, a stock graph has at most 18/],
+    ["opset 19 by its other name", joined([opset(19, "ai.onnx"), model()]), /opset 19/],
+    ["IR 11", joined([flag(1, 11), model()]), /IR version 11, a stock graph has at most 10/],
+  ])("refuses %s in a stock graph alone", (_, graph, why) => {
+    expect(() => checkGraph(graph, "ort/x.onnx", FILES)).not.toThrow();
+    expect(() => checkGraph(graph, "ort/x.onnx", FILES, true)).toThrow(why);
+    const allowed = joined([flag(1, 10), opset(18, ""), opset(99, "unused"), model(node("Conv"))]);
+    expect(() => checkGraph(allowed, "ort/x.onnx", FILES, true)).not.toThrow();
+  });
+
   test.each([
     ["Loop", model(node("Loop")), /may run without end/],
     ["Scan in a subgraph", model(node("If", "", field(5, field(6, node("Scan"))))), /may run without end/],

@@ -128,7 +128,7 @@ def check_folder(folder: Path, key: Path | None = None) -> Manifest:
             f"{name!r} is in the bundle but manifest.json does not list it: remove it or fetch the bundle again"
         )
     manifest = manifests.parse(raw)
-    check_graphs(folder, files)
+    check_graphs(folder, manifest)
     return manifest
 
 

@@ -158,7 +158,7 @@ def check_names(where: str, graph: Graph, inputs: set[str], outputs: set[str]) -
     """Raises BundleError for a graph with other inputs or outputs, or one of them twice."""
     for kind, expected, given in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
         if set(given) != expected or len(given) != len(expected):
-            different = sorted(expected ^ set(given)) or "a name twice"
+            different = str(sorted(expected ^ set(given)) or "a name twice")[:300]
             raise BundleError(f"manifest.json: {where}.{kind} differ from what this format has: {different}")
 
 

@@ -2,8 +2,9 @@
 
 A runtime follows a graph's external data wherever it points, and runs its operators for as long as they ask. So a graph may
 point only to files that the manifest lists, and has no loops, no functions and no operators but ONNX's own and those that ONNX
-Runtime Training writes for gradients and optimizers. onnx is not needed: a walk over the file's fields says it. The numbers are
-those of onnx.proto.
+Runtime Training writes for gradients and optimizers. A stock graph, which any runtime since 1.17 must run, has ONNX's own alone,
+of no newer opset or IR than the format's. onnx is not needed: a walk over the file's fields says it. The numbers are those of
+onnx.proto.
 """
 
 import mmap
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from mentee_device.bundle.errors import BundleError
-from mentee_device.bundle.manifest import FileEntry, check_path
+from mentee_device.bundle.manifest import FileEntry, Manifest, check_path
 from mentee_device.bundle.wire import MESSAGE, VARINT, Data, Field, NotAMessage, fields, text
 
 SUFFIX = ".onnx"
@@ -27,7 +28,9 @@ INSIDE = {  # by message: those of its fields that are messages to look into
 }
 NOT_HERE = {MODEL: {20: "training information", 25: "functions of its own"}}
 ONCE = {MODEL: (7,), NODE: (4, 7, 8), ATTRIBUTE: (5, 6), TENSOR: (2, 14)}
-WANTED = {MODEL: {7}, NODE: {4, 7}, TENSOR: {13, 14}}  # fields that a check of the message reads
+WANTED = {MODEL: {1, 7, 8}, NODE: {4, 7}, TENSOR: {13, 14}}  # fields that a check of the message reads
+IR_VERSION, GRAPH_OF_MODEL, OPSET = 1, 7, 8  # of a model
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
 OP_TYPE, DOMAIN = 4, 7  # of a node
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # of a tensor
 EXTERNAL = 1
@@ -37,6 +40,7 @@ DEEPEST = 32  # messages within one another; an optimizer's If has 8
 
 OWN = ("", "ai.onnx")
 WITHOUT_END = ("Loop", "Scan", "SequenceMap")
+NEWEST_IR, NEWEST_OPSET = 10, 18  # of stock graphs: WebGPU lacks kernels above
 RUNTIME = "com.microsoft"
 GRADIENT = re.compile(r"(?!PythonOp|ATen|YieldOp)[A-Z]\w*Grad(_13|V2)?")
 WRITTEN_FOR_TRAINING = {
@@ -57,24 +61,26 @@ WRITTEN_FOR_TRAINING = {
 }
 
 
-def check_graphs(folder: Path, files: Mapping[str, FileEntry]) -> None:
+def check_graphs(folder: Path, manifest: Manifest) -> None:
     """Checks every listed file whose name ends in .onnx. Raises BundleError."""
+    files = manifest.files
+    stock = {graph.file for graph in manifest.stock.graphs} if manifest.stock else set[str]()
     for name in files:
         if name.endswith(SUFFIX) and files[name].size:
             with (folder / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                check_graph(data, name, files)
+                check_graph(data, name, files, name in stock)
 
 
-def check_graph(data: Data, name: str, files: Mapping[str, FileEntry]) -> None:
-    """Checks one graph, the bytes of the bundle's file `name`. Raises BundleError."""
+def check_graph(data: Data, name: str, files: Mapping[str, FileEntry], stock: bool = False) -> None:
+    """Checks one graph, the bytes of the bundle's file `name`; `stock`: one of the stock graphs. Raises BundleError."""
     try:
         for kind, given in _messages(data):
             if kind == NODE:
-                _check_node(data, given, name)
+                _check_node(data, given, name, stock)
             elif kind == TENSOR:
                 _check_tensor(data, given, name, files)
-            elif kind == MODEL and not given:
-                raise NotAMessage("no graph in it")
+            elif kind == MODEL:
+                _check_model(data, given, name, stock)
     except NotAMessage as error:
         raise BundleError(f"{name!r} is not an ONNX graph ({error}): make the bundle again") from None
 
@@ -114,16 +120,38 @@ def _check_numbers(kind: str, numbers: list[int]) -> None:
             raise NotAMessage(f"it has {what}, which this format has not")
 
 
-def _check_node(data: Data, given: list[Field], name: str) -> None:
+def _check_model(data: Data, given: list[Field], name: str, stock: bool) -> None:
+    if all(one[0] != GRAPH_OF_MODEL for one in given):
+        raise NotAMessage("no graph in it")
+    for number, kind, start, end in given if stock else ():
+        if number == IR_VERSION and kind == VARINT:
+            _require_old_enough(start, NEWEST_IR, "IR version", name)
+        elif number == OPSET and kind == MESSAGE:
+            parts = {one[0]: one for one in fields(data, start, end)}
+            domain = text(data, parts[OPSET_DOMAIN]) if OPSET_DOMAIN in parts else ""
+            if domain in OWN and OPSET_VERSION in parts:
+                _require_old_enough(parts[OPSET_VERSION][2], NEWEST_OPSET, "opset", name)
+
+
+def _require_old_enough(version: int, newest: int, what: str, name: str) -> None:
+    if version > newest:
+        raise BundleError(
+            f"{name!r} has {what} {version}, a stock graph has at most {newest}: make the bundle again with mentee-export"
+        )
+
+
+def _check_node(data: Data, given: list[Field], name: str, stock: bool) -> None:
     words = {one[0]: text(data, one) for one in given}
     op, domain = words.get(OP_TYPE, ""), words.get(DOMAIN, "")
     if domain in OWN:
         known = op not in WITHOUT_END
     else:
-        known = domain == RUNTIME and (op in WRITTEN_FOR_TRAINING or GRADIENT.fullmatch(op) is not None)
+        written = domain == RUNTIME and (op in WRITTEN_FOR_TRAINING or GRADIENT.fullmatch(op) is not None)
+        known = written and not stock
     if not known:
         whole = f"{domain}.{op}" if domain else op
-        why = "may run without end" if op in WITHOUT_END else "is none that an exporter of this format writes"
+        where = "for a stock graph" if stock else "of this format"
+        why = "may run without end" if op in WITHOUT_END else f"is none that an exporter {where} writes"
         raise BundleError(f"{name!r} has an operator {whole[:70]!r}, which {why}: refused")
 
 

@@ -246,6 +246,7 @@ def _check_variants(raw: dict[str, Any], files: dict[str, FileEntry]) -> None:
 def _activation_bytes(costs: Any) -> float:
     if costs is None:
         return 0.0
+    costs = get({"costs": costs}, "costs", dict)
     batch = whole(get(costs, "batch", int, "costs"), "costs.batch")
     return whole(get(costs, "activation_bytes", int, "costs"), "costs.activation_bytes") / max(1, batch)
 

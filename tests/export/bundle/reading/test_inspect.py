@@ -19,6 +19,7 @@ from export.bundle.reading.inspect import inspected
 from export.bundle.verify import Check, verify
 from export.cli import bundles as verbs
 from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.errors import UserError
 from tests.paths import ROOT
 
 HEAVY = """
@@ -170,6 +171,27 @@ def test_verify_fails_on_any_result_that_is_not_torchs(
     code, out, _ = command("verify", f"bundle={altered}", capsys=capsys)
     assert code == 1
     assert any(line.startswith("FAILED") and failed in line for line in out.splitlines())
+
+
+def test_a_report_or_results_that_no_export_writes_are_one_line(bundle_folder: Path, tmp_path: Path) -> None:
+    altered = Path(shutil.copytree(bundle_folder, tmp_path / "altered"))
+    whole = (altered / "parity.json").read_bytes()
+    for text in (b"{", b"[]", b"\xff", b"[" * 100_000, b'{"inconclusive": 7}', b'{"torch_float32": {"outputs": 1}}'):
+        (altered / "parity.json").write_bytes(text)
+        reseal(altered)
+        for reader in (inspected, verify):
+            with pytest.raises(UserError, match=r"^parity\.json is not what an export writes; make the bundle again$"):
+                reader(altered)
+    (altered / "parity.json").write_bytes(whole)
+    for name in ("reference.safetensors", "supervision.safetensors"):
+        sound = (altered / name).read_bytes()
+        (altered / name).write_bytes(sound[:100])
+        reseal(altered)
+        with pytest.raises(
+            UserError, match=r"^the bundle cannot be run on ort-training \(.*\); make the bundle again$"
+        ):
+            verify(altered)
+        (altered / name).write_bytes(sound)
 
 
 def test_verify_with_the_checkpoint_exports_again_and_compares_every_file(

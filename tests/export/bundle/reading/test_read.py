@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -98,6 +99,27 @@ def test_a_weight_elsewhere_is_found_wherever_it_stands(altered: Path, place: st
 def test_a_graph_of_another_kind_is_refused(altered: Path, graph: ModelProto | bytes) -> None:
     written(altered, "more.onnx", graph)
     assert "'more.onnx'" in (both(altered) or "")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda model: model.graph.node.add(op_type="ConvGrad", domain="com.microsoft"), "exporter for a stock graph"),
+        (lambda model: model.opset_import.add(domain="ai.onnx", version=19), "opset 19, a stock graph has at most 18"),
+        (lambda model: setattr(model, "ir_version", 11), "IR version 11, a stock graph has at most 10"),
+    ],
+)
+def test_a_stock_graph_that_only_some_runtimes_run_is_refused(
+    both_folder: Path, tmp_path: Path, edit: Callable[[ModelProto], object], said: str
+) -> None:
+    altered = Path(shutil.copytree(both_folder, tmp_path / "altered"))
+    graph = onnx.load(altered / "stock" / "forward.onnx", load_external_data=False)
+    edit(graph)
+    written(altered, "inference.onnx", graph)  # where the format allows it
+    assert both(altered) is None
+    written(altered, "stock/forward.onnx", graph)
+    assert "'stock/forward.onnx' has" in (both(altered) or "")
+    assert said in (both(altered) or "")
 
 
 def test_depth_has_one_bound(altered: Path) -> None:
