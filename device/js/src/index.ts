@@ -1,13 +1,13 @@
 export { Bundle, type OpenOptions } from "./bundle/bundle.js";
 export { BundleError } from "./bundle/errors.js";
 export { fetchBundle, type FetchOptions } from "./bundle/fetched.js";
-export type { Knob, Knobs } from "./bundle/inputs.js";
-export type { FileEntry, Manifest, OrtTraining } from "./bundle/manifest.js";
+export type { Knob, Knobs } from "./bundle/manifest/inputs.js";
+export type { FileEntry, Manifest, OrtTraining } from "./bundle/manifest/manifest.js";
 export { UNLABELLED, type Samples, type Supervision } from "./bundle/packs.js";
-export type { Graph, OptimizerStep, Preprocessing } from "./bundle/parts.js";
+export type { Graph, OptimizerStep, Preprocessing } from "./bundle/manifest/parts.js";
 export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
-export type { Part, Stock } from "./bundle/stock.js";
+export type { Part, Stock } from "./bundle/manifest/stock.js";
 export type { Bytes } from "./bytes.js";
 export type { Mixing } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";

@@ -5,7 +5,7 @@
 // Runtime Training writes for gradients and optimizers. A walk over the file's fields says it. The numbers are those of onnx.proto.
 
 import { BundleError, shown } from "./errors.js";
-import type { FileEntry } from "./manifest.js";
+import type { FileEntry } from "./manifest/manifest.js";
 import { checkPath } from "./paths.js";
 import { MESSAGE, NotAMessage, VARINT, fields, text, type Field } from "./wire.js";
 

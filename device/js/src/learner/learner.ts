@@ -3,9 +3,9 @@
 // Axes: N samples, B of one batch, K classes, D embedding.
 
 import type { Bundle } from "../bundle/bundle.js";
-import type { Knobs } from "../bundle/inputs.js";
+import type { Knobs } from "../bundle/manifest/inputs.js";
 import { UNLABELLED, checkLabels, type Samples, type Supervision } from "../bundle/packs.js";
-import { RATE_RANGE } from "../bundle/parts.js";
+import { RATE_RANGE } from "../bundle/manifest/parts.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
 import { highestRows } from "../guard/answers.js";
 import { mixed, takeSamples, takeSupervision, type Mixing } from "./batch.js";

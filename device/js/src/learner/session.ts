@@ -7,8 +7,8 @@ import type { InferenceSession, Tensor } from "onnxruntime-common";
 
 import type { Bundle } from "../bundle/bundle.js";
 import { BundleError, shown } from "../bundle/errors.js";
-import type { Graph } from "../bundle/parts.js";
-import { SEED, requireNames, vectorsOf, type Part, type Stock } from "../bundle/stock.js";
+import type { Graph } from "../bundle/manifest/parts.js";
+import { SEED, requireNames, vectorsOf, type Part, type Stock } from "../bundle/manifest/stock.js";
 import { NotTensors, readTensors, type Tensors } from "../tensors/safetensors.js";
 import { feedsOf, type Batch, type Feed } from "./batch.js";
 import { withWeights } from "./external.js";

@@ -1,6 +1,6 @@
 // What the record of an owner's state says: samples, versions, settings, plans of runs.
 
-import type { Knob } from "../bundle/inputs.js";
+import type { Knob } from "../bundle/manifest/inputs.js";
 import { LIMITS, type Limits } from "../guard/measures.js";
 
 /** Content in the storage. */

@@ -3,7 +3,7 @@
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
 import { SampleError } from "../bundle/preprocess.js";
-import type { Knobs } from "../bundle/inputs.js";
+import type { Knobs } from "../bundle/manifest/inputs.js";
 import { compared, type HeldOut } from "../guard/holdout.js";
 import { takeSamples } from "../learner/batch.js";
 import { LearningError, type Learner, type Terms } from "../learner/learner.js";

@@ -8,14 +8,14 @@ import { afterEach, describe, expect, test } from "vitest";
 
 import { Bundle } from "../../src/bundle/bundle.js";
 import { BundleError } from "../../src/bundle/errors.js";
-import type { Knobs } from "../../src/bundle/inputs.js";
+import type { Knobs } from "../../src/bundle/manifest/inputs.js";
 import type { Samples } from "../../src/bundle/packs.js";
 import { SampleError } from "../../src/bundle/preprocess.js";
 import { MemorySource } from "../../src/bundle/source.js";
 import { Learner, LearningError, type Terms } from "../../src/learner/learner.js";
 import type { Runtime } from "../../src/learner/runtime.js";
 import { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot } from "../../src/learner/snapshot.js";
-import type { Part } from "../../src/bundle/stock.js";
+import type { Part } from "../../src/bundle/manifest/stock.js";
 import { readTensors, writeTensors } from "../../src/tensors/safetensors.js";
 import { openBundle } from "../../src/node/folder.js";
 import { bytes, filesOf, json, place, refusal, resealed } from "../fixtures.js";

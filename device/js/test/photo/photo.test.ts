@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 
 import { SampleError, preprocess } from "../../src/bundle/preprocess.js";
-import type { Preprocessing } from "../../src/bundle/parts.js";
+import type { Preprocessing } from "../../src/bundle/manifest/parts.js";
 import { samplePixels, type PhotoRules } from "../../src/photo/photo.js";
 import { readTensors } from "../../src/tensors/safetensors.js";
 import { FIXTURES, bytes, json } from "../fixtures.js";
