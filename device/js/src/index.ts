@@ -12,7 +12,9 @@ export type { Bytes } from "./bytes.js";
 export type { Mixing } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";
 export { Random, type RandomState } from "./learner/random.js";
+export { RuntimeError } from "./learner/refusals.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
+export type { State } from "./learner/session.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
 export { Owner } from "./owner/owner.js";
 export type {

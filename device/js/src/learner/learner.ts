@@ -72,7 +72,8 @@ export class Learner {
     this.rate = Math.fround(bundle.manifest.learningRate);
   }
 
-  /** `runtime`: the app's ONNX Runtime. Throws BundleError for a bundle without stock/ graphs. */
+  /** `runtime`: the app's ONNX Runtime. Throws BundleError for a bundle without stock/ graphs, RuntimeError for a
+   * runtime that cannot start, or is too old. */
   static async open(bundle: Bundle, runtime: Runtime, options: SessionOptions = {}): Promise<Learner> {
     return new Learner(bundle, await StockSession.open(bundle, runtime, options));
   }
