@@ -157,8 +157,7 @@ def take_apart(t: Tape, vector: str, layout: Layout) -> None:
     sizes = [part.size for part in layout.parts]
     if not sizes:
         return
-    pieces = [vector] if len(sizes) == 1 else t.several("Split", [vector, sizes], len(sizes), axis=0)
-    for part, piece in zip(layout.parts, pieces, strict=True):
+    for part, piece in zip(layout.parts, t.apart(vector, sizes), strict=True):
         t.nodes.append(
             helper.make_node("Reshape", [piece, t.constant(np.array(part.shape, np.int64))], [PREFIX + part.name])
         )

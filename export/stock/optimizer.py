@@ -79,8 +79,7 @@ class Step:
         )
 
     def split(self, name: str) -> list[str]:
-        sizes = [size for _, size in self.groups]
-        return [name] if len(sizes) == 1 else self.t.several("Split", [name, sizes], len(sizes), axis=0)
+        return self.t.apart(name, [size for _, size in self.groups])
 
     def clipped(self, gradient: str) -> str:
         """Times min(1, max / (norm + 1e-6)), as torch's clip_grad_norm_."""

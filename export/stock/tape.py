@@ -14,6 +14,7 @@ from export.rewrites.differentiable import Array, attributes, written_as
 from export.stock.values import Free, Shape, Values
 
 Value = str | float | Sequence[int]
+MOST_PIECES = 7  # of one Split: with what it splits they are the 8 buffers that WebGPU grants a shader
 
 
 class Tape:
@@ -38,6 +39,17 @@ class Tape:
         names = [first, *(f"{first}.{place}" for place in range(1, outputs))]
         self.nodes.append(helper.make_node(op, given, names, name=first, **options))
         return names
+
+    def apart(self, vector: str, sizes: Sequence[int]) -> list[str]:
+        """A flat vector in pieces of these sizes, by a tree of Splits."""
+        if len(sizes) == 1:
+            return [vector]
+        if len(sizes) <= MOST_PIECES:
+            return self.several("Split", [vector, sizes], len(sizes), axis=0)
+        each = max(MOST_PIECES, -(-len(sizes) // MOST_PIECES))
+        runs = [sizes[start : start + each] for start in range(0, len(sizes), each)]
+        pieces = self.apart(vector, [sum(run) for run in runs])
+        return [piece for whole, run in zip(pieces, runs, strict=True) for piece in self.apart(whole, run)]
 
     def constant(self, value: float | Sequence[int] | Array) -> str:
         if isinstance(value, np.ndarray):

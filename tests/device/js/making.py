@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,17 @@ from safetensors.numpy import save_file
 
 from benchmarks.crashes.mutants.bundles import make
 from export.bundle.reading.signature import make_keys
-from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
+from tests.device.js.cases import write_bundles
 from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
-from tests.device.js.learning import READS_BOTH, training_bundle, write_learning, write_newer
+from tests.device.js.learning import write_learning, write_newer
 from tests.device.js.owners import lived, merged, moved
 from tests.device.js.photos import write_photos
+from tests.device.js.runtimes import write_runtimes
 from tests.device.js.states import write_states
 
 MUTANTS, SEED = 300, 3
-HAS_STOCK = "backend" in {field.name for field in fields(ExportSettings)}  # else there is nothing to learn with
 
 
 def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCheckpoint) -> None:
@@ -35,17 +34,15 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_photos(folder)
     write_draws(folder)
     write_decisions(folder)
-    if HAS_STOCK:
-        write_learning(folder, checkpoint)
-        if READS_BOTH:
-            write_checkpoint(folder)
-            write_states(folder)
-            write_newer(folder, checkpoint)
-            (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
-            (folder / "moved.json").write_text(
-                json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer"))
-            )
-        (folder / "owner.json").write_text(json.dumps(lived(training_bundle(folder, "adamw"))))
+    write_bundles(folder / "stock", checkpoint)
+    write_learning(folder)
+    write_runtimes(folder)
+    write_checkpoint(folder)
+    write_states(folder)
+    write_newer(folder, checkpoint)
+    (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
+    (folder / "moved.json").write_text(json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer")))
+    (folder / "owner.json").write_text(json.dumps(lived(folder / "stock" / "adamw")))
 
 
 def write_packs(folder: Path, path: Path) -> None:

@@ -14,12 +14,12 @@ import {
   parseManifestJson,
   type FileEntry,
   type Manifest,
-} from "./manifest.js";
+} from "./manifest/manifest.js";
 import { MANIFEST, SIGNATURE } from "./paths.js";
 import { readGolden, readSupervision, type Samples, type Supervision } from "./packs.js";
 import { checkSignature } from "./signature.js";
 import { MemorySource, type Source } from "./source.js";
-import { unzip } from "./zip.js";
+import { unzip } from "./zip/zip.js";
 
 const MAX_MANIFEST_BYTES = 16 * 2 ** 20;
 const SIGNATURE_BYTES = 64;

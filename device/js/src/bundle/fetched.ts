@@ -4,7 +4,7 @@ import { joined, type Bytes } from "../bytes.js";
 import { Bundle, type OpenOptions } from "./bundle.js";
 import { BundleError } from "./errors.js";
 import { MemorySource, type Found, type Source } from "./source.js";
-import { MAX_BYTES } from "./zip.js";
+import { MAX_BYTES } from "./zip/zip.js";
 
 export interface FetchOptions extends OpenOptions {
   readonly fetch?: typeof globalThis.fetch;

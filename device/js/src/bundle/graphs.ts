@@ -6,7 +6,7 @@
 // format's. A walk over the file's fields says it. The numbers are those of onnx.proto.
 
 import { BundleError, shown } from "./errors.js";
-import type { FileEntry } from "./manifest.js";
+import type { FileEntry } from "./manifest/manifest.js";
 import { checkPath } from "./paths.js";
 import { MESSAGE, NotAMessage, VARINT, fields, text, type Field } from "./wire.js";
 

@@ -5,9 +5,9 @@
 import { float16Finite } from "../tensors/float16.js";
 import { NotTensors, readTensors, type Tensor, type Tensors } from "../tensors/safetensors.js";
 import { BundleError, shown } from "./errors.js";
-import { activationInput } from "./inputs.js";
+import { activationInput } from "./manifest/inputs.js";
 import { NotJson, parseJson } from "../json.js";
-import type { Manifest } from "./manifest.js";
+import type { Manifest } from "./manifest/manifest.js";
 import { SampleError, elementsOf, preprocess, type Input } from "./preprocess.js";
 
 export const UNLABELLED = -1;

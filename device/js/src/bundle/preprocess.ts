@@ -2,7 +2,7 @@
 //
 // Axes: N samples, C channels, E numbers of one sample (C·H·W).
 
-import { FURTHEST, type Preprocessing } from "./parts.js";
+import { FURTHEST, type Preprocessing } from "./manifest/parts.js";
 
 const MARGIN = 0.01; // of the range of pixels: what resampling a preprocessed image may overshoot
 

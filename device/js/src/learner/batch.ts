@@ -3,9 +3,9 @@
 // Samples without a label or without a mentor's answer go through the same graph as those with: a mask says what counts, and what
 // it hides is zeros. Axes: B samples of one batch, K classes.
 
-import { KNOBS, activationInput, type Knob, type Knobs } from "../bundle/inputs.js";
-import { LARGEST } from "../bundle/fields.js";
-import type { Manifest } from "../bundle/manifest.js";
+import { KNOBS, activationInput, type Knob, type Knobs } from "../bundle/manifest/inputs.js";
+import { LARGEST } from "../bundle/manifest/fields.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
 import { UNLABELLED, checkLabels, type Samples, type Supervision } from "../bundle/packs.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
 import { float16ToFloat32 } from "../tensors/float16.js";

@@ -3,6 +3,7 @@
 
 import { joined } from "../bytes.js";
 import { MESSAGE, fields, text, type Field } from "../bundle/wire.js";
+import { message } from "./encode.js";
 
 const GRAPH = 7; // of a model
 const INITIALIZER = 5; // of a graph
@@ -32,33 +33,24 @@ function withData(tensor: Uint8Array, files: ReadonlyMap<string, Uint8Array>): U
   const data = files.get(location)?.subarray(start, start + length);
   if (data?.length !== length)
     throw new RangeError(`the graph points to ${length} bytes of ${location}, which are not there`);
-  return joined([...kept, ...written(RAW_DATA, data)]);
+  return joined([...kept, message(RAW_DATA, data)]);
 }
 
-function replaced(message: Uint8Array, number: number, change: (content: Uint8Array) => Uint8Array): Uint8Array {
-  const whole: Uint8Array[] = [];
-  for (const [field, unchanged] of parts(message)) {
-    const content = message.subarray(field.start, field.end);
-    const made = field.number === number && field.kind === MESSAGE ? change(content) : content;
-    whole.push(...(made === content ? [unchanged] : written(number, made)));
+function replaced(whole: Uint8Array, number: number, change: (content: Uint8Array) => Uint8Array): Uint8Array {
+  const made: Uint8Array[] = [];
+  for (const [field, unchanged] of parts(whole)) {
+    const content = whole.subarray(field.start, field.end);
+    const changed = field.number === number && field.kind === MESSAGE ? change(content) : content;
+    made.push(changed === content ? unchanged : message(number, changed));
   }
-  return joined(whole);
+  return joined(made);
 }
 
 /** The fields of a message, each with its bytes, tag included. */
-function* parts(message: Uint8Array): Generator<[Field, Uint8Array]> {
+function* parts(whole: Uint8Array): Generator<[Field, Uint8Array]> {
   let first = 0;
-  for (const field of fields(message, 0, message.length)) {
-    yield [field, message.subarray(first, field.end)];
+  for (const field of fields(whole, 0, whole.length)) {
+    yield [field, whole.subarray(first, field.end)];
     first = field.end;
   }
-}
-
-function written(number: number, content: Uint8Array): Uint8Array[] {
-  return [Uint8Array.from([...varint(number * 8 + MESSAGE), ...varint(content.length)]), content];
-}
-
-function* varint(value: number): Generator<number> {
-  for (; value >= 128; value = Math.floor(value / 128)) yield (value % 128) + 128;
-  yield value;
 }

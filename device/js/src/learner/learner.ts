@@ -3,9 +3,9 @@
 // Axes: N samples, B of one batch, K classes, D embedding.
 
 import type { Bundle } from "../bundle/bundle.js";
-import type { Knobs } from "../bundle/inputs.js";
+import type { Knobs } from "../bundle/manifest/inputs.js";
 import { UNLABELLED, checkLabels, type Samples, type Supervision } from "../bundle/packs.js";
-import { RATE_RANGE } from "../bundle/parts.js";
+import { RATE_RANGE } from "../bundle/manifest/parts.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
 import { highestRows } from "../guard/answers.js";
 import { mixed, takeSamples, takeSupervision, type Mixing } from "./batch.js";
@@ -72,7 +72,8 @@ export class Learner {
     this.rate = Math.fround(bundle.manifest.learningRate);
   }
 
-  /** `runtime`: the app's ONNX Runtime. Throws BundleError for a bundle without stock/ graphs. */
+  /** `runtime`: the app's ONNX Runtime. Throws BundleError for a bundle without stock/ graphs, RuntimeError for a
+   * runtime that cannot start, or is too old. */
   static async open(bundle: Bundle, runtime: Runtime, options: SessionOptions = {}): Promise<Learner> {
     return new Learner(bundle, await StockSession.open(bundle, runtime, options));
   }

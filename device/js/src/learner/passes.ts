@@ -1,8 +1,8 @@
 // Passes of a few samples each. A step's memory is its activations', and a phone has little: the gradient of many samples is the
 // sum of what passes over a few of them leave.
 
-import type { Knobs } from "../bundle/inputs.js";
-import type { Manifest } from "../bundle/manifest.js";
+import type { Knobs } from "../bundle/manifest/inputs.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
 import { rowsOf, type Batch } from "./batch.js";
 
 export const EVALUATION_BATCH = 8; // answers do not depend on it beyond rounding

@@ -1,5 +1,8 @@
 // The three graphs of a bundle's stock/ and the state that they turn into the next: flat vectors, which stay with the runtime.
 //
+// What a runtime makes of a vector is fed back as it is. Outputs that are allocated beforehand (`fetches`) bring nothing: of 1.30,
+// onnxruntime-node copies them all the same, and onnxruntime-web leaves them as they were.
+//
 // A gradient step has two halves, so that a loss can be looked at before it changes anything: `forwardBackward` computes, then
 // either `apply` moves the parameters or `discard` drops the gradients. Axes: P parameters, S running statistics.
 
@@ -7,12 +10,14 @@ import type { InferenceSession, Tensor } from "onnxruntime-common";
 
 import type { Bundle } from "../bundle/bundle.js";
 import { BundleError, shown } from "../bundle/errors.js";
-import type { Graph } from "../bundle/parts.js";
-import { SEED, requireNames, vectorsOf, type Part, type Stock } from "../bundle/stock.js";
+import type { Graph } from "../bundle/manifest/parts.js";
+import { SEED, requireNames, vectorsOf, type Part, type Stock } from "../bundle/manifest/stock.js";
 import { NotTensors, readTensors, type Tensors } from "../tensors/safetensors.js";
 import { feedsOf, type Batch, type Feed } from "./batch.js";
 import { withWeights } from "./external.js";
+import { notOpened, notRun, requireRuntime } from "./refusals.js";
 import { DEFAULT_OPTIONS, type Runtime, type SessionOptions } from "./runtime.js";
+import { Vectors, dispose, isOnCard } from "./vectors.js";
 
 const SEEDS = 2 ** 24; // whole numbers that float32 holds
 const LARGEST_GRADIENT = 1e18; // its square must fit float32, or AdamW's second moment is Inf for good
@@ -30,6 +35,7 @@ export type Answers = ReadonlyMap<string, Float32Array>;
 
 export class StockSession {
   private readonly state = new Map<string, Tensor>();
+  private readonly vectors: Vectors;
   private gradient: Tensor | null = null;
   private before: Tensor | undefined; // statistics before the last pass
   private collected = 0; // batches whose gradients wait for the rest of their step
@@ -42,23 +48,31 @@ export class StockSession {
     private readonly optimizer: InferenceSession,
     private readonly answering: InferenceSession,
     private readonly base: State,
-  ) {}
+    options: SessionOptions,
+  ) {
+    this.vectors = new Vectors(runtime, options);
+  }
 
-  /** Throws BundleError for a bundle without these graphs, or with others than it says. */
+  /** Throws BundleError for a bundle without these graphs, or with others than it says, RuntimeError for a runtime that
+   * cannot start or run them. */
   static async open(bundle: Bundle, runtime: Runtime, options: SessionOptions = {}): Promise<StockSession> {
+    requireRuntime(runtime);
     const { stock } = bundle.manifest;
     if (stock === null)
-      throw new BundleError("the bundle has no stock graphs: export it again with backend=stock or both");
+      throw new BundleError(
+        "the bundle has no stock graphs, only ones for ONNX Runtime Training: export it again with backend=stock or both",
+      );
     const stored = await bundle.read(stock.state);
     const base = baseOf(stored, stock);
     const files = new Map([[stock.state, stored]]);
+    const given = { ...DEFAULT_OPTIONS, ...options };
     const opened = async ({ file, inputs, outputs }: Graph): Promise<InferenceSession> => {
       const model = withWeights(await bundle.read(file), inFolder(files, file));
       let session: InferenceSession;
       try {
-        session = await runtime.InferenceSession.create(model, { ...DEFAULT_OPTIONS, ...options });
+        session = await runtime.InferenceSession.create(model, { ...placed(outputs, given), ...given });
       } catch (error) {
-        throw new BundleError(`the runtime cannot open ${file}: ${line(error)}`);
+        throw notOpened(error, file);
       }
       requireNames(`the inputs of ${file}`, inputs, session.inputNames);
       requireNames(`the outputs of ${file}`, outputs, session.outputNames);
@@ -71,6 +85,7 @@ export class StockSession {
       await opened(stock.optimizer),
       await opened(stock.forward),
       base,
+      given,
     );
     session.reset();
     return session;
@@ -91,7 +106,7 @@ export class StockSession {
       if (given?.length !== values.length) {
         throw new RangeError(`${name} has ${given?.length ?? 0} numbers, expected ${values.length}`);
       }
-      this.state.set(name, this.tensor({ type: "float32", data: Float32Array.from(given), dims: [given.length] }));
+      this.set(name, this.tensor({ type: "float32", data: given.slice(), dims: [given.length] }));
     }
     this.taken = taken;
     this.drop();
@@ -99,10 +114,7 @@ export class StockSession {
 
   /** Copies. */
   async dump(): Promise<State> {
-    const read = Array.from(
-      this.state,
-      async ([name, tensor]) => [name, Float32Array.from(await numbers(tensor))] as const,
-    );
+    const read = Array.from(this.state, async ([name, tensor]) => [name, (await numbers(tensor)).slice()] as const);
     const { parameters, statistics } = this.base;
     return { vectors: new Map(await Promise.all(read)), parameters, statistics, taken: this.taken };
   }
@@ -117,7 +129,7 @@ export class StockSession {
     const { shape } = this.bundle.manifest.preprocessing;
     const B = input.length / shape.reduce((all, size) => all * size, 1);
     const feed: Feed = { type: "float32", data: input, dims: [B, ...shape] };
-    const outputs = await this.run(this.answering, new Map([["input", feed]]));
+    const outputs = await this.run(this.answering, new Map([["input", feed]]), ["logits", "embedding"]);
     return { logits: await numbers(outputs["logits"]), embedding: await numbers(outputs["embedding"]) };
   }
 
@@ -130,12 +142,17 @@ export class StockSession {
     const knobs = { ...batch.knobs, alpha: alpha * share, beta: beta * share, gamma: gamma * share };
     const feeds = feedsOf(this.bundle.manifest, accumulate === 1 ? batch : { ...batch, knobs });
     feeds.set(SEED, { type: "float32", data: Float32Array.of(step % SEEDS), dims: [1] });
-    const outputs = await this.run(this.gradients, feeds);
-    this.before = this.state.get("statistics");
-    this.replace(outputs, "statistics");
-    await this.add(required(outputs, "gradient"));
+    const terms = ["loss", ...this.bundle.manifest.terms];
+    const statistics = this.state.get("statistics");
+    const wanted = [...terms, "gradient", ...(statistics === undefined ? [] : ["new_statistics"])]; // not logits and embedding
+    const outputs = await this.run(this.gradients, feeds, wanted);
+    dispose(this.before);
+    this.before = statistics;
+    if (statistics !== undefined) this.state.set("statistics", required(outputs, "new_statistics"));
+    const gradient = required(outputs, "gradient");
+    this.gradient = this.gradient === null ? gradient : await this.vectors.sum(this.gradient, gradient);
     const answers = new Map<string, Float32Array>();
-    for (const name of ["loss", ...this.bundle.manifest.terms]) answers.set(name, await numbers(outputs[name]));
+    for (const name of terms) answers.set(name, await numbers(outputs[name]));
     const loss = answers.get("loss") ?? new Float32Array(1);
     answers.set("loss", Float32Array.of((loss[0] ?? 0) * accumulate));
     return answers;
@@ -143,15 +160,13 @@ export class StockSession {
 
   /** Whether every gradient is finite and small enough to square. */
   async gradientsUsable(): Promise<boolean> {
-    return (
-      this.gradient === null || (await numbers(this.gradient)).every((value) => Math.abs(value) < LARGEST_GRADIENT)
-    );
+    return this.gradient === null || this.vectors.below(this.gradient, LARGEST_GRADIENT);
   }
 
   /** One step of the optimizer, or where the bundle accumulates one with every so many calls: the others keep the gradients for
    * it, which are in no `dump`. */
   async apply(learningRate: number): Promise<void> {
-    this.before = undefined;
+    this.keepStatistics();
     if (++this.collected < this.bundle.manifest.optimizerStep.accumulate) return;
     await this.endCollecting(learningRate);
   }
@@ -164,8 +179,8 @@ export class StockSession {
       ["learning_rate", scalar(learningRate)],
       ["step", scalar(this.taken + 1)],
     ]);
-    const outputs = await this.run(this.optimizer, feeds, this.gradient);
-    for (const name of ["parameters", "moment1", "moment2"] as const) this.replace(outputs, name);
+    const outputs = await this.run(this.optimizer, feeds, this.optimizer.outputNames, this.gradient);
+    for (const output of this.optimizer.outputNames) this.set(output.replace(/^new_/, ""), required(outputs, output));
     this.taken++;
     this.drop();
   }
@@ -173,7 +188,8 @@ export class StockSession {
   /** Drops the gradients at hand, those collected for a step included. Running statistics are as before the last
    * `forwardBackward` that no `apply` followed, if there is one. */
   discard(): void {
-    if (this.before !== undefined) this.state.set("statistics", this.before);
+    if (this.before !== undefined) this.set("statistics", this.before);
+    this.before = undefined;
     this.drop();
   }
 
@@ -181,36 +197,41 @@ export class StockSession {
   async notFinite(): Promise<string | null> {
     for (const name of ["parameters", "statistics"] as const) {
       const tensor = this.state.get(name);
-      if (tensor !== undefined && !(await numbers(tensor)).every(Number.isFinite)) return name;
+      if (tensor !== undefined && !(await this.vectors.below(tensor, Number.POSITIVE_INFINITY))) return name;
     }
     return null;
   }
 
   async release(): Promise<void> {
+    for (const tensor of this.state.values()) dispose(tensor);
+    this.drop();
     for (const session of [this.gradients, this.optimizer, this.answering]) await session.release();
+    await this.vectors.release();
   }
 
   private drop(): void {
+    dispose(this.gradient);
     this.gradient = null;
-    this.before = undefined;
+    this.keepStatistics();
     this.collected = 0;
   }
 
-  /** The first gradient of a step stays where it is; others are added to a copy. */
-  private async add(gradient: Tensor): Promise<void> {
-    if (this.gradient === null) {
-      this.gradient = gradient;
-      return;
-    }
-    const [sum, more] = [Float32Array.from(await numbers(this.gradient)), await numbers(gradient)];
-    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + (more[i] ?? 0);
-    this.gradient = this.tensor({ type: "float32", data: sum, dims: [sum.length] });
+  /** Those of now, which `discard` no longer takes back. */
+  private keepStatistics(): void {
+    dispose(this.before);
+    this.before = undefined;
   }
 
-  /** Feeds what of the state and of `feeds` the graph takes. */
+  private set(name: string, tensor: Tensor): void {
+    dispose(this.state.get(name));
+    this.state.set(name, tensor);
+  }
+
+  /** Feeds what of the state and of `feeds` the graph takes; its `wanted` outputs. */
   private async run(
     session: InferenceSession,
     feeds: ReadonlyMap<string, Feed>,
+    wanted: readonly string[],
     gradient?: Tensor,
   ): Promise<InferenceSession.OnnxValueMapType> {
     const given: Record<string, Tensor> = {};
@@ -220,15 +241,16 @@ export class StockSession {
       if (tensor === undefined) throw new BundleError(`a stock graph wants ${shown(name)}, which this format has not`);
       given[name] = tensor;
     }
-    return session.run(given);
+    try {
+      return await session.run(given, wanted);
+    } catch (error) {
+      throw notRun(error, this.fileOf(session), this.vectors.onCard);
+    }
   }
 
-  private replace(outputs: InferenceSession.OnnxValueMapType, name: string): void {
-    const made = outputs[`new_${name}`];
-    if (made === undefined) return;
-    const old = this.state.get(name);
-    this.state.set(name, made as Tensor);
-    if (old !== undefined && old.location !== "cpu" && old !== this.before) old.dispose();
+  private fileOf(session: InferenceSession): string {
+    const { gradients, optimizer, forward } = this.bundle.manifest.stock ?? {};
+    return (session === this.gradients ? gradients : session === this.optimizer ? optimizer : forward)?.file ?? "";
   }
 
   private tensor({ type, data, dims }: Feed): Tensor {
@@ -254,6 +276,13 @@ function baseOf(file: Uint8Array, stock: Stock): State {
     vectors.set(name, values);
   }
   return { vectors, parameters: stock.parameters, statistics: stock.statistics, taken: 0 };
+}
+
+/** On the card: vectors that are fed again; all else is read. */
+function placed(outputs: readonly string[], options: SessionOptions): SessionOptions {
+  if (!isOnCard(options)) return {};
+  const stay = outputs.filter((name) => name === "gradient" || name.startsWith("new_"));
+  return { preferredOutputLocation: Object.fromEntries(stay.map((name) => [name, "gpu-buffer" as const])) };
 }
 
 function stateOf(file: Uint8Array, name: string): Tensors {
@@ -282,10 +311,4 @@ function required(outputs: InferenceSession.OnnxValueMapType, name: string): Ten
 async function numbers(tensor: InferenceSession.OnnxValueMapType[string] | undefined): Promise<Float32Array> {
   if (tensor === undefined) throw new BundleError(`a stock graph lacks an output that this format has`);
   return (await (tensor as Tensor).getData()) as Float32Array;
-}
-
-function line(error: unknown): string {
-  return String(error instanceof Error ? error.message : error)
-    .replace(/\s+/g, " ")
-    .slice(0, 300);
 }

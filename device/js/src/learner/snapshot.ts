@@ -2,7 +2,7 @@
 
 import { sha256, joined, type Bytes } from "../bytes.js";
 import { NotTensors, readTensors, writeTensors, type Tensor } from "../tensors/safetensors.js";
-import type { Part } from "../bundle/stock.js";
+import type { Part } from "../bundle/manifest/stock.js";
 import type { RandomState } from "./random.js";
 import type { State } from "./session.js";
 

@@ -6,7 +6,7 @@ import { Monitor } from "../anomaly/monitor.js";
 import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
-import { KNOBS } from "../bundle/inputs.js";
+import { KNOBS } from "../bundle/manifest/inputs.js";
 import { SampleError, elementsOf, samplesIn, type Input } from "../bundle/preprocess.js";
 import { answer, softmax, type Answers } from "../guard/answers.js";
 import { Learner, LearningError, type Prediction } from "../learner/learner.js";

@@ -1,7 +1,7 @@
 // One run of learning as it is asked for, with a default for everything, and with everything decided, as a version stores it.
 
-import { KNOBS } from "../bundle/inputs.js";
-import { LARGEST } from "../bundle/fields.js";
+import { KNOBS } from "../bundle/manifest/inputs.js";
+import { LARGEST } from "../bundle/manifest/fields.js";
 import { heldOut } from "../guard/holdout.js";
 import { LearningError } from "../learner/learner.js";
 import type { Budget, Curve, Done, Plan, ResolvedPlan, Settings, StoredSample } from "./record.js";

@@ -1,7 +1,7 @@
 // What the record of an owner's state says: samples, versions, settings, plans of runs.
 
-import type { Knob } from "../bundle/inputs.js";
-import type { Preprocessing } from "../bundle/parts.js";
+import type { Knob } from "../bundle/manifest/inputs.js";
+import type { Preprocessing } from "../bundle/manifest/parts.js";
 import { LIMITS, type Limits } from "../guard/measures.js";
 import type { RandomState } from "../learner/random.js";
 

@@ -2,7 +2,7 @@
 //
 // Axes: N the run's samples.
 
-import type { Knobs } from "../bundle/inputs.js";
+import type { Knobs } from "../bundle/manifest/inputs.js";
 import { UNLABELLED, type Samples } from "../bundle/packs.js";
 import { steadyClasses } from "../guard/clusters.js";
 import { takeSamples } from "../learner/batch.js";

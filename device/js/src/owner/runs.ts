@@ -1,7 +1,7 @@
 // Runs of learning on a state, one at a time: a candidate, saved as it goes, until the guard decides.
 
 import type { Bundle } from "../bundle/bundle.js";
-import { KNOBS } from "../bundle/inputs.js";
+import { KNOBS } from "../bundle/manifest/inputs.js";
 import { SampleError } from "../bundle/preprocess.js";
 import type { HeldOut } from "../guard/holdout.js";
 import { LearningError, type Learner, type Terms } from "../learner/learner.js";

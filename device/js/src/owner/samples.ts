@@ -1,7 +1,7 @@
 // The owner's samples: a piece of the state each, bounded in number and bytes, with where its label came from.
 
 import type { Bytes } from "../bytes.js";
-import type { Manifest } from "../bundle/manifest.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
 import type { Piece, Source, StoredSample } from "./record.js";

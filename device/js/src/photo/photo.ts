@@ -2,7 +2,7 @@
 //
 // What a canvas gives (ImageData) is turned upright already, as the server turns photos by their EXIF orientation.
 
-import type { Preprocessing } from "../bundle/parts.js";
+import type { Preprocessing } from "../bundle/manifest/parts.js";
 import { SampleError } from "../bundle/preprocess.js";
 import { resize, type Box, type Image, type Interpolation } from "./resample.js";
 

@@ -4,7 +4,7 @@
 //
 // Axes: H height, W width, C channels, the last the fastest.
 
-import { INTERPOLATIONS } from "../bundle/parts.js";
+import { INTERPOLATIONS } from "../bundle/manifest/parts.js";
 
 export { INTERPOLATIONS };
 export type Interpolation = (typeof INTERPOLATIONS)[number];

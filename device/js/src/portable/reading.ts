@@ -1,8 +1,8 @@
 // A state on its way out of a file: what record.ts has checked becomes pieces of a storage and the record that names them.
 
 import type { Bytes } from "../bytes.js";
-import type { Manifest } from "../bundle/manifest.js";
-import type { Stock } from "../bundle/stock.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
+import type { Stock } from "../bundle/manifest/stock.js";
 import { writeSnapshot } from "../learner/snapshot.js";
 import {
   NOTHING_DONE,

@@ -2,10 +2,10 @@
 // (relocate/portable/record.py). K classes.
 
 import type { Bytes } from "../bytes.js";
-import { LARGEST } from "../bundle/fields.js";
-import type { Manifest } from "../bundle/manifest.js";
+import { LARGEST } from "../bundle/manifest/fields.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
 import { SampleError, preprocess } from "../bundle/preprocess.js";
-import { sizeOf, type Stock } from "../bundle/stock.js";
+import { sizeOf, type Stock } from "../bundle/manifest/stock.js";
 import type { Json } from "../json.js";
 import { Misfit } from "./checks.js";
 import type { FileContent } from "./container.js";

@@ -1,9 +1,9 @@
 // What the record of an exported state may be, key by key, whatever bundle it is for. The Python program has the same rules
 // (relocate/portable/schema.py).
 
-import { LARGEST } from "../bundle/fields.js";
-import { KNOBS, type Knob } from "../bundle/inputs.js";
-import { RATE_RANGE } from "../bundle/parts.js";
+import { LARGEST } from "../bundle/manifest/fields.js";
+import { KNOBS, type Knob } from "../bundle/manifest/inputs.js";
+import { RATE_RANGE } from "../bundle/manifest/parts.js";
 import type { Json } from "../json.js";
 import {
   Misfit,

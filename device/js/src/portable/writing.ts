@@ -2,8 +2,8 @@
 
 import type { Bytes } from "../bytes.js";
 import { BundleError } from "../bundle/errors.js";
-import type { Manifest } from "../bundle/manifest.js";
-import type { Part, Stock } from "../bundle/stock.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
+import type { Part, Stock } from "../bundle/manifest/stock.js";
 import type { Snapshot } from "../learner/snapshot.js";
 import { SETTINGS, storedRandom, type Piece, type Version } from "../owner/record.js";
 import { StateError, type State } from "../owner/state.js";

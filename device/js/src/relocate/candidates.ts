@@ -4,7 +4,7 @@
 // (task arithmetic, arXiv 2212.04089, with a factor of 1). Axes: N samples, K classes.
 
 import type { Samples } from "../bundle/packs.js";
-import type { Part } from "../bundle/stock.js";
+import type { Part } from "../bundle/manifest/stock.js";
 import { softmax } from "../guard/answers.js";
 import { clearlyBetter, clearlyWorse, compared, inWords } from "../guard/holdout.js";
 import { judge, measure, type Limits } from "../guard/measures.js";

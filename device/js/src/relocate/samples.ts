@@ -1,9 +1,9 @@
 // The sample store on its way to another base: labels by class name, inputs by preprocessing, and aside what does not fit.
 
 import type { Bytes } from "../bytes.js";
-import type { Manifest } from "../bundle/manifest.js";
+import type { Manifest } from "../bundle/manifest/manifest.js";
 import { UNLABELLED } from "../bundle/packs.js";
-import type { Preprocessing } from "../bundle/parts.js";
+import type { Preprocessing } from "../bundle/manifest/parts.js";
 import type { Input } from "../bundle/preprocess.js";
 import type { AsideSample, Content, Piece, StoredBase, StoredSample } from "../owner/record.js";
 import { inputOf, stacked, type Stored } from "../owner/samples.js";

@@ -1,91 +1,90 @@
-// A headless Chromium that runs a page of ours, and what the page says.
+// A headless Chromium, driven over its DevTools protocol, and the site that its pages read.
 
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium, type BrowserContext, type Page } from "playwright-core";
+import { transformWithEsbuild } from "vite";
 
 import { place } from "../fixtures.js";
 
+/** The browser's program, or null where there is none: what needs it is skipped. */
 export const CHROMIUM: string | null = found();
+
+const FLAGS = ["--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-port=0"];
+/** Without a graphics card Chromium computes WebGPU on the CPU, slowly, if it is asked to. */
+export const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
 
 const TYPES: Record<string, string> = {
   js: "text/javascript",
   mjs: "text/javascript",
+  ts: "text/javascript",
   wasm: "application/wasm",
   json: "application/json",
 };
-const ROOTS: Record<string, (path: string) => string | URL> = {
-  dist: (path) => new URL(`../../dist/${path}`, import.meta.url),
-  ort: (path) => new URL(`../../node_modules/onnxruntime-web/dist/${path}`, import.meta.url),
+const ROOTS: Record<string, (path: string) => string> = {
+  dist: (path) => fileURLToPath(new URL(`../../dist/${path}`, import.meta.url)),
+  ort: (path) => fileURLToPath(new URL(`../../node_modules/onnxruntime-web/dist/${path}`, import.meta.url)),
+  test: (path) => fileURLToPath(new URL(`../${path}`, import.meta.url)),
   fixtures: (path) => place(path),
 };
 
-/** One server for pages; `said` are the messages of the page that is open. */
+/** One server and one profile; the browser may be killed and started again on them. */
 export class Browser {
   private child: ChildProcess | null = null;
-  private script = "";
-  private said: any[] = [];
-  private heard: (() => void) | null = null;
+  private context: BrowserContext | null = null;
 
   private constructor(
     private readonly server: Server,
     private readonly profile: string,
+    private readonly flags: readonly string[],
   ) {}
 
-  static async start(profile: string): Promise<Browser> {
-    const server = createServer();
-    const browser = new Browser(server, profile);
-    server.on("request", (request, response) => {
-      if (request.method === "POST") {
-        let body = "";
-        request.on("data", (part) => (body += part));
-        request.on("end", () => {
-          response.end();
-          browser.said.push(JSON.parse(body));
-          browser.heard?.();
-        });
-        return;
-      }
-      void browser.content(request.url ?? "/").then(
-        ([type, content]) => response.writeHead(200, { "content-type": type }).end(content),
+  static async start(flags: readonly string[] = ["--disable-gpu"]): Promise<Browser> {
+    const server = createServer((request, response) => {
+      void content(request.url ?? "/").then(
+        ([type, body]) =>
+          response.writeHead(200, { "content-type": type, "access-control-allow-origin": "*" }).end(body),
         () => response.writeHead(404).end(),
       );
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const browser = new Browser(server, await mkdtemp(join(tmpdir(), "mentee-chromium-")), flags);
+    await browser.restart();
     return browser;
   }
 
-  /** Opens a page that runs `script`, the body of an async function with `say(what)`. */
-  open(script: string): void {
-    this.said = [];
-    this.script = script;
-    const flags = [
-      "--headless=new",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--no-first-run",
-      `--user-data-dir=${this.profile}`,
-    ];
-    const url = `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`;
-    this.child = spawn(CHROMIUM ?? "", [...flags, url], { stdio: "ignore", detached: true });
+  get origin(): string {
+    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 
-  /** The first message that `wanted` holds of; what a page threw is thrown here. */
-  async hear(wanted: (said: any) => boolean = () => true): Promise<any> {
-    for (;;) {
-      const wrong = this.said.find((one) => one.error !== undefined);
-      if (wrong) throw new Error(wrong.error);
-      const one = this.said.find(wanted);
-      if (one !== undefined) return one;
-      await new Promise<void>((resolve) => (this.heard = resolve));
-    }
+  /** Starts it again on what the last one left in its profile. */
+  async restart(): Promise<void> {
+    const given = [...FLAGS, ...this.flags, `--user-data-dir=${this.profile}`, "about:blank"];
+    const child = spawn(CHROMIUM ?? "", given, { stdio: ["ignore", "ignore", "pipe"], detached: true });
+    this.child = child;
+    let said = "";
+    const address = await new Promise<string>((resolve, reject) => {
+      child.stderr.on("data", (part: Buffer) => {
+        said += part.toString();
+        const listening = /DevTools listening on (ws:\S+)/.exec(said)?.[1];
+        if (listening !== undefined) resolve(listening);
+      });
+      child.once("exit", (code) => reject(new Error(`Chromium ended with ${code}: ${said.slice(-2000)}`)));
+    });
+    this.context = (await chromium.connectOverCDP(address)).contexts()[0] ?? null;
   }
 
-  /** The last message so far. */
-  get last(): any {
-    return this.said.at(-1);
+  /** A new tab on the site, empty. */
+  async tab(): Promise<Page> {
+    const page = await this.context!.newPage();
+    await page.goto(this.origin);
+    return page;
   }
 
   /** All of its processes at once, as when the power goes. */
@@ -102,26 +101,23 @@ export class Browser {
     await this.kill();
     this.server.closeAllConnections();
     this.server.close();
-  }
-
-  private async content(url: string): Promise<[string, string | Buffer]> {
-    if (url === "/") return ["text/html", page(this.script)];
-    const [, root = "", ...parts] = decodeURIComponent(url).split("/");
-    const file = ROOTS[root]?.(parts.join("/"));
-    if (file === undefined || parts.includes("..")) throw new Error(`no file ${url}`);
-    return [TYPES[url.split(".").at(-1) ?? ""] ?? "application/octet-stream", await readFile(file)];
+    await rm(this.profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
 }
 
-function page(script: string): string {
-  return `<script type="module">
-const say = (what) => fetch("/", { method: "POST", body: JSON.stringify(what) });
-try {
-  ${script}
-} catch (error) {
-  await say({ error: String(error?.stack ?? error) });
+/** What `script`, the body of an async function, returns in the page; what it throws is thrown here. */
+export async function ran(page: Page, script: string): Promise<any> {
+  return page.evaluate(`(async () => {${script}})()`);
 }
-</script>`;
+
+async function content(url: string): Promise<[string, string | Buffer]> {
+  if (url === "/") return ["text/html", "<!doctype html><title>a page</title>"];
+  const [, root = "", ...parts] = decodeURIComponent(url).split("/");
+  const file = ROOTS[root]?.(parts.join("/"));
+  if (file === undefined || parts.includes("..")) throw new Error(`no file ${url}`);
+  const body = await readFile(file);
+  if (url.endsWith(".ts")) return [TYPES["ts"]!, (await transformWithEsbuild(body.toString(), file)).code];
+  return [TYPES[url.split(".").at(-1) ?? ""] ?? "application/octet-stream", body];
 }
 
 function found(): string | null {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 
 import { SampleError, preprocess } from "../../src/bundle/preprocess.js";
 import { BundleError } from "../../src/bundle/errors.js";
-import { readPreprocessing, type Preprocessing } from "../../src/bundle/parts.js";
+import { readPreprocessing, type Preprocessing } from "../../src/bundle/manifest/parts.js";
 import { parseJson, type JsonObject } from "../../src/json.js";
 import { samplePixels, type PhotoRules } from "../../src/photo/photo.js";
 import { readTensors } from "../../src/tensors/safetensors.js";

@@ -1,9 +1,9 @@
 // The part of a manifest on stock graphs (format 2): a training step on flat vectors, for any ONNX Runtime.
 
-import { BundleError, shown } from "./errors.js";
+import { BundleError, shown } from "../errors.js";
 import { get, getWhole, isObject, strings, whole } from "./fields.js";
 import { inputNames } from "./inputs.js";
-import type { Json, JsonObject } from "../json.js";
+import type { Json, JsonObject } from "../../json.js";
 import { readGraph, type Graph } from "./parts.js";
 
 const MOST_PARTS = 100_000;

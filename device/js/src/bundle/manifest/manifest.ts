@@ -1,11 +1,11 @@
 // manifest.json of a bundle, read into types: every field that is used is checked before it is used.
 
-import { sha256, utf8, type Bytes } from "../bytes.js";
-import { BundleError, shown } from "./errors.js";
+import { sha256, utf8, type Bytes } from "../../bytes.js";
+import { BundleError, shown } from "../errors.js";
 import { LARGEST, MAX_ELEMENTS, choice, get, getWhole, isObject, number, shapeOf, strings, whole } from "./fields.js";
 import { inputNames, type Knobs } from "./inputs.js";
-import { NotJson, parseJson, type Json, type JsonObject } from "../json.js";
-import { checkPath } from "./paths.js";
+import { NotJson, parseJson, type Json, type JsonObject } from "../../json.js";
+import { checkPath } from "../paths.js";
 import {
   RATE_RANGE,
   readGraph,

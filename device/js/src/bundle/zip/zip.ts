@@ -3,10 +3,10 @@
 // Whatever could write or grow elsewhere is refused before anything is unpacked. The central directory at the end is what counts
 // (APPNOTE.TXT 6.3); what a local header says must not differ in what is used.
 
-import { joined, utf8, type Bytes } from "../bytes.js";
+import { joined, utf8, type Bytes } from "../../bytes.js";
 import { crc32 } from "./crc32.js";
-import { BundleError, shown } from "./errors.js";
-import { MANIFEST, SIGNATURE, checkPath } from "./paths.js";
+import { BundleError, shown } from "../errors.js";
+import { MANIFEST, SIGNATURE, checkPath } from "../paths.js";
 
 export const MAX_BYTES = 2 ** 30; // of one bundle, unpacked: what a zip may ask of a phone's storage
 const MAX_FILES = 1000;

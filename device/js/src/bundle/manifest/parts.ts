@@ -2,10 +2,10 @@
 //
 // Axes: C H W of one sample.
 
-import { BundleError, shown } from "./errors.js";
+import { BundleError, shown } from "../errors.js";
 import { get, isObject, number, numbers, shapeOf, whole } from "./fields.js";
 import { KNOBS, type Knob, type Knobs } from "./inputs.js";
-import type { JsonObject } from "../json.js";
+import type { JsonObject } from "../../json.js";
 
 const OPTIMIZERS = ["adamw", "sgd"];
 const SCHEDULES = ["constant", "cosine", "step"];

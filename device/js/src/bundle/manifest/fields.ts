@@ -1,7 +1,7 @@
 // Fields of manifest.json, each read as the type that it must have. All of these throw BundleError with the field's name.
 
-import { BundleError, shown } from "./errors.js";
-import type { Json, JsonObject } from "../json.js";
+import { BundleError, shown } from "../errors.js";
+import type { Json, JsonObject } from "../../json.js";
 
 export const LARGEST = 3e38; // of float32, which everything becomes that a graph is fed
 export const MAX_ELEMENTS = 2 ** 24; // of one sample's tensor: what a manifest may make a phone allocate for it
