@@ -62,7 +62,7 @@ class OnDevice:
 
 def on_device(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> OnDevice:
     """Raises `UserError` for a mentee that no bundle can be made of."""
-    plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
+    plan = ClassPlan.asked(checkpoint.classes, settings.classes, settings.spare_classes)
     network, notes = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
     classes = checkpoint.classes if plan is None else plan.after
     probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
