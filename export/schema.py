@@ -24,6 +24,7 @@ BACKENDS = ("ort-training", "stock", "both")
 BACKEND_HELP = (
     "graphs that learn: ort-training (ONNX Runtime Training 1.19.2), stock (any ONNX Runtime since 1.17), or both"
 )
+MOST_SPARE = 1000  # classes
 INCONCLUSIVE = ("keep", "refuse")
 INCONCLUSIVE_HELP = (
     "where the proof is silent about some gradients: keep makes the bundle and says so, refuse makes none"
@@ -65,6 +66,7 @@ class ExportSettings:
     classes: list[str] | None = setting(
         None, "another list of class names: known ones keep their row of the head, others start a new one"
     )
+    spare_classes: int = setting(0, "rows of the head for classes that the owner names on the device")
 
 
 @dataclass
@@ -100,6 +102,8 @@ def check_export(settings: ExportSettings) -> None:
         raise UserError(f"supervision_mb={settings.supervision_mb}; expected a number above 0, in 10^6 bytes, or null")
     require_trainable(settings.trainable)
     require_classes(settings.classes)
+    if not 0 <= settings.spare_classes <= MOST_SPARE:
+        raise UserError(f"spare_classes={settings.spare_classes}; expected 0 to {MOST_SPARE}, and a few are enough")
     for name, value in asdict(settings.loss).items():
         if value is None and name != "alpha":
             continue

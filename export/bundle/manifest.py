@@ -143,7 +143,8 @@ def choices_json(prepared: Prepared, settings: ExportSettings) -> dict[str, Any]
         **({} if smallest is None else {"batch_norm_smallest_map": smallest}),
         **({"running_statistics": names} if (names := running_statistics(prepared.network)) else {}),
         "dropout": settings.dropout,
-        **({} if plan is None else {"class_changes": {"kept": plan.kept, "new": plan.new, "dropped": plan.dropped}}),
+        **({} if plan is None or not plan.changes else {"class_changes": plan.changes}),
+        **({} if plan is None or not plan.spare else {"spare_classes": plan.spares}),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from export.bundle.replay_choice import Embed, choose
-from export.network.classes import ClassPlan
+from export.network.classes import LARGEST_HALF, ClassPlan
 from mentor.mentor import Mentor
 from mentor_mentee.data.splits import Split
 from mentor_mentee.data.store.images import in_parts
@@ -50,6 +50,16 @@ class SupervisionPack:
             mentor_logits_NK=plan.logits(self.mentor_logits_NK[stays_N]),
             mentor_activations={name: value[stays_N] for name, value in self.mentor_activations.items()},
         )
+
+    def with_spare(self, base_NK: Tensor, spare: int, temperature: float) -> "SupervisionPack":
+        """The pack with a mentor that has no opinion on the last `spare` classes: at `temperature` its softmax gives them the
+        share that the base's, of logits `base_NK`, does. A mentor that excludes them would be learnt from: the owner's samples
+        of a new class are few, the replayed ones many (docs/experiments/strokes.md)."""
+        base, mentor = base_NK.double() / temperature, self.mentor_logits_NK.double() / temperature
+        known = base[:, :-spare].logsumexp(1, keepdim=True), mentor[:, :-spare].logsumexp(1, keepdim=True)
+        answers = torch.cat([mentor[:, :-spare], base[:, -spare:] - known[0] + known[1]], 1) * temperature
+        logits = answers.clamp(-LARGEST_HALF, LARGEST_HALF).to(self.mentor_logits_NK.dtype)
+        return replace(self, mentor_logits_NK=logits)
 
 
 def class_balanced(

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from export.bundle.knobs import device_knobs
 from export.bundle.packs import SupervisionPack, class_balanced, supervision_pack
 from export.bundle.replay_choice import Embed, fitting, sample_bytes
 from export.graph.ports import Port, input_ports, output_ports
@@ -63,7 +64,7 @@ class OnDevice:
 
 def on_device(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> OnDevice:
     """Raises `UserError` for a mentee that no bundle can be made of."""
-    plan = ClassPlan.between(checkpoint.classes, settings.classes) if settings.classes is not None else None
+    plan = ClassPlan.asked(checkpoint.classes, settings.classes, settings.spare_classes)
     network, notes = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
     classes = checkpoint.classes if plan is None else plan.after
     probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
@@ -110,10 +111,15 @@ def prepare(
     per_class = replayed_per_class(checkpoint, settings, classes, len(untaught))
     replayed = replay_samples(budget, whole, per_class, classes, untaught, settings.replay_rule, embed)
     pack = supervision_pack(replayed, mentor, checkpoint.view)
+    if plan is not None:
+        pack = pack.for_classes(plan)
+        if plan.spare:
+            own = base_logits(mentee.graph.student, checkpoint.view, pack.pixels)
+            pack = pack.with_spare(own, plan.spare, device_knobs(settings.loss, checkpoint).temperature)
     return Prepared(
         checkpoint=checkpoint,
         **vars(mentee),
-        pack=pack if plan is None else pack.for_classes(plan),
+        pack=pack,
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,
         photo=splits.photo if splits.shape[1:] == checkpoint.view.shape[1:] else None,
@@ -142,6 +148,11 @@ def named_mentor(checkpoint: MenteeCheckpoint) -> Mentor:
 def embeddings(probed: ProbedMentee, view: View, images: Images) -> torch.Tensor:
     with torch.no_grad():
         return torch.cat([probed(view(part)).embedding for part in in_parts(images, 256)])
+
+
+def base_logits(probed: ProbedMentee, view: View, images: Images) -> torch.Tensor:
+    with torch.no_grad():
+        return torch.cat([probed(view(part)).logits for part in in_parts(images, 256)])
 
 
 def replayed_per_class(checkpoint: MenteeCheckpoint, settings: ExportSettings, classes: int, untaught: int) -> int:

@@ -1,12 +1,13 @@
 """A mentee for another list of classes than the one it was distilled for.
 
 A class that both lists have keeps its row of the head. A new one starts with weights of 0 and the lowest of the kept biases,
-so that no sample looks like it before it is learned; one that is left out is dropped with its samples.
+so that no sample looks like it before it is learned; one that is left out is dropped with its samples. Spare classes are new ones
+that the owner names on the device.
 Axes: N samples, K classes before, J after.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +18,28 @@ from mentor_mentee.errors import UserError, did_you_mean
 
 LEAST_MARGIN = 10.0  # of a new class's logit below the lowest; a mentor that is unsure of all would else be of it, too
 LARGEST_HALF = 65504.0
+SPARE = "spare"  # a class that has no name yet is called so, with a number
 
 
 @dataclass(frozen=True)
 class ClassPlan:
-    """`rows`: for each class after, its place before, or None for a new one."""
+    """`rows`: for each class after, its place before, or None for a new one. The last `spare` of them are nobody's yet."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
     rows: tuple[int | None, ...]
+    spare: int = 0
+
+    @classmethod
+    def asked(cls, before: Sequence[str], after: Sequence[str] | None, spare: int) -> "ClassPlan | None":
+        """That of the settings `classes` and `spare_classes`; None where they change nothing. Raises `UserError`."""
+        if not spare:
+            return None if after is None else cls.between(before, after)
+        named = tuple(before if after is None else after)
+        spares = tuple(f"{SPARE} {number}" for number in range(1, spare + 1))
+        if taken := sorted({*spares} & {*named, *before}):
+            raise UserError(f"a class is called {taken[0]!r}, as spare_classes={spare} calls one; rename it")
+        return replace(cls.between(before, named + spares), spare=spare)
 
     @classmethod
     def between(cls, before: Sequence[str], after: Sequence[str]) -> "ClassPlan":
@@ -46,7 +60,11 @@ class ClassPlan:
 
     @property
     def new(self) -> list[str]:
-        return [name for name in self.after if name not in self.before]
+        return [name for name in self.after[: len(self.after) - self.spare] if name not in self.before]
+
+    @property
+    def spares(self) -> list[str]:
+        return list(self.after[len(self.after) - self.spare :])
 
     @property
     def untaught(self) -> list[int]:
@@ -56,6 +74,13 @@ class ClassPlan:
     @property
     def dropped(self) -> list[str]:
         return [name for name in self.before if name not in self.after]
+
+    @property
+    def changes(self) -> dict[str, list[str]]:
+        """Kept, new and dropped names; empty where there are spare classes besides and nothing else."""
+        if self.before == self.after[: len(self.after) - self.spare]:
+            return {}
+        return {"kept": self.kept, "new": self.new, "dropped": self.dropped}
 
     def labels(self, labels_N: Tensor) -> Tensor:
         """Places in the new list; −1 stays −1. No label may be of a dropped class."""

@@ -7,7 +7,7 @@ from typing import get_args
 NAMES = {  # settings inside free mappings, whose values are names, of classes, owners, arrays and files
     f"data.{name}"
     for name in (
-        *("classes", "owner_names", "val_owners", "test_owners"),
+        *("classes", "held_out", "owner_names", "val_owners", "test_owners"),
         *("inputs", "labels", "owners", "unlabelled", "root", "path"),
     )
 }

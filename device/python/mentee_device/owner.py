@@ -35,8 +35,9 @@ from mentee_device.runs.plans.settings import Settings, read_settings, write_set
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs
 from mentee_device.runs.unlearn import Unlearned
-from mentee_device.state import base
+from mentee_device.state import base, class_names
 from mentee_device.state.about import About
+from mentee_device.state.class_names import read_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.store import Entry, Store
 from mentee_device.state.versions import BASE, Version
@@ -70,7 +71,7 @@ class Owner:
 
     def _attach(self, bundle: Bundle) -> None:
         """Makes everything that goes by the bundle; the learner is at its base."""
-        self.bundle = bundle
+        self.bundle = bundle = bundle.named(read_names(self.store))
         base.write_once(self.store, base.Base.of(bundle.manifest, self.learner.parameters()))
         self.state = DeviceState.on(bundle, self.store, self.learner.threads, self.learner.backend)
         self.samples, self.versions = self.state.samples, self.state.versions
@@ -91,7 +92,8 @@ class Owner:
         """`input` [N, C, H, W] as `preprocess` takes it, behind the rails of the settings. Raises SampleError."""
         self.runs.require_rest()
         found = self.learner.predict(input)
-        blocked = [self.bundle.manifest.classes.index(name) for name in self.settings.blocked]
+        manifest = self.bundle.manifest
+        blocked = [*map(manifest.classes.index, self.settings.blocked), *manifest.unnamed]
         return Answers(*answer(found.logits, blocked, self.settings.confidence_floor), found.logits, found.embedding)
 
     def evaluate(self, input: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -103,6 +105,23 @@ class Owner:
         """`evaluate` on the bundle's golden set."""
         self.runs.require_rest()
         return self.learner.evaluate_golden()
+
+    # classes
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names by number, those that the owner gave among them; a spare class without one has the bundle's name."""
+        return self.bundle.manifest.classes
+
+    def name_class(self, name: str, number: int | None = None) -> int:
+        """Names a spare class of the bundle, which from then on can be learnt and answered; its number, for labels. A name that
+        one has already gives that one's. `number`: another name for that spare class. Raises SampleError."""
+        self.runs.require_rest()
+        number, named = class_names.name_class(self.store, self.bundle.manifest, name, number)
+        if named is not self.bundle.manifest:
+            self.monitor.close()
+            self._attach(self.bundle)
+        return number
 
     # samples
 
@@ -281,7 +300,11 @@ class Owner:
     def merge(self, path: str | os.PathLike[str]) -> Merged:
         """Takes in what another device of this owner exported: relocate/merge.py. Raises StateError, LearningError."""
         self.runs.require_rest()
-        return merging.merge(self.runs, self.enrolled, path)
+        merged = merging.merge(self.runs, self.enrolled, path)
+        if read_names(self.store) != self.bundle.manifest.names:
+            self.monitor.close()
+            self._attach(self.bundle)
+        return merged
 
     # looking
 

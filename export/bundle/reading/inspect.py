@@ -31,6 +31,8 @@ def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     view, classes, loss = about["preprocessing"], about["classes"], about["loss"]
     yield "signed", [f"yes, {SIGNATURE}; `verify key=…` tells by whom" if about["signed"] else "no"]
     yield "classes", [f"{len(classes)}: {', '.join(classes[:12])}{' …' if len(classes) > 12 else ''}"]
+    if "spare_classes" in about:
+        yield "", [f"the last {len(about['spare_classes'])} are spare: they get names on the device"]
     if "class_changes" in about:
         yield "", [", ".join(f"{len(names)} {kind}" for kind, names in about["class_changes"].items())]
     yield "input", [preprocessing(view)]

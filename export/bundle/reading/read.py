@@ -165,6 +165,9 @@ def require_references(manifest: dict[str, Any]) -> None:
     for graph in (*graphs.values(), *stock_graphs, *variants):
         if not graph["file"].endswith(GRAPH_SUFFIX):
             raise UserError(f"{MANIFEST}: the graph '{graph['file'][:70]}' does not end in {GRAPH_SUFFIX}: refused")
+    classes, spare = manifest["classes"], manifest.get("spare_classes", [])
+    if classes[len(classes) - len(spare) :] != spare or len(classes) - len(spare) < 1:
+        raise UserError(f"{MANIFEST}: spare_classes are not the last of several classes; make the bundle again")
     if not len(view["mean"]) == len(view["std"]) == view["shape"][0]:
         raise UserError(
             f"{MANIFEST}: preprocessing needs one mean and one std for each channel of shape {view['shape']}"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from export.bundle.knobs import device_knobs
 from export.bundle.packs import SupervisionPack
 from export.bundle.prepare import prepare
 from export.network.classes import ClassPlan
@@ -116,3 +117,27 @@ def test_what_is_prepared_has_the_new_list_throughout(checkpoint: MenteeCheckpoi
     torch.testing.assert_close(now[:, [0, 2, 3]], before[:, [7, 0, 3]], rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="is the checkpoint's own list"):
         prepare(checkpoint, replace(settings, classes=list(checkpoint.classes)))
+
+
+def test_spare_classes_are_new_rows_behind_the_others(checkpoint: MenteeCheckpoint) -> None:
+    settings = ExportSettings(supervision_per_class=3, golden_per_class=2, spare_classes=2)
+    prepared = prepare(checkpoint, settings)
+    assert prepared.classes == (*checkpoint.classes, "spare 1", "spare 2")
+    assert prepared.plan is not None
+    assert (prepared.plan.spares, prepared.plan.changes) == (["spare 1", "spare 2"], {})
+    assert int(prepared.golden.labels.max()) == int(prepared.pack.labels_N.max()) == 9
+    temperature = device_knobs(settings.loss, checkpoint).temperature
+    with torch.no_grad():
+        base = prepared.graph.student(checkpoint.view(prepared.pack.pixels)).logits
+    shares = [(logits.double() / temperature).softmax(1)[:, 10:] for logits in (prepared.pack.mentor_logits_NK, base)]
+    torch.testing.assert_close(*shares, rtol=0.02, atol=0)  # half precision
+    changed = ClassPlan.asked(("a", "b"), ["b", "new"], 1)
+    assert changed is not None
+    assert (changed.rows, changed.spares) == ((1, None, None), ["spare 1"])
+    assert changed.changes == {"kept": ["b"], "new": ["new"], "dropped": ["a"]}
+    assert ClassPlan.asked(("a", "b"), None, 0) is None
+    with pytest.raises(UserError, match=r"a class is called 'spare 1', as spare_classes=1 calls one; rename it"):
+        ClassPlan.asked(("a", "spare 1"), None, 1)
+    for count in (-1, 1001):
+        with pytest.raises(UserError, match=rf"spare_classes={count}; expected 0 to 1000"):
+            check_export(ExportSettings("x", "y", spare_classes=count))

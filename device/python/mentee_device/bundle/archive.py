@@ -12,6 +12,7 @@ import struct
 import weakref
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from mentee_device.bundle import manifest as manifests
@@ -51,6 +52,7 @@ class Bundle:
         self.folder = folder
         self.manifest = manifest
         self._remove: weakref.finalize[[], Bundle] | None = None
+        self._whole: Bundle | None = None  # whose folder it is, where that is another's
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> "Bundle":
@@ -83,6 +85,14 @@ class Bundle:
             raise
         bundle._remove = weakref.finalize(bundle, scratch.remove)
         return bundle
+
+    def named(self, names: Mapping[str, str]) -> "Bundle":
+        """The same bundle with names for spare classes: `Manifest.named`. It lives as long as this one."""
+        if not self.manifest.spare:
+            return self
+        same = Bundle(self.folder, self.manifest.named(names))
+        same._whole = self
+        return same
 
     def path(self, file: str) -> Path:
         """The place of the file that the manifest calls `file`."""

@@ -5,7 +5,8 @@ Axes: C H W of one sample, K classes.
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import PurePosixPath
 from typing import Any
@@ -38,6 +39,7 @@ from mentee_device.bundle.parts import (
 from mentee_device.bundle.parts import Preprocessing as Preprocessing
 
 LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters, and bytes of one part: what file systems take
+MOST_SPARE = 1000
 GRAPH_SUFFIX = ".onnx"  # a runtime goes by it: what ends otherwise may be of a kind that nothing here has looked into
 
 
@@ -78,6 +80,34 @@ class Manifest:
     replay_samples: int | None = None
     expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
     running_statistics: tuple[str, ...] = ()  # in a checkpoint beside the parameters
+    spare: tuple[str, ...] = ()  # the last of the bundle's classes, which stand for nothing until the owner names them
+    names: dict[str, str] = field(
+        default_factory=dict
+    )  # that the owner gave to spare classes; `classes` has those then
+
+    @property
+    def packed(self) -> tuple[str, ...]:
+        """The classes as the bundle calls them."""
+        return self.classes[: len(self.classes) - len(self.spare)] + self.spare
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The classes that came with the bundle, without spare ones."""
+        return self.classes[: len(self.classes) - len(self.spare)]
+
+    @property
+    def unnamed(self) -> tuple[int, ...]:
+        """Numbers of the spare classes that have no name yet: no label may be theirs, and no answer."""
+        return tuple(place for place, name in enumerate(self.packed) if name in self.spare and name not in self.names)
+
+    def named(self, names: Mapping[str, str]) -> "Manifest":
+        """With names for spare classes, by what the bundle calls them. Those of no spare class of this bundle, and names that
+        another class has, are left out."""
+        known: dict[str, str] = {}
+        for spare in self.spare:
+            if spare in names and names[spare] not in (*self.packed, *known.values()):
+                known[spare] = names[spare]
+        return replace(self, classes=tuple(known.get(name, name) for name in self.packed), names=known)
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -200,6 +230,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
         activation_bytes=_activation_bytes(raw.get("costs")),
         running_statistics=tuple(strings(raw, "running_statistics")) if "running_statistics" in raw else (),
+        spare=_spare(raw, classes),
     )
     _check_references(manifest)
     _check_variants(raw, files)
@@ -241,6 +272,16 @@ def _check_variants(raw: dict[str, Any], files: dict[str, FileEntry]) -> None:
                 f"manifest.json: {where}.file is {file[:70]!r}, which its `files` does not list or is no {GRAPH_SUFFIX}: make "
                 "the bundle again"
             )
+
+
+def _spare(raw: dict[str, Any], classes: tuple[str, ...]) -> tuple[str, ...]:
+    spare = tuple(strings(raw, "spare_classes")) if "spare_classes" in raw else ()
+    taught = len(classes) - len(spare)
+    if "spare_classes" in raw and (not 0 < len(spare) <= MOST_SPARE or taught < 1 or classes[taught:] != spare):
+        raise BundleError(
+            f"manifest.json: spare_classes are {list(spare)[:5]}, expected 1 to {MOST_SPARE} names, the last of several classes"
+        )
+    return spare
 
 
 def _activation_bytes(costs: Any) -> float:

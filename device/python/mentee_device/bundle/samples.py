@@ -196,13 +196,13 @@ def _read(path: Path, names: tuple[str, ...], manifest: Manifest) -> dict[str, N
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
         classes = (
-            json.loads(metadata["classes"]) if "classes" in metadata else list(manifest.classes)
+            json.loads(metadata["classes"]) if "classes" in metadata else list(manifest.packed)
         )  # older packs: none
     except NOT_TENSORS as error:
         raise BundleError(
             f"{path.name} is not a safetensors file that numpy reads ({type(error).__name__}: {error}): make the bundle again"
         ) from error
-    if classes != list(manifest.classes):
+    if classes != list(manifest.packed):
         raise BundleError(
             f"{path.name} has labels of other classes than manifest.json, or in another order: make the bundle again"
         )

@@ -29,7 +29,7 @@ def guess(given: argparse.Namespace, bundle: Bundle) -> Report:
         if samples is not None:
             owner.add(samples, mentor_logits_NK=logits)
         new = owner.guess(rules)
-        names = bundle.manifest.classes
+        names = owner.classes
         left = sum(one.label == UNLABELLED for one in owner.samples.all())
     if given.json:
         rows = [{**vars(one), "label": names[one.label]} for one in new]

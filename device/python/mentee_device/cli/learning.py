@@ -167,19 +167,20 @@ def reset(given: argparse.Namespace, bundle: Bundle) -> Report:
 
 def unlearn(given: argparse.Namespace, bundle: Bundle, on_progress: OnProgress | None = None) -> Report:
     """Removes samples and what they taught: by --samples, --source, --label, or --all."""
-    classes = bundle.manifest.classes
-    if given.label is not None and given.label not in classes:
-        raise SampleError(f"no class {given.label!r}; there are {', '.join(classes[:20])}")
-    label = classes.index(given.label) if given.label is not None else None
     if not (given.all or given.samples or given.source or given.label):
         raise SampleError("nothing to unlearn: give --samples, --source, --label or --all")
 
-    def matching(one: About) -> bool:
-        chosen = given.source is not None or label is not None
-        by_source = given.source is None or one.source == given.source
-        return bool(given.all) or (chosen and by_source and (label is None or one.label == label))
-
     with open_owner(given, bundle) as owner:
+        classes = owner.classes
+        if given.label is not None and given.label not in classes:
+            raise SampleError(f"no class {given.label!r}; there are {', '.join(classes[:20])}")
+        label = classes.index(given.label) if given.label is not None else None
+
+        def matching(one: About) -> bool:
+            chosen = given.source is not None or label is not None
+            by_source = given.source is None or one.source == given.source
+            return bool(given.all) or (chosen and by_source and (label is None or one.label == label))
+
         gone = owner.unlearn(given.samples, matching, on_progress=on_progress)
         return {
             "samples_unlearned": len(gone.samples),

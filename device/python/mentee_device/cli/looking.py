@@ -57,11 +57,12 @@ def predict(given: argparse.Namespace, bundle: Bundle) -> Report:
     if given.state:
         with open_owner(given, bundle) as owner:
             answers = owner.predict(input)
-            class_N, probability_N = answers.classes, answers.probability
+            class_N, probability_N, classes = answers.classes, answers.probability, owner.classes
     else:
         with Learner(bundle, given.threads, given.backend) as learner:
-            class_N, probability_N = answer(learner.predict(input).logits)
-    names = ["don't know" if one == DONT_KNOW else bundle.manifest.classes[one] for one in class_N]
+            class_N, probability_N = answer(learner.predict(input).logits, bundle.manifest.unnamed)
+            classes = bundle.manifest.classes
+    names = ["don't know" if one == DONT_KNOW else classes[one] for one in class_N]
     report: Report = {"classes": names, "probability": [round(float(value), 4) for value in probability_N]}
     if not given.json and len(names) > MOST:
         counts = Counter(names).most_common(TOP)

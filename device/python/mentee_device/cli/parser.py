@@ -29,6 +29,7 @@ COMMANDS = (  # (what it runs, whether --state must be given, --data)
     (learning.reset, True, NO_DATA),
     (learning.unlearn, True, NO_DATA),
     (looking.settings, True, NO_DATA),
+    (without_learning.name_class, True, NO_DATA),
     (without_learning.enrol, True, MAY_HAVE_DATA),
     (without_learning.recognise, True, NEEDS_DATA),
     (without_learning.watch, True, MAY_HAVE_DATA),
@@ -113,6 +114,11 @@ def _options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     unlearn.add_argument("--all", action="store_true", help="every sample")
     made["settings"].add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     made["settings"].epilog = f"settings, their defaults and what they do:\n{described_fields(Settings)}"
+    name_class = made["name_class"]
+    name_class.add_argument("--name", metavar="CLASS", help="of a class that the bundle has a spare row for")
+    name_class.add_argument(
+        "--number", type=at_least(0), metavar="N", help="of the spare class (default: the first without a name)"
+    )
     enrol = made["enrol"]
     enrol.add_argument("--name", metavar="CLASS", help="of the samples in --data, the bundle's or a new one")
     enrol.add_argument("--remove", metavar="CLASS", help="all enrolled samples of it")

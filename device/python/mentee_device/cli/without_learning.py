@@ -13,6 +13,15 @@ from mentee_device.cli.options import given_fields
 from mentee_device.prototypes.enrolment import UNKNOWN
 
 
+def name_class(given: argparse.Namespace, bundle: Bundle) -> Report:
+    """Gives a spare class of the bundle the name --name, and says its number, for labels; lists them without --name."""
+    with open_owner(given, bundle, new=given.name is not None) as owner:
+        number = None if given.name is None else owner.name_class(given.name, given.number)
+        manifest = owner.bundle.manifest
+        named = {manifest.classes[place]: place for place in range(len(manifest.taught), len(manifest.classes))}
+        return {"number": number, "spare": named}
+
+
 def enrol(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Makes --data examples of the class --name, or removes a class with --remove; without either, lists them."""
     if (given.name is None) != (given.data is None):

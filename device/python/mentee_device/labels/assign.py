@@ -175,7 +175,9 @@ def _asked(
             if len(samples) < len(chunk):
                 break
             found = learner.predict(samples.input, checked=True)
-            probability.append(probabilities(found.logits, len(chunk)))
+            probability_NK = probabilities(found.logits, len(chunk))
+            probability_NK[:, list(state.manifest.unnamed)] = 0
+            probability.append(probability_NK)
             embedding.append(found.embedding)
             answers.append(_mentor_logits(state, chunk, K))
             open_N = (samples.labels < 0) & np.isnan(answers[-1]).all(axis=1)

@@ -121,7 +121,7 @@ class Enrolled:
             if made_by == self._maker():
                 return Enrolment.from_bytes(content)
         pack = learner.supervision.samples
-        enrolment = Enrolment(state.manifest.classes, learner.predict(pack.input, checked=True).embedding, pack.labels)
+        enrolment = Enrolment(state.manifest.taught, learner.predict(pack.input, checked=True).embedding, pack.labels)
         input_M, classes = self.samples()
         if classes:
             embedding_MD = learner.predict(input_M, checked=True).embedding
@@ -135,8 +135,9 @@ class Enrolled:
         neighbours = plain_number("neighbours", neighbours, int, SampleError)
         floor = plain_number("floor", floor, float, SampleError)
         found = self._learner.predict(input)
-        near = self.enrolment().recognise(found.embedding, softmax(found.logits), neighbours=neighbours, floor=floor)
-        blocked = [near.names.index(name) for name in settings.blocked]
+        softmax_NK = softmax(found.logits[:, : len(self._state.manifest.taught)])
+        near = self.enrolment().recognise(found.embedding, softmax_NK, neighbours=neighbours, floor=floor)
+        blocked = [near.names.index(name) for name in settings.blocked if name in near.names]
         with np.errstate(divide="ignore"):
             class_N, _ = answer(np.log(near.probability_NC), blocked, settings.confidence_floor)
         return replace(near, classes=np.where(near.classes == DONT_KNOW, DONT_KNOW, class_N))

@@ -28,6 +28,7 @@ from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
 from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
+from mentee_device.state.class_names import read_names, united, write_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.database import Damaged, StateError
 from mentee_device.state.storage.schema import MERGING
@@ -100,6 +101,7 @@ class _Merge:
         versions, store, settings = self._mine.versions, self._mine.store, self._runs.settings()
         try:
             with store.transaction():
+                self._name_classes()
                 came, relabelled = self._unite()
                 self._enrol()
                 taken, snapshot, why = self._choose()
@@ -114,6 +116,12 @@ class _Merge:
         finally:
             self._runs.go_to_current()
         return Merged(taken, number, why, self.scores, came, relabelled)
+
+    def _name_classes(self) -> None:
+        mine = self._mine.manifest
+        both = united(mine, mine.named(read_names(self._theirs.store)).names)
+        if both.names != mine.names:
+            write_names(self._mine.store, both)
 
     def _choose(self) -> tuple[str, Snapshot | None, str]:
         """Decides what becomes current, None where nothing changes, and why."""

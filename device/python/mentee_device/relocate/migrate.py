@@ -19,6 +19,7 @@ from mentee_device.runs.plans.settings import read_settings
 from mentee_device.runs.run import OnProgress
 from mentee_device.state import base
 from mentee_device.state.base import Base
+from mentee_device.state.class_names import carried
 from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.storage.database import StateError
 from mentee_device.state.storage.store import Store
@@ -53,6 +54,7 @@ def migrate(
     Raises StateError, LearningError, BundleError; nothing is changed then.
     """
     old = _old_base(store, bundle)
+    bundle = bundle.named(carried(store, bundle.manifest))
     for feature in features:
         feature.check_new_base(store, old, bundle.manifest)
     if not len(bundle.golden()):

@@ -55,7 +55,14 @@ def cleared(state: DeviceState, samples: Samples) -> Samples:
     if not isinstance(samples, Samples):
         raise SampleError(f"samples are a {type(samples).__name__}, expected Samples(input, labels)")
     input = clear(samples.input, state.manifest)
-    return Samples(input, check_labels(samples.labels, len(input), state.manifest, unlabelled=True))
+    labels_N = check_labels(samples.labels, len(input), state.manifest, unlabelled=True)
+    nameless = np.flatnonzero(np.isin(labels_N, state.manifest.unnamed))
+    if len(nameless):
+        raise SampleError(
+            f"label {labels_N[nameless[0]]} of sample {nameless[0]} is a spare class without a name: name it first, with "
+            "name_class(), or `name-class --name`"
+        )
+    return Samples(input, labels_N)
 
 
 def waiting(state: DeviceState) -> list[int]:

@@ -126,6 +126,11 @@ export function parseManifest(raw: JsonObject): Manifest {
       `manifest.json: classes must be at least two different names, got ${shown(classes.slice(0, 5))}`,
     );
   }
+  if (raw.has("spare_classes")) {
+    throw new BundleError(
+      "manifest.json: the bundle has spare classes, which this client cannot name yet: export it without spare_classes",
+    );
+  }
   const graphs = get(raw, "graphs", "object");
   const loss = get(raw, "loss", "object");
   const optimizer = get(raw, "optimizer", "object");

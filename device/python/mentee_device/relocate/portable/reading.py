@@ -26,6 +26,7 @@ from mentee_device.state import aside
 from mentee_device.state.about import About
 from mentee_device.state.aside import Aside
 from mentee_device.state.base import Base, replace_base
+from mentee_device.state.class_names import NAME as NAMES
 from mentee_device.state.sample_store import SampleStore, pack
 from mentee_device.state.storage.database import StateError
 from mentee_device.state.storage.store import Store
@@ -51,6 +52,7 @@ def check(content: Content, manifest: Manifest, base: dict[str, NDArray[np.float
 def fill(store: Store, content: Content, manifest: Manifest, base: dict[str, NDArray[np.float32]]) -> None:
     """Makes `store` what `content` says, in place of all that it holds. Raises StateError; nothing is changed then."""
     record = content.record
+    manifest = manifest.named(record.get("names", {}))
     with store.transaction() as connection:
         for table in TABLES:
             connection.execute(f"DELETE FROM {table}")
@@ -75,6 +77,7 @@ class _Filling:
         for one in self._record["versions"]:
             self._version(one)
         self._store.set(SETTINGS, self._record["settings"] or None)
+        self._store.set(NAMES, self._manifest.names or None)
         self._log()
         self._watch()
 

@@ -26,6 +26,10 @@ def check(content: Content, manifest: Manifest) -> None:
     """Raises Misfit unless all of it makes sense for the bundle of `manifest`."""
     record = content.record
     RECORD(record, "")
+    names = record.get("names", {})
+    manifest = manifest.named(names)
+    if manifest.names != names:
+        raise Misfit("names are not of spare classes of the bundle, or two classes have one")
     for name, of in (("samples", "sample"), ("versions", "version"), ("enrolled", "enrolled")):
         _rising(record[name], name, record["next"][of])
     _rising(record["aside"], "aside", record["next"]["sample"])

@@ -213,5 +213,6 @@ RECORD = keys(
         "settings": SETTINGS,
         "log": list_of(keys({"time": maybe(_time), "event": text, "line": text, "details": table_of(text, anything)})),
         "watch": maybe(WATCH),
-    }
+    },
+    {"names": table_of(text, class_name)},  # of spare classes, which TypeScript's client does not know
 )

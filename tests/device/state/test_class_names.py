@@ -1,0 +1,138 @@
+"""Spare classes: nobody's until the owner names one, then a class like the others, wherever the state goes."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mentee_device import Budget, Bundle, BundleError, Owner, Plan, SampleError, Samples, StateError, import_state
+from mentee_device.bundle.manifest import parse
+from mentee_device.state.class_names import carried, united
+
+from export.bundle.reading.read import require_references
+from export.bundle.write import export_bundle
+from export.schema import ExportSettings
+from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.errors import UserError
+from tests.device.sealing import edit_manifest
+
+SMILES = np.random.default_rng(1).integers(100, 256, (8, 1, 8, 8), np.uint8)  # like no digit
+
+
+@pytest.fixture(scope="session")
+def spare_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = ExportSettings(supervision_per_class=4, golden_per_class=4, spare_classes=2)
+    return export_bundle(checkpoint, tmp_path_factory.mktemp("spare") / "bundle", settings).path
+
+
+@pytest.fixture
+def spare(spare_folder: Path) -> Bundle:
+    return Bundle.open(spare_folder)
+
+
+def taught(me: Owner) -> None:
+    me.set(golden_drop=1.0, replay="mentor", rounds=0)
+    me.add(Samples(SMILES[:4], np.full(4, me.name_class("smile"))))
+    assert me.learn(Plan(budget=Budget(steps=60), learning_rate=0.02)).status == "accepted"
+
+
+def test_a_spare_class_is_neither_labelled_nor_answered_before_it_has_a_name(spare: Bundle, tmp_path: Path) -> None:
+    assert spare.manifest.classes == (*"0123456789", "spare 1", "spare 2")
+    with Owner(spare, tmp_path / "me") as me:
+        head = {name: value.copy() for name, value in me.learner.parameters().items() if name == "head.bias"}
+        head["head.bias"][..., 10:] += 1000
+        me.learner.set_parameters(head)
+        assert me.learner.predict(SMILES).logits.argmax(1).tolist() == [10] * 8
+        assert max(me.predict(SMILES).classes) < 10
+        with pytest.raises(SampleError, match=r"label 11 of sample 0 is a spare class without a name: name it first"):
+            me.add(Samples(SMILES[:1], np.array([11])))
+        assert me.name_class("smile", 11) == 11
+        me.learner.set_parameters(head)
+        assert set(me.predict(SMILES).classes) == {11}
+        assert len(me.add(Samples(SMILES[:1], np.array([11])))) == 1
+
+
+def test_a_named_class_is_learnt_and_keeps_its_name(spare: Bundle, tmp_path: Path) -> None:
+    with Owner(spare, tmp_path / "me") as me:
+        taught(me)
+        assert set(me.predict(SMILES[4:]).classes) == {10}
+        assert me.name_class("smile") == 10
+    with Owner(spare, tmp_path / "me") as me:
+        assert me.classes[10:] == ("smile", "spare 2")
+        assert set(me.predict(SMILES[4:]).classes) == {10}
+        me.enrol("smile", SMILES[:4])
+        found = me.recognise(SMILES[4:])
+        assert {found.names[one] for one in found.classes} == {"smile"}
+        me.set(blocked=["smile"])
+        assert 10 not in me.predict(SMILES[4:]).classes
+        for name, number, message in (
+            ("7", None, r"class 7 is called '7' already"),
+            ("spare 2", None, r"is called 'spare 2' already"),
+            (" frog", None, r"expected 1 to 100 printable characters"),
+            ("frog", 9, r"class 9 is no spare one: expected a number from 10 to 11"),
+            ("frog", 12, r"class 12 is no spare one"),
+        ):
+            with pytest.raises(SampleError, match=message):
+                me.name_class(name, number)
+        assert me.name_class("frog") == 11
+        with pytest.raises(SampleError, match=r"all 2 spare classes have names, smile, frog: give one another name"):
+            me.name_class("toad")
+        assert me.name_class("toad", 11) == 11
+        assert me.classes[10:] == ("smile", "toad")
+
+
+def test_names_and_labels_come_along_to_another_base(spare: Bundle, spare_folder: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(spare_folder, tmp_path / "other"))
+    edit_manifest(other, lambda content: content.update(settings={}))
+    with Owner(spare, tmp_path / "me") as me, Bundle.open(other) as bundle:
+        taught(me)
+        me.migrate(bundle, Budget(steps=40))
+        assert me.bundle.manifest.id == bundle.manifest.id != spare.manifest.id
+        assert me.classes[10:] == ("smile", "spare 2")
+        assert [one.label for one in me.samples.all()] == [10] * 4
+        known = replace(spare.manifest, classes=(*"012345", "smile", *"789", "spare 1", "spare 2"))
+        assert carried(me.store, known) == {}  # a class of that name needs no spare one
+        assert carried(me.store, replace(spare.manifest, classes=tuple("0123456789"), spare=())) == {}
+
+
+def test_two_devices_agree_on_names_or_are_not_merged(spare: Bundle, tmp_path: Path) -> None:
+    with Owner(spare, tmp_path / "me") as me, Owner(spare, tmp_path / "other") as other:
+        taught(other)
+        other.export_state(tmp_path / "other.state")
+        me.set(golden_drop=1.0)
+        me.merge(tmp_path / "other.state")
+        assert me.classes[10:] == ("smile", "spare 2")
+        assert set(me.predict(SMILES[4:]).classes) == {10}
+        me.name_class("frog", 10)
+        with pytest.raises(StateError, match=r"the other device calls class 'spare 1' 'smile', this one has .*frog"):
+            me.merge(tmp_path / "other.state")
+        with pytest.raises(StateError, match=r"calls class 'spare 2' 'frog'"):
+            united(me.bundle.manifest, {"spare 2": "frog"})
+
+
+def test_names_travel_in_a_state_file(spare: Bundle, tmp_path: Path) -> None:
+    with Owner(spare, tmp_path / "me") as me:
+        taught(me)
+        me.set(blocked=["smile"])
+        me.export_state(tmp_path / "me.state")
+        answers = me.learner.predict(SMILES).logits
+    import_state(tmp_path / "me.state", tmp_path / "there", spare)
+    with Owner(spare, tmp_path / "there") as there:
+        assert there.classes[10:] == ("smile", "spare 2")
+        assert there.settings.blocked == ("smile",)
+        assert [one.label for one in there.samples.all()] == [10] * 4
+        assert np.array_equal(there.learner.predict(SMILES).logits, answers)
+
+
+@pytest.mark.parametrize(
+    "names", [["spare 1"], ["9", "spare 1"], ["spare 2", "spare 1"], [], [*"0123456789", "spare 1", "spare 2"]]
+)
+def test_spare_classes_are_the_last_of_several(spare_folder: Path, names: list[str]) -> None:
+    content = json.loads((spare_folder / "manifest.json").read_text()) | {"spare_classes": names}
+    with pytest.raises(BundleError, match=r"spare_classes are .*expected 1 to 1000 names, the last of several classes"):
+        parse(content)
+    if names:  # of an empty list the schema speaks
+        with pytest.raises(UserError, match=r"spare_classes are not the last of several classes"):
+            require_references(content)
