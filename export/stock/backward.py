@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from export.graph.gradients.zeros import met_by_zeros
-from export.stock import small_maps
+from export.stock import small_maps, toeplitz
 from export.stock.lowered import batch_norm_gradient, is_on_batch
 from export.stock.rules import FLAT, RULES
 from export.stock.tape import Site, Tape, fixed
@@ -44,6 +44,8 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
             made = batch_norm_gradient(Site(tape, node, gradients, wanted))
         elif small_maps.is_small(node, values):
             made = small_maps.gradient(Site(tape, node, gradients, wanted))
+        elif toeplitz.is_depthwise(node, values):
+            made = toeplitz.gradient(Site(tape, node, gradients, wanted))
         elif node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
             raise UserError(f"{node.op_type} has no gradient (node '{node.name}')")
         else:

@@ -6,7 +6,8 @@ Axes: N samples, H W of a map, C input and K output channels, P places of the ke
 import onnx
 
 from export.rewrites.differentiable import attributes
-from export.stock.rules.convolution import Windows, input_gradient, padded
+from export.stock.rules.convolution import input_gradient, padded
+from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Free, Values
 
@@ -46,11 +47,16 @@ def lowered(t: Tape, node: onnx.NodeProto) -> None:
     made = gathered(t, t("Transpose", node.input[0], perm=[0, 2, 3, 1]), windows, C)
     t.nodes[-1].output[0] = columns(node)
     assert made
-    weight = t("Reshape", t("Transpose", node.input[1], perm=[2, 3, 1, 0]), [places * C, K])
+    weight = t("Reshape", places_first(t, node.input[1], K, C, places), [K, places * C])
     bias = [node.input[2]] if len(node.input) > 2 and node.input[2] else []
-    rows = t("Gemm", columns(node), weight, *bias)
+    rows = t("Gemm", columns(node), weight, *bias, transB=1)
     t("Transpose", t("Reshape", rows, [-1, *windows.out, K]), perm=[0, 3, 1, 2])
     t.nodes[-1].output[0] = node.output[0]
+
+
+def places_first(t: Tape, weight: str, K: int, C: int, places: int) -> str:
+    """[K, C, kh, kw] as [K, P, C]. To move one axis is several times as fast as to turn all round."""
+    return t("Transpose", t("Reshape", weight, [K, C, places]), perm=[0, 2, 1])
 
 
 def gathered(t: Tape, x_NHWC: str, windows: Windows, channels: int, backwards: bool = False) -> str:
@@ -69,7 +75,7 @@ def gradient(site: Site) -> dict[int, str]:
     if 1 in site.wanted:
         g_KM = t("Reshape", t("Transpose", site.gradient, perm=[1, 0, 2, 3]), [K, -1])
         product = t("MatMul", g_KM, columns(node))
-        found[1] = t("Transpose", t("Reshape", product, [K, kh, kw, C]), perm=[0, 3, 1, 2])
+        found[1] = t("Reshape", t("Transpose", t("Reshape", product, [K, kh * kw, C]), perm=[0, 2, 1]), [K, C, kh, kw])
     if 2 in site.wanted:
         found[2] = t("ReduceSum", g_MK, [0], keepdims=0)
     if 0 in site.wanted:
@@ -83,6 +89,8 @@ def of_input(t: Tape, site: Site, g_NHWK: str, windows: Windows, K: int, C: int)
         return input_gradient(t, site.gradient, site.input(1), windows, 1)
     around = windows.turned()
     seen = gathered(t, g_NHWK, around, K, backwards=True)
-    weight = t("Reshape", t("Transpose", site.input(1), perm=[2, 3, 0, 1]), [-1, C])
+    places = windows.kernel[0] * windows.kernel[1]
+    weight_PKC = t("Transpose", places_first(t, site.input(1), K, C, places), perm=[1, 0, 2])
+    weight = t("Reshape", weight_PKC, [places * K, C])
     rows = t("MatMul", seen, weight)
     return t("Transpose", t("Reshape", rows, [-1, *windows.map, C]), perm=[0, 3, 1, 2])
