@@ -1,6 +1,6 @@
 """What a graph says twice, or for nothing, taken out: at batch 1 a step's time is the number of its nodes.
 
-Values that are the same get one maker, a Reshape of a Reshape is one, one that changes nothing goes, and a value that was
+Values that are the same get one maker, a Reshape of a Reshape is one, what changes nothing goes, and a value that was
 repeated to be combined with another of its size is left to broadcasting.
 """
 
@@ -35,7 +35,9 @@ def simplify(model: onnx.ModelProto) -> None:
         if node.op_type in BROADCAST:
             leave_to_broadcasting(node, makers, shapes)
         free = fixed.isdisjoint(node.output)
-        if node.op_type == "Reshape" and free and alike(shapes.get(node.input[0]), shapes.get(node.output[0])):
+        lone = node.op_type == "Concat" and len(node.input) == 1
+        still = node.op_type == "Reshape" and alike(shapes.get(node.input[0]), shapes.get(node.output[0]))
+        if free and (lone or still):
             same[node.output[0]] = node.input[0]
             continue
         twin = seen.get(written(node)) if node.op_type not in DRAWN else None

@@ -11,8 +11,8 @@ from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Free, Values
 
-SMALL = 16  # places of the output; at 49 the copies cost what the product saves
-CHANNELS = 16  # at least, on either side
+SIZES = ((16, 16), (64, 32))  # at most so many places of the output with at least so many channels on either side
+TURNED = 16  # places up to which the input's gradient is one product too
 
 
 def is_small(node: onnx.NodeProto, values: Values) -> bool:
@@ -27,7 +27,8 @@ def is_small(node: onnx.NodeProto, values: Values) -> bool:
         isinstance(size, Free) for size in (*weight, *out[1:], *values.shapes[node.input[0]][1:])
     ):
         return False
-    return out[2] * out[3] <= SMALL and min(weight[0], weight[1]) >= CHANNELS  # type: ignore[operator]
+    places, channels = int(out[2]) * int(out[3]), min(int(weight[0]), int(weight[1]))  # type: ignore[arg-type]
+    return any(places <= most and channels >= least for most, least in SIZES)
 
 
 def columns(node: onnx.NodeProto) -> str:
@@ -84,8 +85,9 @@ def gradient(site: Site) -> dict[int, str]:
 
 
 def of_input(t: Tape, site: Site, g_NHWK: str, windows: Windows, K: int, C: int) -> str:
-    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out."""
-    if max(windows.strides) > 1:
+    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out, and where
+    the map is so large that the copies cost what the product saves."""
+    if max(windows.strides) > 1 or windows.out[0] * windows.out[1] > TURNED:
         return input_gradient(t, site.gradient, site.input(1), windows, 1)
     around = windows.turned()
     seen = gathered(t, g_NHWK, around, K, backwards=True)

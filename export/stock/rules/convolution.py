@@ -11,7 +11,7 @@ from export.stock.rules.elementwise import Gradients
 from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 
-FEW_CHANNELS, MANY_CHANNELS = 8, 32  # of the input, where another form of the weight's gradient becomes the fastest
+FEW_CHANNELS = 8  # of the input, below which another form of the weight's gradient is the fastest
 
 
 def conv(site: Site) -> Gradients:
@@ -120,23 +120,18 @@ def pointwise(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) 
 
 def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
     """The map moved to each place of the kernel, and matrix products over samples and places of the output."""
-    K, C, places = weight[0], weight[1], windows.kernel[0] * windows.kernel[1]
+    K, C, (kh, kw) = weight[0], weight[1], windows.kernel
     if C < FEW_CHANNELS:  # all moved maps beside each other, a product for each sample
         moved = t("Concat", *windows.moved(t, padded(t, x, windows), [2, 3]), axis=1)
-        columns_NL = t("Transpose", t("Reshape", moved, [0, places * C, -1]), perm=[0, 2, 1])
+        columns_NL = t("Transpose", t("Reshape", moved, [0, kh * kw * C, -1]), perm=[0, 2, 1])
         summed = t("ReduceSum", t("MatMul", t("Reshape", g, [0, K, -1]), columns_NL), [0], keepdims=0)
         return from_columns(t, summed, weight)
     g_KM = t("Reshape", t("Transpose", g, perm=[1, 0, 2, 3]), [K, -1])
-    if C >= MANY_CHANNELS or max(windows.strides) > 1:  # channels last: what moves is in long runs
-        last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
-        moved = t("Concat", *windows.moved(t, last, [1, 2]), axis=3)
-        return from_columns(t, t("MatMul", g_KM, t("Reshape", moved, [-1, places * C])), weight)
-    first = padded(t, t("Transpose", x, perm=[1, 0, 2, 3]), windows)
-    products = [t("Gemm", g_KM, t("Reshape", moved, [C, -1]), transB=1) for moved in windows.moved(t, first, [2, 3])]
-    if places == 1:
-        return t("Reshape", products[0], list(weight))
-    apart = t("Reshape", t("Concat", *products, axis=0), [places, K, C])
-    return t("Reshape", t("Transpose", apart, perm=[1, 2, 0]), list(weight))
+    # channels last, and moved along rows first: what then moves from row to row is in long runs
+    last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
+    beside = t("Concat", *windows.moved_along(t, last, 1, 2), axis=3)
+    products = [t("MatMul", g_KM, t("Reshape", rows, [-1, kw * C])) for rows in windows.moved_along(t, beside, 0, 1)]
+    return from_columns(t, t("Concat", *products, axis=1), weight)
 
 
 def from_columns(t: Tape, columns: str, weight: Sequence[int]) -> str:

@@ -67,9 +67,17 @@ class Windows:
 
     def moved(self, t: Tape, padded: str, axes: Sequence[int]) -> list[str]:
         """The padded map as each place of the kernel sees it, of the output's size along `axes`."""
-        found = []
-        for places in product(*map(range, self.kernel)):
-            starts = [place * d for place, d in zip(places, self.dilations, strict=True)]
-            ends = [start + (o - 1) * s + 1 for start, o, s in zip(starts, self.out, self.strides, strict=True)]
-            found.append(t("Slice", padded, starts, ends, list(axes), list(self.strides)))
-        return found
+        return [
+            t("Slice", padded, *(list(each) for each in zip(*cuts, strict=True)))
+            for cuts in product(*(self.cuts(along, axis) for along, axis in enumerate(axes)))
+        ]
+
+    def moved_along(self, t: Tape, padded: str, along: int, axis: int) -> list[str]:
+        """The same along one axis of the map, which is `axis` of `padded`."""
+        return [t("Slice", padded, *([number] for number in cut)) for cut in self.cuts(along, axis)]
+
+    def cuts(self, along: int, axis: int) -> list[tuple[int, int, int, int]]:
+        """Start, end, axis and step of what each place of the kernel sees."""
+        stride, dilation = self.strides[along], self.dilations[along]
+        reach = (self.out[along] - 1) * stride + 1
+        return [(k * dilation, k * dilation + reach, axis, stride) for k in range(self.kernel[along])]
