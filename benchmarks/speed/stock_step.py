@@ -5,7 +5,8 @@
     python -m benchmarks.speed.stock_step --profile NETWORK [--batch B]
 
 Interleaved rounds of about 20 ms as in `step_time.py`, and its way of counting time. Torch is eager with its fused AdamW, once
-contiguous and once channels_last. ONNX Runtime Training takes part where its package is the one installed. Ratios are of medians.
+contiguous and once channels_last. ONNX Runtime Training takes part where its package is the one installed. Ratios are of medians,
+quartiles of the rounds' own ratios.
 """
 
 import argparse
@@ -189,9 +190,10 @@ def contenders(made: Made, batch: int, threads: int, training: bool) -> dict[str
 
 def compare(names: list[str], batches: list[int], threads: list[int], rounds: int, training: bool) -> None:
     print(
-        "| network | parameters | threads | batch | stock, ms | / eager | / channels_last | / training | training / eager |"
+        "| network | parameters | threads | batch | stock, ms | / eager | its quartiles | / channels_last | / training "
+        "| training / eager |"
     )
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             made = Made(name, Path(scratch) / name, training)
@@ -202,7 +204,11 @@ def compare(names: list[str], batches: list[int], threads: list[int], rounds: in
                     seen = milliseconds(contenders(made, batch, many, training), rounds, clock)
                     median = {who: statistics.median(values) for who, values in seen.items()}
                     cells = [name, f"{count:,}", str(many), str(batch), f"{median['stock']:.2f}"]
-                    cells += [f"{median['stock'] / median[who]:.2f}" for who in ("C", "L")]
+                    low, _, high = statistics.quantiles(
+                        (ours / theirs for ours, theirs in zip(seen["stock"], seen["C"], strict=True)), n=4
+                    )
+                    cells += [f"{median['stock'] / median['C']:.2f}", f"{low:.2f}–{high:.2f}"]
+                    cells.append(f"{median['stock'] / median['L']:.2f}")
                     other = median.get("training")
                     cells += [f"{median['stock'] / other:.2f}", f"{other / median['C']:.2f}"] if other else ["–", "–"]
                     print(f"| {' | '.join(cells)} |", flush=True)

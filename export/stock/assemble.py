@@ -16,10 +16,11 @@ from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import Array, constant_value, read_by
 from export.rewrites.rewrite import PREFIX
-from export.stock import small_maps
+from export.stock import small_maps, toeplitz
 from export.stock.backward import differentiated
 from export.stock.lowered import SEED, is_on_batch, lowered, masked
 from export.stock.optimizer import moments_of, optimizer_graph
+from export.stock.simplify import simplify
 from export.stock.tape import Tape
 from export.stock.values import Values, measured
 
@@ -98,6 +99,10 @@ def gradient_graph(
         elif small_maps.is_small(node, values):
             start = len(middle.nodes)
             small_maps.lowered(middle, node)
+            forward += middle.nodes[start:]
+        elif toeplitz.is_depthwise(node, values):
+            start = len(middle.nodes)
+            toeplitz.lowered(middle, node)
             forward += middle.nodes[start:]
         else:
             forward.append(node)
@@ -217,9 +222,11 @@ def finished(
     for tensor in graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-    return helper.make_model(
+    model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="mentee-export"
     )
+    simplify(model)
+    return model
 
 
 def value_info(port: Port) -> onnx.ValueInfoProto:

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 
 from export.graph.gradients.zeros import met_by_zeros
-from export.stock import small_maps
+from export.stock import small_maps, toeplitz
 from export.stock.lowered import batch_norm_gradient, is_on_batch
 from export.stock.rules import FLAT, RULES
 from export.stock.tape import Site, Tape, fixed
-from export.stock.values import Values
+from export.stock.values import Shape, Values
 from mentor_mentee.errors import UserError
 
 
@@ -34,16 +34,28 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
     loss = model.graph.output[0].name
     collected: dict[str, list[str]] = {loss: [ones(tape, loss)]}
     selecting = met_by_zeros(model.graph, values.constants)
+    shared = shared_factors(model, reached, values)
+    products: dict[str, list[tuple[str, str]]] = {}
+
+    def collect(name: str) -> list[str]:
+        joined = [joined_product(tape, name, products.pop(name))] if name in products else []
+        return [*collected.pop(name, []), *joined]
+
     for node in reversed(model.graph.node):
-        parts = [collected.pop(name, []) for name in node.output]
+        parts = [collect(name) for name in node.output]
         wanted = frozenset(place for place, name in enumerate(node.input) if name in reached)
         if not any(parts) or not wanted or node.op_type in FLAT:
             continue
         gradients = [tape.total(part) if part else None for part in parts]
+        if node.op_type == "MatMul" and node.input[1] in shared:
+            wanted -= {1}
+            products.setdefault(node.input[1], []).append((node.input[0], str(gradients[0])))
         if is_on_batch(node):
             made = batch_norm_gradient(Site(tape, node, gradients, wanted))
         elif small_maps.is_small(node, values):
             made = small_maps.gradient(Site(tape, node, gradients, wanted))
+        elif toeplitz.is_depthwise(node, values):
+            made = toeplitz.gradient(Site(tape, node, gradients, wanted))
         elif node.op_type not in RULES or node.domain not in ("", "ai.onnx"):
             raise UserError(f"{node.op_type} has no gradient (node '{node.name}')")
         else:
@@ -51,7 +63,29 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
         for place, gradient in made.items():
             if place in wanted:
                 collected.setdefault(node.input[place], []).append(gradient)
-    return Backward(tape, {name: tape.total(collected[name]) for name in parameters if collected.get(name)})
+    found = {name: collect(name) for name in parameters}
+    return Backward(tape, {name: tape.total(parts) for name, parts in found.items() if parts})
+
+
+def shared_factors(model: onnx.ModelProto, reached: Collection[str], values: Values) -> set[str]:
+    """Matrices that several products of the same shape have on their right, as those of the places of a sequence."""
+    lefts: dict[str, list[Shape]] = {}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in reached:
+            lefts.setdefault(node.input[1], []).append(values.shapes[node.input[0]])
+    return {
+        name
+        for name, shapes in lefts.items()
+        if len(shapes) > 1 and len(set(shapes)) == 1 and len(values.shapes[name]) == 2 and len(shapes[0]) > 1
+    }
+
+
+def joined_product(tape: Tape, factor: str, products: Sequence[tuple[str, str]]) -> str:
+    """The gradient of `factor` from (left, gradient) of each product: one product of all their rows."""
+    rows = []
+    for parts, size in zip(zip(*products, strict=True), fixed(tape.shape_of(factor)), strict=True):
+        rows.append(tape("Reshape", tape("Concat", *parts, axis=0), [-1, size]))
+    return tape("MatMul", tape("Transpose", rows[0], perm=[1, 0]), rows[1])
 
 
 def ones(tape: Tape, loss: str) -> str:

@@ -3,10 +3,12 @@
 AdamW (arXiv 1711.05101) and SGD as torch.optim has them. With m and v the moments, k = `step`:
 
     m ← β₁·m + (1 − β₁)·g    v ← β₂·v + (1 − β₂)·g²
-    w ← w − rate·wd·w − rate/(1 − β₁ᵏ) · m / (√v/√(1 − β₂ᵏ) + ε)
+    w ← (1 − rate·wd) · w − s · m / (√v + ε·√(1 − β₂ᵏ)), s = rate·√(1 − β₂ᵏ)/(1 − β₁ᵏ)
 """
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -19,6 +21,7 @@ from export.stock.tape import Tape
 from export.stock.values import Values
 
 FACTOR = "schedule_factor"  # the tensor that parity reads
+ORDERS = 8  # of a series; the ninth, of ½, is below float32's rounding
 
 
 def moments_of(optimizer: Optimizer) -> int:
@@ -94,8 +97,9 @@ class Step:
         t, (first, second) = self.t, self.spec.betas
         m = self.mixed(moments[0], g, first)
         v = self.mixed(moments[1], t("Mul", g, g), second)
-        root = t("Div", t("Sqrt", v), t("Sqrt", self.corrected(second)))
-        change = t("Mul", t("Div", m, t("Add", root, float(self.spec.epsilon))), t("Div", rate, self.corrected(first)))
+        of_first, root = self.corrections
+        below = t("Add", t("Sqrt", v), t("Mul", root, float(self.spec.epsilon)))
+        change = t("Mul", t("Div", m, below), t("Div", t("Mul", rate, root), of_first))
         if group.weight_decay:
             w = t("Mul", w, t("Sub", 1.0, t("Mul", rate, float(group.weight_decay))))
         return [t("Sub", w, change), m, v]
@@ -104,17 +108,21 @@ class Step:
         """share · moment + (1 − share) · g"""
         return self.t("Add", self.t("Mul", moment, float(share)), self.t("Mul", g, float(1 - share)))
 
-    def corrected(self, beta: float) -> str:
-        """1 − βᵏ. Near 0, where 1 − exp loses half of float32's digits, by the series of exp."""
+    @cached_property
+    def corrections(self) -> tuple[str, str]:
+        """1 − β₁ᵏ and √(1 − β₂ᵏ), [1] each. With x = −k·ln β: near 0, where 1 − exp(−x) loses half of float32's digits, by its
+        series x − x²/2! + …"""
         t = self.t
-        y = t("Mul", "step", float(np.log(beta))) if beta else None
-        if y is None:
-            return t.constant(np.ones(1, np.float32))
-        series = t.constant(1.0)
-        for order in range(8, 1, -1):  # 1 + y/2·(1 + y/3·(…)): (exp(y) − 1)/y
-            series = t("Add", t("Mul", t("Mul", series, y), 1 / order), 1.0)
-        near = t("Neg", t("Mul", y, series))
-        return t("Where", t("Greater", y, -0.5), near, t("Sub", 1.0, t("Exp", y)))
+        slopes = -np.log(np.maximum(np.array(self.spec.betas), np.exp(-90))).reshape(2, 1)  # β of 0: 1 − exp(−90)
+        orders = np.arange(1, ORDERS + 1)
+        series = np.array([-((-1.0) ** n) / math.factorial(n) for n in orders]).reshape(-1, 1)
+        x = t("Mul", "step", t.constant(slopes.astype(np.float32)))
+        powers = t("Pow", x, t.constant(orders.astype(np.float32).reshape(1, -1)))
+        near = t("MatMul", powers, t.constant(series.astype(np.float32)))
+        far = t("Sub", 1.0, t("Exp", t("Neg", x)))
+        both = t("Reshape", t("Where", t("Less", x, 0.5), near, far), [2])
+        of_first, of_second = t.several("Split", [both, [1, 1]], 2, axis=0)
+        return of_first, t("Sqrt", of_second)
 
     def sgd(self, w: str, moments: Sequence[str], g: str, rate: str, group: Members) -> list[str]:
         t, spec = self.t, self.spec

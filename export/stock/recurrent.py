@@ -1,9 +1,11 @@
 """GRU and LSTM as matrix products and gates, place by place of their sequence: there every runtime has a gradient of ours.
 
-Axes: T places, D directions, B batch, H hidden, I input, G all gates: i o f c of an LSTM, z r h of a GRU.
+Axes: T places, D directions, B batch, H hidden, I input, G all gates: i o f c of an LSTM, z r h of a GRU. One place keeps its
+axis, [1, B, .]: every node counts, since a runtime's time to open a graph grows with the square of their number.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import onnx
 from onnx import helper
@@ -25,69 +27,77 @@ def unrolled(w: Writer, node: onnx.NodeProto, known: Known) -> dict[str, str] | 
         return None
     direction = given.get("direction", b"forward")
     backwards = [False, True] if direction == b"bidirectional" else [direction == b"reverse"]
-    runs = [one_direction(w, node.op_type, names, steps, number, back) for number, back in enumerate(backwards)]
+    width = int(known.shapes[names[R]][-1])
+    runs = [one_direction(w, node.op_type, names, steps, width, number, back) for number, back in enumerate(backwards)]
     outputs: list[str] = []
     sequence = [w("Unsqueeze", run[0], [1]) for run in runs]
     outputs.append(w("Concat", *sequence, axis=1) if len(runs) > 1 else sequence[0])
     for place in (1, 2)[: len(runs[0]) - 1]:
-        states = [w("Unsqueeze", run[place], [0]) for run in runs]
+        states = [run[place] for run in runs]
         outputs.append(w("Concat", *states, axis=0) if len(runs) > 1 else states[0])
     return {name: outputs[place] for place, name in enumerate(node.output) if name and known.users.get(name)}
 
 
 def one_direction(
-    w: Writer, kind: str, names: Sequence[str], steps: int, direction: int, backwards: bool
+    w: Writer, kind: str, names: Sequence[str], steps: int, width: int, direction: int, backwards: bool
 ) -> tuple[str, ...]:
-    """Y_TBH and the last states_BH."""
+    """Y_TBH and the last states, [1, B, H] each."""
 
     def own(place: int) -> str:
-        """The part of an input that is this direction's."""
-        return w("Squeeze", w("Slice", names[place], [direction], [direction + 1], [0]), [0])
+        """The part of an input that is this direction's, [1, …]."""
+        return w("Slice", names[place], [direction], [direction + 1], [0])
 
-    weight, recurrent = (w("Transpose", own(place), perm=[1, 0]) for place in (W, R))
-    of_input, of_hidden = several(w, "Split", [own(BIAS)], 2, axis=0) if names[BIAS] else (None, None)
+    weight, recurrent = (w("Transpose", w("Squeeze", own(place), [0]), perm=[1, 0]) for place in (W, R))
+    biases = several(w, "Split", [w("Squeeze", own(BIAS), [0])], 2, axis=0) if names[BIAS] else []
     projected = w("MatMul", names[0], weight)
-    projected = projected if of_input is None else w("Add", projected, of_input)
-    places = several(w, "Split", [projected], steps, axis=0)
+    if biases:  # an LSTM adds both to the same sum
+        projected = w("Add", projected, w("Add", *biases) if kind == "LSTM" else biases[0])
     hidden = own(HIDDEN) if names[HIDDEN] else None
     cell = own(CELL) if kind == "LSTM" and names[CELL] else None
+    given: list[tuple[str, ...]]
+    if kind == "LSTM":
+        given = [(place,) for place in several(w, "Split", [projected], steps, axis=0)]
+    else:
+        halves = several(w, "Split", [projected, [2 * width, width]], 2, axis=-1)
+        given = list(zip(*(several(w, "Split", [half], steps, axis=0) for half in halves), strict=True))
     found: list[str] = []
-    for place in reversed(places) if backwards else places:
-        given = w("Squeeze", place, [0])
+    for sums in reversed(given) if backwards else given:
         if kind == "LSTM":
-            hidden, cell = lstm_step(w, given, hidden, cell, recurrent, of_hidden)
+            hidden, cell = lstm_step(w, sums[0], hidden, cell, recurrent, width)
         else:
-            hidden = gru_step(w, given, hidden, recurrent, of_hidden)
-        found.append(w("Unsqueeze", hidden, [0]))
+            hidden = gru_step(w, sums, hidden, recurrent, biases[1] if biases else None, width)
+        found.append(hidden)
     whole = w("Concat", *(found[::-1] if backwards else found), axis=0)
     return (whole, str(hidden)) if cell is None else (whole, str(hidden), cell)
 
 
 def lstm_step(
-    w: Writer, given_BG: str, hidden: str | None, cell: str | None, recurrent: str, bias: str | None
+    w: Writer, given: str, hidden: str | None, cell: str | None, recurrent: str, width: int
 ) -> tuple[str, str]:
-    sums = given_BG if hidden is None else w("Add", given_BG, w("MatMul", hidden, recurrent))
-    sums = sums if bias is None else w("Add", sums, bias)
-    i, o, f, c = several(w, "Split", [sums], 4, axis=-1)
-    fresh = w("Mul", w("Sigmoid", i), w("Tanh", c))
-    cell = fresh if cell is None else w("Add", w("Mul", w("Sigmoid", f), cell), fresh)
-    return w("Mul", w("Sigmoid", o), w("Tanh", cell)), cell
+    sums = given if hidden is None else w("Add", given, w("MatMul", hidden, recurrent))
+    gates, c = several(w, "Split", [sums, [3 * width, width]], 2, axis=-1)
+    i, o, f = several(w, "Split", [w("Sigmoid", gates)], 3, axis=-1)
+    fresh = w("Mul", i, w("Tanh", c))
+    cell = fresh if cell is None else w("Add", w("Mul", f, cell), fresh)
+    return w("Mul", o, w("Tanh", cell)), cell
 
 
-def gru_step(w: Writer, given_BG: str, hidden: str | None, recurrent: str, bias: str | None) -> str:
+def gru_step(w: Writer, given: Sequence[str], hidden: str | None, recurrent: str, bias: str | None, width: int) -> str:
     """h = (1 − z) · n + z · h, n = tanh(x_n + r · (h · R_n + b_n))"""
     assert hidden is not None, "torch's exporter always writes the first state"
     old = w("MatMul", hidden, recurrent)
     old = old if bias is None else w("Add", old, bias)
-    (x_z, x_r, x_n), (h_z, h_r, h_n) = (several(w, "Split", [sums], 3, axis=-1) for sums in (given_BG, old))
-    z, r = w("Sigmoid", w("Add", x_z, h_z)), w("Sigmoid", w("Add", x_r, h_r))
+    (x_zr, x_n), (h_zr, h_n) = given, several(w, "Split", [old, [2 * width, width]], 2, axis=-1)
+    z, r = several(w, "Split", [w("Sigmoid", w("Add", x_zr, h_zr))], 2, axis=-1)
     new = w("Tanh", w("Add", x_n, w("Mul", r, h_n)))
     return w("Add", new, w("Mul", z, w("Sub", hidden, new)))
 
 
-def several(w: Writer, op: str, inputs: Sequence[str], outputs: int, axis: int) -> list[str]:
-    """`op` of several outputs of the same size."""
+def several(w: Writer, op: str, inputs: Sequence[str | Sequence[int]], outputs: int, axis: int) -> list[str]:
+    """`op` of several outputs, of the same size where no sizes are given."""
+    given = [value if isinstance(value, str) else w.constant(value) for value in inputs]
+    options: dict[str, Any] = {} if len(inputs) > 1 else {"num_outputs": outputs}
     first = f"{w.prefix}/{len(w.nodes)}"
     names = [first, *(f"{first}.{place}" for place in range(1, outputs))]
-    w.nodes.append(helper.make_node(op, list(inputs), names, name=first, axis=axis, num_outputs=outputs))
+    w.nodes.append(helper.make_node(op, given, names, name=first, axis=axis, **options))
     return names

@@ -6,12 +6,13 @@ Axes: N samples, H W of a map, C input and K output channels, P places of the ke
 import onnx
 
 from export.rewrites.differentiable import attributes
-from export.stock.rules.convolution import Windows, input_gradient, padded
+from export.stock.rules.convolution import input_gradient, padded
+from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Free, Values
 
-SMALL = 16  # places of the output; at 49 the copies cost what the product saves
-CHANNELS = 16  # at least, on either side
+SIZES = ((16, 16), (64, 32))  # at most so many places of the output with at least so many channels on either side
+TURNED = 16  # places up to which the input's gradient is one product too
 
 
 def is_small(node: onnx.NodeProto, values: Values) -> bool:
@@ -26,7 +27,8 @@ def is_small(node: onnx.NodeProto, values: Values) -> bool:
         isinstance(size, Free) for size in (*weight, *out[1:], *values.shapes[node.input[0]][1:])
     ):
         return False
-    return out[2] * out[3] <= SMALL and min(weight[0], weight[1]) >= CHANNELS  # type: ignore[operator]
+    places, channels = int(out[2]) * int(out[3]), min(int(weight[0]), int(weight[1]))  # type: ignore[arg-type]
+    return any(places <= most and channels >= least for most, least in SIZES)
 
 
 def columns(node: onnx.NodeProto) -> str:
@@ -46,11 +48,16 @@ def lowered(t: Tape, node: onnx.NodeProto) -> None:
     made = gathered(t, t("Transpose", node.input[0], perm=[0, 2, 3, 1]), windows, C)
     t.nodes[-1].output[0] = columns(node)
     assert made
-    weight = t("Reshape", t("Transpose", node.input[1], perm=[2, 3, 1, 0]), [places * C, K])
+    weight = t("Reshape", places_first(t, node.input[1], K, C, places), [K, places * C])
     bias = [node.input[2]] if len(node.input) > 2 and node.input[2] else []
-    rows = t("Gemm", columns(node), weight, *bias)
+    rows = t("Gemm", columns(node), weight, *bias, transB=1)
     t("Transpose", t("Reshape", rows, [-1, *windows.out, K]), perm=[0, 3, 1, 2])
     t.nodes[-1].output[0] = node.output[0]
+
+
+def places_first(t: Tape, weight: str, K: int, C: int, places: int) -> str:
+    """[K, C, kh, kw] as [K, P, C]. To move one axis is several times as fast as to turn all round."""
+    return t("Transpose", t("Reshape", weight, [K, C, places]), perm=[0, 2, 1])
 
 
 def gathered(t: Tape, x_NHWC: str, windows: Windows, channels: int, backwards: bool = False) -> str:
@@ -69,7 +76,7 @@ def gradient(site: Site) -> dict[int, str]:
     if 1 in site.wanted:
         g_KM = t("Reshape", t("Transpose", site.gradient, perm=[1, 0, 2, 3]), [K, -1])
         product = t("MatMul", g_KM, columns(node))
-        found[1] = t("Transpose", t("Reshape", product, [K, kh, kw, C]), perm=[0, 3, 1, 2])
+        found[1] = t("Reshape", t("Transpose", t("Reshape", product, [K, kh * kw, C]), perm=[0, 2, 1]), [K, C, kh, kw])
     if 2 in site.wanted:
         found[2] = t("ReduceSum", g_MK, [0], keepdims=0)
     if 0 in site.wanted:
@@ -78,11 +85,14 @@ def gradient(site: Site) -> dict[int, str]:
 
 
 def of_input(t: Tape, site: Site, g_NHWK: str, windows: Windows, K: int, C: int) -> str:
-    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out."""
-    if max(windows.strides) > 1:
+    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out, and where
+    the map is so large that the copies cost what the product saves."""
+    if max(windows.strides) > 1 or windows.out[0] * windows.out[1] > TURNED:
         return input_gradient(t, site.gradient, site.input(1), windows, 1)
     around = windows.turned()
     seen = gathered(t, g_NHWK, around, K, backwards=True)
-    weight = t("Reshape", t("Transpose", site.input(1), perm=[2, 3, 0, 1]), [-1, C])
+    places = windows.kernel[0] * windows.kernel[1]
+    weight_PKC = t("Transpose", places_first(t, site.input(1), K, C, places), perm=[1, 0, 2])
+    weight = t("Reshape", weight_PKC, [places * K, C])
     rows = t("MatMul", seen, weight)
     return t("Transpose", t("Reshape", rows, [-1, *windows.map, C]), perm=[0, 3, 1, 2])

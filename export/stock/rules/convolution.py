@@ -4,78 +4,14 @@ Axes: N samples, C input channels, K output channels, G groups, a dot for the ax
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import replace
 
+from export.stock.rules.depthwise import chosen, kernel_gradient
 from export.stock.rules.elementwise import Gradients
+from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
-from export.stock.values import Shape
 
-FEW_CHANNELS, MANY_CHANNELS = 8, 32  # of the input, where another form of the weight's gradient becomes the fastest
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How a kernel lies over a map: sizes of map, kernel and what comes out, without samples and channels."""
-
-    map: tuple[int, ...]
-    kernel: tuple[int, ...]
-    out: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    before: tuple[int, ...]  # padding
-    after: tuple[int, ...]
-
-    @classmethod
-    def of(cls, site: Site, map: Shape, kernel: Sequence[int], out: Shape) -> "Windows":
-        """Reads the attributes, automatic padding in numbers; `map` and `out` with samples and channels."""
-        rank, given = len(kernel), site.options
-        sizes, made = fixed(map[2:]), fixed(out[2:])
-        strides = tuple(given.get("strides", (1,) * rank))
-        dilations = tuple(given.get("dilations", (1,) * rank))
-        auto = given.get("auto_pad", b"NOTSET")
-        if auto in (b"SAME_UPPER", b"SAME_LOWER"):
-            missing = [
-                max((o - 1) * s + (k - 1) * d + 1 - size, 0)
-                for o, s, k, d, size in zip(made, strides, kernel, dilations, sizes, strict=True)
-            ]
-            less, more = [n // 2 for n in missing], [n - n // 2 for n in missing]
-            before, after = (less, more) if auto == b"SAME_UPPER" else (more, less)
-        else:
-            pads = list(given.get("pads", (0,) * (2 * rank)))
-            before, after = pads[:rank], pads[rank:]
-        return cls(sizes, tuple(kernel), made, strides, dilations, tuple(before), tuple(after))
-
-    @property
-    def pads(self) -> list[int]:
-        return [*self.before, *self.after]
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether each place of the map alone makes one of the output."""
-        return self.map == self.out and set(self.kernel) == {1} and set(self.strides) == {1} and not any(self.pads)
-
-    def turned(self) -> "Windows":
-        """Those of the input's gradient, of strides of 1: the kernel turned round over the output's map."""
-        reach = [d * (k - 1) for k, d in zip(self.kernel, self.dilations, strict=True)]
-        before = tuple(r - b for r, b in zip(reach, self.before, strict=True))
-        after = tuple(r - a for r, a in zip(reach, self.after, strict=True))
-        return Windows(self.out, self.kernel, self.map, self.strides, self.dilations, before, after)
-
-    @property
-    def tiles(self) -> bool:
-        """Whether the windows cover the map, each place once."""
-        covered = tuple(o * k for o, k in zip(self.out, self.kernel, strict=True))
-        return self.kernel == self.strides and covered == self.map and not any(self.pads) and set(self.dilations) == {1}
-
-    def moved(self, t: Tape, padded: str, axes: Sequence[int]) -> list[str]:
-        """The padded map as each place of the kernel sees it, of the output's size along `axes`."""
-        found = []
-        for places in product(*map(range, self.kernel)):
-            starts = [place * d for place, d in zip(places, self.dilations, strict=True)]
-            ends = [start + (o - 1) * s + 1 for start, o, s in zip(starts, self.out, self.strides, strict=True)]
-            found.append(t("Slice", padded, starts, ends, list(axes), list(self.strides)))
-        return found
+FEW_CHANNELS = 8  # of the input, below which another form of the weight's gradient is the fastest
 
 
 def conv(site: Site) -> Gradients:
@@ -131,7 +67,11 @@ def reached(t: Tape, g: str, windows: Windows) -> tuple[str, Windows]:
 
 
 def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -> str:
-    """The gradient of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over."""
+    """The gradient of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over. Where
+    the kernel has one place, a convolution does it with less."""
+    if windows.pointwise and group == 1:
+        axes = range(2, 2 + len(windows.kernel))
+        return t("Conv", g, t("Transpose", weight, perm=[1, 0, *axes]))
     rest = [
         size - ((o - 1) * s + (k - 1) * d + 1 - b - a)
         for size, o, s, k, d, b, a in zip(
@@ -150,7 +90,7 @@ def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Win
     these sizes (docs/experiments/stock-steps.md)."""
     K, C = weight[0], weight[1] * group
     if len(weight) == 4 and group == C == K:
-        return depthwise(t, x, g, windows)
+        return depthwise(t, x, g, windows, C)
     if group == 1 and windows.pointwise:
         return pointwise(t, x, g, weight, windows)
     if group == 1 and len(weight) == 4:
@@ -158,8 +98,11 @@ def weight_gradient(t: Tape, x: str, g: str, weight: Sequence[int], windows: Win
     return by_convolution(t, x, g, weight, windows, group)
 
 
-def depthwise(t: Tape, x: str, g: str, windows: Windows) -> str:
-    """[C, 1, kh, kw]: for each place of the kernel a product with the map moved to it, and its sum."""
+def depthwise(t: Tape, x: str, g: str, windows: Windows, channels: int) -> str:
+    """[C, 1, kh, kw]: by rows; where these are long, for each place of the kernel a product with the map moved to it, summed."""
+    if (tiles := chosen(windows)) is not None:
+        x_CNHW, g_CNHW = (t("Transpose", each, perm=[1, 0, 2, 3]) for each in (x, g))
+        return t("Reshape", kernel_gradient(t, x_CNHW, g_CNHW, windows, channels, tiles), [-1, 1, *windows.kernel])
     sums = [
         t("ReduceSum", t("Mul", moved, g), [0, 2, 3], keepdims=1)
         for moved in windows.moved(t, padded(t, x, windows), [2, 3])
@@ -177,23 +120,18 @@ def pointwise(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) 
 
 def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows) -> str:
     """The map moved to each place of the kernel, and matrix products over samples and places of the output."""
-    K, C, places = weight[0], weight[1], windows.kernel[0] * windows.kernel[1]
+    K, C, (kh, kw) = weight[0], weight[1], windows.kernel
     if C < FEW_CHANNELS:  # all moved maps beside each other, a product for each sample
         moved = t("Concat", *windows.moved(t, padded(t, x, windows), [2, 3]), axis=1)
-        columns_NL = t("Transpose", t("Reshape", moved, [0, places * C, -1]), perm=[0, 2, 1])
+        columns_NL = t("Transpose", t("Reshape", moved, [0, kh * kw * C, -1]), perm=[0, 2, 1])
         summed = t("ReduceSum", t("MatMul", t("Reshape", g, [0, K, -1]), columns_NL), [0], keepdims=0)
         return from_columns(t, summed, weight)
     g_KM = t("Reshape", t("Transpose", g, perm=[1, 0, 2, 3]), [K, -1])
-    if C >= MANY_CHANNELS or max(windows.strides) > 1:  # channels last: what moves is in long runs
-        last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
-        moved = t("Concat", *windows.moved(t, last, [1, 2]), axis=3)
-        return from_columns(t, t("MatMul", g_KM, t("Reshape", moved, [-1, places * C])), weight)
-    first = padded(t, t("Transpose", x, perm=[1, 0, 2, 3]), windows)
-    products = [
-        t("Unsqueeze", t("Gemm", g_KM, t("Reshape", moved, [C, -1]), transB=1), [2])
-        for moved in windows.moved(t, first, [2, 3])
-    ]
-    return t("Reshape", t("Concat", *products, axis=2) if places > 1 else products[0], list(weight))
+    # channels last, and moved along rows first: what then moves from row to row is in long runs
+    last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
+    beside = t("Concat", *windows.moved_along(t, last, 1, 2), axis=3)
+    products = [t("MatMul", g_KM, t("Reshape", rows, [-1, kw * C])) for rows in windows.moved_along(t, beside, 0, 1)]
+    return from_columns(t, t("Concat", *products, axis=1), weight)
 
 
 def from_columns(t: Tape, columns: str, weight: Sequence[int]) -> str:

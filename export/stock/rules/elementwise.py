@@ -95,12 +95,14 @@ def relu(site: Site) -> Gradients:
 
 def clip(site: Site) -> Gradients:
     """1 between the least and the greatest; at these themselves as torch has it, which for ReLU6 and Hardtanh is 0."""
-    t, g, x = site.tape, site.gradient, site.input(0)
+    t, g = site.tape, site.gradient
     at_bounds = 0.0 if site.says("hardtanh", "relu6") else clamps_slope_at_its_bound()
     least, most = site.input(1), site.input(2)
     if not least and not most:
         return {0: g}
-    above = t("Sub", x, least) if least else None
+    x = site.input(0) if at_bounds else site.output  # which a runtime has at hand where it makes Conv and Clip one
+    lowest = site.constant(1)
+    above = x if lowest is not None and not lowest.any() else t("Sub", x, least) if least else None
     below = t("Sub", most, x) if most else None
     inside = t("Mul", above, below) if above and below else above or below
     assert inside is not None

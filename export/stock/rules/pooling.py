@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-from export.stock.rules.convolution import Windows
 from export.stock.rules.elementwise import Gradients, step
+from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Size
 

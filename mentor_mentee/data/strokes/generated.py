@@ -34,9 +34,9 @@ def strokes(
     """
     names = chosen(classes, held_out)
     sizes = {"train": samples, "val": val, "test": test}
-    for option, size in (("samples", samples), ("val", val), ("test", test)):
-        if size < 1:
-            raise UserError(f"data.{option}={size}; expected 1 or more samples of each class")
+    for option, count in (("samples", samples), ("val", val), ("test", test)):
+        if count < 1:
+            raise UserError(f"data.{option}={count}; expected 1 or more samples of each class")
     if hands < 10:
         raise UserError(f"data.hands={hands}; expected 10 or more, a tenth of whom validate and a tenth of whom test")
     if seed < 0:
@@ -45,10 +45,8 @@ def strokes(
     tenth = hands // 10
     shared = {"train": people[2 * tenth :], "val": people[:tenth], "test": people[tenth : 2 * tenth]}
     who = tuple(str(number) for number in range(hands))
-    train, val, test = (
-        drawings(names, shared[part], sizes[part], who, seed, 1 + place) for place, part in enumerate(sizes)
-    )
-    return Splits(train, val, test, names, "strokes")
+    parts = [drawings(names, shared[one], sizes[one], who, seed, 1 + i) for i, one in enumerate(sizes)]
+    return Splits(parts[0], parts[1], parts[2], names, "strokes")
 
 
 def chosen(classes: Owners | None, held_out: Owners | None) -> tuple[str, ...]:
