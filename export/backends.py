@@ -1,5 +1,6 @@
 """Kinds of graphs that learn, one for each runtime: which of them an export makes, and what it says of one that it leaves out."""
 
+import re
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -42,12 +43,14 @@ def require_installed(backend: str) -> None:
 
 def refused(reasons: Mapping[str, str]) -> UserError:
     """The error of a network that none of the kinds carries. `reasons`: why not, by kind; said once where they agree."""
-    said = list(dict.fromkeys(reason.replace(BY_TRAINING, "") for reason in reasons.values()))
-    if len(reasons) == 1:
-        return UserError(next(iter(reasons.values())))
-    if len(said) == 1:
-        return UserError(said[0])
+    if len({alike(reason) for reason in reasons.values()}) == 1:
+        return UserError(list(reasons.values())[-1])
     return UserError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+
+
+def alike(reason: str) -> str:
+    """A reason without whose it is, how many more there are, and the figures behind."""
+    return re.sub(r" \(and \d+ more:[^)]*\)", "", reason).replace(BY_TRAINING, "").partition(" It differs in ")[0]
 
 
 def left_out(reasons: Mapping[str, str]) -> str:

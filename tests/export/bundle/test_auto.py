@@ -75,6 +75,13 @@ def test_what_neither_trains_is_refused_with_both_reasons(checkpoint: MenteeChec
     assert not list(tmp_path.iterdir())
     same = {"ort-training": "x: Col2Im has no gradient in ONNX Runtime Training", "stock": "x: Col2Im has no gradient"}
     assert str(backends.refused(same)) == "x: Col2Im has no gradient"
+    more = {"ort-training": "x: Fold (and 2 more: ask); use another", "stock": "x: Fold; use another"}
+    assert str(backends.refused(more)) == "x: Fold; use another"
+    proofs = {
+        "ort-training": "it does not train. It differs in a by 1",
+        "stock": "it does not train. It differs in a by 2",
+    }
+    assert str(backends.refused(proofs)) == proofs["stock"]
 
 
 @pytest.fixture(scope="module")
