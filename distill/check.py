@@ -24,6 +24,7 @@ OF_EXPORT = (
     "trainable",
     "batch_norm",
     "rewrite",
+    "backend",
 )  # what decides whether a mentee exports; the preflight checks the values
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,12 +28,20 @@ from mentor_mentee.objective.probes import Probe, ProbedMentee
 from mentor_mentee.recipe import recipe_identity
 
 LONGEST = 300.0  # seconds that a run waits for the answer
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-training-cpu")
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime-training-cpu", "onnxruntime")
+
+
+class Answer(NamedTuple):
+    """`why` a mentee will not export; or what its bundle will lack, a kind of graphs that are `left_out` and why."""
+
+    why: str | None = None
+    left_out: str | None = None
 
 
 class EarlyWarning:
     """`ask` starts the question, `tell` waits for its answer and says a warning, once, where the mentee will not export as
-    `settings` has it (trainable, batch_norm, rewrite). A cached answer is told at once.
+    `settings` has it (trainable, batch_norm, rewrite, backend), or a note where a kind of graphs will be left out. A cached
+    answer is told at once.
 
     Draws no random number, so a run's results are the same with and without it.
     """
@@ -76,52 +84,58 @@ class EarlyWarning:
         if self.answer is None:
             return
         answer, self.answer = self.answer, None
-        why = self.awaited(answer) if self.asked is not None else cached(answer)
-        if why is not None:
-            how = "".join(f" with {name}={in_one_word(value)}" for name, value in self.settings.items())
+        found = self.awaited(answer) if self.asked is not None else cached(answer)
+        how = "".join(f" with {name}={in_one_word(value)}" for name, value in self.settings.items())
+        if found.why is None and found.left_out is not None:
+            self.say(f"note: this mentee will export{how}, but {found.left_out}")
+        if found.why is not None:
             self.say(
-                f"warning: this mentee will not export{how}: {why} (export.trainable=… and export.batch_norm=… say how it will "
-                "be exported; preflight=false leaves this check out)"
+                f"warning: this mentee will not export{how}: {found.why} (export.trainable=… and export.batch_norm=… say how it "
+                "will be exported; preflight=false leaves this check out)"
             )
 
-    def awaited(self, answer: Path) -> str | None:
+    def awaited(self, answer: Path) -> Answer:
         assert self.asked is not None
         assert self.scratch is not None
         try:
             out, err = self.asked.communicate(timeout=LONGEST)
         except subprocess.TimeoutExpired:
-            return None
+            return Answer()
         finally:
             self.asked.kill()
             self.asked.wait()
             self.scratch.cleanup()
-        known, why = read(self.asked.returncode, out, err)
+        known, found = read(self.asked.returncode, out, err)
         if known:
             answer.parent.mkdir(parents=True, exist_ok=True)
-            write_json(answer, {"why": why})
-        return why
+            write_json(answer, found._asdict())
+        return found
 
 
-def read(code: int, out: str, err: str) -> tuple[bool, str | None]:
-    """(whether that is an answer, why the mentee will not export). A preflight that failed for reasons of its own is none."""
+def read(code: int, out: str, err: str) -> tuple[bool, Answer]:
+    """(whether that is an answer, what it says). A preflight that failed for reasons of its own is none."""
     if code < 0:
-        return False, f"its preflight ended in signal {-code}"
+        return False, Answer(f"its preflight ended in signal {-code}")
     if code in (0, 1) and out.strip():
         try:
-            return True, json.loads(out.splitlines()[-1])["why"]
+            return True, in_json(out.splitlines()[-1])
         except (ValueError, KeyError, TypeError):  # what a network prints itself, before an end that nobody foresaw
-            return False, None
+            return False, Answer()
     if code == 2 and err.strip():
-        return True, err.strip().splitlines()[-1].removeprefix("error: ")
-    return False, None
+        return True, Answer(err.strip().splitlines()[-1].removeprefix("error: "))
+    return False, Answer()
 
 
-def cached(answer: Path) -> str | None:
+def cached(answer: Path) -> Answer:
     try:
-        why = json.loads(answer.read_bytes())["why"]
+        return in_json(answer.read_bytes())
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if why is None else str(why)
+        return Answer()
+
+
+def in_json(text: str | bytes) -> Answer:
+    about = json.loads(text)
+    return Answer(about["why"], about["left_out"])
 
 
 def in_one_word(value: Any) -> str:
@@ -148,6 +162,14 @@ def untrained(
     )
 
 
+def installed(package: str) -> str | None:
+    """Its version; there is one of two runtimes."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def question(
     mentee: NewMentee,
     classes: int,
@@ -156,7 +178,7 @@ def question(
     settings: Mapping[str, Any] | None = None,
 ) -> str:
     """Equal for mentees whose answer is the same; their weights do not count, nor does what was measured of a mentor."""
-    versions = [version(name) for name in PACKAGES]
+    versions = [installed(name) for name in PACKAGES]
     about = [recipe_identity(mentee.recipe, "mentee.network"), mentee.view.shape, mentee.head, classes, loss, versions]
     about += [replace(probe, mentor="", adapter=replace(probe.adapter, constants=Constants())) for probe in probes]
     about.append(sorted((settings or {}).items()))

@@ -171,7 +171,9 @@ class DistillConfig:
     cache_dir: str = setting(".cache", "folder of trained mentors and of their cached answers")
     cache: CacheConfig = setting(CacheConfig, "the mentor's answers, asked once for each sample and view")
     preflight: bool = setting(True, "say before any training whether the mentee will export; the answer is cached")
-    export: dict[str, Any] = setting({}, "settings that the export will have, for that: trainable, batch_norm, rewrite")
+    export: dict[str, Any] = setting(
+        {}, "settings that the export will have, for that: trainable, batch_norm, rewrite, backend"
+    )
     accelerator: str = setting("auto", "Lightning's: cpu, gpu, mps, auto")
     threads: int | None = setting(None, "CPU threads; null: torch's choice")
     experiment: Any = setting(None, "a file of several settings at once")

@@ -18,7 +18,7 @@ HELP = """\
 mentee-export checkpoint=FILE bundle=FOLDER [SETTING=VALUE …]
                                               makes a bundle of a run's mentee.safetensors (the verb `make` may be left out)
 mentee-export settings                        prints the settings of `make`: name, default, what it does
-mentee-export preflight checkpoint=FILE       says what of a model has no gradient on the device, without exporting
+mentee-export preflight checkpoint=FILE       says for each backend whether a model trains on it, without exporting
 mentee-export inspect bundle=FOLDER           prints what a bundle is (json=true)
 mentee-export verify bundle=FOLDER            checks every byte, the signature (key=PEM), and the parity with torch anew
 mentee-export keygen private=FILE public=FILE

@@ -3,30 +3,28 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import onnx
 import torch
 from torch import nn
 
-from export.graph.findings import Preflight, preflight
+from export.backends import AUTO
+from export.graph.artifacts import silenced
+from export.graph.findings import Preflight, Traced, refusal
 from export.graph.optimizer_spec import Optimizer
-from export.graph.ports import DEFAULT, Port
-from export.graph.tracing import one_line
-from export.graph.training_graph import Forward, TrainingGraph, cut_inference
-from export.network.batch_norm import running_statistics
-from export.network.checks import batches_for, require_backward, require_independent
-from export.network.for_device import held
+from export.graph.ports import DEFAULT, input_ports, output_ports
+from export.graph.training_graph import TrainingGraph, require_used, traced
+from export.kinds import prepared_kinds, prove_kinds, write_kinds
+from export.network.checks import require_backward, require_exportable, require_independent
+from export.network.for_device import embedding_size, held
+from export.network.trainable import choose_trainable
 from export.parity.check import measure_judged
 from export.parity.feeds import Samples
-from export.parity.not_finite import reasons
-from export.parity.verdict import in_words, require_parity
-from export.trial.run import require_trains
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.classifier import as_classifier
 from mentor_mentee.objective.loss_spec import LossSpec
-from mentor_mentee.objective.probes import Probe
+from mentor_mentee.objective.probes import Probe, ProbedMentee
+from mentor_mentee.objective.taps import find_head
 
 SAMPLES = 32  # as many as the export's proof has
 
@@ -41,53 +39,93 @@ def look(
     batch_norm: str = "frozen",
     rewriting: str = "auto",
     trainable: str | Sequence[str] = "all",
+    backend: str = AUTO,
     setting: str = "head",
 ) -> Preflight:
-    """Looks at `network` as an export would make it, `shape` of one sample, and takes steps with it in a child process.
+    """Looks at `network` as an export would make it, `shape` of one sample, and takes steps with it: with graphs for ONNX Runtime
+    Training in a child process.
 
     Changes `network`. Raises `UserError` for a network that no graph can be made of; `setting` is what names another head.
     """
     made, notes = held(as_classifier(network), shape, batch_norm, probes, head)
-    found = preflight(made, shape, head, probes, rewriting, trainable, loss, setting)
+    found = preflight(made, shape, head, probes, rewriting, trainable, loss, setting, backend)
     found = replace(found, notes=tuple(notes))
-    if found.traced.forward is None:
+    if not any(kind.trains for kind in found.kinds):
         return found
+    try:
+        require_independent(made, shape)
+        require_backward(made, shape)
+    except UserError as error:
+        return replace(found, kinds=[kind.failed(error) if kind.trains else kind for kind in found.kinds])
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            require_independent(made, shape)
-            require_backward(made, shape)
-            return tried(found, made, shape, Path(scratch))
-        except UserError as error:
-            return replace(found, trouble=str(error))
+        return tried(found, Path(scratch))
 
 
-def tried(found: Preflight, network: nn.Module, shape: Sequence[int], folder: Path) -> Preflight:
-    graph, inputs, outputs, trainable, forward = found.traced
-    assert forward is not None
-    training, inference = folder / "ort-training", folder / "inference.onnx"
-    training.mkdir()
-    with one_line(network, "cutting out the inference graph"):
-        onnx.save(cut_inference(forward.model), inference)
-    batches = batches_for(network, shape)
-    require_trains(forward, inputs, outputs, trainable, running_statistics(network), Optimizer(), training, batches)
-    unproved = compared(graph, forward, folder, shape, outputs)
-    return replace(found, inconclusive=in_words(unproved) if unproved else None)
+def tried(found: Preflight, folder: Path) -> Preflight:
+    """The export's graphs and proof, on random samples and with the default optimizer."""
+    about, optimizer = found.traced, Optimizer()
+    try:
+        kinds, _ = write_kinds(about, found.kinds, optimizer, folder)
+    except UserError as error:
+        return replace(found, kinds=[kind.failed(error) if kind.trains else kind for kind in found.kinds])
+    if any(kind.trains for kind in kinds):
+        kinds, _ = prove_kinds(about, kinds, optimizer, folder, random_samples(about), measure_judged)
+    return replace(found, kinds=kinds)
 
 
-def compared(
-    graph: TrainingGraph, forward: Forward, folder: Path, shape: Sequence[int], outputs: Sequence[Port]
-) -> dict[str, str]:
-    """The export's proof, on random samples and with the default optimizer: what it is silent about. Raises `UserError` as that
-    does."""
+def random_samples(about: Traced) -> Samples:
     random = torch.Generator().manual_seed(2)
-    classes = next(int(port.shape[1]) for port in outputs if port.name == "logits")
-    samples = Samples(
-        torch.randn(SAMPLES, *shape, generator=random),
-        torch.randn(SAMPLES, classes, generator=random),
-        {probe.name: torch.randn(SAMPLES, *probe.adapter.shape, generator=random) for probe in graph.student.probes},
+    shapes = {port.name: [int(size) for size in port.shape[1:]] for port in (about.inputs[0], *about.outputs[-2:])}
+    return Samples(
+        torch.randn(SAMPLES, *shapes["input"], generator=random),
+        torch.randn(SAMPLES, *shapes["logits"], generator=random),
+        {
+            probe.name: torch.randn(SAMPLES, *probe.adapter.shape, generator=random)
+            for probe in about.graph.student.probes
+        },
     )
-    mentee, training = graph.student.mentee, folder / "ort-training"
-    with one_line(mentee, "comparing the graph with torch"):
-        report = measure_judged(graph, training, folder / "inference.onnx", samples, outputs, Optimizer())
-    require_parity(report, partial(reasons, report, graph, training, shape, samples, forward.origins), outcome="")
-    return report["inconclusive"]  # type: ignore[no-any-return]
+
+
+def preflight(
+    network: nn.Module,
+    shape: Sequence[int],
+    head: str | None = None,
+    probes: Sequence[Probe] = (),
+    rewriting: str = "auto",
+    trainable: str | Sequence[str] = "all",
+    loss: LossSpec = DEFAULT,
+    setting: str = "head",
+    backend: str = AUTO,
+) -> Preflight:
+    """`network` as it would be differentiated (BatchNorm held or not), `shape` of one sample. What is not `trainable` is frozen,
+    in place: only what stands behind the first trained layer needs a gradient. `setting` is what names another head.
+
+    Raises `UserError` for a network that no graph can be made of: see `require_exportable`, and what cannot be traced.
+    """
+    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    logits = require_exportable(network, example)
+    head = find_head(network, example, setting) if head is None else head
+    names = choose_trainable(network, trainable, head, example)
+    probed = ProbedMentee(network, probes, head).eval()
+    with torch.no_grad():
+        embedding = embedding_size(probed(example).embedding, head, setting)
+    graph, classes = TrainingGraph(probed, loss), logits.shape[1]
+    inputs, outputs = input_ports(shape, classes, probes), output_ports(classes, embedding, probes, loss)
+    about = Traced(graph, inputs, outputs, names)
+    with silenced():
+        model = traced(graph, inputs, outputs)
+    require_used(model, names)
+    kinds = prepared_kinds(about, model, backend, rewriting)
+    if not any(kind.trains or kind.left for kind in kinds):
+        raise refusal(kinds)
+    parameters = dict(network.named_parameters())
+    return Preflight(
+        type(network).__name__,
+        sum(parameter.numel() for parameter in parameters.values()),
+        sum(parameters[name].numel() for name in names),
+        head,
+        embedding,
+        kinds,
+        about,
+        backend,
+    )

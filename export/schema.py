@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from export.backends import AUTO, BACKENDS, STOCK, require_installed
 from export.graph.optimizer_spec import Optimizer, check_optimizer
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.recipe import check_recipe
@@ -20,9 +21,9 @@ BATCH_NORM_HELP = (
     "frozen: folded away; affine_only: statistics held, scale and shift train; batch: the batch's statistics"
 )
 REWRITE_HELP = "auto: operators without a gradient become exact equals that have one; off: an error names them"
-BACKENDS = ("ort-training", "stock", "both")
 BACKEND_HELP = (
-    "graphs that learn: ort-training (ONNX Runtime Training 1.19.2), stock (any ONNX Runtime since 1.17), or both"
+    "graphs that learn: ort-training (ONNX Runtime Training 1.19.2), stock (any ONNX Runtime since 1.17), both, or auto, those "
+    "of the two that prove"
 )
 MOST_SPARE = 1000  # classes
 INCONCLUSIVE = ("keep", "refuse")
@@ -49,7 +50,7 @@ class ExportSettings:
     golden_per_class: int = setting(20, "validation samples of each class that guard the mentee on the device")
     loss: Loss = setting(Loss, "the knobs that device learning starts with")
     optimizer: Optimizer = setting(Optimizer, "the device's optimizer")
-    backend: str = setting("ort-training", BACKEND_HELP)
+    backend: str = setting(AUTO, BACKEND_HELP)
     overwrite: bool = setting(False, "replace a bundle of that name once the new one is whole")
     replay_rule: str = setting("random", "how replay samples are chosen: random, herding or k_centre")
     supervision_mb: float | None = setting(
@@ -78,8 +79,12 @@ class PreflightSettings:
     shape: list[int] | None = setting(None, "sizes of one sample of the network, as [channels,height,width]")
     head: str | None = setting(None, "layer whose input is the embedding; null: the layer that puts out the logits")
     batch_norm: str = setting("frozen", BATCH_NORM_HELP)
+    backend: str = setting(AUTO, BACKEND_HELP)
     rewrite: str = setting("auto", REWRITE_HELP)
-    json: bool = setting(False, "print one JSON object: why it would not export, or null, and the lines")
+    json: bool = setting(
+        False,
+        "print one JSON object: why it would not export, or null, what would be left out, or null, and the lines",
+    )
     trainable: Any = setting("all", f"what would train on the device: {TRAINABLE}")
 
 
@@ -88,8 +93,8 @@ def check_export(settings: ExportSettings) -> None:
     for name in ("supervision_per_class", "golden_per_class"):
         if getattr(settings, name) < 1:
             raise UserError(f"{name}={getattr(settings, name)}; expected 1 or more samples of each class")
-    require_one_of("backend", settings.backend, BACKENDS)
-    if settings.backend == "stock" and settings.nominal_checkpoint:
+    require_backend(settings.backend)
+    if settings.backend == STOCK and settings.nominal_checkpoint:
         raise UserError(
             "nominal_checkpoint=true is for ONNX Runtime Training, and backend=stock has no checkpoint; leave it out"
         )
@@ -119,6 +124,7 @@ def check_preflight(settings: PreflightSettings) -> None:
             "preflight looks at one model: give checkpoint=<run>/mentee.safetensors, or network._target_=<package.callable> "
             "and shape=[channels,height,width]"
         )
+    require_backend(settings.backend)
     require_one_of("batch_norm", settings.batch_norm, BATCH_NORM)
     require_one_of("rewrite", settings.rewrite, REWRITE)
     require_trainable(settings.trainable)
@@ -135,6 +141,11 @@ def check_preflight(settings: PreflightSettings) -> None:
 def require_one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UserError(f"{name}={value}{did_you_mean(str(value), known)}; expected one of {', '.join(known)}")
+
+
+def require_backend(backend: str) -> None:
+    require_one_of("backend", backend, BACKENDS)
+    require_installed(backend)
 
 
 def require_classes(classes: list[str] | None) -> None:

@@ -12,6 +12,10 @@ CARD = "README.md"
 LIBRARY = "mentor-mentee"
 PRIVATE = ("root", "path", "cache", "unlabelled")  # options of data sets that are places on a machine
 MOST_CLASSES = 100  # that are named
+RUNTIMES = {
+    "training": "ONNX Runtime Training 1.19.2",
+    "stock": "any ONNX Runtime since 1.17",
+}  # by key of the manifest
 MARKUP = frozenset("\\`*_[]<>#~&$")  # letters that Markdown, or HTML in it, gives a meaning
 
 
@@ -23,7 +27,7 @@ def model_card(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None
         front_matter(about),
         f"# {title}",
         "A small image classifier (*mentee*), distilled from a larger one (*mentor*) to learn on at its owner's device.",
-        table(("", ""), facts(about)),
+        table(("", ""), facts(about, bundle)),
         "## Accuracy",
         accuracies(about, bundle),
         "\n".join(f"- {note}" for note in notes),
@@ -56,7 +60,7 @@ def front_matter(about: Mapping[str, Any]) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def facts(about: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def facts(about: Mapping[str, Any], bundle: Mapping[str, Any] | None = None) -> Iterable[tuple[str, str]]:
     view = about["view"]
     scaled = "pixel / 255" if view["dtype"] == "uint8" else "value"
     mean, std = (", ".join(f"{value:.4g}" for value in view[name]) for name in ("mean", "std"))
@@ -65,6 +69,11 @@ def facts(about: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "parameters", f"{about['run']['parameters']:,}"
     yield "input", f"{sizes(view['shape'])} {view['dtype']}, seen as ({scaled} − [{mean}]) / [{std}]"
     yield "weights", str(about["shown"])
+    if bundle is not None:
+        yield (
+            "learns with",
+            " or ".join(said for key, said in RUNTIMES.items() if key in bundle or key in bundle["graphs"]),
+        )
     yield from ((name, str(value)) for name, value in about["run"].get("versions", {}).items())
 
 

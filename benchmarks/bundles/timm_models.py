@@ -62,8 +62,8 @@ def looked_at(name: str) -> Iterator[Any]:
     yield sum(parameter.numel() for parameter in network.parameters())
     start = time.perf_counter()
     found = look(network, shape_for(model), head=head or None)
-    counted = Counter(finding.op for finding in found.findings)
-    said = "yes" + (f"; {found.inconclusive}" if found.inconclusive else "") if found.trains else f"no: {found.why()}"
+    counted = Counter(finding.op for finding in found.kinds[0].findings)
+    said = f"yes: {found.verdict()}" if found.trains else f"no: {found.why()}"
     yield ", ".join(f"{times} {op}" for op, times in counted.items()) or "none", said, time.perf_counter() - start
 
 

@@ -84,7 +84,7 @@ def compare(checkpoint: "MenteeCheckpoint", rounds: int, steps: int) -> None:
         for way, choices in CHOICES.items():
             for trainable in choices:
                 path = Path(scratch) / f"{way}-{trainable.replace(':', '')}"
-                settings = ExportSettings(batch_norm=way, trainable=trainable)
+                settings = ExportSettings(batch_norm=way, trainable=trainable, backend="ort-training")
                 exported[way, trainable] = export_bundle(checkpoint, path, settings)
         seen: dict[tuple[str, str], list[dict[str, float]]] = {choice: [] for choice in exported}
         for _ in range(rounds):

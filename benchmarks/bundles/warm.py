@@ -6,7 +6,7 @@ import torch
 from onnxruntime.training import artifacts  # noqa: F401
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from export.graph.findings import preflight
+from export.preflight import preflight
 from mentee.networks import PlainCNN
 
 torch.set_num_threads(1)

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import torch
 
+from export.backends import training_missing
 from export.bundle.graphs import Written
 from export.bundle.knobs import device_knobs
 from export.bundle.prepare import Prepared
@@ -30,7 +31,7 @@ def describe(prepared: Prepared, settings: ExportSettings, written: Written) -> 
     checkpoint, network = prepared.checkpoint, prepared.network
     parameters = list(network.parameters())
     return {
-        "format": FORMAT if written.stock is None else FORMAT_WITH_STOCK,
+        "format": FORMAT if written.stock_graphs is None else FORMAT_WITH_STOCK,
         "id": NO_ID,
         "classes": list(prepared.classes),
         "preprocessing": {
@@ -48,7 +49,8 @@ def describe(prepared: Prepared, settings: ExportSettings, written: Written) -> 
             },
             **(training_graphs(prepared, written.folder) if written.forward is not None else {}),
         },
-        **({} if written.stock is None else {"stock": stock_json(written.stock)}),
+        **({} if written.stock_graphs is None else {"stock": stock_json(written.stock_graphs)}),
+        **({"left_out": written.left_out} if written.left_out else {}),
         "embedding": {"layer": checkpoint.head, "size": prepared.outputs[-1].shape[1]},
         "probes": [
             {
@@ -183,5 +185,6 @@ def optimizer_json(path: Path) -> dict[str, Any]:
 
 
 def made_with() -> dict[str, Any]:
-    versions = {name: version(name) for name in ("mentor-mentee", "torch", "onnx", "onnxruntime-training-cpu")}
+    runtime = "onnxruntime" if training_missing() is not None else "onnxruntime-training-cpu"
+    versions = {name: version(name) for name in ("mentor-mentee", "torch", "onnx", runtime)}
     return {**versions, "opset": OPSET, "ir_version": IR_VERSION}

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from safetensors.numpy import load_file
 
+from export.backends import TRAINING, training_missing
 from export.bundle.manifest import made_with
+from export.bundle.reading.inspect import backends_of
 from export.bundle.reading.parity import read_parity
 from export.bundle.reading.read import SIGNATURE, loss_spec, opened
 from export.graph.ports import output_names
@@ -69,11 +71,11 @@ def replayed(folder: Path, manifest: dict[str, Any]) -> list[Check]:
         ]
     spec, probes = LossSpec(**loss_spec(manifest)), [probe["name"] for probe in manifest["probes"]]
     bounds, checks = bounds_of(read_parity(folder, manifest["files"])), list[Check]()
-    backends = [
-        *(["ort-training"] if "training" in manifest["graphs"] else []),
-        *(["stock"] if "stock" in manifest else []),
-    ]
+    backends = backends_of(manifest)
     for backend in backends:
+        if backend == TRAINING and (missing := training_missing()) is not None:
+            checks.append(Check(f"{backend} against torch", None, missing))
+            continue
         try:
             recorded, samples = load_file(folder / FILE), pack_samples(folder, manifest)
             differences = replay(
@@ -121,6 +123,8 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
     from export.bundle.write import export_bundle
     from mentee.checkpoint import MenteeCheckpoint
 
+    if TRAINING in backends_of(manifest) and (missing := training_missing()) is not None:
+        return [Check("second export", None, missing)]
     if "settings" not in manifest:
         raise UserError(
             "the bundle does not say how it was exported, so it cannot be exported again; leave out checkpoint=…"
@@ -145,6 +149,7 @@ def exported_again(manifest: dict[str, Any], checkpoint: Path) -> list[Check]:
 def settings(recorded: dict[str, Any]) -> ExportSettings:
     from omegaconf import OmegaConf
 
+    recorded = {"backend": TRAINING, **recorded}  # older bundles do not say: there was no other
     merged = OmegaConf.merge(OmegaConf.structured(ExportSettings), recorded, {"checkpoint": "-", "bundle": "-"})
     made: ExportSettings = OmegaConf.to_object(merged)  # type: ignore[assignment]
     return made

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from export.backends import left_out
 from export.bundle.expected import expected_terms
 from export.bundle.given import given_data, given_mentor
-from export.bundle.graphs import INFERENCE, Written, store_once, write_graphs
+from export.bundle.graphs import proved, store_once, write_graphs
 from export.bundle.knobs import device_knobs, in_words
 from export.bundle.manifest import describe, write_manifest
 from export.bundle.packs import pixels_of
@@ -23,14 +23,11 @@ from export.bundle.reading.files import as_json, file_table, recover, whole_or_n
 from export.bundle.reading.read import require_schema
 from export.bundle.reading.signature import private_key, sign
 from export.graph.quantize import KIND, quantize
-from export.graph.tracing import one_line
+from export.kinds import INFERENCE
 from export.network.costs import costs_json
-from export.parity.check import measure
 from export.parity.feeds import Samples
-from export.parity.not_finite import reasons
 from export.parity.recorded import FILE as REFERENCE
 from export.parity.recorded import recorded_for
-from export.parity.verdict import require_conclusive, require_parity
 from export.schema import ExportSettings, check_export
 from mentee.card import CARD
 from mentee.checkpoint import MenteeCheckpoint
@@ -48,6 +45,7 @@ class Exported:
     manifest: dict[str, Any]
     parity: dict[str, Any]
     notes: list[str]  # on what the bundle has otherwise than the run
+    left_out: dict[str, str]  # kind of graphs -> why the bundle has none of it, under backend=auto
     knobs: str  # the device's defaults, and which of them are the run's
 
 
@@ -85,10 +83,11 @@ def export_bundle(
         write_tensors(staging / "supervision.safetensors", prepared.pack.tensors(), prepared.classes)
         write_tensors(staging / "golden.safetensors", golden, prepared.classes)
         samples = parity_samples(prepared)
-        parity = proved(written, prepared, samples, settings)
+        written, parity = proved(written, samples, settings)
         (staging / "parity.json").write_bytes(as_json(parity).encode())
         names = [port.name for port in prepared.outputs]
-        recorded = recorded_for(prepared.graph, samples, names, staging / written.backends[0], inference)
+        folders = [staging / backend for backend in written.backends]
+        recorded = recorded_for(prepared.graph, samples, names, folders, inference)
         (staging / REFERENCE).write_bytes(save_arrays(recorded))
         manifest = describe(prepared, settings, written)
         manifest["base"] = {
@@ -96,7 +95,8 @@ def export_bundle(
             "golden": accuracy_of(inference, prepared.golden, view),
         }
         manifest["expected"] = expected_terms(prepared, knobs)
-        (staging / CARD).write_text(checkpoint.card(manifest, prepared.notes), encoding="utf-8")
+        said = [left_out(written.left_out)] if written.left_out else []
+        (staging / CARD).write_text(checkpoint.card(manifest, [*prepared.notes, *said]), encoding="utf-8")
         if settings.int8:
             manifest["variants"] = {"int8": int8_variant(inference, prepared)}
         if (weights := store_once(written, prepared, settings)) is not None:
@@ -107,25 +107,7 @@ def export_bundle(
         require_schema(manifest)
         if key is not None:
             sign(staging, key)
-    return Exported(path, manifest, parity, prepared.notes, in_words(settings.loss, checkpoint))
-
-
-def proved(written: Written, prepared: Prepared, samples: Samples, settings: ExportSettings) -> dict[str, Any]:
-    """The parity report, of both kinds of graphs where there are both. Raises `UserError` where one does not train as torch."""
-    reports = []
-    for backend in written.backends:
-        folder = written.folder / backend
-        with one_line(prepared.network, "comparing the graph with torch"):
-            report = measure(
-                prepared.graph, folder, written.folder / INFERENCE, samples, prepared.outputs, settings.optimizer
-            )
-        shape = prepared.checkpoint.view.shape
-        require_parity(report, partial(reasons, report, prepared.graph, folder, shape, samples, written.origins))
-        if settings.inconclusive == "refuse":
-            require_conclusive(report)
-        reports.append({"backend": backend, **report} if written.stock is not None else report)
-    first, *others = reports
-    return {**first, **{report["backend"].replace("-", "_"): report for report in others}}
+    return Exported(path, manifest, parity, prepared.notes, written.left_out, in_words(settings.loss, checkpoint))
 
 
 def require_free(path: Path, overwrite: bool) -> None:

@@ -49,23 +49,25 @@ def write_bundle(settings: Any) -> None:
 
 
 def summary(exported: "Exported") -> str:
-    from export.bundle.reading.inspect import variant_line
+    from export.bundle.reading.inspect import backends_line, variant_line
     from export.network.costs import Costs
-    from export.parity.verdict import in_words
+    from export.parity.verdict import proofs, silent_in_words
 
-    manifest, parity = exported.manifest, exported.parity
+    manifest, parity = exported.manifest, proofs(exported.parity)
+    silent = silent_in_words(exported.parity)
     size = sum(entry["bytes"] for entry in manifest["files"].values())
     base = manifest["base"]["test"]
     return "\n".join(
         [
             f"bundle      {exported.path}  ({size:,} bytes, {manifest['parameters']['count']:,} parameters; zip beside it)",
             f"accuracy    {base['accuracy']:.2%} of {base['samples']} test samples, through inference.onnx",
-            f"parity      gradients {max(parity['gradients'].values()):.1e} relative, "
-            f"{parity['steps']['steps']} optimizer steps "
-            f"{parity['steps']['largest_difference']:.1e}, against torch",
+            f"backends    {backends_line(manifest)}",
+            f"parity      gradients {max(max(one['gradients'].values()) for one in parity.values()):.1e} relative, "
+            f"{next(iter(parity.values()))['steps']['steps']} optimizer steps "
+            f"{max(one['steps']['largest_difference'] for one in parity.values()):.1e}, against torch",
             f"trains      {Costs.of(manifest['costs'])}; batch_norm={manifest['batch_norm']}, dropout={manifest['dropout']}",
             f"loss        {exported.knobs}",
-            *(f"{'proof':12}{in_words(parity['inconclusive'])}" for _ in range(bool(parity["inconclusive"]))),
+            *(f"{'proof':12}{line}" for line in silent),
             *(f"{'network':12}{note}" for note in exported.notes),
             *class_lines(manifest.get("class_changes")),
             *(f"{name:12}{variant_line(variant)}" for name, variant in manifest.get("variants", {}).items()),

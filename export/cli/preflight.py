@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from export.graph.findings import Preflight
 
 USAGE = """\
-mentee-export preflight SETTING=VALUE …   says what of a model has no gradient on the device, without exporting
+mentee-export preflight SETTING=VALUE …   says for each backend whether a model trains on it; exports nothing
 
 mentee-export preflight checkpoint=runs/x/mentee.safetensors
 mentee-export preflight network._target_=torchvision.models.mobilenet_v3_small network.num_classes=10 shape=[3,64,64]
@@ -41,7 +41,8 @@ def check_look(settings: PreflightSettings) -> None:
 
 def print_findings(settings: Any) -> bool:
     found = of_network(settings) if settings.checkpoint is None else of_checkpoint(settings)
-    print(json.dumps({"why": found.why(), "lines": found.lines()}) if settings.json else "\n".join(found.lines()))
+    answer = {"why": found.why(), "left_out": found.left_out, "lines": found.lines()}
+    print(json.dumps(answer) if settings.json else "\n".join(found.lines()))
     return found.trains
 
 
@@ -60,6 +61,7 @@ def of_network(settings: PreflightSettings) -> "Preflight":
         batch_norm=settings.batch_norm,
         rewriting=settings.rewrite,
         trainable=settings.trainable,
+        backend=settings.backend,
     )
 
 
@@ -78,5 +80,6 @@ def of_checkpoint(settings: PreflightSettings) -> "Preflight":
         batch_norm=settings.batch_norm,
         rewriting=settings.rewrite,
         trainable=settings.trainable,
+        backend=settings.backend,
         setting="mentee.head",
     )

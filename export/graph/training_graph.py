@@ -85,11 +85,16 @@ def forward_graph(
     outputs: Sequence[Port],
     rewriting: str = "auto",
     model: onnx.ModelProto | None = None,
+    seen: list[Finding] | None = None,
 ) -> Forward:
-    """`export_graph`, and where its nodes come from. `model`: what `traced` gave, which is changed in place."""
+    """`export_graph`, and where its nodes come from. `model`: what `traced` gave, which is changed in place. What has no gradient
+    of its own is added to `seen`."""
     model, names = traced(graph, inputs, outputs) if model is None else model, trained(graph)
     found = origins(model)
-    require_differentiable(rewritten(graph, model, names, rewriting))
+    findings = rewritten(graph, model, names, rewriting)
+    if seen is not None:
+        seen += findings
+    require_differentiable(findings)
     require_gradients(graph, model, names, sample_shape(inputs))
     return Forward(tidied(model, names), found)
 
@@ -219,12 +224,18 @@ def tidied(model: onnx.ModelProto, parameters: Sequence[str]) -> onnx.ModelProto
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
     model.ir_version = min(model.ir_version, IR_VERSION)
-    if lost := sorted(set(parameters) - set(renamed.values())):
+    require_used(model, parameters)
+    return model
+
+
+def require_used(model: onnx.ModelProto, parameters: Sequence[str]) -> None:
+    """Raises `UserError` for parameters that are not in the graph, under the exporter's name or their own."""
+    stored = {tensor.name.removeprefix(PREFIX) for tensor in model.graph.initializer}
+    if lost := sorted(set(parameters) - stored):
         raise UserError(
             f"{len(lost)} of the mentee's parameters take no part in its logits, probes or embedding and would silently not "
             f"be trained: {', '.join(lost[:4])}; remove them from the network, or freeze them with requires_grad_(False)"
         )
-    return model
 
 
 def ask_input_for_batch(graph: onnx.GraphProto) -> None:

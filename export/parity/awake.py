@@ -6,7 +6,7 @@ are changed.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -18,13 +18,11 @@ SMALL = 1e-2  # root mean square, times √fan-in, of what is taken for next to 
 SIZE = 0.3  # the same of what takes its place
 
 
-def wake(backend: Backend | None, *references: Reference, also: Collection[str] = ()) -> None:
+def wake(backends: Sequence[Backend], *references: Reference, also: Collection[str] = ()) -> None:
     """Gives every trained parameter that is next to 0, and each of `also`, random values on all sides."""
     random = np.random.default_rng(4)
-    names = list(references[0].parameters)
-    shapes = {name: value.shape for name, value in backend.values(names).items()} if backend is not None else {}
     for name, parameter in references[0].parameters.items():
         fan_in = math.sqrt(math.prod(parameter.shape[1:]))
         if float(parameter.detach().square().mean().sqrt()) * fan_in < SMALL or name in also:
-            drawn = random.standard_normal(shapes.get(name, tuple(parameter.shape))).astype(np.float32)
-            place(name, drawn * np.float32(SIZE / fan_in), backend, *references)
+            drawn = random.standard_normal(tuple(parameter.shape)).astype(np.float32)
+            place(name, drawn * np.float32(SIZE / fan_in), backends, *references)

@@ -17,7 +17,9 @@ What the comparison is silent about, a gradient that stays 0 or a number that to
 `inconclusive` (verdict.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ from export.parity.backends.training import session_options, without_chance
 from export.parity.feeds import MASKS, Feed, Samples, draw
 from export.parity.gradient_check import GradientCheck, joined, own_nearby, worse
 from export.parity.inert import inert
-from export.parity.optimizer_steps import forced_steps, free_run
+from export.parity.optimizer_steps import forced_steps, free_runs
 from export.parity.output_check import OutputCheck
 from export.parity.verdict import GRADIENT_BOUND, OUTPUT_BOUND, STEPS_BOUND, called, inconclusive
 from mentor_mentee.objective.loss_spec import SOFTMAX_LOSSES
@@ -59,27 +61,41 @@ def measure(
     optimizer: Optimizer,
 ) -> dict[str, Any]:
     """Measures what `parity.json` holds. `folder` has the training artifacts that were made of `graph`."""
-    report = measure_judged(graph, folder, inference, samples, outputs, optimizer)
-    with one_thread(), without_chance(graph, folder) as still:
-        report["free_run"] = free_run(graph, still, samples, optimizer, batch_of_steps(graph, samples))
-    return report
+    return measure_each(graph, [folder], inference, samples, outputs, optimizer)[0]
 
 
-def measure_judged(
+def measure_each(
     graph: TrainingGraph,
-    folder: Path,
+    folders: Sequence[Path],
     inference: Path,
     samples: Samples,
     outputs: Sequence[Port],
     optimizer: Optimizer,
-) -> dict[str, Any]:
-    """All of `measure` that a verdict depends on."""
+) -> list[dict[str, Any]]:
+    """`measure` of each of `folders`, all made of `graph`: torch is asked once for all of them."""
+    reports = measure_judged(graph, folders, inference, samples, outputs, optimizer)
+    with one_thread(), all_without_chance(graph, folders) as still:
+        free = free_runs(graph, still, samples, optimizer, batch_of_steps(graph, samples))
+        return [{**report, "free_run": run} for report, run in zip(reports, free, strict=True)]
+
+
+def measure_judged(
+    graph: TrainingGraph,
+    folders: Sequence[Path],
+    inference: Path,
+    samples: Samples,
+    outputs: Sequence[Port],
+    optimizer: Optimizer,
+) -> list[dict[str, Any]]:
+    """All of `measure_each` that a verdict depends on."""
     together, batch = together_at_least(graph), batch_of_steps(graph, samples)
-    with one_thread(), without_chance(graph, folder) as still:
-        report, gradients, seen = without_steps(graph, still, inference, samples, outputs)
-        report["steps"], in_steps = forced_steps(graph, still, samples, optimizer, batch, together)
-        gradients.join(in_steps)
-        return report | stated(gradients, seen)
+    with one_thread(), all_without_chance(graph, folders) as still:
+        found = without_steps(graph, still, inference, samples, outputs)
+        forced = forced_steps(graph, still, samples, optimizer, batch, together)
+        for one, (steps, gradients) in zip(found, forced, strict=True):
+            one.gradients.join(gradients)
+            one.report["steps"] = steps
+        return [one.report | stated(one.gradients, one.outputs) for one in found]
 
 
 def measure_gradients(
@@ -87,33 +103,59 @@ def measure_gradients(
 ) -> dict[str, Any]:
     """`measure` without a step of the optimizer."""
     with one_thread(), without_chance(graph, folder) as still:
-        report, gradients, seen = without_steps(graph, still, inference, samples, outputs)
-        return report | stated(gradients, seen)
+        (one,) = without_steps(graph, [still], inference, samples, outputs)
+        return one.report | stated(one.gradients, one.outputs)
+
+
+@contextmanager
+def all_without_chance(graph: TrainingGraph, folders: Sequence[Path]) -> Iterator[list[Path]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(without_chance(graph, folder)) for folder in folders]
+
+
+@dataclass
+class Compared:
+    """What was seen of one folder's graphs: the report as far as it goes, gradients, and the outputs by the report's heading."""
+
+    report: dict[str, Any]
+    gradients: GradientCheck
+    outputs: dict[str, OutputCheck]
+
+    def join(self, other: "Compared") -> None:
+        """Adds a comparison with random values in the place of parameters that are next to 0."""
+        self.gradients.join(other.gradients)
+        self.outputs["outputs"].join(other.outputs["outputs"])
 
 
 def without_steps(
-    graph: TrainingGraph, folder: Path, inference: Path, samples: Samples, outputs: Sequence[Port]
-) -> tuple[dict[str, Any], GradientCheck, dict[str, OutputCheck]]:
-    """The report as far as it goes, the gradients, and the outputs by the report's heading."""
+    graph: TrainingGraph, folders: Sequence[Path], inference: Path, samples: Samples, outputs: Sequence[Port]
+) -> list[Compared]:
     together, fewest = together_at_least(graph), fewest_samples(graph, samples)
-    report: dict[str, Any] = {
+    about: dict[str, Any] = {
         "reference": "torch float64; for `gradients` the nearest of that, torch float32, and float64 at weights next to these",
         "bounds": {"outputs": OUTPUT_BOUND, "gradients": GRADIENT_BOUND, "steps": STEPS_BOUND},
         "batches": [fewest, BATCH],
         "masks": list(MASKS),
     }
     feeds = list(zip(MASKS * 2, feeds_of(graph, samples), strict=True))
-    report["neither"], gradients, seen = compare(graph, folder, feeds, outputs)
-    if gradients.asleep:
+    found = compare(graph, folders, feeds, outputs)
+    asleep = [number for number, one in enumerate(found) if one.gradients.asleep]
+    if asleep:
         awake = list(zip(AWAKE, draw(samples, AWAKE, BATCH, 4, together), strict=True))
-        gradients.join(compare_awake(graph, folder, awake, outputs, seen))
-    if gradients.unproved:
-        reference = Reference(graph)
-        wake(None, reference)
-        gradients.inert = inert(reference, list(gradients.unproved), awake[0][1])
-    if gradients.inert:  # the runtime must not depend on them either
-        gradients.join(compare_awake(graph, folder, awake[:1], outputs, seen, gradients.inert))
-    return report, gradients, seen | {"inference": compare_inference(graph, inference, samples.input)}
+        again = compare(graph, [folders[number] for number in asleep], awake, outputs, ())
+        for number, one in zip(asleep, again, strict=True):
+            found[number].join(one)
+    for folder, one in zip(folders, found, strict=True):
+        if one.gradients.unproved:
+            reference = Reference(graph)
+            wake([], reference)
+            one.gradients.inert = inert(reference, list(one.gradients.unproved), awake[0][1])
+        if one.gradients.inert:  # the runtime must not depend on them either
+            one.join(compare(graph, [folder], awake[:1], outputs, one.gradients.inert)[0])
+    answers = compare_inference(graph, inference, samples.input)
+    for one in found:
+        one.report, one.outputs = about | one.report, one.outputs | {"inference": answers}
+    return found
 
 
 def feeds_of(graph: TrainingGraph, samples: Samples) -> list[Feed]:
@@ -155,71 +197,64 @@ def together_at_least(graph: TrainingGraph) -> int:
     return CORRELATED if graph.loss.softmax == "dist" else 1
 
 
-def compare_awake(
-    graph: TrainingGraph,
-    folder: Path,
-    feeds: Sequence[tuple[str, Feed]],
-    outputs: Sequence[Port],
-    seen: Mapping[str, OutputCheck],
-    also: Sequence[str] = (),
-) -> GradientCheck:
-    """`compare` with random values in the place of parameters that are next to 0 and of `also`; adds to the outputs of `seen`."""
-    _, gradients, compared = compare(graph, folder, feeds, outputs, also)
-    seen["outputs"].join(compared["outputs"])
-    return gradients
-
-
 def compare(
     graph: TrainingGraph,
-    folder: Path,
+    folders: Sequence[Path],
     feeds: Sequence[tuple[str, Feed]],
     outputs: Sequence[Port],
     awake: Sequence[str] | None = None,
-) -> tuple[dict[str, float], GradientCheck, dict[str, OutputCheck]]:
-    """Values that should be 0 with nothing to learn from, the gradients, and by the report's heading the outputs of the training
-    and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with random
-    values in the place of these parameters and of all that are next to 0."""
-    reference, single, backend = Reference(graph), Reference(graph, torch.float32), backend_of(folder)
+) -> list[Compared]:
+    """Of each folder the loss and gradients with nothing to learn from, which should be 0, the gradients, and the outputs of the
+    training and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with
+    random values in the place of these parameters and of all that are next to 0."""
+    reference, single = Reference(graph), Reference(graph, torch.float32)
+    backends = [backend_of(folder) for folder in folders]
     if awake is not None:
-        wake(backend, reference, single, also=awake)
+        wake(backends, reference, single, also=awake)
     running, single_running = reference.running(), single.running()
-    checked = OutputCheck([port.name for port in outputs])
-    gradients = GradientCheck(list(reference.parameters))
-    neither = {"loss": 0.0, "gradients": 0.0}
+    names = [port.name for port in outputs]
+    found = [
+        Compared(
+            {"neither": {"loss": 0.0, "gradients": 0.0}},
+            GradientCheck(list(reference.parameters)),
+            {"outputs": OutputCheck(names), "running": OutputCheck(list(running))},
+        )
+        for _ in backends
+    ]
     progress = Progress("comparing gradients with torch's: batch", len(feeds))
     for done, (mask, feed) in enumerate(feeds):
         progress.at(done)
         evaluated, single_evaluated = (reference.evaluated(feed), single.evaluated(feed)) if running else (None, None)
-        seen_evaluated = backend(feed, learning=False)
-        expected = reference.backward(feed)
-        seen = backend(feed, learning=True)
-        single_outputs = single.backward(feed)
-        names, nearby = list(checked.seen), partial(own_outputs_nearby, reference, single, feed, list(checked.seen))
-        for found, wanted, own, learning in (
-            (seen_evaluated, evaluated or expected, single_evaluated or single_outputs, not running),
-            (seen, expected, single_outputs, True),
-        ):
-            true = dict(zip(names, wanted, strict=True))
-            checked.judge(off(found, true, feed), off(arrays(own), true, feed), partial(nearby, learning))
-        seen_gradients, exact = backend.gradients(reference.parameters), reference.take_gradients()
-        backend.forget_gradients()
+        expected, single_outputs = reference.backward(feed), single.backward(feed)
+        exact, nearby = reference.take_gradients(), partial(own_outputs_nearby, reference, single, feed, names)
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
-        if mask == "neither":
-            largest = [float(gradient.abs().max()) for gradient in seen_gradients.values()]
-            assert seen[0] is not None
-            neither["loss"] = worse(neither["loss"], float(np.abs(seen[0]).max()))
-            neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
-            continue
-        gradients.judge(
-            seen_gradients, exact, rough, reference.shaken([feed]), partial(own_nearby, reference, single, [feed])
+        asked = (
+            (False, evaluated or expected, single_evaluated or single_outputs, not running),
+            (True, expected, single_outputs, True),
         )
-    statistics = OutputCheck(list(running))
-    statistics.judge(
-        {name: relative(backend.values([name])[name], value) for name, value in running.items()},
-        {name: relative(single_running[name].numpy(), value) for name, value in running.items()},
-        dict,
-    )
-    return neither, gradients, {"outputs": checked, "running": statistics}
+        for one, backend in zip(found, backends, strict=True):
+            for learning, wanted, own, as_learning in asked:
+                seen, true = backend(feed, learning), dict(zip(names, wanted, strict=True))
+                judged = off(seen, true, feed), off(arrays(own), true, feed), partial(nearby, as_learning)
+                one.outputs["outputs"].judge(*judged)
+            seen_gradients = backend.gradients(reference.parameters)
+            backend.forget_gradients()
+            if mask == "neither":
+                neither = one.report["neither"]
+                largest = [float(gradient.abs().max()) for gradient in seen_gradients.values()]
+                assert seen[0] is not None
+                neither["loss"] = worse(neither["loss"], float(np.abs(seen[0]).max()))
+                neither["gradients"] = worse(neither["gradients"], float(np.max(largest)))
+                continue
+            shaken = reference.shaken([feed])
+            one.gradients.judge(seen_gradients, exact, rough, shaken, partial(own_nearby, reference, single, [feed]))
+    for one, backend in zip(found, backends, strict=True):
+        one.outputs["running"].judge(
+            {name: relative(backend.values([name])[name], value) for name, value in running.items()},
+            {name: relative(single_running[name].numpy(), value) for name, value in running.items()},
+            dict,
+        )
+    return found
 
 
 def own_outputs_nearby(

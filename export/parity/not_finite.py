@@ -13,6 +13,7 @@ from export.graph.gradients.zeros import gradient_of
 from export.graph.tracing import one_line
 from export.graph.training_graph import TrainingGraph, origin_of
 from export.network.stops import stops_in_words
+from export.parity.backends.opened import is_stock
 from export.parity.backends.reference import Reference
 from export.parity.backends.training import Backend, session_options
 from export.parity.check import feeds_of
@@ -65,7 +66,10 @@ def finite_in_torch(graph: TrainingGraph, feeds: Sequence[Feed]) -> bool:
 
 
 def first_not_finite(folder: Path, feeds: Sequence[Feed]) -> str | None:
-    """The forward node whose gradient is the first that is not finite, in the order in which they are computed."""
+    """The forward node whose gradient is the first that is not finite, in the order in which they are computed. None where it
+    is not known: nodes of stock graphs do not say whose gradient they are."""
+    if is_stock(folder):
+        return None
     import onnxruntime
 
     model = onnx.load(folder / "training_model.onnx")

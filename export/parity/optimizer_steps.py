@@ -15,6 +15,8 @@ A wrong number must show, so the steps go where each matters:
   hide what a user's 1e-4 does.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,29 +42,24 @@ NEAR = 0.02  # of a parameter's own root mean square
 
 
 def forced_steps(
-    graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
-) -> tuple[dict[str, Any], GradientCheck]:
-    """Report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
+    graph: TrainingGraph, folders: Sequence[Path], samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
+) -> list[tuple[dict[str, Any], GradientCheck]]:
+    """Of each folder the report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
-    reference, single, backend = Reference(graph), Reference(graph, torch.float32), backend_of(folder)
-    stepper = TorchOptimizer(optimizer, reference.parameters)
-    later = later_steps(optimizer.schedule)
-    backend.open_optimizer(optimizer, STEPS // 2, later)
+    reference, single = Reference(graph), Reference(graph, torch.float32)
     names = list(reference.parameters)
-    base = backend.values(names)
+    later = later_steps(optimizer.schedule)
+    sides = [Stepping.of(folder, optimizer, reference, later) for folder in folders]
+    base = sides[0].backend.values(names)
     random = np.random.default_rng(0)
     micro = min(optimizer.accumulate, MICRO_BATCHES)
     masks = ["neither"] * micro + ["mixed"] * (STEPS - 1) * micro
     feeds = draw(samples, masks, batch, 2, together)
-    gradients, changes = GradientCheck(names), dict.fromkeys(names, 0.0)
-    clipped = 0
     progress = Progress("comparing optimizer steps with torch's: step", STEPS)
     for k in range(STEPS):
         progress.at(k)
-        if k == STEPS // 2:
-            stepper.skip(later)
         for name, start in base.items():
-            place(name, near(start, random), backend, reference, single)
+            place(name, near(start, random), [side.backend for side in sides], reference, single)
         batches = [scaled(feed, 1 / micro) for feed in feeds[k * micro : (k + 1) * micro]]
         for feed in batches:
             reference.backward(feed)
@@ -70,24 +67,50 @@ def forced_steps(
         expected = reference.take_gradients()
         rough = {name: gradient.double() for name, gradient in single.take_gradients().items()}
         factor = float(np.float32(wanted_norm(k, optimizer, expected) / max(total_norm(expected), 1e-30))) if k else 1.0
-        for feed in batches:
-            backend(scaled(feed, factor), learning=True)
-        seen = backend.gradients(reference.parameters)
         expected, rough = ({name: factor * gradient for name, gradient in given.items()} for given in (expected, rough))
-        nearby = partial(own_nearby, reference, single, batches, factor)
-        gradients.judge(seen, expected, rough, reference.shaken(batches, factor), nearby)
-        clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
-        for name, value in step_differences(reference, stepper, backend, seen).items():
-            changes[name] = worse(changes[name], value)
-    report = {
-        "steps": STEPS,
-        "leap_after_half": later,
-        "clipped": clipped,
-        "micro_batches": micro,
-        "largest_difference": max_or_nan(changes.values()),
-        "parameters": changes,
-    }
-    return report, gradients
+        for side in sides:
+            if k == STEPS // 2:
+                side.stepper.skip(later)
+            for feed in batches:
+                side.backend(scaled(feed, factor), learning=True)
+            seen = side.backend.gradients(reference.parameters)
+            nearby = partial(own_nearby, reference, single, batches, factor)
+            side.gradients.judge(seen, expected, rough, reference.shaken(batches, factor), nearby)
+            side.clipped += optimizer.clip_norm is not None and total_norm(seen) > optimizer.clip_norm
+            for name, value in step_differences(reference, side.stepper, side.backend, seen).items():
+                side.changes[name] = worse(side.changes[name], value)
+    return [
+        (
+            {
+                "steps": STEPS,
+                "leap_after_half": later,
+                "clipped": side.clipped,
+                "micro_batches": micro,
+                "largest_difference": max_or_nan(side.changes.values()),
+                "parameters": side.changes,
+            },
+            side.gradients,
+        )
+        for side in sides
+    ]
+
+
+@dataclass
+class Stepping:
+    """One runtime's optimizer beside torch's own, and what was seen of it."""
+
+    backend: Backend
+    stepper: TorchOptimizer
+    gradients: GradientCheck
+    changes: dict[str, float]
+    clipped: int = 0
+
+    @classmethod
+    def of(cls, folder: Path, optimizer: Optimizer, reference: Reference, later: int) -> "Stepping":
+        backend, names = backend_of(folder), list(reference.parameters)
+        backend.open_optimizer(optimizer, STEPS // 2, later)
+        stepper = TorchOptimizer(optimizer, reference.parameters)
+        return cls(backend, stepper, GradientCheck(names), dict.fromkeys(names, 0.0))
 
 
 def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.float32]:
@@ -95,10 +118,10 @@ def near(start: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.
     return (start + size * random.standard_normal(start.shape)).astype(np.float32)
 
 
-def place(name: str, value: NDArray[np.float32], backend: Backend | None, *references: Reference) -> None:
+def place(name: str, value: NDArray[np.float32], backends: Sequence[Backend], *references: Reference) -> None:
     """Gives parameter `name` the same value on all sides."""
     value = np.asarray(value)  # a parameter may be 0-dimensional, and numpy makes a plain number of a sum of such
-    if backend is not None:
+    for backend in backends:
         backend.set(name, value)
     for reference in references:
         parameter = reference.parameters[name]
@@ -108,9 +131,12 @@ def place(name: str, value: NDArray[np.float32], backend: Backend | None, *refer
 def step_differences(
     reference: Reference, stepper: TorchOptimizer, backend: Backend, gradients: dict[str, Tensor]
 ) -> dict[str, float]:
+    """Leaves the reference's parameters as they were."""
     before = {name: parameter.detach().clone() for name, parameter in reference.parameters.items()}
     stepper.step(gradients, 1.0)
     change = {name: parameter.detach() - before[name] for name, parameter in reference.parameters.items()}
+    for name, parameter in reference.parameters.items():
+        parameter.data = before[name]
     largest = max(float(value.abs().max()) for value in change.values())
     scale = backend.rate_scale
     fed = float(np.float32(1 / (scale * largest))) if largest > 0 else 1.0
@@ -145,8 +171,11 @@ def later_steps(schedule: Schedule) -> int:
     return schedule.warm_up + (schedule.every if schedule.name == "step" else 0)
 
 
-def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Optimizer, batch: int) -> dict[str, Any]:
-    """Drift of both from float64 in STEPS steps on their own: information, see the top of the file."""
+def free_runs(
+    graph: TrainingGraph, folders: Sequence[Path], samples: Samples, optimizer: Optimizer, batch: int
+) -> list[dict[str, Any]]:
+    """Drift of each folder's graphs and of torch's float32 from float64 in STEPS steps on their own: information, see the top of
+    the file."""
     feeds = draw(samples, ["mixed"] * STEPS, batch, seed=1)
     ends = {}
     for dtype in (torch.float64, torch.float32):
@@ -156,22 +185,26 @@ def free_run(graph: TrainingGraph, folder: Path, samples: Samples, optimizer: Op
             reference.backward(feed)
             stepper.step(reference.take_gradients(), optimizer.learning_rate)
         ends[dtype] = {name: parameter.detach().double() for name, parameter in reference.parameters.items()}
-    backend = backend_of(folder)
-    backend.open_optimizer(optimizer)
-    for feed in feeds:
-        backend(feed, learning=True)
-        backend.step(optimizer.learning_rate / backend.rate_scale)
-    expected = ends[torch.float64]
-    seen = {
-        name: torch.from_numpy(value).double().view_as(expected[name])
-        for name, value in backend.values(list(expected)).items()
-    }
-    return {
-        "steps": STEPS,
-        "learning_rate": optimizer.learning_rate,
-        "largest_difference": apart(seen, expected),
-        "torch_float32_differs_by": apart(ends[torch.float32], expected),
-    }
+    expected, found = ends[torch.float64], list[dict[str, Any]]()
+    for folder in folders:
+        backend = backend_of(folder)
+        backend.open_optimizer(optimizer)
+        for feed in feeds:
+            backend(feed, learning=True)
+            backend.step(optimizer.learning_rate / backend.rate_scale)
+        seen = {
+            name: torch.from_numpy(value).double().view_as(expected[name])
+            for name, value in backend.values(list(expected)).items()
+        }
+        found.append(
+            {
+                "steps": STEPS,
+                "learning_rate": optimizer.learning_rate,
+                "largest_difference": apart(seen, expected),
+                "torch_float32_differs_by": apart(ends[torch.float32], expected),
+            }
+        )
+    return found
 
 
 def apart(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> float:

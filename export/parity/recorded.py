@@ -63,16 +63,18 @@ def feeds(drawn: Arrays, samples: Samples) -> Iterator[Feed]:
 
 
 def recorded_for(
-    graph: TrainingGraph, samples: Samples, outputs: Sequence[str], folder: Path, inference: Path
+    graph: TrainingGraph, samples: Samples, outputs: Sequence[str], folders: Sequence[Path], inference: Path
 ) -> Arrays:
-    """`record` of the first draw on which this machine's runtime has the outputs and gradients of float64, else of the nearest.
+    """`record` of the first draw on which this machine's runtime has the outputs and gradients of float64, by the graphs of each
+    folder, else of the nearest.
 
     On a feed that comes near a kink it may have those of weights next to these (gradient_check.py): right, but not as recorded.
     """
     best, least = None, math.inf
     for seed in range(SEED, SEED + DRAWS):
         made = record(graph, samples, outputs, seed)
-        difference = max_or_nan(replay(made, samples, outputs, folder, inference).values())
+        replayed = [replay(made, samples, outputs, folder, inference) for folder in folders]
+        difference = max_or_nan(value for one in replayed for value in one.values())
         if best is None or difference < least:
             best, least = made, difference
         if least <= GRADIENT_BOUND:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from export.backends import STOCK, TRAINING
 from mentor_mentee.errors import UserError
 
 OUTPUT_BOUND = 1e-5  # relative to the output's largest value, absolute where that is below 1
@@ -73,6 +74,22 @@ def in_words(unproved: dict[str, str]) -> str:
         f"inconclusive for {len(names)} {what} ({shown}: {unproved[names[0]]}); nothing speaks against them, and all else "
         "agrees"
     )
+
+
+def proofs(parity: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The reports of parity.json by kind of graphs: the first is the file itself, others lie in it."""
+    others = {name: parity[name.replace("-", "_")] for name in (TRAINING, STOCK) if name.replace("-", "_") in parity}
+    return {str(parity.get("backend", TRAINING)): parity, **others}
+
+
+def silent_in_words(parity: Mapping[str, Any]) -> list[str]:
+    """A line for each kind of graphs whose proof is silent about something; one where all are about the same."""
+    said = {
+        name: in_words(report["inconclusive"]) for name, report in proofs(parity).items() if report.get("inconclusive")
+    }
+    if len(set(said.values())) == 1:
+        return list(said.values())[:1]
+    return [f"{name}: {line}" for name, line in said.items()]
 
 
 def require_conclusive(report: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from export.backends import BY_TRAINING
 from export.rewrites.differentiable import RECURRENT, WITHOUT_END, Array, Known, gradient_path, read_by, unlike_torch
 from export.rewrites.differentiable import obstacle as training_obstacle
 from export.rewrites.operators.einsum import einsum
@@ -239,7 +240,7 @@ def run(
     return found
 
 
-def require_differentiable(findings: Iterable[Finding], where: str = " in ONNX Runtime Training") -> None:
+def require_differentiable(findings: Iterable[Finding], where: str = BY_TRAINING) -> None:
     """Raises `UserError` that names the operators without a gradient or a rewrite, and their modules."""
     left = [finding for finding in findings if finding.rewrite is None]
     if left:

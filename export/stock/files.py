@@ -32,7 +32,7 @@ def write_stock(graphs: StockGraphs, folder: Path) -> None:
     layouts = {PARAMETERS: graphs.parameters.json(), STATISTICS: graphs.statistics.json()}
     metadata = {name: json.dumps(layout, separators=(",", ":")) for name, layout in layouts.items()}
     state = folder / STATE_FILE
-    state.write_bytes(save(tensors, metadata))
+    state.write_bytes(in_order(save(tensors, metadata)))
     for name, model in (
         (GRADIENTS_FILE, graphs.gradients),
         (FORWARD_FILE, graphs.forward),
@@ -41,3 +41,14 @@ def write_stock(graphs: StockGraphs, folder: Path) -> None:
         target = folder / name
         target.write_bytes(compact(model).SerializeToString(deterministic=True))
         share_weights(target, state)
+
+
+def in_order(file: bytes) -> bytes:
+    """The same safetensors file with its metadata by name. The library writes several entries in an order of chance, and the same
+    export has the same bytes."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # as the format has it, so that the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + file[end:]

@@ -24,9 +24,14 @@ INSTEAD: Mapping[str, tuple[Rule, str]] = {
 
 
 def stock_forward(
-    graph: TrainingGraph, model: onnx.ModelProto, inputs: Sequence[Port], rewriting: str = "auto"
+    graph: TrainingGraph,
+    model: onnx.ModelProto,
+    inputs: Sequence[Port],
+    rewriting: str = "auto",
+    seen: list[Finding] | None = None,
 ) -> Forward:
-    """`model`, what `traced` gave, made differentiable in place; its nodes keep what torch's exporter noted at them.
+    """`model`, what `traced` gave, made differentiable in place; its nodes keep what torch's exporter noted at them. What has no
+    gradient of its own is added to `seen`.
 
     Raises `UserError` where an operator has no gradient rule, and where a parameter gets no gradient.
     """
@@ -34,6 +39,8 @@ def stock_forward(
     with one_line(graph.student.mentee, "rewriting its operators"):
         settle_sizes(model, lambda batch: random_feeds(inputs, batch))
         findings = for_stock(model, names, allowed=rewriting == "auto")
+    if seen is not None:
+        seen += findings
     require_differentiable(findings, where="")
     require_gradients(graph, model, names, sample_shape(inputs))
     return Forward(model, found)

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Chequered(nn.Module):
@@ -27,3 +28,22 @@ class Deciding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(x.flatten(1) * 2 if x.sum() > 0 else x.flatten(1))  # type: ignore[no-any-return]
+
+
+class Cyclic(nn.Module):
+    """Trains with stock graphs alone: ONNX Runtime Training has no gradient of an atan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Conv2d(1, 4, 3, 2), nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.first(x).atan().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+class Folding(Cyclic):
+    """Trains with none: neither has a gradient of the Col2Im that a fold becomes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.fold(F.unfold(self.first(x).atan(), 3), (3, 3), 3)
+        return self.head(y.mean((2, 3)))  # type: ignore[no-any-return]

@@ -188,7 +188,7 @@ class TwoHeads(Odd):
 
 @pytest.mark.parametrize("network", [InPlace, OwnTrain])
 def test_what_is_odd_but_right_exports(network: type[Odd]) -> None:
-    found = look(network(), SHAPE)
+    found = look(network(), SHAPE, backend="ort-training")
     assert found.trains, found.lines()
 
 
@@ -223,7 +223,7 @@ def test_what_cannot_be_exported_is_one_line_that_says_where(network: type[Odd])
     for parameter in made.norm.parameters():
         parameter.requires_grad_(network is InPlace)
     try:
-        said = look(made, SHAPE).why()
+        said = look(made, SHAPE, backend="ort-training").why()
     except UserError as error:
         said = str(error)
     assert said is not None

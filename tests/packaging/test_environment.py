@@ -85,27 +85,33 @@ def test_a_fresh_clone_makes_both_environments_and_a_second_run_does_nothing(bui
     assert built.calls() == calls
 
 
-@pytest.mark.parametrize("version", ["2.7", "3.10", "3.13", "3.14"])
+@pytest.mark.parametrize("version", ["2.7", "3.10", "3.14"])
 def test_a_python_that_does_not_work_is_refused_at_once(checkout: Checkout, version: str) -> None:
     checkout.add_python("python3", version)
-    expected = "expected Python 3.11 or 3.12: install one, then name it: make PYTHON=/path/to/python3.12"
+    expected = "expected Python 3.11, 3.12 or 3.13: install one, then name it: make PYTHON=/path/to/python3.12"
     assert checkout.refuses() == f"error: PYTHON=python3 is Python {version}; {expected}"
     assert not (checkout.root / ".venv").exists()
 
 
 def test_one_that_works_is_named_where_there_is_one(checkout: Checkout) -> None:
-    checkout.add_python("python3.13", "3.13")
+    checkout.add_python("python3.14", "3.14")
     checkout.add_python("python3.11", "3.11")
-    expected = "expected Python 3.11 or 3.12; there is one here: make PYTHON=python3.11"
-    assert checkout.refuses("PYTHON=python3.13") == f"error: PYTHON=python3.13 is Python 3.13; {expected}"
+    expected = "expected Python 3.11, 3.12 or 3.13; there is one here: make PYTHON=python3.11"
+    assert checkout.refuses("PYTHON=python3.14") == f"error: PYTHON=python3.14 is Python 3.14; {expected}"
     assert checkout.refuses() == f"error: PYTHON=python3 cannot be run; {expected}"
     assert checkout.make("PYTHON=python3.11").returncode == 0
+
+
+def test_a_python_without_onnx_runtime_training_is_taken(checkout: Checkout) -> None:
+    checkout.add_python("python3.13", "3.13")
+    assert checkout.refuses().endswith("there is one here: make PYTHON=python3.13")
+    assert checkout.make("PYTHON=python3.13").returncode == 0
 
 
 @pytest.mark.parametrize("name", ["python3.12", "no/such/python", ""])
 def test_an_interpreter_that_does_not_exist_or_cannot_run(checkout: Checkout, name: str) -> None:
     checkout.add_python("python3", "3.11")
-    expected = "expected Python 3.11 or 3.12; there is one here: make PYTHON=python3"
+    expected = "expected Python 3.11, 3.12 or 3.13; there is one here: make PYTHON=python3"
     assert checkout.refuses(f"PYTHON={name}") == f"error: PYTHON={name} cannot be run; {expected}"
     (checkout.path / "python3.12").write_text("#!/bin/sh\necho 'pyenv: python3.12: command not found' >&2\nexit 127\n")
     (checkout.path / "python3.12").chmod(0o755)
@@ -129,9 +135,9 @@ def test_a_built_environment_needs_no_other_python(built: Checkout) -> None:
     real.rename(built.path / "elsewhere")
     (built.root / ".venv" / "bin" / "python").unlink()
     (built.root / ".venv" / "bin" / "python").symlink_to(built.path / "elsewhere")
-    built.add_python("python3", "3.13")  # what the system's python3 became since
+    built.add_python("python3", "3.14")  # what the system's python3 became since
     assert built.make().returncode == 0
-    assert "PYTHON=python3 is Python 3.13" in built.refuses("PYTHON=python3")
+    assert "PYTHON=python3 is Python 3.14" in built.refuses("PYTHON=python3")
 
 
 def test_a_venv_of_another_version_is_kept(built: Checkout) -> None:
@@ -151,8 +157,10 @@ def test_a_venv_whose_python_was_deleted_or_replaced(built: Checkout) -> None:
     expected = "error: .venv cannot be used: the Python that it was made with is gone; remove it (rm -r .venv; "
     assert built.refuses().startswith(expected)
     assert built.refuses("PYTHON=python3.12").startswith(expected)
-    built.add_python("python3", "3.13")
-    assert built.refuses().startswith("error: .venv is of Python 3.13, expected 3.11 or 3.12; remove it (rm -r .venv; ")
+    built.add_python("python3", "3.14")
+    assert built.refuses().startswith(
+        "error: .venv is of Python 3.14, expected 3.11, 3.12 or 3.13; remove it (rm -r .venv; "
+    )
 
 
 def test_a_checkout_that_was_moved(built: Checkout) -> None:

@@ -4,14 +4,15 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-PROVED, OPERATOR, LINE = "proved", "operator", "line"
+PROVED, STOCK_ALONE, OPERATOR, LINE = "proved", "stock", "operator", "line"
 FILE = Path(__file__).with_name("layers.toml")
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`proved`: trains as in torch. `operator`: one without a gradient is left, `says` names it. `line`: no graph is made of it,
-    and the line that says so has the words `says`."""
+    """`proved`: trains as in torch with both kinds of graphs. `stock`: with stock graphs alone, as ONNX Runtime Training has no
+    gradient of the operator `says`. `operator`: one without a gradient in either is left, `says` names it. `line`: no graph is
+    made of it, and the line that says so has the words `says`."""
 
     kind: str
     says: str = ""
@@ -20,6 +21,8 @@ class Verdict:
     def words(self) -> str:
         if self.kind == PROVED:
             return "trains"
+        if self.kind == STOCK_ALONE:
+            return f"trains with stock graphs alone: {self.says}"
         return f"refused: {f'{self.says} has no gradient' if self.kind == OPERATOR else self.says}"
 
 
@@ -31,11 +34,12 @@ class Group:
 
 
 def read(file: Path = FILE) -> list[Group]:
-    """Groups in the order of the file; a layer is in one of `trains`, `operator.<operator>` and `line.<words>`."""
+    """Groups in the order of the file; a layer is in one of `trains`, `stock.<operator>`, `operator.<operator>` and
+    `line.<words>`."""
     groups = []
     for title, about in tomllib.loads(file.read_text(encoding="utf-8")).items():
         layers = dict.fromkeys(about["trains"], Verdict(PROVED))
-        for kind in (OPERATOR, LINE):
+        for kind in (STOCK_ALONE, OPERATOR, LINE):
             for says, refused in about.get(kind, {}).items():
                 layers |= dict.fromkeys(refused, Verdict(kind, says))
         groups.append(Group(title, about["given"], layers))

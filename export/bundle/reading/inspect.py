@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from export.backends import STOCK, TRAINING, left_out
 from export.bundle.reading.parity import read_parity
 from export.bundle.reading.read import SIGNATURE, opened
-from export.parity.verdict import in_words
+from export.parity.verdict import proofs, silent_in_words
 
 WIDTH = 12
 
@@ -48,6 +49,7 @@ def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
     )
     knobs = ", ".join(f"{name} {loss[name]:g}" for name in ("alpha", "beta", "gamma", "temperature"))
     yield "loss", [loss.get("formula", "alpha*ce + beta*sum(rmse) + gamma*temperature^2*kl"), knobs]
+    yield "backends", [backends_line(about)]
     yield "optimizer", optimizer(about["optimizer"])
     trainable, tensors = len(about["trainable"]), len(about["trainable"]) + len(about["frozen"])
     yield "trains", [f"{trainable} of {tensors} tensors; the mentee has {about['parameters']['count']:,} parameters"]
@@ -100,15 +102,26 @@ def pack_line(name: str, pack: dict[str, Any]) -> str:
 
 
 def parity_lines(parity: dict[str, Any]) -> list[str]:
-    """Only numbers and mappings of numbers; the largest of a mapping stands for it."""
-    lines = [f"against {parity.get('reference', 'nothing: no parity.json')}"]
-    for name, value in parity.items():
-        largest = [each for each in value.values() if isinstance(each, float)] if isinstance(value, dict) else []
-        if name != "bounds" and largest:
-            lines.append(f"{name.replace('_', ' ')}: {max(largest):.1e} at most")
-    if unproved := parity.get("inconclusive"):
-        lines.append(in_words(unproved))
-    return lines
+    """Only numbers and mappings of numbers; the largest of a mapping, over all kinds of graphs, stands for it."""
+    lines, reports = [f"against {parity.get('reference', 'nothing: no parity.json')}"], proofs(parity).values()
+    for name in parity:
+        found = [value for report in reports for value in numbers(report.get(name))]
+        if name not in ("bounds", "stock", "ort_training") and found:
+            lines.append(f"{name.replace('_', ' ')}: {max(found):.1e} at most")
+    return [*lines, *silent_in_words(parity)]
+
+
+def numbers(value: Any) -> list[float]:
+    return [each for each in value.values() if isinstance(each, float)] if isinstance(value, dict) else []
+
+
+def backends_line(manifest: dict[str, Any]) -> str:
+    """Kinds of graphs that a bundle has, and those that it might have had."""
+    return "; ".join([", ".join(backends_of(manifest)), *filter(None, [left_out(manifest.get("left_out", {}))])])
+
+
+def backends_of(manifest: dict[str, Any]) -> list[str]:
+    return [*([TRAINING] if "training" in manifest["graphs"] else []), *([STOCK] if "stock" in manifest else [])]
 
 
 def sizes(shape: list[int]) -> str:

@@ -86,7 +86,8 @@ class StockBackend:
         return {name: torch.from_numpy(parts[name]) for name in like}
 
     def set(self, name: str, value: NDArray[np.float32]) -> None:
-        self.layout.apart(self.state[PARAMETERS])[name][...] = value
+        place = self.layout.apart(self.state[PARAMETERS])[name]
+        place[...] = value.reshape(place.shape)
 
     def open_optimizer(self, spec: Optimizer, after: int = 0, later: int = 0) -> None:
         self.stepping = opened(self.folder / OPTIMIZER_FILE)

@@ -45,6 +45,7 @@ class Backend:
             paths = (str(folder / "training_model.onnx"), self.state, str(folder / "eval_model.onnx"))
             self.module: Any = Module(*paths, session_options=session_options())
         fill_nominal(self.module, folder)
+        self.shapes: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, feed: Feed, learning: bool) -> list[NDArray[Any]]:
         self.module.train(learning)
@@ -66,7 +67,10 @@ class Backend:
         return found
 
     def set(self, name: str, value: NDArray[np.float32]) -> None:
-        self.state.parameters[name].data = value
+        """A parameter in a group has leading axes more in the artifacts."""
+        if name not in self.shapes:
+            self.shapes[name] = self.state.parameters[name].data.shape
+        self.state.parameters[name].data = value.reshape(self.shapes[name])
 
     def open_optimizer(self, spec: Optimizer, after: int = 0, later: int = 0) -> None:
         """The step after `after` steps is taken for `later` further on."""

@@ -63,7 +63,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[MenteeCheckpoint, Pa
     checkpoint.save(folder / "mentee.safetensors")
     loaded = MenteeCheckpoint.load(folder / "mentee.safetensors")
     with seeded(0):
-        settings = ExportSettings(supervision_per_class=6, golden_per_class=4)
+        settings = ExportSettings(supervision_per_class=6, golden_per_class=4, backend="ort-training")
         return loaded, export_bundle(loaded, folder / "bundle", settings).path
 
 

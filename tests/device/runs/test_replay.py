@@ -55,7 +55,8 @@ class Small(nn.Module):
 
 def settings_of(choice: dict[str, Any]) -> ExportSettings:
     loss = Loss(1.0, 0.1, 1.0, 4.0)
-    return ExportSettings(supervision_per_class=6, golden_per_class=4, optimizer=STEADY, loss=loss, **choice)
+    small: dict[str, Any] = {"supervision_per_class": 6, "golden_per_class": 4, "backend": "ort-training"}
+    return ExportSettings(**small, optimizer=STEADY, loss=loss, **choice)
 
 
 Opened = Callable[..., tuple[ExportSettings, Bundle]]

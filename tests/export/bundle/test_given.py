@@ -27,7 +27,7 @@ from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 
 OPTIONS: dict[str, Any] = {"in_channels": 1, "num_classes": 10, "widths": [4, 6]}
-SMALL = ExportSettings(supervision_per_class=4, golden_per_class=4)
+SMALL = ExportSettings(supervision_per_class=4, golden_per_class=4, backend="ort-training")
 
 
 class Normalised(torch.utils.data.Dataset[Any]):

@@ -93,7 +93,7 @@ def test_null_is_no_mistake_and_a_negative_one_is() -> None:
 def test_manifest_and_expected_loss_have_the_runs_knobs(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
     """`expected` is checked by hand: α ce + β Σ rmse + γ T² kl of its own terms."""
     ran = replace(checkpoint, knobs=LastKnobs(1.0, 0.25, 0.5, 6.0, highest_gamma=2.0, in_units=True))
-    settings = ExportSettings(supervision_per_class=4, golden_per_class=4, loss=Loss(beta=None))
+    settings = ExportSettings(supervision_per_class=4, golden_per_class=4, loss=Loss(beta=None), backend="stock")
     exported = export_bundle(ran, tmp_path / "bundle", settings)
     manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
     assert {name: manifest["loss"][name] for name in ("alpha", "beta", "gamma", "temperature")} == {

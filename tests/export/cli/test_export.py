@@ -52,12 +52,14 @@ def test_an_export_prints_a_line_each_and_nothing_on_standard_error(saved: Path,
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
         "bundle",
         "accuracy",
+        "backends",
         "parity",
         "trains",
         "loss",
         "packs",
         "next",
     ]
+    assert "\nbackends    ort-training, stock\n" in done.stdout
     assert "next        mentee-device learn --bundle bundles/mine --state me --data" in done.stdout
     manifest = json.loads((tmp_path / "bundles" / "mine" / "manifest.json").read_text())
     assert f"{manifest['base']['test']['accuracy']:.2%} of 800 test samples" in done.stdout

@@ -1,14 +1,16 @@
 """Preflight says what an export would meet; what no graph can be made of is one line."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from export.cli.preflight import preflight as command
-from export.graph.findings import preflight
 from export.network.checks import require_exportable
+from export.preflight import look, preflight
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
 
@@ -16,8 +18,12 @@ from mentor_mentee.errors import UserError
 class Whole(nn.Module):
     """No gradient on the device, and nothing that takes its place."""
 
+    def __init__(self, function: Callable[[Tensor], Tensor] = torch.round) -> None:
+        super().__init__()
+        self.function = function
+
     def forward(self, x: Tensor) -> Tensor:
-        return x.round()
+        return self.function(x)
 
 
 class Net(nn.Module):
@@ -32,7 +38,7 @@ class Net(nn.Module):
 
 
 def test_each_operator_is_named_with_its_module_and_what_would_be_done() -> None:
-    found = preflight(Net(), (1, 6, 6))
+    found = preflight(Net(), (1, 6, 6), backend="ort-training")
     assert [(finding.module, finding.op, finding.kind) for finding in found.findings] == [
         ("first.1", "HardSwish", "Hardswish"),
         ("up.0", "ConvTranspose", "ConvTranspose2d"),
@@ -45,7 +51,54 @@ def test_each_operator_is_named_with_its_module_and_what_would_be_done() -> None
     assert first.endswith("-> x · clip(x + 3, 0, 6) / 6")
     assert second.startswith("up.0: ConvTranspose (ConvTranspose2d, test_preflight.py:")
     assert "Round has no gradient" in third
-    assert verdict.startswith("1 operator cannot be differentiated")
+    assert verdict == "it will not export: 1 operator cannot be differentiated"
+
+
+class Bent(Net):
+    """An atan, which ONNX Runtime Training has no gradient of, and a transposed convolution, which it is rewritten for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up[1] = Whole(torch.atan)
+
+
+def test_each_kind_of_graphs_has_its_own_verdict_and_reasons() -> None:
+    found = look(Bent(), (1, 6, 6))
+    assert found.trains
+    lines = found.lines()
+    assert lines[1] == (
+        "ort-training (ONNX Runtime Training 1.19.2): does not train: 1 operator cannot be differentiated"
+    )
+    assert [line.split(" (")[0] for line in lines[2:5]] == [
+        "  first.1: HardSwish",
+        "  up.0: ConvTranspose",
+        "  up.1: Atan",
+    ]
+    assert "Atan has no gradient" in lines[4]
+    assert lines[5:] == [
+        "stock (any ONNX Runtime since 1.17): trains; nothing needs a rewrite",
+        "it will export for stock alone",
+    ]
+    assert found.why() is None
+    assert (found.left_out or "").startswith("ort-training is left out: up.1: Atan (Whole, test_preflight.py:")
+
+
+def test_what_is_asked_for_decides() -> None:
+    both, stock = (preflight(Bent(), (1, 6, 6), backend=backend) for backend in ("both", "stock"))
+    assert (both.trains, both.verdict()) == (False, "it will not export with backend=both")
+    assert "up.1: Atan" in str(both.why())
+    assert (stock.trains, stock.verdict()) == (True, "it will export; nothing needs a rewrite")
+
+
+def test_what_neither_differentiates_is_said_once() -> None:
+    network = Net()
+    network.up[1] = Whole(lambda x: F.fold(F.unfold(x, 2, stride=2), (8, 8), 2, stride=2))
+    found = preflight(network, (1, 6, 6))
+    assert (found.trains, found.verdict(), found.left_out) == (False, "it will not export", None)
+    assert str(found.why()).startswith("up.1: Col2Im (Whole, test_preflight.py:")
+    assert str(found.why()).endswith(
+        "Col2Im has no gradient; use another layer there, or freeze every parameter before it"
+    )
 
 
 def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
@@ -55,21 +108,22 @@ def test_nothing_before_the_first_trained_layer_needs_a_gradient() -> None:
     found = preflight(network, (1, 6, 6))
     assert found.findings == []
     assert found.trainable == 15
-    assert found.lines()[-1] == "it will export; nothing needs a rewrite"
+    assert found.lines()[-1] == "it will export for ort-training and stock"
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "1 operator is rewritten"), (2, "2 operators are rewritten")])
 def test_operators_are_counted_in_english(count: int, said: str) -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), *[nn.Hardswish() for _ in range(count)], nn.Flatten(), nn.Linear(64, 3))
-    assert preflight(network, (1, 6, 6)).verdict() == f"it will export; {said}"
+    assert preflight(network, (1, 6, 6), backend="ort-training").verdict() == f"it will export; {said}"
 
 
 def test_what_is_chosen_to_train_decides_what_needs_a_gradient(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [finding.module for finding in preflight(Net(), (1, 6, 6), trainable="up.0.*").findings] == ["up.0", "up.1"]
+    found = preflight(Net(), (1, 6, 6), trainable="up.0.*", backend="ort-training")
+    assert [finding.module for finding in found.findings] == ["up.0", "up.1"]
     monkeypatch.setattr("sys.argv", ["export"])
-    given = [f"network._target_={__name__}.Net", "shape=[1,6,6]"]
+    given = [f"network._target_={__name__}.Net", "shape=[1,6,6]", "backend=ort-training"]
     assert command(given) == 1
     assert command([*given, "trainable=head"]) == 0
     assert "Net: 123 parameters, 15 of them trainable; head 'head'" in capsys.readouterr().out
@@ -168,5 +222,5 @@ def test_the_command_looks_at_a_checkpoint_and_writes_nothing(
     checkpoint.save(tmp_path / "mentee.safetensors")
     monkeypatch.chdir(tmp_path)
     assert command([f"checkpoint={tmp_path / 'mentee.safetensors'}"]) == 0
-    assert capsys.readouterr().out.endswith("it will export; nothing needs a rewrite\n")
+    assert capsys.readouterr().out.endswith("it will export for ort-training and stock\n")
     assert [path.name for path in tmp_path.iterdir()] == ["mentee.safetensors"]

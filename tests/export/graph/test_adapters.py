@@ -53,7 +53,9 @@ def test_a_bundle_of_adapters_with_tensors_trains_as_torch_does_and_holds_the_ta
     path = tmp_path / "mentee.safetensors"
     with_tensors.save(path)
     exported = export_bundle(
-        MenteeCheckpoint.load(path), tmp_path / "bundle", ExportSettings(supervision_per_class=3, golden_per_class=2)
+        MenteeCheckpoint.load(path),
+        tmp_path / "bundle",
+        ExportSettings(supervision_per_class=3, golden_per_class=2, backend="ort-training"),
     )
     assert {f"rmse_{name}" for name in HOW} <= set(exported.parity["outputs"])
     assert max(exported.parity["outputs"].values()) <= OUTPUT_BOUND
@@ -98,7 +100,7 @@ def test_a_wider_mentor_is_carried_with_all_that_the_metric_asks_of_it(
     path = tmp_path / "mentee.safetensors"
     probed = under(checkpoint, {name: pairs[name] for name in (["late"] if metric == "attention" else pairs)}, metric)
     probed.save(path)
-    settings = ExportSettings(supervision_per_class=3, golden_per_class=2)
+    settings = ExportSettings(supervision_per_class=3, golden_per_class=2, backend="ort-training")
     exported = export_bundle(MenteeCheckpoint.load(path), tmp_path / "bundle", settings)
     assert {(probe["adapter"], tuple(probe["shape"])) for probe in exported.manifest["probes"]} == {
         (kind, (shape, 4, 4))

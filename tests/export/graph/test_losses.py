@@ -140,7 +140,7 @@ def test_the_bundle_of_another_loss_names_its_terms_and_learns(checkpoint: Mente
     """From the checkpoint's file to the device program; the export's own parity gate compares all of its outputs."""
     spec = LossSpec("attention", "dist", standardise=True)
     replace(checkpoint, loss=spec).save(tmp_path / "mentee.safetensors")
-    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, loss=Loss(beta=0.1))
+    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, loss=Loss(beta=0.1), backend="ort-training")
     exported = export_bundle(MenteeCheckpoint.load(tmp_path / "mentee.safetensors"), tmp_path / "bundle", settings)
     manifest = json.loads((exported.path / "manifest.json").read_text())
     assert manifest["loss"] == {

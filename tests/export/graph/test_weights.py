@@ -89,7 +89,7 @@ def test_learning_from_a_nominal_checkpoint_is_bit_for_bit_that_from_a_full_one(
 
 @pytest.fixture(scope="module")
 def head_only(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    settings = ExportSettings(supervision_per_class=6, golden_per_class=4, trainable="head")
+    settings = ExportSettings(supervision_per_class=6, golden_per_class=4, trainable="head", backend="ort-training")
     return export_bundle(checkpoint, tmp_path_factory.mktemp("head") / "bundle", settings).path
 
 

@@ -144,7 +144,7 @@ def test_a_batch_norm_with_a_forward_of_its_own_is_held_in_the_graph_as_it_is(tr
     before = with_own_forward()
     made = with_batch_norm(before, "frozen")
     torch.testing.assert_close(made(samples(5)), before(samples(5)))
-    found = look(before, IMAGE, trainable=trainable)
+    found = look(before, IMAGE, trainable=trainable, backend="ort-training")
     assert found.trains, found.why()
     assert [finding.op for finding in found.findings] == ["BatchNormalization"]
 
@@ -171,7 +171,7 @@ def test_an_instance_norm_with_running_statistics_is_held_and_trained() -> None:
     for _ in range(5):
         network(x)  # its statistics move
     expected = network.eval()(x)
-    found = look(network, (2, 8, 8), head="head")
+    found = look(network, (2, 8, 8), head="head", backend="ort-training")
     assert found.why() is None
     assert found.notes == ("held, the running statistics of InstanceNorm: norm",)
     assert {"norm.weight", "norm.bias"} <= set(found.traced.trainable)

@@ -119,7 +119,7 @@ class Normed(nn.Module):
 
 
 def test_they_are_folded_into_traced_and_proved_as_plain_weights() -> None:
-    found = look(Normed(), (1, 8, 8))
+    found = look(Normed(), (1, 8, 8), backend="ort-training")
     assert found.trains
     assert found.trainable == found.parameters == 80 + 2 * 584 + 27
     assert "conv.weight" in found.traced.trainable

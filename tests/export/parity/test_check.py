@@ -163,13 +163,13 @@ def test_an_optimizer_that_is_not_torchs_is_caught(parts: Parts, tmp_path: Path,
     model = optimizer_model(optimizer, assign(optimizer, parts.prepared.trainable))
     onnx.save(model, tmp_path / "optimizer_model.onnx")
     samples = parity_samples(parts.prepared)
-    sound, gradients = forced_steps(parts.prepared.graph, tmp_path, samples, optimizer, 2)
+    sound, gradients = forced_steps(parts.prepared.graph, [tmp_path], samples, optimizer, 2)[0]
     assert sound["largest_difference"] <= STEPS_BOUND / 2
     assert max(gradients.nearer.values()) <= GRADIENT_BOUND
     assert (0 < sound["clipped"] < 20) == (optimizer.clip_norm is not None)
     tamper(model.graph)
     onnx.save(model, tmp_path / "optimizer_model.onnx")
-    report, gradients = forced_steps(parts.prepared.graph, tmp_path, samples, optimizer, 2)
+    report, gradients = forced_steps(parts.prepared.graph, [tmp_path], samples, optimizer, 2)[0]
     assert max(gradients.nearer.values()) <= GRADIENT_BOUND
     assert report["largest_difference"] > 2 * STEPS_BOUND
 
@@ -199,7 +199,7 @@ def test_a_frozen_layer_batch_norm_of_all_kinds_and_no_probes(checkpoint: Mentee
     with seeded(3):
         network = with_statistics(Chequered(), torch.randn(64, 1, 8, 8))
     mentee = checkpoint_of(network, "tests.export.mentees.Chequered", checkpoint)
-    settings = ExportSettings(supervision_per_class=4, golden_per_class=4)
+    settings = ExportSettings(supervision_per_class=4, golden_per_class=4, backend="ort-training")
     exported = export_bundle(mentee, tmp_path / "bundle", settings)
     manifest, parity = exported.manifest, exported.parity
     assert manifest["probes"] == []
@@ -239,13 +239,16 @@ def test_a_probe_that_pools_the_mentees_side_trains_as_torch_does(checkpoint: Me
     assert adapter.shape[1:] == (4, 4)
     pooled = replace(early, name="pooled", mentor="stages.1", adapter=adapter)
     exported = export_bundle(
-        replace(checkpoint, probes=(pooled,)), tmp_path / "bundle", ExportSettings(supervision_per_class=4)
+        replace(checkpoint, probes=(pooled,)),
+        tmp_path / "bundle",
+        ExportSettings(supervision_per_class=4, backend="ort-training"),
     )
     assert exported.parity["outputs"]["rmse_pooled"] <= OUTPUT_BOUND
 
 
 def test_the_number_of_threads_leaves_no_trace(checkpoint: MenteeCheckpoint, tmp_path: Path) -> None:
-    before, settings = torch.get_num_threads(), ExportSettings(supervision_per_class=6, golden_per_class=8)
+    before = torch.get_num_threads()
+    settings = ExportSettings(supervision_per_class=6, golden_per_class=8, backend="ort-training")
     proofs = []
     try:
         for threads in (1, 2):

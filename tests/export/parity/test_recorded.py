@@ -27,7 +27,7 @@ def test_feeds_near_a_kink_are_drawn_again(
     samples = parity_samples(parts.prepared)
     names = [port.name for port in parts.prepared.outputs]
     made = recorded.recorded_for(
-        parts.prepared.graph, samples, names, parts.folder / "ort-training", parts.folder / "inference.onnx"
+        parts.prepared.graph, samples, names, [parts.folder / "ort-training"], parts.folder / "inference.onnx"
     )
     drawn = recorded.draw(len(samples.input), samples.mentor_logits_NK.shape[1], recorded.SEED + taken)
     assert not left
@@ -39,5 +39,5 @@ def test_the_runtime_that_made_a_bundle_computes_what_it_records(parts: Parts) -
     samples = parity_samples(parts.prepared)
     names = [port.name for port in parts.prepared.outputs]
     folder, inference = parts.folder / "ort-training", parts.folder / "inference.onnx"
-    made = recorded.recorded_for(parts.prepared.graph, samples, names, folder, inference)
+    made = recorded.recorded_for(parts.prepared.graph, samples, names, [folder], inference)
     assert max(recorded.replay(made, samples, names, folder, inference).values()) <= GRADIENT_BOUND

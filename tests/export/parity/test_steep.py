@@ -61,14 +61,14 @@ def proved(network: nn.Module, folder: Path, seed: int, graph: nn.Module | None 
     write_artifacts(forward, trained(made[1]), Optimizer(), training)
     random = torch.Generator().manual_seed(seed)
     samples = Samples(torch.rand(32, *SHAPE, generator=random), 4 * torch.randn(32, 3, generator=random), {})
-    return measure_judged(made[0], training, inference, samples, outputs, Optimizer())
+    return measure_judged(made[0], [training], inference, samples, outputs, Optimizer())[0]
 
 
 @pytest.mark.parametrize("name", STEEP)
 def test_preflight_and_proof_agree_on_a_steep_function(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = Steep(STEEP[name])
-    found = look(network, SHAPE)
+    found = look(network, SHAPE, backend="ort-training")
     assert found.trains, found.why()
     require_parity(proved(network, tmp_path, seed=1))
 

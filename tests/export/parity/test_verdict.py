@@ -80,7 +80,7 @@ def test_a_gradient_that_stays_0_makes_the_verdict_inconclusive(tmp_path: Path) 
     )
     with pytest.raises(UserError, match=r"no bundle was made: .* inconclusive=keep"):
         require_conclusive(found)
-    said = look(Residual(0.0, frozen=True), SHAPE)
+    said = look(Residual(0.0, frozen=True), SHAPE, backend="ort-training")
     assert said.trains
     assert "inconclusive for 2 parameters" in said.lines()[-1]
 
@@ -185,7 +185,7 @@ def test_a_network_that_keeps_what_it_computed_of_its_weights_is_proved(tmp_path
     found = report(Remembering(), tmp_path)
     require_parity(found)
     assert found["verdict"] == "proved"
-    assert look(Remembering(), SHAPE).verdict() == "it will export; nothing needs a rewrite"
+    assert look(Remembering(), SHAPE, backend="ort-training").verdict() == "it will export; nothing needs a rewrite"
 
 
 def test_what_torchs_own_float32_does_not_know_is_inconclusive_and_a_difference_beyond_it_is_none() -> None:

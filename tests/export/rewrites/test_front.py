@@ -83,7 +83,7 @@ class Front(nn.Module):
 
 def test_any_operator_may_stand_in_a_frozen_front() -> None:
     torch.manual_seed(0)
-    found = look(Front(), SHAPE, head="head", trainable="head")
+    found = look(Front(), SHAPE, head="head", trainable="head", backend="ort-training")
     assert found.why() is None
     assert found.inconclusive is None
     assert found.trainable == sum(parameter.numel() for parameter in nn.Linear(3 * (len(FRONT) + 3), 3).parameters())
@@ -115,7 +115,7 @@ class Trained(nn.Module):
 
 def test_signs_products_and_powers_train_as_in_torch() -> None:
     torch.manual_seed(0)
-    found = look(Trained(), SHAPE, head="head")
+    found = look(Trained(), SHAPE, head="head", backend="ort-training")
     assert found.why() is None
     assert found.inconclusive is None
     assert {"Sign", "ReduceProd", "Pow"} <= {finding.op for finding in found.findings}
@@ -128,7 +128,7 @@ class Exponent(Trained):
 
 
 def test_an_exponent_that_trains_wants_a_base_above_0() -> None:
-    said = look(Exponent(), SHAPE, head="head").why()
+    said = look(Exponent(), SHAPE, head="head", backend="ort-training").why()
     assert said is not None
     assert said.startswith("the network itself: Pow (Exponent, test_front.py:")
     assert said.endswith("keep its base above 0 by x.clamp(min=1e-6), or freeze its exponent")
@@ -163,7 +163,7 @@ class Looping(nn.Module):
 
 
 def test_a_loop_is_refused_also_in_a_frozen_front_as_devices_refuse_it() -> None:
-    found = look(Looping(), SHAPE, head="head", trainable="head")
+    found = look(Looping(), SHAPE, head="head", trainable="head", backend="ort-training")
     said = found.why()
     assert said is not None
     assert said.startswith("bag: Loop (EmbeddingBag, test_front.py:")
@@ -224,6 +224,6 @@ WRITTEN: list[Callable[[Tensor], Tensor]] = [
 @pytest.mark.parametrize("written", WRITTEN)
 def test_what_the_exporter_or_the_runtime_gets_wrong_is_written_otherwise(written: Callable[[Tensor], Tensor]) -> None:
     torch.manual_seed(0)
-    found = look(Written(written), (6, 4), head="head")
+    found = look(Written(written), (6, 4), head="head", backend="ort-training")
     assert found.why() is None
     assert found.inconclusive is None

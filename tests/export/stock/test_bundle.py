@@ -6,13 +6,22 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load, load_file, save
 
 from export.bundle.reading.read import opened
 from export.bundle.verify import verify
 from export.bundle.write import export_bundle
 from export.schema import ExportSettings
+from export.stock.files import in_order
 from mentee.checkpoint import MenteeCheckpoint
+
+
+def test_a_state_has_the_same_bytes_in_whatever_order_the_library_writes_its_metadata() -> None:
+    tensors = {"parameters": np.arange(5, dtype=np.float32), "frozen.wörk": np.ones((2, 3), np.float32)}
+    written = {in_order(save(tensors, {"statistics": "[]", "parameters": "[1]"})) for _ in range(16)}
+    assert len(written) == 1
+    for name, value in load(written.pop()).items():
+        np.testing.assert_array_equal(value, tensors[name])
 
 
 @pytest.mark.parametrize("backend", ["stock", "both"])

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import pytest
 
-from benchmarks.bundles.layers.table import GROUPS, LINE, OPERATOR, PROVED, Verdict
+from benchmarks.bundles.layers.table import GROUPS, LINE, OPERATOR, PROVED, STOCK_ALONE, Verdict
 from benchmarks.bundles.layers.trial import tried
 from mentor_mentee.errors import UserError
 
@@ -53,6 +53,17 @@ def test_layers_that_are_said_to_train_are_proved(given: str, expected: dict[str
     named = [layers[place] for place in sorted(outcome.suspects)] or layers
     assert outcome.fault is None, f"{named}: {outcome.fault}; {WORDS}"
     assert outcome.words == outcome.export == PROVED, f"{named}: {outcome.words}; {outcome.export}; {WORDS}"
+
+
+@pytest.mark.parametrize(("given", "expected"), side_by_side(STOCK_ALONE))
+def test_what_stock_graphs_alone_train_is_proved_and_the_others_operator_named(
+    given: str, expected: dict[str, Verdict]
+) -> None:
+    outcome = tried(list(expected), given)
+    assert outcome.fault is None, f"{outcome.fault}; {WORDS}"
+    assert outcome.export == "stock alone"
+    for place, (layer, verdict) in enumerate(expected.items()):
+        assert verdict.says in {finding.op for finding in outcome.of(place).left}, f"{layer}; {WORDS}"
 
 
 @pytest.mark.parametrize(("given", "expected"), side_by_side(OPERATOR))

@@ -96,7 +96,7 @@ def test_gradients_are_finite_where_torchs_are(
 @pytest.mark.parametrize("start", range(0, len(SELECTED), 5))
 def test_preflight_proves_them(start: int) -> None:
     torch.manual_seed(0)
-    found = look(Places(*list(SELECTED.values())[start : start + 5]), SHAPE)
+    found = look(Places(*list(SELECTED.values())[start : start + 5]), SHAPE, backend="ort-training")
     assert found.trains, found.why()
 
 
@@ -127,7 +127,7 @@ LEFT: dict[str, Function] = {
 @pytest.mark.parametrize("name", LEFT)
 def test_what_is_left_is_named_with_its_line_and_a_remedy(name: str) -> None:
     torch.manual_seed(0)
-    said = look(Places(LEFT[name]), SHAPE).why() or ""
+    said = look(Places(LEFT[name]), SHAPE, backend="ort-training").why() or ""
     assert said.startswith("the network itself: Sqrt (Places, test_zeros.py:"), said
     assert "has a gradient that is not finite in the graph where torch's is" in said
     assert "add a small number inside" in said
@@ -136,7 +136,7 @@ def test_what_is_left_is_named_with_its_line_and_a_remedy(name: str) -> None:
 
 def test_a_gradient_that_is_nan_in_torch_itself_is_said_to_be_so() -> None:
     torch.manual_seed(0)
-    said = look(Places(lambda x: torch.where(x > 0, x.sqrt(), 0.0)), SHAPE).why() or ""
+    said = look(Places(lambda x: torch.where(x > 0, x.sqrt(), 0.0)), SHAPE, backend="ort-training").why() or ""
     assert said.startswith("Places has gradients that are not finite in torch itself, as of a root"), said
     assert "clamp(min=1e-6)" in said
     assert "\n" not in said
