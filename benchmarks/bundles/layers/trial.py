@@ -44,7 +44,9 @@ class Looked:
     def words(self) -> str:
         if not self.trouble:
             return PROVED
-        kind = STOCK if STOCK in self.trouble else next(iter(self.trouble))
+        # of the whole network, not of an operator
+        whole = next((name for name in self.trouble if not self.left.get(name)), None)
+        kind = whole if whole and not self.trains else STOCK if STOCK in self.trouble else next(iter(self.trouble))
         left = self.left.get(kind)
         said = f"{place(left[0])} -> {what_to_do(left[0])}" if left else self.trouble[kind]
         return f"{self.verdict}: {said}" if self.trains else said
