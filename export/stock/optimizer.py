@@ -117,7 +117,9 @@ class Step:
         orders = np.arange(1, ORDERS + 1)
         series = np.array([-((-1.0) ** n) / math.factorial(n) for n in orders]).reshape(-1, 1)
         x = t("Mul", "step", t.constant(slopes.astype(np.float32)))
-        powers = t("Pow", x, t.constant(orders.astype(np.float32).reshape(1, -1)))
+        # both sides of one shape: WebGPU's Pow of ONNX Runtime 1.30 does not compile where it repeats one
+        again = t("Mul", "step", t.constant(np.repeat(slopes, ORDERS, 1).astype(np.float32)))
+        powers = t("Pow", again, t.constant(np.repeat(orders.reshape(1, -1), 2, 0).astype(np.float32)))
         near = t("MatMul", powers, t.constant(series.astype(np.float32)))
         far = t("Sub", 1.0, t("Exp", t("Neg", x)))
         both = t("Reshape", t("Where", t("Less", x, 0.5), near, far), [2])

@@ -64,7 +64,7 @@ def test_package(
     fixtures = once("js", lambda folder: make_fixtures(folder, bundle_folder, sealed_folder, checkpoint))
     report = tmp_path / "report.json"
     given = {"MENTEE_FIXTURES": str(fixtures), "MENTEE_WRITTEN": str(tmp_path)}
-    ran(installed / "vitest", "run", "--reporter=json", f"--outputFile={report}", **given)
+    ran(installed / "vitest", "run", "--reporter=dot", "--reporter=json", f"--outputFile={report}", **given)
     counts = json.loads(report.read_text())
     assert counts["numTotalTests"] == counts["numPassedTests"] + counts["numPendingTests"]
     assert (counts["numPendingTests"] == 0) == (CHROMIUM is not None)
