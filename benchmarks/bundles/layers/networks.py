@@ -20,6 +20,7 @@ FLAT = nn.Flatten
 FRONTS: dict[str, tuple[tuple[int, int, int], Callable[[], nn.Module]]] = {
     "vector": ((GIVEN, 1, 1), lambda: nn.Sequential(FLAT(), nn.Linear(GIVEN, CHANNELS))),  # [B, C]
     "sequence": ((1, 6, GIVEN), lambda: nn.Sequential(FLAT(1, 2), nn.Linear(GIVEN, CHANNELS))),  # [B, T, C]
+    "steps": ((1, 3, GIVEN), lambda: nn.Sequential(FLAT(1, 2), nn.Linear(GIVEN, CHANNELS))),  # the same, to be unrolled
     "line": ((GIVEN, 1, 13), lambda: nn.Sequential(FLAT(2), nn.Conv1d(GIVEN, CHANNELS, 3, padding=1))),  # [B, C, L]
     "map": ((GIVEN, 7, 9), lambda: nn.Conv2d(GIVEN, CHANNELS, 3, padding=1)),  # [B, C, H, W]
     "even": ((GIVEN, 8, 12), lambda: nn.Conv2d(GIVEN, CHANNELS, 3, padding=1)),
