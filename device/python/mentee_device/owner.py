@@ -30,8 +30,9 @@ from mentee_device.relocate.migrate import Migrated
 from mentee_device.runs import intake
 from mentee_device.runs import unlearn as unlearning
 from mentee_device.runs.plans.budget import Budget
+from mentee_device.runs.plans.given import plain
 from mentee_device.runs.plans.plan import Plan
-from mentee_device.runs.plans.settings import Settings, read_settings, write_settings
+from mentee_device.runs.plans.settings import Settings, read_settings, rename_blocked, write_settings
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import RunResult, Runs
 from mentee_device.runs.unlearn import Unlearned
@@ -117,8 +118,11 @@ class Owner:
         """Names a spare class of the bundle, which from then on can be learnt and answered; its number, for labels. A name that
         one has already gives that one's. `number`: another name for that spare class. Raises SampleError."""
         self.runs.require_rest()
-        number, named = class_names.name_class(self.store, self.bundle.manifest, name, number)
-        if named is not self.bundle.manifest:
+        before = self.bundle.manifest
+        with self.store.transaction():
+            number, named = class_names.name_class(self.store, before, name, plain(number))
+            rename_blocked(self.store, before, named)
+        if named is not before:
             self.monitor.close()
             self._attach(self.bundle)
         return number

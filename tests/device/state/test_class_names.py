@@ -7,9 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mentee_device import Budget, Bundle, BundleError, Owner, Plan, SampleError, Samples, StateError, import_state
+from mentee_device import (
+    Budget,
+    Bundle,
+    BundleError,
+    GuessRules,
+    Owner,
+    Plan,
+    SampleError,
+    Samples,
+    SettingError,
+    StateError,
+    import_state,
+)
 from mentee_device.bundle.manifest import parse
-from mentee_device.state.class_names import carried, united
+from mentee_device.state import aside
+from mentee_device.state.aside import Aside
+from mentee_device.state.class_names import LOST, carried, united
 
 from export.bundle.reading.read import require_references
 from export.bundle.write import export_bundle
@@ -79,8 +93,36 @@ def test_a_named_class_is_learnt_and_keeps_its_name(spare: Bundle, tmp_path: Pat
         assert me.name_class("frog") == 11
         with pytest.raises(SampleError, match=r"all 2 spare classes have names, smile, frog: give one another name"):
             me.name_class("toad")
-        assert me.name_class("toad", 11) == 11
+        assert me.name_class("toad", np.int64(11)) == 11
         assert me.classes[10:] == ("smile", "toad")
+
+
+def test_a_blocked_class_stays_blocked_under_another_name(spare: Bundle, tmp_path: Path) -> None:
+    with Owner(spare, tmp_path / "me") as me, Owner(spare, tmp_path / "other") as other:
+        me.set(blocked=["spare 1", "3"])
+        other.name_class("frog")
+        other.export_state(tmp_path / "other.state")
+        me.merge(tmp_path / "other.state")
+        assert me.settings.blocked == ("frog", "3")
+        me.name_class("toad", 10)
+        assert me.settings.blocked == ("toad", "3")
+        head = {name: value.copy() for name, value in me.learner.parameters().items() if name == "head.bias"}
+        head["head.bias"][..., 10:] += 1000
+        me.learner.set_parameters(head)
+        assert not {3, 10, 11} & set(me.predict(SMILES).classes)
+        with pytest.raises(SettingError, match=r"nothing could be answered"):
+            me.set(blocked=[*"0123456789", "toad"])  # class 11 is never answered
+        me.export_state(tmp_path / "me.state")
+    import_state(tmp_path / "me.state", tmp_path / "there", spare)
+
+
+def test_nobody_guesses_a_class_without_a_name(spare: Bundle, tmp_path: Path) -> None:
+    logits = np.eye(12, dtype=np.float32)[[11] * 8] * 9 + np.eye(12, dtype=np.float32)[4]
+    with Owner(spare, tmp_path / "me") as me:
+        me.add(Samples(SMILES[:4], np.full(4, -1)), mentor_logits_NK=logits[:4])
+        me.add(Samples(SMILES[4:], np.full(4, -1)))
+        found = me.guess(GuessRules(threshold=None), lambda input: logits[: len(input)])
+        assert [(one.label, one.source) for one in found] == [(4, "mentor")] * 8
 
 
 def test_names_and_labels_come_along_to_another_base(spare: Bundle, spare_folder: Path, tmp_path: Path) -> None:
@@ -95,6 +137,12 @@ def test_names_and_labels_come_along_to_another_base(spare: Bundle, spare_folder
         known = replace(spare.manifest, classes=(*"012345", "smile", *"789", "spare 1", "spare 2"))
         assert carried(me.store, known) == {}  # a class of that name needs no spare one
         assert carried(me.store, replace(spare.manifest, classes=tuple("0123456789"), spare=())) == {}
+        aside.put(me.store, Aside(9, "", "owner", 1.0, "frog", spare.manifest.preprocessing, b""))
+        me.store.set(LOST, ["bear", "frog"])
+        assert carried(me.store, bundle.manifest) == {
+            "spare 1": "smile",
+            "spare 2": "frog",
+        }  # of bears there are no samples
 
 
 def test_two_devices_agree_on_names_or_are_not_merged(spare: Bundle, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ from mentee_device.state.storage.store import CLOCK
 
 RULES = ("pseudo", "clusters")
 CHUNK = 64  # samples in memory at once
+NEVER = 1e300  # below any logit: no mentor knows a class that has no name
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def _asked(
             open_N = (samples.labels < 0) & np.isnan(answers[-1]).all(axis=1)
             if mentor is not None and open_N.any():
                 answers[-1][open_N] = ask(mentor, samples.input[open_N], K)
+            answers[-1][:, list(state.manifest.unnamed)] -= NEVER
         else:
             whole = np.concatenate(embedding) if embedding else np.zeros((0, 0), np.float32)
             return about, np.concatenate(probability), whole, np.concatenate(answers)

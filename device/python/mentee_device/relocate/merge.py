@@ -26,6 +26,7 @@ from mentee_device.relocate.state_file import opened, unpack_state
 from mentee_device.runs.judgement import right
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
+from mentee_device.runs.plans.settings import rename_blocked
 from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
 from mentee_device.state.class_names import read_names, united, write_names
@@ -122,6 +123,7 @@ class _Merge:
         both = united(mine, mine.named(read_names(self._theirs.store)).names)
         if both.names != mine.names:
             write_names(self._mine.store, both)
+            rename_blocked(self._mine.store, mine, both)
 
     def _choose(self) -> tuple[str, Snapshot | None, str]:
         """Decides what becomes current, None where nothing changes, and why."""

@@ -9,12 +9,13 @@ from typing import Any
 
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError
-from mentee_device.state import base
+from mentee_device.state import aside, base
 from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.storage.database import StateError
 from mentee_device.state.storage.store import Store
 
 NAME = "class names"
+LOST = "lost class names"  # that the present base has no class for
 LONGEST = 100
 
 
@@ -68,8 +69,10 @@ def write_names(store: Store, manifest: Manifest) -> None:
 
 def carried(store: Store, manifest: Manifest) -> dict[str, str]:
     """The owner's names for the spare classes of another base: those that it has as classes need none, the others take its spare
-    ones as far as they go, in their order."""
-    left = [name for name in read_names(store).values() if name not in manifest.packed]
+    ones as far as they go, in their order, and last those whose samples an earlier base had set aside."""
+    waiting = {one.name for number in aside.numbers(store) if (one := aside.get(store, number)) is not None}
+    given = [*read_names(store).values(), *(name for name in store.setting(LOST, []) if name in waiting)]
+    left = [name for name in dict.fromkeys(given) if name not in manifest.packed]
     return dict(zip(manifest.spare, left, strict=False))
 
 
@@ -92,8 +95,9 @@ class ClassNameRows(Feature):
 
     def on_new_base(self, store: Store, change: NewBase) -> None:
         """Says what has no place there."""
-        before = read_names(store)
-        lost = sorted(set(before.values()) - set(change.manifest.classes))
+        classes, before = set(change.manifest.classes), read_names(store).values()
+        lost = sorted({*before, *store.setting(LOST, [])} - classes)
         store.set(NAME, change.manifest.names or None)
-        if lost:
-            store.record("class", f"the new base has no spare class for {', '.join(lost)}")
+        store.set(LOST, lost or None)
+        if new := sorted({*before} - classes):
+            store.record("class", f"the new base has no spare class for {', '.join(new)}")

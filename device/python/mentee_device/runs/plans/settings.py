@@ -98,6 +98,14 @@ def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings
     return after
 
 
+def rename_blocked(store: Store, before: Manifest, after: Manifest) -> None:
+    """Blocks the same classes under the names of `after`, in the caller's transaction."""
+    blocked = read_settings(store).blocked
+    renamed = tuple(after.classes[before.classes.index(name)] if name in before.classes else name for name in blocked)
+    if renamed != blocked:
+        store.set(NAME, {**store.setting(NAME, {}), "blocked": renamed})
+
+
 class SettingRows(Feature):
     """Settings under another base: only `blocked` depends on it."""
 
@@ -141,7 +149,9 @@ def _check(settings: Settings, manifest: Manifest | None) -> None:
     for one in settings.blocked if manifest else ():
         if manifest and one not in manifest.classes:
             raise SettingError(f"blocked names {one!r}, which is no class of the bundle: {list(manifest.classes)[:20]}")
-    if manifest and set(settings.blocked) == set(manifest.classes):
+    if manifest and {*map(manifest.classes.index, settings.blocked), *manifest.unnamed} == {
+        *range(len(manifest.classes))
+    }:
         raise SettingError("blocked names every class: nothing could be answered")
 
 
