@@ -80,6 +80,7 @@ class Manifest:
     replay_samples: int | None = None
     expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
     running_statistics: tuple[str, ...] = ()  # in a checkpoint beside the parameters
+    left_out: dict[str, str] = field(default_factory=dict)  # backends that the mentee does not train with, and why
     spare: tuple[str, ...] = ()  # the last of the bundle's classes, which stand for nothing until the owner names them
     names: dict[str, str] = field(
         default_factory=dict
@@ -230,6 +231,7 @@ def parse(raw: dict[str, Any]) -> Manifest:
         head=get(get(raw, "embedding", dict), "layer", str, "embedding"),
         activation_bytes=_activation_bytes(raw.get("costs")),
         running_statistics=tuple(strings(raw, "running_statistics")) if "running_statistics" in raw else (),
+        left_out=_left_out(raw.get("left_out")),
         spare=_spare(raw, classes),
     )
     _check_references(manifest)
@@ -282,6 +284,12 @@ def _spare(raw: dict[str, Any], classes: tuple[str, ...]) -> tuple[str, ...]:
             f"manifest.json: spare_classes are {list(spare)[:5]}, expected 1 to {MOST_SPARE} names, the last of several classes"
         )
     return spare
+
+
+def _left_out(raw: Any) -> dict[str, str]:
+    """Only for a message: what is not as the format has it is no reason to refuse a bundle."""
+    found = raw if isinstance(raw, dict) else {}
+    return {name: reason for name, reason in found.items() if isinstance(reason, str)}
 
 
 def _activation_bytes(costs: Any) -> float:

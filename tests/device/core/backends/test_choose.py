@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,11 @@ def test_the_bundle_and_what_is_installed_decide(
     for manifest, wanted, said in (
         (training, "stock", r"no graphs for the backend 'stock', it has them for ort-training: .* backend=both"),
         (stock, "ort-training", "no graphs for the backend 'ort-training', it has them for stock"),
+        (
+            replace(stock, left_out={"ort-training": "up: Atan\nhas no gradient"}),
+            "ort-training",
+            r"for stock: choose that; the export left it out: up: Atan has no gradient$",
+        ),
         (both, "torch", "there is no backend 'torch': expected ort-training or stock"),
     ):
         with pytest.raises(BundleError, match=said):

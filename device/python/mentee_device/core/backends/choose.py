@@ -21,9 +21,10 @@ def chosen(manifest: Manifest, wanted: str | None = None) -> str:
     if wanted is not None and wanted not in BACKENDS:
         raise BundleError(f"there is no backend {str(wanted)[:70]!r}: expected {' or '.join(BACKENDS)}")
     if wanted is not None and wanted not in has:
+        why = " ".join(manifest.left_out.get(wanted, "").split())[:300]
+        rest = f"; the export left it out: {why}" if why else ", or export the mentee with backend=both"
         raise BundleError(
-            f"the bundle has no graphs for the backend {wanted!r}, it has them for {', '.join(has)}: choose that, or export the "
-            "mentee with backend=both"
+            f"the bundle has no graphs for the backend {wanted!r}, it has them for {', '.join(has)}: choose that{rest}"
         )
     name = wanted or (ORT_TRAINING if ORT_TRAINING in has and (STOCK not in has or runtime.can_train()) else STOCK)
     if name == ORT_TRAINING:
