@@ -6,7 +6,7 @@ export type { Knob, Knobs } from "./bundle/manifest/inputs.js";
 export type { FileEntry, Manifest, OrtTraining } from "./bundle/manifest/manifest.js";
 export { UNLABELLED, type Samples, type Supervision } from "./bundle/packs.js";
 export type { Graph, OptimizerStep, Preprocessing } from "./bundle/manifest/parts.js";
-export { SampleError, preprocess, type Input } from "./bundle/preprocess.js";
+export { SampleError, asItIs, preprocess, type Input } from "./bundle/preprocess.js";
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Part, Stock } from "./bundle/manifest/stock.js";
 export type { Bytes } from "./bytes.js";

@@ -286,7 +286,11 @@ def test_a_name_that_is_close_to_a_known_one(given: tuple[str, ...], message: st
     ("name", "words"),
     [
         ("no data", "no file '"),
-        ("no labels", "lacks ['labels'], expected an .npz with ['input', 'labels']; a label of -1"),
+        (
+            "no labels",
+            "lacks ['labels'], expected an .npz with ['input', 'labels']; a label of -1 means unlabelled; it has ['input']",
+        ),
+        ("not an archive", "text.npz is no .npz, or is cut off: np.savez("),
     ],
 )
 def test_a_mistake_in_the_data_says_what_to_write(

@@ -1,6 +1,7 @@
 """The file that a whole state travels in: what is in it, between both backends, under a key, in place of another state."""
 
 import json
+import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -81,7 +82,9 @@ def test_all_of_a_state_travels_between_backends_and_back(
         assert new[0] == new[1] == [25]  # 24 was unlearnt and is nobody's number again
 
 
-def test_under_a_key_nothing_of_it_can_be_read_and_it_may_get_one_on_the_way(both: Bundle, tmp_path: Path) -> None:
+def test_under_a_key_nothing_of_it_can_be_read_and_it_may_get_one_on_the_way(
+    both: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, plain = tmp_path / "keyed.state", tmp_path / "plain.state"
     with lived(both, tmp_path / "phone", KEY) as phone:
         phone.export_state(file)
@@ -90,6 +93,11 @@ def test_under_a_key_nothing_of_it_can_be_read_and_it_may_get_one_on_the_way(bot
     assert sample[0].tobytes() not in file.read_bytes()
     with pytest.raises(StateError, match="is encrypted: its key is needed"):
         import_state(file, tmp_path / "new", both)
+    with monkeypatch.context() as without:
+        for module in ("exceptions", "hazmat.primitives.ciphers.aead"):
+            without.setitem(sys.modules, f"cryptography.{module}", None)
+        with pytest.raises(StateError, match="pip install cryptography"):
+            content_of(file, both.manifest.id, KEY)
     import_state(file, tmp_path / "tablet", both, KEY)
     plain.write_bytes(packed(content_of(file, both.manifest.id, KEY), both.manifest.id, None))
     assert sample[0].tobytes() in plain.read_bytes()

@@ -64,15 +64,19 @@ export function checkLabels(
   classes: number,
   least: number,
 ): Int32Array {
+  if (labels?.length === undefined) {
+    throw new SampleError("labels are missing: give one number for each sample, the class or -1 for unlabelled");
+  }
   if (labels.length !== samples) {
     throw new SampleError(`${labels.length} labels of ${samples} samples: expected one each`);
   }
   return Int32Array.from({ length: samples }, (_, place) => {
-    const label = Number(labels[place]);
-    if (Number.isInteger(label) && label >= least && label < classes) return label;
+    const given: unknown = labels[place];
+    const label = typeof given === "bigint" ? Number(given) : given;
+    if (typeof label === "number" && Number.isInteger(label) && label >= least && label < classes) return label;
     const extra = least < 0 ? ", or -1 for unlabelled" : "";
     throw new SampleError(
-      `label ${label} of sample ${place} is outside the classes: expected 0 to ${classes - 1}${extra}`,
+      `label ${String(label)} of sample ${place} is outside the classes: expected 0 to ${classes - 1}${extra}`,
     );
   });
 }

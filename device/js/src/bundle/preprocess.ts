@@ -19,8 +19,13 @@ export function elementsOf(rules: Preprocessing): number {
   return rules.shape.reduce((product, size) => product * size, 1);
 }
 
-/** Samples in `input`. Throws SampleError where it holds no whole number of them. */
+/** Samples in `input`. Throws SampleError where it holds no whole number of them, or is no array of these two types. */
 export function samplesIn(input: Input, rules: Preprocessing): number {
+  if (!(input instanceof Uint8Array || input instanceof Float32Array)) {
+    const given: unknown = input;
+    const raw = rules.dtype === "uint8" ? "raw pixels as Uint8Array.from(…)" : "raw numbers as Float32Array.from(…)";
+    throw new SampleError(`input is ${kindOf(given)}, expected a Uint8Array or a Float32Array: give ${raw}`);
+  }
   const count = input.length / elementsOf(rules);
   if (!Number.isInteger(count)) {
     throw new SampleError(
@@ -37,10 +42,54 @@ export function samplesIn(input: Input, rules: Preprocessing): number {
  * A bundle of float32: raw float32 becomes `(x − mean)/std`; here nothing would tell a preprocessed sample from a raw one. */
 export function preprocess(input: Input, rules: Preprocessing): Float32Array<ArrayBuffer> {
   samplesIn(input, rules);
-  if (rules.dtype === "uint8") return input instanceof Uint8Array ? ofPixels(input, rules) : preprocessed(input, rules);
+  if (rules.dtype === "uint8")
+    return input instanceof Uint8Array ? asItIs(ofPixels(input, rules)) : preprocessed(input, rules);
   if (!(input instanceof Float32Array))
     throw new SampleError("input is uint8, expected float32 on the scale of the bundle's data");
   return ofNumbers(input, rules);
+}
+
+const AS_IT_IS = new WeakSet<Input>();
+
+/** Says that the numbers of `input` are meant as they are, whatever their range: see `requireScale`. Gives `input`. */
+export function asItIs<T extends Input>(input: T): T {
+  AS_IT_IS.add(input);
+  return input;
+}
+
+/** Throws SampleError for samples of an owner that would be taken for others in silence: pixels over 255, over 127.5 less 1 or over
+ * 255 less .5 pass for preprocessed ones, and nearly black ones may be over 255 already. Python's rule for ranges. */
+export function requireScale(input: Input, rules: Preprocessing): void {
+  if (rules.dtype !== "uint8" || !(samplesIn(input, rules) > 0) || AS_IT_IS.has(input)) return;
+  let [lowest, highest] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const value of input) {
+    if (value < lowest) lowest = value;
+    if (value > highest) highest = value;
+  }
+  const meant = "or, where it is meant as it is, give asItIs(input)";
+  if (input instanceof Uint8Array) {
+    if (highest !== 1) return;
+    throw new SampleError(
+      `input is uint8 and has only 0 and 1, this bundle's pixels are 0 to 255: multiply by 255 if 1 is white; ${meant}`,
+    );
+  }
+  if (rules.mean.every((mean) => mean === 0) && rules.std.every((std) => std === 1)) return;
+  const ends = (pixel: number): number[] =>
+    rules.mean.map((mean, channel) => (pixel - mean) / (rules.std[channel] ?? 1));
+  const [from, to] = [Math.min(...ends(0)), Math.max(...ends(1))];
+  const minus = [1, 0.5].find((end) => lowest === -end && highest <= end && Math.abs(from + end) > 1e-3);
+  if (minus === undefined && !(lowest >= 0 && highest <= 1)) return;
+  const range = minus === undefined ? "0 and 1, as pixels over 255 do" : `−${minus} and ${minus}, as scaled pixels do`;
+  throw new SampleError(
+    `input is float32 and lies between ${range}; preprocessed pixels of this bundle go from ${from.toPrecision(4)} to ` +
+      `${to.toPrecision(4)}: give the pixels 0 to 255 as a Uint8Array; ${meant}`,
+  );
+}
+
+function kindOf(given: unknown): string {
+  return given === null || given === undefined
+    ? "missing"
+    : (Object(given) as object).constructor?.name || typeof given;
 }
 
 function ofPixels(input: Uint8Array, rules: Preprocessing): Float32Array<ArrayBuffer> {

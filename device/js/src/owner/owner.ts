@@ -6,20 +6,19 @@ import { Monitor } from "../anomaly/monitor.js";
 import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
-import { KNOBS } from "../bundle/manifest/inputs.js";
-import { SampleError, elementsOf, samplesIn, type Input } from "../bundle/preprocess.js";
+import { SampleError, elementsOf, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
 import { answer, softmax, type Answers } from "../guard/answers.js";
-import { Learner, LearningError, type Prediction } from "../learner/learner.js";
+import { Learner, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
 import { merge, type Merged } from "../relocate/merge.js";
 import { migrate, type Migrated } from "../relocate/migrate.js";
 import { MemoryStorage } from "../storage/memory.js";
 import type { Storage } from "../storage/storage.js";
-import { checkCurve, highestOf } from "./plan.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
 import { Runs, type RunResult, type Running } from "./runs.js";
 import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
+import { checkSettings } from "./settings.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
 import { storedBase } from "./base.js";
@@ -124,6 +123,7 @@ export class Owner {
   /** `input` of N samples, behind the rails of the settings. Throws SampleError. */
   async predict(input: Input): Promise<Answers & Pick<Prediction, "logits" | "embedding">> {
     this.runs.requireRest();
+    requireScale(input, this.bundle.manifest.preprocessing);
     const { logits, embedding } = await this.learner.predict(input);
     const K = this.bundle.manifest.classes.length;
     const { blocked, confidenceFloor } = this.settings;
@@ -231,6 +231,7 @@ export class Owner {
     this.runs.requireRest();
     const rules = this.bundle.manifest.preprocessing;
     const N = samplesIn(input, rules);
+    requireScale(input, rules);
     if (!N) throw new SampleError(`no sample to enrol as ${JSON.stringify(name)}: expected at least one`);
     const { next, enrolled } = this.state.now;
     const numbers = Array.from({ length: N }, (_, row) => next.enrolled + row);
@@ -265,6 +266,7 @@ export class Owner {
    * `floor`: the cosine below which the answer is "don't know". */
   async recognise(input: Input, floor = -1): Promise<Recognised> {
     this.runs.requireRest();
+    requireScale(input, this.bundle.manifest.preprocessing);
     const { logits, embedding } = await this.learner.predict(input);
     const K = this.bundle.manifest.classes.length;
     const near = (await this.enrolmentNow()).recognise(embedding, { floor, softmax: softmax(logits, K) });
@@ -277,12 +279,14 @@ export class Owner {
    * clock's. Embeddings are the base's, which learning does not move. Throws SampleError. */
   async observe(input: Input, watch?: Watch, now?: number): Promise<number> {
     this.runs.requireRest();
+    requireScale(input, this.bundle.manifest.preprocessing);
     return new Monitor(this.state, this.learner).observe(input, watch, now);
   }
 
   /** Flags samples that deviate from what was observed, by their distance to it. Throws SampleError. */
   async anomaly(input: Input): Promise<Judged> {
     this.runs.requireRest();
+    requireScale(input, this.bundle.manifest.preprocessing);
     return new Monitor(this.state, this.learner).judge(input);
   }
 
@@ -305,29 +309,7 @@ export class Owner {
   /** Changes settings. Throws LearningError for what makes no sense. */
   async set(changes: Partial<Settings>): Promise<void> {
     const settings = { ...this.settings, ...changes };
-    for (const name of KNOBS) {
-      const curve = settings[name];
-      if (curve !== null) checkCurve(name, curve);
-    }
-    const { classes } = this.bundle.manifest;
-    const share = (value: number | null): boolean => value === null || (value >= 0 && value <= 1);
-    const fits =
-      [settings.classDrop, settings.agreementLeast, settings.eceRise].every(share) &&
-      [settings.goldenDrop, settings.confidenceFloor].every((one) => one !== null && share(one)) &&
-      Number.isInteger(settings.rounds) &&
-      settings.rounds >= 0 &&
-      typeof settings.interpolate === "boolean" &&
-      !(settings.replay === "own" && highestOf(settings.beta ?? 0) > 0) &&
-      [settings.mostSamples, settings.mostSampleBytes, settings.mostVersions].every(
-        (one) => Number.isInteger(one) && one >= 1,
-      ) &&
-      ["own", "mentor", "auto"].includes(settings.replay) &&
-      settings.blocked.every((name) => classes.includes(name)) &&
-      new Set(settings.blocked).size < classes.length;
-    if (!fits)
-      throw new LearningError(
-        `these settings make no sense here, nothing was changed: ${JSON.stringify(changes).slice(0, 300)}`,
-      );
+    checkSettings(settings, changes, this.bundle.manifest.classes);
     await this.state.change({ settings }, "settings", JSON.stringify(changes));
   }
 

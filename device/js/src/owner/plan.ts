@@ -7,6 +7,7 @@ import { LearningError } from "../learner/learner.js";
 import type { Budget, Curve, Done, Plan, ResolvedPlan, Settings, StoredSample } from "./record.js";
 
 export const STEPS = 240; // by default: 40 on the labels, then in each of 5 rounds as many on labels and guesses
+export const REPLAYS: readonly Settings["replay"][] = ["own", "mentor", "auto"];
 const DEFAULTS = {
   batch: 8,
   replayBatch: 16,
@@ -26,6 +27,16 @@ export function resolved(
   stored: readonly StoredSample[],
   learnt: ReadonlySet<number>,
 ): ResolvedPlan {
+  requireNames("part of a plan", plan, [
+    ...Object.keys(DEFAULTS),
+    "samples",
+    "steps",
+    "budget",
+    "replay",
+    "rounds",
+    "learningRate",
+    "seed",
+  ]);
   const whole = { replay: settings.replay, rounds: settings.rounds, ...DEFAULTS, ...plan };
   for (const [name, least] of [
     ["batch", 1],
@@ -43,6 +54,8 @@ export function resolved(
       throw new LearningError(`${name} is ${whole[name]}, expected a finite number above 0`);
     }
   }
+  if (!REPLAYS.includes(whole.replay))
+    throw new LearningError(`replay is ${JSON.stringify(whole.replay)}, expected ${REPLAYS.join(", ")}`);
   const wantedBudget = plan.budget ?? (plan.steps === undefined ? null : { steps: plan.steps });
   if (wantedBudget !== null) checkBudget(wantedBudget);
   if (!(whole.holdout >= 0 && whole.holdout < 1))
@@ -130,6 +143,16 @@ export function checkCurve(name: string, curve: Curve): void {
       `${name} is ${JSON.stringify(curve)}, expected a finite number of at least 0 (temperature: above), or points ` +
         "[fraction of the run, value] in rising order",
     );
+  }
+}
+
+/** Throws LearningError for a name in `given` that nothing has; one of another program (`golden_drop`) is told ours. */
+export function requireNames(what: string, given: object, known: readonly string[]): void {
+  for (const name of Object.keys(given)) {
+    if (known.includes(name)) continue;
+    const meant = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const hint = known.includes(meant) ? `did you mean "${meant}"?` : `there are ${known.join(", ")}`;
+    throw new LearningError(`no ${what} "${name}"; ${hint}`);
   }
 }
 

@@ -81,9 +81,8 @@ export class Runs {
     const { settings, samples, current } = this.state.now;
     requireHeld(settings);
     const whole = resolved(plan, settings, samples, new Set(this.versions.lineage(current).flatMap(learntLabels)));
-    this.base ??= await askBase(this.bundle, this.learner);
-    const { base } = this;
     return this.guarded(async () => {
+      const base = (this.base ??= await askBase(this.bundle, this.learner)); // what answers meanwhile is the base
       if (plan.seed !== undefined) this.learner.seed(plan.seed);
       if (plan.learningRate !== undefined) this.learner.learningRate = plan.learningRate;
       const run = await this.runOf(whole, NOTHING_DONE, {}, base);
@@ -97,9 +96,8 @@ export class Runs {
 
   async resume(running: Running): Promise<RunResult> {
     const candidate = this.requirePaused();
-    this.base ??= await askBase(this.bundle, this.learner);
-    const { base } = this;
     return this.guarded(async () => {
+      const base = (this.base ??= await askBase(this.bundle, this.learner));
       const snapshot = await this.versions.snapshotOf(candidate);
       if (snapshot === null) {
         await this.drop(candidate.number, "its snapshot is damaged");
@@ -164,6 +162,7 @@ export class Runs {
 
   /** Whatever goes wrong in a run, the current version answers afterwards. */
   private async guarded(run: () => Promise<RunResult>): Promise<RunResult> {
+    this.requireRest();
     this.running = true;
     try {
       const result = await run();

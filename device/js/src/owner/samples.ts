@@ -3,7 +3,7 @@
 import type { Bytes } from "../bytes.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
-import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
+import { SampleError, elementsOf, preprocess, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
 import type { Piece, Source, StoredSample } from "./record.js";
 import { StateError, clock, type State } from "./state.js";
 
@@ -31,6 +31,7 @@ export async function addSamples(
   if (!(weight > 0 && weight < Number.POSITIVE_INFINITY))
     throw new SampleError(`weight is ${weight}, expected a finite number above 0`);
   preprocess(samples.input, rules);
+  requireScale(samples.input, rules);
   const labels = checkLabels(samples.labels, samplesIn(samples.input, rules), manifest.classes.length, UNLABELLED);
   if (source === "none" && labels.some((label) => label >= 0)) {
     throw new SampleError('source is "none", but some samples have a label: say whose it is');

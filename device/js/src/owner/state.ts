@@ -29,6 +29,7 @@ export class State {
   /** The state of `bundle` in `storage`, made where there is none; null: of whatever bundle it is for. Throws StateError for another
    * bundle's, where both records are damaged, and where there is none for null. */
   static async open(storage: Storage, bundle: string | null): Promise<State> {
+    requireStorage(storage);
     const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
     const sound = found.filter((one) => typeof one === "object").sort((one, other) => other.change - one.change)[0];
     if (sound === undefined && found.some((one) => one === "damaged")) {
@@ -71,6 +72,7 @@ export class State {
 
   /** What `storage` holds of a state, in words; null where it is empty. */
   static async held(storage: Storage): Promise<string | null> {
+    requireStorage(storage);
     const found = await Promise.all([RECORD, COPY].map((name) => recordIn(storage, name)));
     const sound = found.find((one) => typeof one === "object");
     if (sound === undefined) return found.includes("damaged") ? "a damaged state" : null;
@@ -152,4 +154,12 @@ async function recordIn(storage: Storage, name: string): Promise<Content | "dama
     if (error instanceof TypeError || error instanceof SyntaxError) return "damaged";
     throw error;
   }
+}
+
+/** Throws StateError for what is no Storage, a path for instance. */
+function requireStorage(storage: Storage): void {
+  if (typeof storage?.read === "function" && typeof storage.write === "function") return;
+  throw new StateError(
+    "that is no storage: give await IndexedDbStorage.open(), or in Node await FolderStorage.open(folder)",
+  );
 }

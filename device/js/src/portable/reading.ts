@@ -32,6 +32,9 @@ export interface FileState {
 
 /** Throws StateError for a file that is not whole, of another format, bundle or key, or whose content makes no sense. */
 export async function readState(file: Uint8Array, manifest: Manifest, key: Uint8Array | null): Promise<FileState> {
+  if (!(file instanceof Uint8Array)) {
+    throw new StateError("that is no file's content: give its bytes, new Uint8Array(…) of an ArrayBuffer");
+  }
   const content = await unpacked(file, manifest.id, key);
   try {
     return { record: checked(content, manifest, stockOf(manifest)), parts: content.parts };

@@ -301,6 +301,17 @@ describe.skipIf(LIFE === null)("an owner", () => {
     const wrong: [() => Promise<unknown>, new (message: string) => Error][] = [
       [() => owner.add({ input: some.input.subarray(1), labels: some.labels }), SampleError],
       [() => owner.add(some, { weight: 0 }), SampleError],
+      [() => owner.add({ input: new Uint8ClampedArray(some.input) as any, labels: some.labels }), SampleError],
+      [() => owner.add({ ...some, labels: undefined } as any), SampleError],
+      [() => owner.add({ ...some, labels: Array(some.labels.length).fill(null) } as any), SampleError],
+      [() => owner.add({ ...some, input: Float32Array.from(some.input, (pixel) => pixel / 255) }), SampleError],
+      [() => owner.predict(Float32Array.from(some.input, (pixel) => pixel / 127.5 - 1)), SampleError],
+      [() => owner.predict(some.input.map((pixel) => Number(pixel > 127))), SampleError],
+      [() => owner.learn({ step: 3 } as Plan), LearningError],
+      [() => owner.learn({ replay: "mentors" } as unknown as Plan), LearningError],
+      [() => owner.set({ golden_drop: 0.5 } as any), LearningError],
+      [() => Owner.open(owner.bundle, node, "a folder" as any), StateError],
+      [() => owner.merge(new ArrayBuffer(8) as any), StateError],
       [() => owner.add(some, { source: "none" }), SampleError],
       [() => owner.learn({ steps: 0 }), LearningError],
       [() => owner.learn({ holdout: 1 }), LearningError],
@@ -329,6 +340,17 @@ describe.skipIf(LIFE === null)("an owner", () => {
     for (const [ask, kind] of wrong) expect(await refusal(ask())).toBeInstanceOf(kind);
     expect(owner.current).toBe(0);
     expect(owner.samples).toHaveLength(4);
+  });
+
+  test("answers nothing from the first moment of a run on, and begins no second one", async () => {
+    const owner = await ownerOf(new MemoryStorage());
+    const some = await goldenOf(owner, 0, 12);
+    await owner.add(some);
+    const run = owner.learn({ steps: 2, rounds: 0 });
+    const meanwhile = [owner.predict(some.input), owner.learn({ steps: 2 }), owner.add(some)].map(refusal);
+    for (const found of await Promise.all(meanwhile)) expect(found.message).toMatch(/a run is going on/);
+    expect((await run).number).toBe(1);
+    expect(owner.versions).toHaveLength(1);
   });
 
   test("drops a run whose numbers leave float32", async () => {

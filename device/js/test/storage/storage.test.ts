@@ -75,7 +75,7 @@ describe("a folder", () => {
     const folder = join(scratch, "killed");
     let interrupted = 0;
     let acknowledged = 0;
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 10 || (!interrupted && round < 100); round++) {
       acknowledged = await killed(folder, (round * 7) % 13, acknowledged);
       const left = (await readdir(folder)).filter((name) => name.includes("unfinished"));
       interrupted += left.length;

@@ -87,15 +87,20 @@ def read_arrays(path: str, names: tuple[str, ...]) -> list[NDArray[Any]]:
         missing = [name for name in names if name not in archive]
         if missing:
             unlabelled = "; a label of -1 means unlabelled" if missing == ["labels"] else ""
-            raise SampleError(f"{path} lacks {missing}, expected an .npz with {wanted}{unlabelled}")
+            has = f"; it has {list(archive)[:10]}"
+            raise SampleError(f"{path} lacks {missing}, expected an .npz with {wanted}{unlabelled}{has}")
         return [archive[name] for name in names]
 
 
 @contextlib.contextmanager
 def _archive(path: str, *names: str) -> Iterator[Any]:
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            yield archive
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise SampleError(f"{path} is no .npz, or is cut off: np.savez(file, input=…, labels=…) writes one")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                yield archive
     except FileNotFoundError:
         raise SampleError(f"no file '{path}', expected an .npz with {list(names)}") from None
     except NOT_AN_NPZ as error:

@@ -109,11 +109,12 @@ def unpacked(head: dict[str, Any], file: IO[bytes], size: int, name: str, bundle
 
 def _decrypted(body: bytes, name: str, bundle: str, key: bytes | None) -> bytes:
     if key is None:
-        raise StateError(f"{name} is encrypted: its key is needed")
+        raise StateError(f"{name} is encrypted: its key is needed (key=…, --key-file FILE)")
+    cipher = _cipher(key)  # says what is not installed
     from cryptography.exceptions import InvalidTag
 
     try:
-        return bytes(_cipher(key).decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], bundle.encode()))
+        return bytes(cipher.decrypt(body[:NONCE_BYTES], body[NONCE_BYTES:], bundle.encode()))
     except (InvalidTag, ValueError) as error:
         raise StateError(f"{name} is encrypted under another key: give the one it was exported with") from error
 

@@ -276,7 +276,11 @@ def _require_tables(connection: sqlite3.Connection, path: Path) -> None:
 def _misfit(bundle: object, check: object, folder: Path, seal: Seal, wanted: str | None) -> StateError | None:
     """The error to raise where the state is another bundle's, lacks its key or has another one; None where it fits."""
     if not isinstance(check, bytes) or seal.keyed == (check == KEY_WORDS):
-        how = "was made without a key" if seal.keyed else "is encrypted: its key is needed"
+        how = (
+            "was made without a key: leave the key out"
+            if seal.keyed
+            else "is encrypted: its key is needed (key=…, --key-file FILE)"
+        )
         return StateError(f"{folder} {how}")
     try:
         seal.open(check, "key")
