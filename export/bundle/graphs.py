@@ -64,8 +64,10 @@ def write_graphs(mentee: OnDevice, settings: ExportSettings, folder: Path) -> Wr
 
 
 def proved(written: Written, samples: Samples, settings: ExportSettings) -> tuple[Written, dict[str, Any]]:
-    """What is left of `written`, and the parity report, of both kinds of graphs where there are both. Raises `UserError` where
-    what `settings.backend` asks for, or with `auto` every kind, does not train as torch does."""
+    """`written` without what does not prove, and the parity report, of both kinds of graphs where there are both.
+
+    Raises `UserError` where what `settings.backend` asks for, or with `auto` every kind, does not train as torch does.
+    """
     outcome = "" if settings.backend == AUTO and len(written.backends) > 1 else "; no bundle was made"
     about = (written.traced, written.kinds, settings.optimizer, written.folder, samples, measure_each)
     kinds, reports = prove_kinds(*about, outcome=outcome, conclusive=settings.inconclusive == "refuse")

@@ -1,4 +1,4 @@
-"""What an export would meet, for each kind of graphs: operators without a gradient, the modules they come from, and what would be
+"""Obstacles of an export, for each kind of graphs: operators without a gradient, the modules they come from, and what would be
 done about them."""
 
 from collections.abc import Mapping, Sequence

@@ -115,7 +115,7 @@ def all_without_chance(graph: TrainingGraph, folders: Sequence[Path]) -> Iterato
 
 @dataclass
 class Compared:
-    """What was seen of one folder's graphs: the report as far as it goes, gradients, and the outputs by the report's heading."""
+    """Measurements of one folder's graphs: the report as far as it goes, gradients, and the outputs by the report's heading."""
 
     report: dict[str, Any]
     gradients: GradientCheck
@@ -204,7 +204,7 @@ def compare(
     outputs: Sequence[Port],
     awake: Sequence[str] | None = None,
 ) -> list[Compared]:
-    """Of each folder the loss and gradients with nothing to learn from, which should be 0, the gradients, and the outputs of the
+    """For each folder the loss and gradients with nothing to learn from, which should be 0, the gradients, and the outputs of the
     training and the eval graph and the running statistics after all of `feeds`, each with the name of its mask. `awake`: with
     random values in the place of these parameters and of all that are next to 0."""
     reference, single = Reference(graph), Reference(graph, torch.float32)

@@ -44,7 +44,7 @@ NEAR = 0.02  # of a parameter's own root mean square
 def forced_steps(
     graph: TrainingGraph, folders: Sequence[Path], samples: Samples, optimizer: Optimizer, batch: int, together: int = 1
 ) -> list[tuple[dict[str, Any], GradientCheck]]:
-    """Of each folder the report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
+    """For each folder the report for `parity.json` on the steps, and the gradients there. `largest_difference`: of one element's
     change, over the largest change in its tensor, less float32's rounding of it."""
     reference, single = Reference(graph), Reference(graph, torch.float32)
     names = list(reference.parameters)

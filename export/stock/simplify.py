@@ -1,4 +1,4 @@
-"""What a graph says twice, or for nothing, taken out: at batch 1 a step's time is the number of its nodes.
+"""Takes out of a graph what it says twice, or for nothing: at batch 1 a step's time is the number of its nodes.
 
 Values that are the same get one maker, a Reshape of a Reshape is one, what changes nothing goes, and a value that was
 repeated to be combined with another of its size is left to broadcasting.

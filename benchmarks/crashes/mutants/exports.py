@@ -39,7 +39,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def read(file: Path, bundle: str) -> Content:
-    """What an unharmed file holds."""
+    """Content of an unharmed file."""
     with file.open("rb") as opened:
         head = read_head(opened, file.name)
         return unpacked(head, opened, file.stat().st_size - opened.tell(), file.name, bundle, None)

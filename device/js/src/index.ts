@@ -31,9 +31,9 @@ export type {
   StoredSample,
   Version,
 } from "./owner/record.js";
-export type { Progress, RunResult, Running } from "./owner/runs.js";
+export type { Progress, RunResult, Running } from "./owner/runs/runs.js";
 export { StateError } from "./owner/state.js";
-export type { Unlearned } from "./owner/unlearn.js";
+export type { Unlearned } from "./owner/runs/unlearn.js";
 export type { Score } from "./relocate/candidates.js";
 export type { Merged } from "./relocate/merge.js";
 export type { Migrated } from "./relocate/migrate.js";

@@ -82,7 +82,7 @@ def kernel_gradient(t: Tape, x_CNHW: str, g_CNHW: str, windows: Windows, channel
     g = t("Reshape", g_CNHW, [channels, -1, tiles.many, rows * out_width])
 
     def met(inside: Rows, out: Rows, away: int = 0) -> str:
-        """Of rows `inside` the tiles of the map that stand `away` from those of the output, and rows `out` of these."""
+        """Products of rows `inside` of the tiles that stand `away` from those of the output, and rows `out` of these."""
         one, other = {0: (ALL, ALL), -1: (BUT_LAST, BUT_FIRST), 1: (BUT_FIRST, BUT_LAST)}[away]
         places, outs = (inside[1] - inside[0]) * width, (out[1] - out[0]) * out_width
         x_CMI = t("Reshape", cut(t, x, one, inside, tall, width), [channels, -1, places])

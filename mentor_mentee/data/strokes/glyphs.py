@@ -1,4 +1,4 @@
-"""What can be drawn: shapes, digits and letters as strokes in a box of 100 × 100, y downwards.
+"""All that can be drawn: shapes, digits and letters as strokes in a box of 100 × 100, y downwards.
 
 A glyph has one form or several; a hand is used to one of them. A form's strokes are parted by `/`:
 
@@ -178,7 +178,7 @@ def forms(name: str) -> tuple[tuple[Stroke, ...], ...]:
 
 
 def cosine_sine(angle: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of angles in radians, −3π to 3π, by their series: a machine's own functions differ in the last bit."""
+    """Cosines and sines of angles in radians, −3π to 3π, by their series: a machine's own functions differ in the last bit."""
     cosine, sine, term = np.zeros_like(angle), np.zeros_like(angle), np.ones_like(angle)
     for k in range(48):
         part = cosine if k % 2 == 0 else sine

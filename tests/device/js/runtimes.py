@@ -1,4 +1,4 @@
-"""What Python's learner does on stock graphs with recorded batches, for every runtime of the TypeScript client to repeat."""
+"""Runs of Python's learner on stock graphs with recorded batches, for every runtime of the TypeScript client to repeat."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def batches() -> list[dict[str, Any]]:
 
 
 def led(path: Path, steps: list[dict[str, Any]]) -> tuple[dict[str, Any], bytes]:
-    """What the run says, and its state at the end."""
+    """The run's terms, and its state at the end."""
     terms = []
     with Bundle.open(path) as bundle, Learner(bundle, backend="stock") as learner:
         golden, pack = bundle.golden(), learner.supervision

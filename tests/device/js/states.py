@@ -55,7 +55,7 @@ def lived(me: Owner) -> None:
 
 
 def digest(me: Owner) -> str:
-    """Of the parameters that answer, in the order of the bundle's vector."""
+    """The parameters that answer, in the order of the bundle's vector."""
     stock = me.bundle.manifest.stock
     assert stock is not None
     named = me.learner.parameters()

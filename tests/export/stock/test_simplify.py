@@ -1,4 +1,4 @@
-"""What is said twice, or for nothing, goes, and the numbers stay."""
+"""Nodes that say something twice, or for nothing, go, and the numbers stay."""
 
 from collections import Counter
 

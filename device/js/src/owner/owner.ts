@@ -16,14 +16,14 @@ import { migrate, type Migrated } from "../relocate/migrate.js";
 import { MemoryStorage } from "../storage/memory.js";
 import type { Storage } from "../storage/storage.js";
 import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
-import { Runs, type RunResult, type Running } from "./runs.js";
+import { Runs, type RunResult, type Running } from "./runs/runs.js";
 import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
 import { checkSettings } from "./settings.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
 import { storedBase } from "./base.js";
 import { State, StateError } from "./state.js";
-import { chosen, unlearnSamples, type Unlearned } from "./unlearn.js";
+import { chosen, unlearnSamples, type Unlearned } from "./runs/unlearn.js";
 
 /** `key`: 32 bytes that the file is encrypted with; `replace`: in place of the state that the storage holds. */
 export interface Importing extends SessionOptions {

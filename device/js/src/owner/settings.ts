@@ -2,7 +2,7 @@
 
 import { KNOBS } from "../bundle/manifest/inputs.js";
 import { LearningError } from "../learner/learner.js";
-import { REPLAYS, checkCurve, highestOf, requireNames } from "./plan.js";
+import { REPLAYS, checkCurve, highestOf, requireNames } from "./runs/plan.js";
 import { SETTINGS, type Settings } from "./record.js";
 
 /** Throws LearningError, of one line, for `settings` that make no sense; `changes`: what was asked for. */

@@ -10,7 +10,7 @@ import { clearlyBetter, clearlyWorse, compared, inWords } from "../guard/holdout
 import { judge, measure, type Limits } from "../guard/measures.js";
 import type { Learner } from "../learner/learner.js";
 import type { State } from "../learner/session.js";
-import { right } from "../owner/verdict.js";
+import { right } from "../owner/runs/verdict.js";
 
 /** Accuracy on the golden set, accuracy and mean cross-entropy on samples of the owner (null where there are none), and what the
  * guard has against it. */

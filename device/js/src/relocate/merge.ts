@@ -9,7 +9,7 @@ import type { Snapshot } from "../learner/snapshot.js";
 import type { Content, EnrolledSample, Entry, StoredSample, Version } from "../owner/record.js";
 import { SOURCES, inputOf, stacked, tooMany } from "../owner/samples.js";
 import { StateError, clock, type State } from "../owner/state.js";
-import { right } from "../owner/verdict.js";
+import { right } from "../owner/runs/verdict.js";
 import { BASE, Versions } from "../owner/versions.js";
 import { Judge, above, scoreInWords, type Score } from "./candidates.js";
 import { PLAIN } from "./migrate.js";

@@ -10,7 +10,7 @@ import { LearningError, type Learner } from "../learner/learner.js";
 import { Random } from "../learner/random.js";
 import { readSnapshot, writeSnapshot, type Snapshot } from "../learner/snapshot.js";
 import { storedBase } from "../owner/base.js";
-import { STEPS } from "../owner/plan.js";
+import { STEPS } from "../owner/runs/plan.js";
 import {
   NOTHING_DONE,
   storedRandom,
@@ -22,12 +22,12 @@ import {
   type StoredWatch,
   type Version,
 } from "../owner/record.js";
-import { answered, type Answered } from "../owner/replay.js";
-import { Run } from "../owner/run.js";
-import { knobsOf, requireHeld, type Running } from "../owner/runs.js";
+import { answered, type Answered } from "../owner/runs/replay.js";
+import { Run } from "../owner/runs/run.js";
+import { knobsOf, requireHeld, type Running } from "../owner/runs/runs.js";
 import { inputOf, bytesOf } from "../owner/samples.js";
 import { StateError, clock, type State } from "../owner/state.js";
-import { right } from "../owner/verdict.js";
+import { right } from "../owner/runs/verdict.js";
 import { BASE, Versions } from "../owner/versions.js";
 import { Judge, above, holdOut, scoreInWords, transferred, type Score } from "./candidates.js";
 import { MigratedSamples, refit, sameSamples, type Item } from "./samples.js";

@@ -102,7 +102,7 @@ class Monitor:
 
 
 def stored_normal(store: Store, bundle: str) -> Normal | None:
-    """What was observed under `bundle`; None where nothing was. Raises StateError where it is damaged."""
+    """Observations under `bundle`; None where nothing was. Raises StateError where it is damaged."""
     content = store.get(_row(bundle))
     return None if content is None else Normal.from_bytes(content)
 

@@ -59,7 +59,7 @@ def unpack_state(path: str | os.PathLike[str], folder: Path, base: Learner, key:
 
 
 def _read(path: str | os.PathLike[str], base: Learner, key: bytes | None) -> Callable[[Store], None] | None:
-    """What fills a store with the file's content, which was checked; None for a file of format 1. Raises StateError."""
+    """A function that fills a store with the file's checked content; None for a file of format 1. Raises StateError."""
     name, manifest = str(path), base.bundle.manifest
     try:
         with as_path(path, StateError).open("rb") as file:

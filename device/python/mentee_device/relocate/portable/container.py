@@ -85,7 +85,7 @@ def require_bundle(head: dict[str, Any], name: str, bundle: str) -> None:
 
 
 def unpacked(head: dict[str, Any], file: IO[bytes], size: int, name: str, bundle: str, key: bytes | None) -> Content:
-    """What follows `head` in `file`, `size` bytes. Raises StateError for what is not whole, of another format or bundle, under
+    """The rest of `file` after `head`, `size` bytes. Raises StateError for what is not whole, of another format or bundle, under
     another key, or beyond a bound, before it takes memory for it."""
     if head["format"] != FORMAT:
         raise StateError(

@@ -3,11 +3,11 @@
 //
 // The base's answers are logits alone: a layer has no target then, and β is 0.
 
-import type { Supervision } from "../bundle/packs.js";
-import { highestRows } from "../guard/answers.js";
-import { betterBeyondChance } from "../guard/chance.js";
-import { float16ToFloat32, float32ToFloat16 } from "../tensors/float16.js";
-import type { Settings } from "./record.js";
+import type { Supervision } from "../../bundle/packs.js";
+import { highestRows } from "../../guard/answers.js";
+import { betterBeyondChance } from "../../guard/chance.js";
+import { float16ToFloat32, float32ToFloat16 } from "../../tensors/float16.js";
+import type { Settings } from "../record.js";
 
 /** The pack that a step with this β draws from. */
 export type Answered = (beta: number) => Supervision;

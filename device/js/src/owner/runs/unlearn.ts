@@ -1,11 +1,11 @@
 // Unlearning: samples go, and what they taught: back to the newest version from before the first of them was learnt from, then the
 // runs since are done again without them, as one run, and the guard decides.
 
-import { LearningError } from "../learner/learner.js";
-import type { ResolvedPlan, StoredSample, Version } from "./record.js";
+import { LearningError } from "../../learner/learner.js";
+import type { ResolvedPlan, StoredSample, Version } from "../record.js";
 import type { RunResult, Running, Runs } from "./runs.js";
-import { StateError, type State } from "./state.js";
-import { BASE, Versions } from "./versions.js";
+import { StateError, type State } from "../state.js";
+import { BASE, Versions } from "../versions.js";
 
 /** `samples` are gone, and so is what `versions` were; `current` answers now. `replay`: the run without the samples, null where
  * nothing else had been learnt since. */

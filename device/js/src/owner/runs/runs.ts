@@ -1,20 +1,20 @@
 // Runs of learning on a state, one at a time: a candidate, saved as it goes, until the guard decides.
 
-import type { Bundle } from "../bundle/bundle.js";
-import { KNOBS } from "../bundle/manifest/inputs.js";
-import { SampleError } from "../bundle/preprocess.js";
-import type { HeldOut } from "../guard/holdout.js";
-import { LearningError, type Learner, type Terms } from "../learner/learner.js";
-import { writeSnapshot, type Snapshot } from "../learner/snapshot.js";
+import type { Bundle } from "../../bundle/bundle.js";
+import { KNOBS } from "../../bundle/manifest/inputs.js";
+import { SampleError } from "../../bundle/preprocess.js";
+import type { HeldOut } from "../../guard/holdout.js";
+import { LearningError, type Learner, type Terms } from "../../learner/learner.js";
+import { writeSnapshot, type Snapshot } from "../../learner/snapshot.js";
 import { partOfTheWay } from "./interpolation.js";
 import { resolved } from "./plan.js";
-import { NOTHING_DONE, type Curve, type Plan, type ResolvedPlan, type Settings, type Version } from "./record.js";
+import { NOTHING_DONE, type Curve, type Plan, type ResolvedPlan, type Settings, type Version } from "../record.js";
 import { answered } from "./replay.js";
 import { Run } from "./run.js";
-import { readSamples } from "./samples.js";
-import { StateError, type State } from "./state.js";
+import { readSamples } from "../samples.js";
+import { StateError, type State } from "../state.js";
 import { askBase, before, judged, type Base, type Before } from "./verdict.js";
-import { BASE, Versions } from "./versions.js";
+import { BASE, Versions } from "../versions.js";
 
 /** After a step: `done` steps, the `fraction` of the run that is over, the step's loss and terms, and whether all is stored. */
 export interface Progress {

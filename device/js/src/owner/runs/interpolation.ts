@@ -3,8 +3,8 @@
 // On the straight line between the weights before and after fine-tuning there are often some that keep most of what was gained and
 // give back most of what was lost elsewhere (arXiv 2109.01903, where the share is α).
 
-import type { Learner } from "../learner/learner.js";
-import type { Snapshot } from "../learner/snapshot.js";
+import type { Learner } from "../../learner/learner.js";
+import type { Snapshot } from "../../learner/snapshot.js";
 import type { Verdict } from "./verdict.js";
 
 const SHARES = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];

@@ -2,12 +2,12 @@
 //
 // Axes: N samples.
 
-import type { Bundle } from "../bundle/bundle.js";
-import { UNLABELLED, type Samples } from "../bundle/packs.js";
-import { binomialTail } from "../guard/chance.js";
-import { clearlyBetter, clearlyWorse, compared, inWords, type HeldOut } from "../guard/holdout.js";
-import { judge, measure, type Limits, type Measured } from "../guard/measures.js";
-import { LearningError, type Learner } from "../learner/learner.js";
+import type { Bundle } from "../../bundle/bundle.js";
+import { UNLABELLED, type Samples } from "../../bundle/packs.js";
+import { binomialTail } from "../../guard/chance.js";
+import { clearlyBetter, clearlyWorse, compared, inWords, type HeldOut } from "../../guard/holdout.js";
+import { judge, measure, type Limits, type Measured } from "../../guard/measures.js";
+import { LearningError, type Learner } from "../../learner/learner.js";
 import { groupsOf } from "./run.js";
 
 const DOUBTFUL = 0.2; // stricter than a test's .05: without a label it is the run that needs evidence

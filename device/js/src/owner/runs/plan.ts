@@ -1,10 +1,10 @@
 // One run of learning as it is asked for, with a default for everything, and with everything decided, as a version stores it.
 
-import { KNOBS } from "../bundle/manifest/inputs.js";
-import { LARGEST } from "../bundle/manifest/fields.js";
-import { heldOut } from "../guard/holdout.js";
-import { LearningError } from "../learner/learner.js";
-import type { Budget, Curve, Done, Plan, ResolvedPlan, Settings, StoredSample } from "./record.js";
+import { KNOBS } from "../../bundle/manifest/inputs.js";
+import { LARGEST } from "../../bundle/manifest/fields.js";
+import { heldOut } from "../../guard/holdout.js";
+import { LearningError } from "../../learner/learner.js";
+import type { Budget, Curve, Done, Plan, ResolvedPlan, Settings, StoredSample } from "../record.js";
 
 export const STEPS = 240; // by default: 40 on the labels, then in each of 5 rounds as many on labels and guesses
 export const REPLAYS: readonly Settings["replay"][] = ["own", "mentor", "auto"];

@@ -2,13 +2,13 @@
 //
 // Axes: N the run's samples.
 
-import type { Knobs } from "../bundle/manifest/inputs.js";
-import { UNLABELLED, type Samples } from "../bundle/packs.js";
-import { steadyClasses } from "../guard/clusters.js";
-import { takeSamples } from "../learner/batch.js";
-import { LearningError, type Learner, type Terms } from "../learner/learner.js";
+import type { Knobs } from "../../bundle/manifest/inputs.js";
+import { UNLABELLED, type Samples } from "../../bundle/packs.js";
+import { steadyClasses } from "../../guard/clusters.js";
+import { takeSamples } from "../../learner/batch.js";
+import { LearningError, type Learner, type Terms } from "../../learner/learner.js";
 import { usedOf, valueAt } from "./plan.js";
-import type { Curve, Done, ResolvedPlan } from "./record.js";
+import type { Curve, Done, ResolvedPlan } from "../record.js";
 import type { Answered } from "./replay.js";
 
 /** A plan on its way, on the learner's present parameters. `numbers` [N] and `weights` [N] are of `samples`. */
