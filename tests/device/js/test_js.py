@@ -48,8 +48,8 @@ def installed() -> Path:
 
 
 def test_types_and_format(installed: Path) -> None:
-    ran(installed / "tsc", "--noEmit")
-    ran(installed / "prettier", "--check", "src", "test")
+    ran(str(NPM), "run", "--silent", "check")  # the package, and the page on it
+    ran(installed / "prettier", "--check", "src", "test", "page")
 
 
 def test_package(
