@@ -17,6 +17,7 @@ export { RuntimeError } from "./learner/refusals.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export type { State } from "./learner/session.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
+export type { Names } from "./bundle/manifest/spare.js";
 export { Owner, type Importing, type Migrating } from "./owner/owner.js";
 export type {
   AsideSample,

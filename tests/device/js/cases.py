@@ -41,6 +41,7 @@ class Case:
     trainable: str = "all"
     backend: str = "stock"
     golden_per_class: int = 3
+    spare_classes: int = 0
 
 
 WHOLE: dict[str, Any] = {"backend": "both", "golden_per_class": SETTINGS.golden_per_class}
@@ -61,6 +62,8 @@ CASES: dict[str, Case] = {
         {"_target_": "tests.device.js.networks.SmallTransformer"},
         {},
     ),
+    "spare": Case(ADAMW, spare_classes=2),
+    "narrow": Case(ADAMW, spare_classes=1),
     "gru": Case(Optimizer("sgd", 0.05, momentum=0.8), {"_target_": "tests.device.js.networks.SmallGRU"}, {}),
 }
 
@@ -75,6 +78,7 @@ def write_bundles(folder: Path, checkpoint: MenteeCheckpoint) -> None:
             trainable=case.trainable,
             backend=case.backend,
             golden_per_class=case.golden_per_class,
+            spare_classes=case.spare_classes,
         )
         with seeded(0):
             export_bundle(of(checkpoint, case), folder / name, settings)
