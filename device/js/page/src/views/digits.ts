@@ -120,7 +120,7 @@ export class DigitsView {
     );
     const both =
       answer === null
-        ? el("p", { class: "quiet" }, room.overview === null ? "Loading the network …" : "Both answer while you draw.")
+        ? el("p", { class: "quiet" }, room.overview === null ? room.loading : "Both answer while you draw.")
         : el(
             "div",
             { class: "pair" },
