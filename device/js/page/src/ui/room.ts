@@ -6,7 +6,7 @@ import type { Site } from "./site.js";
 
 export class RoomClient {
   overview: Overview | null = null;
-  busy = false;
+  private changes = 0; // that are awaited
   failed = false; // to open
   private opening: Promise<void> | null = null;
   private readonly listeners: (() => void)[] = [];
@@ -15,6 +15,10 @@ export class RoomClient {
     readonly name: RoomName,
     readonly site: Site,
   ) {}
+
+  get busy(): boolean {
+    return this.changes > 0;
+  }
 
   onChange(listener: () => void): void {
     this.listeners.push(listener);
@@ -133,7 +137,7 @@ export class RoomClient {
   }
 
   private setBusy(busy: boolean): void {
-    this.busy = busy;
+    this.changes += busy ? 1 : -1;
     this.changed();
   }
 

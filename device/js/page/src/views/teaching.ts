@@ -24,7 +24,7 @@ export class Teaching {
   private name = "";
   private fixed = false; // a shape that has its name already
   private readonly head = el("div", {});
-  private readonly slots = el("ol", { class: "thumbs", "data-testid": "slots" });
+  private readonly slots = el("ol", { class: "thumbs five", "data-testid": "slots" });
   private readonly picker = el("div", { class: "emoji", role: "radiogroup", "aria-label": "Its emoji" });
   private readonly word = el("input", {
     type: "text",

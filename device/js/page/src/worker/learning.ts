@@ -1,6 +1,6 @@
 // One run of learning, as a view asks for it, and what came of it.
 
-import type { Plan, Running } from "../../../src/index.js";
+import { LIMITS, type Plan, type Running } from "../../../src/index.js";
 import type { LearnOptions, Outcome } from "../shared/messages.js";
 import { overviewOf } from "./overview.js";
 import type { Room } from "./room.js";
@@ -11,8 +11,9 @@ const NO_GUARD = 1; // the whole accuracy may go: that is what the person wants 
 export async function learn(room: Room, options: LearnOptions, running: Running): Promise<Outcome> {
   const { owner } = room;
   const { plan, correction, alone } = room.settings;
-  const { goldenDrop } = owner.settings;
+  const { goldenDrop } = owner.settings.goldenDrop === NO_GUARD ? LIMITS : owner.settings; // where a run without it was cut off
   const knobs = options.knobs ?? {};
+  if (options.mentor && owner.settings.goldenDrop !== goldenDrop) await owner.set({ goldenDrop });
   if (options.mentor) return ran(room, { ...(options.correction ? correction : plan), knobs }, running);
   await owner.set({ goldenDrop: NO_GUARD });
   try {

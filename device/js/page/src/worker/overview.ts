@@ -24,7 +24,13 @@ export function overviewOf(room: Room): Overview {
     waiting: owner.samples.filter(({ number }) => !learnt.has(number)).length,
     current: owner.current,
     versions: owner.versions.map((one) => lineOf(one)).reverse(),
-    log: owner.log.slice(-LOG_LINES).reverse(),
+    log: owner.log
+      .slice(-LOG_LINES)
+      .reverse()
+      .map(({ time, kind, text }) => ({
+        time,
+        text: kind === "settings" ? `setting ${text.replace(/[{}"]/g, "")}` : text,
+      })),
     everybody,
     score: room.name === "digits" ? scores.now : null,
     knobs: { alpha, beta, gamma },
