@@ -1,7 +1,7 @@
 // Serves the built page on this machine, gzipped as hosts do: node serve.mjs FOLDER PORT
 
 import { createServer } from "node:http";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir } from "node:fs/promises";
 import { extname, resolve, sep } from "node:path";
 import { promisify } from "node:util";
 import { createHash } from "node:crypto";
@@ -45,6 +45,8 @@ server.on("error", (error) => {
   console.error(`cannot serve on port ${port} (${error.code}): give another, as in make page PORT=8001`);
   process.exit(1);
 });
+const files = await readdir(root, { recursive: true }).catch(() => []);
+for (const file of files) if (!/webgpu|asyncify/.test(file)) await found(`/${file.split(sep).join("/")}`); // so that no visitor waits for it
 server.listen(Number(port), "127.0.0.1", () =>
   console.log(`the page is at http://localhost:${server.address().port}/   (Ctrl-C ends it)`),
 );

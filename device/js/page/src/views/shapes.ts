@@ -96,7 +96,7 @@ export class ShapesView {
         el(
           "p",
           {},
-          "It knows 94 shapes, digits and letters. Show it three to five drawings of one that it does not know: it recognises it at once, and learns it in seconds.",
+          "It knows shapes, digits and letters. Show it three to five drawings of one that it does not know: it recognises it at once, and learns it in seconds.",
         ),
       ),
       el(
@@ -206,5 +206,5 @@ const WORDS = {
   waiting: (count: number) =>
     `${plural(count, "drawing is", "drawings are")} known by example only. Learning makes it surer.`,
   done: "All that you taught is learnt.",
-  everybody: "The 94 that it came with",
+  everybody: "Shapes that it came with",
 };
