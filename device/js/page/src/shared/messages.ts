@@ -99,6 +99,8 @@ export interface Knobs {
 /** `mentor` false: without replay and without the mentor's say, and no guard drops the run. */
 export interface LearnOptions {
   readonly mentor: boolean;
+  /** The short run after a correction. */
+  readonly correction?: boolean;
   readonly knobs: Knobs | null;
 }
 
@@ -119,6 +121,8 @@ export interface Calls {
   open: { takes: { bundle: string; provider: Provider }; gives: Overview };
   measure: { takes: null; gives: Overview };
   recognise: { takes: { drawing: Drawing }; gives: Answer };
+  teach: { takes: { name: string; drawings: readonly Drawing[] }; gives: Overview };
+  removeClass: { takes: { name: string }; gives: Overview };
   label: { takes: { drawing: Drawing; name: string }; gives: Overview };
   learn: { takes: LearnOptions; gives: Outcome };
   forget: { takes: { numbers: readonly number[] }; gives: Overview };

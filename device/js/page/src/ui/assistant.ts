@@ -1,7 +1,7 @@
 // The page's end of the talk with the worker: a promise for each request.
 
 import workerUrl from "../worker/main.ts?worker&url";
-import type { CallName, Calls, Refusal, Reply, RoomName } from "../shared/messages.js";
+import type { CallName, Calls, Refusal, Reply, Request, RoomName } from "../shared/messages.js";
 
 /** What the worker refused; `refusal.kind` is what the page has words for. */
 export class Refused extends Error {
@@ -13,6 +13,7 @@ export class Refused extends Error {
 }
 
 interface Waiting {
+  readonly request: Request;
   readonly gives: (answer: unknown) => void;
   readonly refuses: (error: unknown) => void;
   readonly progress: ((fraction: number) => void) | undefined;
@@ -20,8 +21,9 @@ interface Waiting {
 
 export class Assistant {
   private readonly waiting = new Map<number, Waiting>();
-  private readonly worker: Worker;
+  private worker: Worker;
   private next = 1;
+  private heard = false;
 
   constructor() {
     this.worker = this.started(inheritingPolicy(workerUrl));
@@ -37,8 +39,9 @@ export class Assistant {
     const id = this.next++;
     return new Promise((resolve, reject) => {
       const gives = resolve as (answer: unknown) => void;
-      this.waiting.set(id, { gives, refuses: reject, progress });
-      this.worker.postMessage({ id, room, call, given });
+      const request = { id, room, call, given } as Request;
+      this.waiting.set(id, { request, gives, refuses: reject, progress });
+      this.worker.postMessage(request);
     });
   }
 
@@ -52,14 +55,26 @@ export class Assistant {
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.hear(data);
     worker.onerror = (event) => {
       event.preventDefault();
-      const line = event.message || "the worker could not be started";
-      for (const { refuses } of this.waiting.values()) refuses(new Refused({ kind: "wasm", line }));
-      this.waiting.clear();
+      if (!this.heard && url !== workerUrl) this.restart();
+      else this.refuseAll(event.message || "the worker could not be started");
     };
     return worker;
   }
 
+  /** For a browser that starts no module from a blob. */
+  private restart(): void {
+    this.worker.terminate();
+    this.worker = this.started(workerUrl);
+    for (const { request } of this.waiting.values()) this.worker.postMessage(request);
+  }
+
+  private refuseAll(line: string): void {
+    for (const { refuses } of this.waiting.values()) refuses(new Refused({ kind: "wasm", line }));
+    this.waiting.clear();
+  }
+
   private hear(reply: Reply): void {
+    this.heard = true;
     const one = this.waiting.get(reply.id);
     if (one === undefined) return;
     if ("progress" in reply) return one.progress?.(reply.progress);

@@ -1,6 +1,6 @@
 // The card that learns: how much waits, a button, progress, what came of it, and a way back.
 
-import type { Knobs, Outcome } from "../shared/messages.js";
+import type { LearnOptions, Outcome } from "../shared/messages.js";
 import { bar } from "./bars.js";
 import { el, fill, finePercent, plural } from "./dom.js";
 import type { RoomClient } from "./room.js";
@@ -16,11 +16,6 @@ export interface LearnWords {
   readonly everybody: string;
 }
 
-export interface LearnChoice {
-  readonly mentor: boolean;
-  readonly knobs: Knobs | null;
-}
-
 export class LearnCard {
   readonly element = el("section", { class: "card", "data-testid": "learn-card" });
   private outcome: Outcome | null = null;
@@ -31,7 +26,7 @@ export class LearnCard {
   constructor(
     private readonly room: RoomClient,
     private readonly words: LearnWords,
-    private readonly choice: () => LearnChoice,
+    private readonly choice: () => LearnOptions,
     private readonly extra: HTMLElement | null = null,
   ) {
     room.onChange(() => this.show());
@@ -45,8 +40,7 @@ export class LearnCard {
     [this.learning, this.outcome] = [true, null];
     this.progress.value = 0;
     room.site.say("Learning.");
-    const { mentor, knobs } = this.choice();
-    const outcome = await room.learn(mentor, knobs, (fraction) => void (this.progress.value = fraction));
+    const outcome = await room.learn(this.choice(), (fraction) => void (this.progress.value = fraction));
     [this.learning, this.outcome, this.back] = [false, outcome, before];
     this.show();
     if (outcome !== null) room.site.say(this.sentence(outcome));
@@ -102,7 +96,7 @@ export class LearnCard {
     };
     return el(
       "div",
-      { "data-testid": "outcome", "data-status": status },
+      { class: "outcome", "data-testid": "outcome", "data-status": status },
       el("p", {}, this.sentence(outcome)),
       everybody === null ? null : fall(this.words.everybody, everybody.before, everybody.after),
       status === "accepted"

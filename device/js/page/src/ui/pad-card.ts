@@ -27,8 +27,18 @@ export class PadCard {
       { class: "card pad", "aria-label": "Drawing" },
       this.canvas,
       this.hint,
-      el("div", { class: "foot" }, el("div", { class: "row" }, this.seen, this.line), this.button),
+      el(
+        "div",
+        { class: "foot" },
+        el("div", { class: "row" }, this.seen, this.line),
+        el("div", { class: "row tight" }, this.button),
+      ),
     );
+  }
+
+  /** Another button under the canvas, beside "Clear". */
+  addButton(button: HTMLElement): void {
+    this.button.before(button);
   }
 
   onClear(listener: () => void): void {

@@ -55,6 +55,7 @@ export class Pad {
     window.clearTimeout(this.timer);
     this.over = true;
     this.canvas.classList.add("over");
+    this.redraw();
   }
 
   clear(): void {

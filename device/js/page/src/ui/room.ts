@@ -1,12 +1,13 @@
 // One room as the page sees it: its overview, whether it is busy, and who wants to know when that changes.
 
-import type { CallName, Calls, Overview, Provider, RoomName } from "../shared/messages.js";
+import type { CallName, Calls, LearnOptions, Overview, Provider, RoomName } from "../shared/messages.js";
 import { ROOMS } from "../shared/settings.js";
 import type { Site } from "./site.js";
 
 export class RoomClient {
   overview: Overview | null = null;
-  busy = false;
+  private changes = 0; // that are awaited
+  failed = false; // to open
   private opening: Promise<void> | null = null;
   private readonly listeners: (() => void)[] = [];
 
@@ -14,6 +15,10 @@ export class RoomClient {
     readonly name: RoomName,
     readonly site: Site,
   ) {}
+
+  get busy(): boolean {
+    return this.changes > 0;
+  }
 
   onChange(listener: () => void): void {
     this.listeners.push(listener);
@@ -24,9 +29,11 @@ export class RoomClient {
     this.opening ??= this.opened(provider);
     try {
       await this.opening;
+      this.failed = false;
       return true;
     } catch (error) {
       this.opening = null;
+      this.failed = true;
       this.site.trouble(
         error,
         { label: "Try again", act: () => void this.open(provider) },
@@ -67,19 +74,30 @@ export class RoomClient {
     const gives = (await this.ask(call, given, progress)) as Overview | null;
     if (gives !== null) this.overview = gives;
     this.setBusy(false);
+    if (gives?.samples.length) void keepStorage();
     return gives !== null;
   }
 
-  async learn(
-    mentor: boolean,
-    knobs: Calls["learn"]["takes"]["knobs"],
-    progress: (fraction: number) => void,
-  ): Promise<Calls["learn"]["gives"] | null> {
+  async learn(options: LearnOptions, progress: (fraction: number) => void): Promise<Calls["learn"]["gives"] | null> {
     this.setBusy(true);
-    const outcome = await this.ask("learn", { mentor, knobs }, progress);
+    const outcome = await this.ask("learn", options, progress);
     if (outcome !== null) this.overview = outcome.overview;
     this.setBusy(false);
     return outcome;
+  }
+
+  /** Deletes all that is stored of it, and closes it; whether that could be done. */
+  async wipe(): Promise<boolean> {
+    if (this.busy) this.stop();
+    try {
+      await this.site.assistant.ask(this.name, "wipe", null);
+    } catch (error) {
+      this.site.trouble(error);
+      return false;
+    }
+    this.opening = null;
+    this.overview = null;
+    return true;
   }
 
   stop(): void {
@@ -113,12 +131,23 @@ export class RoomClient {
     return [{ label: "Delete it and begin anew", act: () => void begin() }];
   }
 
+  /** What a view says where there is no overview. */
+  get loading(): string {
+    return this.failed ? "The network is not there: see the note above." : "Loading the network …";
+  }
+
   private setBusy(busy: boolean): void {
-    this.busy = busy;
+    this.changes += busy ? 1 : -1;
     this.changed();
   }
 
   private changed(): void {
     for (const listener of this.listeners) listener();
   }
+}
+
+/** Asks the browser not to clear what is stored when space is short; it may say no. */
+async function keepStorage(): Promise<void> {
+  if (await navigator.storage?.persisted?.()) return;
+  await navigator.storage?.persist?.();
 }

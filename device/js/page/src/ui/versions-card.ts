@@ -56,8 +56,8 @@ export class VersionsCard {
         "Each run of learning that was taken is a version. Your drawings stay, whichever answers.",
       ),
       el("ul", { class: "rows" }, ...[...versions, base].map((one) => this.row(one, one.number === current))),
-      el("div", { class: "row" }, reset),
-      el("h2", {}, "Log"),
+      el("div", { class: "row apart-above" }, reset),
+      el("h2", { class: "apart-above" }, "Log"),
       el(
         "ul",
         { class: "rows scroll small", tabindex: 0, "aria-label": "Log", "data-testid": "log" },

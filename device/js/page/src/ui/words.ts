@@ -45,7 +45,7 @@ export function wordsFor(error: unknown): Words {
 /** Why a run was not taken. */
 export function droppedWords(why: string): string {
   if (why.includes("golden accuracy"))
-    return "It would have forgotten too much of what everybody else draws, so it was not taken. Nothing has changed.";
+    return "It would have forgotten too much of what everybody else draws, so it was not taken. Nothing has changed. If it learnt without its mentor before, undo that first.";
   if (why.includes("worse for the owner"))
     return "It would have been worse on your own drawings, so it was not taken. Nothing has changed.";
   return "The check at its end refused it. Nothing has changed.";

@@ -10,6 +10,7 @@ import { ModelCard } from "../ui/model-card.js";
 import { Pad } from "../ui/pad.js";
 import { PadCard } from "../ui/pad-card.js";
 import type { RoomClient } from "../ui/room.js";
+import { isDrawn } from "../ui/sketch.js";
 import { VersionsCard } from "../ui/versions-card.js";
 import { wordsFor } from "../ui/words.js";
 import { Obedience } from "./obedience.js";
@@ -109,7 +110,7 @@ export class DigitsView {
         {
           type: "button",
           class: name === mine ? "guess" : null,
-          disabled: answer === null || room.busy,
+          disabled: answer === null,
           "data-testid": `digit-${name}`,
           "data-focus": `digit-${name}`,
           "aria-label": `It was a ${name}`,
@@ -120,7 +121,7 @@ export class DigitsView {
     );
     const both =
       answer === null
-        ? el("p", { class: "quiet" }, room.overview === null ? "Loading the network …" : "Both answer while you draw.")
+        ? el("p", { class: "quiet" }, room.overview === null ? room.loading : "Both answer while you draw.")
         : el(
             "div",
             { class: "pair" },
@@ -172,15 +173,17 @@ export class DigitsView {
     );
   }
 
+  /** Stores what is on the canvas, which is free at once for the next one. */
   private async label(name: string): Promise<void> {
     const { answer, pad, room } = this;
-    if (answer === null || pad.empty || room.busy) return;
     const { drawing } = pad;
+    if (room.overview === null || !isDrawn(drawing)) return;
+    this.clear();
     if (!(await room.change("label", { drawing, name }))) return;
     const verdict = (who: readonly { name: string }[] | null): string => (who?.[0]?.name === name ? "right" : "wrong");
-    room.site.say(`Stored as ${name}. Yours was ${verdict(answer.top)}, the base ${verdict(answer.base)}.`);
-    this.clear();
-    this.padCard.say(`Stored as ${name}. Draw the next one.`);
+    const both = answer === null ? "" : ` Yours was ${verdict(answer.top)}, the base ${verdict(answer.base)}.`;
+    room.site.say(`Stored as ${name}.${both}`);
+    if (pad.empty) this.padCard.say(`Stored as ${name}. Draw the next one.`);
   }
 
   private key(event: KeyboardEvent): void {

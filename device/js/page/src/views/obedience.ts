@@ -76,7 +76,12 @@ export class Obedience {
       oninput: tell,
     });
     this.each.set(name, { input, output });
-    return el("label", { class: "small" }, el("span", { class: "row apart" }, `${letter}: ${what} `, output), input);
+    return el(
+      "label",
+      { class: "small knob" },
+      el("span", { class: "row apart" }, `${letter}: ${what} `, output),
+      input,
+    );
   }
 
   /** In the middle as the bundle has them; to one end α falls to 0, to the other β and γ do. */

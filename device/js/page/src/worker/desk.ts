@@ -5,6 +5,7 @@ import type { CallName, Calls, Overview, Provider, RoomName } from "../shared/me
 import { labelDigit, recogniseDigit } from "./digits.js";
 import { learn } from "./learning.js";
 import { overviewOf } from "./overview.js";
+import { forgetDrawings, recogniseShape, teach } from "./teaching.js";
 import { Room, wipeUnopened } from "./room.js";
 
 type Call<Name extends CallName> = (given: Calls[Name]["takes"], running: Running) => Promise<Calls[Name]["gives"]>;
@@ -18,10 +19,15 @@ export class Desk {
   readonly calls: { readonly [Name in CallName]: Call<Name> } = {
     open: async ({ bundle, provider }) => this.opened(bundle, provider),
     measure: async () => this.changed((room) => room.measure()),
-    recognise: async ({ drawing }) => recogniseDigit(this.there, drawing),
+    recognise: async ({ drawing }) => (this.name === "digits" ? recogniseDigit : recogniseShape)(this.there, drawing),
+    teach: async ({ name, drawings }) => this.changed((room) => teach(room, name, drawings)),
+    removeClass: async ({ name }, running) => this.moved((room) => room.owner.removeClass(name, running)),
     label: async ({ drawing, name }) => this.changed((room) => labelDigit(room, drawing, name)),
-    learn: async (options, running) => learn(this.there, this.there.settings.plan, options, running),
-    forget: async ({ numbers }, running) => this.moved((room) => room.owner.unlearn(numbers, running)),
+    learn: async (options, running) => learn(this.there, options, running),
+    forget: async ({ numbers }, running) =>
+      this.moved((room) =>
+        this.name === "shapes" ? forgetDrawings(room, numbers, running) : room.owner.unlearn(numbers, running),
+      ),
     goBack: async ({ version }) => this.moved((room) => room.owner.rollBack(version)),
     images: async ({ numbers }) => this.images(numbers),
     save: async () => this.there.owner.exportState(),

@@ -4,6 +4,7 @@ import type { Version } from "../../../src/index.js";
 import type { Overview, VersionLine } from "../shared/messages.js";
 import type { Room } from "./room.js";
 import { learntNumbers } from "./learnt.js";
+import { freePlaces, taughtClasses, unnamed } from "./teaching.js";
 
 const LOG_LINES = 60;
 
@@ -12,18 +13,24 @@ export function overviewOf(room: Room): Overview {
   const learnt = learntNumbers(owner);
   const { alpha, beta, gamma } = knobs;
   return {
-    classes: owner.bundle.manifest.classes,
-    taught: [],
-    room: null,
+    classes: owner.classes.filter((name) => !unnamed(owner).has(name)),
+    taught: taughtClasses(owner),
+    room: room.name === "shapes" ? freePlaces(owner) : null,
     samples: owner.samples.map(({ number, label, time }) => ({
       number,
       time,
-      name: owner.bundle.manifest.classes[label] ?? "",
+      name: owner.classes[label] ?? "",
     })),
     waiting: owner.samples.filter(({ number }) => !learnt.has(number)).length,
     current: owner.current,
     versions: owner.versions.map((one) => lineOf(one)).reverse(),
-    log: owner.log.slice(-LOG_LINES).reverse(),
+    log: owner.log
+      .slice(-LOG_LINES)
+      .reverse()
+      .map(({ time, kind, text }) => ({
+        time,
+        text: kind === "settings" ? `setting ${text.replace(/[{}"]/g, "")}` : text,
+      })),
     everybody,
     score: room.name === "digits" ? scores.now : null,
     knobs: { alpha, beta, gamma },
