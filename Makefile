@@ -1,12 +1,42 @@
-# `make demo` and `make test` build .venv first where it is missing. Once it is built, both run offline.
+# `make demo`, `make test` and `make page` build .venv first where it is missing. Once it is built, all run offline, but that
+# `make page` installs its packages of npm once.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint ruff mypy imports docs bench env check-python clean
+.PHONY: demo page page-files check-npm test lint ruff mypy imports docs bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
+
+# The page that learns (docs/page.md), served on this machine until Ctrl-C. Its static files are in build/page: `make page-files`.
+PORT ?= 8000
+PAGE := .cache/page
+DISTIL := $(BIN)/python -m distill
+EXPORT := $(BIN)/python -m export make backend=stock overwrite=true
+
+page: page-files
+	@node device/js/page/serve.mjs build/page $(PORT)
+
+page-files: check-npm $(PAGE)/shapes.zip $(PAGE)/digits.zip device/js/node_modules/.installed
+	@cd device/js && npm run --silent page
+
+check-npm:
+	@command -v npm > /dev/null || { echo "error: make page needs npm, which comes with Node 20 or newer: install it first" >&2; exit 2; }
+
+# No layers are compared for the shapes: their mentee is no worse for it, and its replay samples are a quarter of the size.
+$(PAGE)/shapes.zip: configs/experiment/strokes.yaml | check-npm .venv/.ready
+	rm -rf $(PAGE)/strokes-run && $(DISTIL) experiment=strokes '~probes.late' run_dir=$(PAGE)/strokes-run
+	$(EXPORT) checkpoint=$(PAGE)/strokes-run/mentee.safetensors bundle=$(PAGE)/shapes \
+	    spare_classes=8 supervision_per_class=10 golden_per_class=10
+
+$(PAGE)/digits.zip: configs/experiment/mnist5k_demo.yaml | check-npm .venv/.ready
+	rm -rf $(PAGE)/mnist-run && $(DISTIL) experiment=mnist5k_demo run_dir=$(PAGE)/mnist-run
+	$(EXPORT) checkpoint=$(PAGE)/mnist-run/mentee.safetensors bundle=$(PAGE)/digits supervision_per_class=8
+
+device/js/node_modules/.installed: device/js/package-lock.json | check-npm
+	npm ci --prefix device/js --ignore-scripts --no-audit --no-fund
+	cp $< $@
 
 # The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test: lint

@@ -17,6 +17,7 @@ export { RuntimeError } from "./learner/refusals.js";
 export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export type { State } from "./learner/session.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
+export type { Names } from "./bundle/manifest/spare.js";
 export { Owner, type Importing, type Migrating } from "./owner/owner.js";
 export type {
   AsideSample,
@@ -39,6 +40,8 @@ export type { Merged } from "./relocate/merge.js";
 export type { Migrated } from "./relocate/migrate.js";
 export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
+export { strokeImage, type Drawing } from "./strokes/image.js";
+export { DrawingError, sideOf, visible, type Canvas, type PenPoint, type Stroke } from "./strokes/strokes.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";
 export { MemoryStorage } from "./storage/memory.js";
 export { StorageError, type Storage } from "./storage/storage.js";

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mentee_device.anomaly.monitor import Monitor
 from mentee_device.anomaly.normal import Judged, Watch
 from mentee_device.bundle.archive import Bundle
-from mentee_device.bundle.samples import Samples, preprocess
+from mentee_device.bundle.samples import SampleError, Samples, preprocess
 from mentee_device.bundle.scale import clear
 from mentee_device.core.learner import Learner
 from mentee_device.folder import FEATURES, migrate_store
@@ -122,10 +122,34 @@ class Owner:
         with self.store.transaction():
             number, named = class_names.name_class(self.store, before, name, plain(number))
             rename_blocked(self.store, before, named)
-        if named is not before:
+        self._name_anew()
+        return number
+
+    def remove_class(self, name: str, *, on_progress: OnProgress | None = None) -> Unlearned:
+        """Unlearns every sample of a class, those set aside among them, removes what was enrolled of it, and frees the spare
+        class that has this name: nothing answers it, and another class may have it. Raises SampleError for no class."""
+        self.runs.require_rest()
+        before = self.bundle.manifest
+        gone = unlearning.of_class(self.state, name)
+        if name in self.enrolled.samples()[1].values():
+            self.enrolled.remove(name)
+        elif not gone and name not in before.classes:
+            raise SampleError(f"there is no class {name!r}, nothing was removed")
+
+        def free() -> None:
+            class_names.free(self.store, before, name)
+            rename_blocked(self.store, before, before.named(read_names(self.store)))
+
+        try:
+            return unlearning.unlearn_samples(self.runs, FEATURES, gone, on_progress, free)
+        finally:
+            self._name_anew()
+
+    def _name_anew(self) -> None:
+        """Goes by the names of the store, where those are others."""
+        if read_names(self.store) != self.bundle.manifest.names:
             self.monitor.close()
             self._attach(self.bundle)
-        return number
 
     # samples
 
@@ -305,9 +329,7 @@ class Owner:
         """Takes in what another device of this owner exported: relocate/merge.py. Raises StateError, LearningError."""
         self.runs.require_rest()
         merged = merging.merge(self.runs, self.enrolled, path)
-        if read_names(self.store) != self.bundle.manifest.names:
-            self.monitor.close()
-            self._attach(self.bundle)
+        self._name_anew()
         return merged
 
     # looking

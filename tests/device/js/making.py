@@ -16,6 +16,7 @@ from tests.device.js.cases import write_bundles
 from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import write_learning, write_newer
+from tests.device.js.naming import write_naming
 from tests.device.js.owners import lived, merged, moved
 from tests.device.js.photos import write_photos
 from tests.device.js.runtimes import write_runtimes
@@ -40,6 +41,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     write_checkpoint(folder)
     write_states(folder)
     write_newer(folder, checkpoint)
+    (folder / "naming.json").write_text(json.dumps(write_naming(folder)))
     (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
     (folder / "moved.json").write_text(json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer")))
     (folder / "owner.json").write_text(json.dumps(lived(folder / "stock" / "adamw")))

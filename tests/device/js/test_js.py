@@ -13,6 +13,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import Once
 from tests.device.js.checkpoints import apart
 from tests.device.js.making import make_fixtures
+from tests.device.js.naming import come_home
 from tests.device.js.states import come_back
 from tests.paths import ROOT
 from tests.waiting import PATIENCE
@@ -48,8 +49,8 @@ def installed() -> Path:
 
 
 def test_types_and_format(installed: Path) -> None:
-    ran(installed / "tsc", "--noEmit")
-    ran(installed / "prettier", "--check", "src", "test")
+    ran(str(NPM), "run", "--silent", "check")  # the package, and the page on it
+    ran(installed / "prettier", "--check", "src", "test", "page")
 
 
 def test_package(
@@ -71,3 +72,4 @@ def test_package(
     assert counts["numPassedTests"] > 100
     assert apart(fixtures, tmp_path) < 1e-5
     assert come_back(fixtures, tmp_path) == []
+    assert come_home(fixtures, tmp_path) == []

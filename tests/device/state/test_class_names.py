@@ -23,7 +23,7 @@ from mentee_device import (
 from mentee_device.bundle.manifest import parse
 from mentee_device.state import aside
 from mentee_device.state.aside import Aside
-from mentee_device.state.class_names import LOST, carried, united
+from mentee_device.state.class_names import LOST, carried, is_class_name, united
 
 from export.bundle.reading.read import require_references
 from export.bundle.write import export_bundle
@@ -44,6 +44,12 @@ def spare_folder(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def spare(spare_folder: Path) -> Bundle:
     return Bundle.open(spare_folder)
+
+
+@pytest.fixture(scope="session")
+def narrow(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    settings = ExportSettings(supervision_per_class=4, golden_per_class=4, spare_classes=1)
+    return Bundle.open(export_bundle(checkpoint, tmp_path_factory.mktemp("narrow") / "bundle", settings).path)
 
 
 def taught(me: Owner) -> None:
@@ -184,3 +190,55 @@ def test_spare_classes_are_the_last_of_several(spare_folder: Path, names: list[s
     if names:  # of an empty list the schema speaks
         with pytest.raises(UserError, match=r"spare_classes are not the last of several classes"):
             require_references(content)
+
+
+def test_a_name_without_room_travels_in_a_state_file_until_there_is_some(
+    spare: Bundle, narrow: Bundle, tmp_path: Path
+) -> None:
+    with Owner(spare, tmp_path / "me") as me:
+        taught(me)
+        me.add(Samples(SMILES[4:], np.full(4, me.name_class("frog"))))
+        assert me.migrate(narrow, Budget(steps=5)).aside == [5, 6, 7, 8]
+        assert me.classes[10:] == ("smile",)
+        me.export_state(tmp_path / "me.state")
+    import_state(tmp_path / "me.state", tmp_path / "there", narrow)
+    with Owner(narrow, tmp_path / "there") as there:
+        there.migrate(spare, Budget(steps=5))
+        assert there.classes[10:] == ("smile", "frog")
+        assert [one.label for one in there.samples.all()] == [10] * 4 + [11] * 4
+
+
+def test_a_class_that_is_removed_leaves_its_place_to_another(spare: Bundle, narrow: Bundle, tmp_path: Path) -> None:
+    with Owner(spare, tmp_path / "me") as me:
+        me.set(rounds=0, replay="mentor", golden_drop=1.0)
+        me.add(Samples(SMILES[4:6], np.full(2, 3)))
+        me.add(Samples(SMILES[6:], np.full(2, me.name_class("frog", 11))))
+        taught(me)
+        me.set(blocked=["smile", "3"])
+        me.enrol("smile", SMILES[:1])
+        gone = me.remove_class("smile")
+        assert (gone.samples, gone.versions) == ([5, 6, 7, 8], [1])
+        assert gone.replay is not None
+        assert gone.replay.status == "accepted"  # the rest, without it
+        assert me.classes[10:] == ("spare 1", "frog")
+        assert me.settings.blocked == ("3",)
+        assert me.enrolled.samples()[1] == {}
+        assert 10 not in me.predict(SMILES).classes
+        assert me.name_class("bear") == 10
+        me.migrate(narrow, Budget(steps=5))
+        assert me.classes[10:] == ("bear",)
+        assert me.remove_class("frog").samples == [3, 4]  # which were set aside
+        with pytest.raises(SampleError, match=r"there is no class 'frog', nothing was removed"):
+            me.remove_class("frog")
+
+
+@pytest.mark.parametrize("name", ["👨‍👩‍👧", "🫨", "❤️", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "my cup", "é", "𝒳" * 100])
+def test_a_class_may_be_called_by_an_emoji_of_whatever_version_of_unicode(name: str) -> None:
+    assert is_class_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " a", "a\n", "a\u00a0b", "\u202ea", "\u200d", "a\u2028b", "\ue000", "\ud83d", "a" * 101, None, 7]
+)
+def test_a_class_is_not_called_by_what_cannot_be_seen(name: object) -> None:
+    assert not is_class_name(name)

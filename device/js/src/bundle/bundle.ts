@@ -15,6 +15,7 @@ import {
   type FileEntry,
   type Manifest,
 } from "./manifest/manifest.js";
+import { withNames, type Names } from "./manifest/spare.js";
 import { MANIFEST, SIGNATURE } from "./paths.js";
 import { readGolden, readSupervision, type Samples, type Supervision } from "./packs.js";
 import { checkSignature } from "./signature.js";
@@ -44,6 +45,11 @@ export class Bundle {
   /** A zip whose root holds manifest.json; it is unpacked into memory. Throws BundleError. */
   static async fromZip(zip: Bytes, options: OpenOptions = {}, place = "the zip"): Promise<Bundle> {
     return Bundle.open(new MemorySource(place, await unzip(zip, place)), options);
+  }
+
+  /** The same bundle with an owner's names for spare classes, by what the bundle calls them. */
+  named(names: Names): Bundle {
+    return new Bundle(withNames(this.manifest, names), this.source);
   }
 
   /** The bytes of the file that the manifest calls `file`. Throws BundleError. */

@@ -8,6 +8,7 @@ import { BundleError, shown } from "./errors.js";
 import { activationInput } from "./manifest/inputs.js";
 import { NotJson, parseJson } from "../json.js";
 import type { Manifest } from "./manifest/manifest.js";
+import { packedOf } from "./manifest/spare.js";
 import { SampleError, elementsOf, preprocess, type Input } from "./preprocess.js";
 
 export const UNLABELLED = -1;
@@ -83,7 +84,8 @@ export function checkLabels(
 
 function tensorsOf(file: Uint8Array, name: string, wanted: readonly string[], manifest: Manifest): Tensors {
   let read: Tensors;
-  let classes: unknown = [...manifest.classes]; // packs of older bundles do not say theirs
+  const packed = packedOf(manifest);
+  let classes: unknown = packed; // packs of older bundles do not say theirs
   try {
     read = readTensors(file);
     const stated = read.metadata.get("classes");
@@ -92,7 +94,7 @@ function tensorsOf(file: Uint8Array, name: string, wanted: readonly string[], ma
     if (!(error instanceof NotTensors || error instanceof NotJson)) throw error;
     throw new BundleError(`${name} is not a safetensors file (${error.message}): make the bundle again`);
   }
-  if (!Array.isArray(classes) || !sameShape(classes, manifest.classes)) {
+  if (!Array.isArray(classes) || !sameShape(classes, packed)) {
     throw new BundleError(
       `${name} has labels of other classes than manifest.json, or in another order: make the bundle again`,
     );

@@ -38,6 +38,11 @@ export function softmax(logits: Float32Array, K: number): Float64Array {
   return normal;
 }
 
+/** The first `count` of each row of K. */
+export function columnsOf(logits: Float32Array, K: number, count: number): Float32Array {
+  return count === K ? logits : logits.filter((_, place) => place % K < count);
+}
+
 /** The place of the largest value, the first of equals. */
 export function highest(values: ArrayLike<number>): number {
   let best = 0;

@@ -4,6 +4,7 @@
 
 import type { Bundle } from "../bundle/bundle.js";
 import type { Knobs } from "../bundle/manifest/inputs.js";
+import type { Names } from "../bundle/manifest/spare.js";
 import { UNLABELLED, checkLabels, type Samples, type Supervision } from "../bundle/packs.js";
 import { RATE_RANGE } from "../bundle/manifest/parts.js";
 import { SampleError, elementsOf, preprocess, samplesIn, type Input } from "../bundle/preprocess.js";
@@ -66,16 +67,25 @@ export class Learner {
   private broken: string | null = null; // what a step left not finite
 
   private constructor(
-    readonly bundle: Bundle,
+    private opened: Bundle,
     private readonly session: StockSession,
   ) {
-    this.rate = Math.fround(bundle.manifest.learningRate);
+    this.rate = Math.fround(opened.manifest.learningRate);
   }
 
   /** `runtime`: the app's ONNX Runtime. Throws BundleError for a bundle without stock/ graphs, RuntimeError for a
    * runtime that cannot start, or is too old. */
   static async open(bundle: Bundle, runtime: Runtime, options: SessionOptions = {}): Promise<Learner> {
     return new Learner(bundle, await StockSession.open(bundle, runtime, options));
+  }
+
+  get bundle(): Bundle {
+    return this.opened;
+  }
+
+  /** Calls spare classes of the bundle by `names` from here on: `Bundle.named`. */
+  name(names: Names): void {
+    this.opened = this.opened.named(names);
   }
 
   /** What a schedule in the optimizer graph multiplies; part of a snapshot. */

@@ -6,8 +6,9 @@ import { Monitor } from "../anomaly/monitor.js";
 import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
+import { taughtOf, unnamedOf } from "../bundle/manifest/spare.js";
 import { SampleError, elementsOf, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
-import { answer, softmax, type Answers } from "../guard/answers.js";
+import { answer, columnsOf, softmax, type Answers } from "../guard/answers.js";
 import { Learner, type Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
 import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
@@ -22,8 +23,9 @@ import { checkSettings } from "./settings.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
 import { storedBase } from "./base.js";
+import { carried, named, renamed } from "./class-names.js";
 import { State, StateError } from "./state.js";
-import { chosen, unlearnSamples, type Unlearned } from "./runs/unlearn.js";
+import { chosen, ofClass, unlearnSamples, type Unlearned } from "./runs/unlearn.js";
 
 /** `key`: 32 bytes that the file is encrypted with; `replace`: in place of the state that the storage holds. */
 export interface Importing extends SessionOptions {
@@ -42,18 +44,22 @@ export class Owner {
   private enrolment: Enrolment | null = null; // under the current version
 
   private constructor(
-    readonly bundle: Bundle,
     readonly learner: Learner,
     private readonly state: State,
   ) {
-    this.runs = new Runs(bundle, learner, state);
+    this.runs = new Runs(learner, state);
+  }
+
+  /** Its manifest has the names that the owner gave to spare classes. */
+  get bundle(): Bundle {
+    return this.learner.bundle;
   }
 
   /** Throws BundleError, StateError. */
   static async open(bundle: Bundle, runtime: Runtime, storage: Storage, options: SessionOptions = {}): Promise<Owner> {
     const learner = await Learner.open(bundle, runtime, options);
     try {
-      return await Owner.on(bundle, learner, await State.open(storage, bundle.manifest.id));
+      return await Owner.on(learner, await State.open(storage, bundle.manifest.id));
     } catch (error) {
       await learner.close();
       throw error;
@@ -79,7 +85,7 @@ export class Owner {
     }
     const learner = await Learner.open(bundle, runtime, options);
     try {
-      return await Owner.on(bundle, learner, await filled(storage, bundle.manifest, found, held));
+      return await Owner.on(learner, await filled(storage, bundle.manifest, found, held));
     } catch (error) {
       await learner.close();
       throw error;
@@ -97,17 +103,19 @@ export class Owner {
   ): Promise<{ readonly owner: Owner; readonly migrated: Migrated }> {
     const state = await State.open(storage, null);
     const learner = await Learner.open(bundle, runtime, options);
+    learner.name(carried(state.now, bundle.manifest));
     try {
       const migrated = await migrate(state, learner, onProgress === undefined ? {} : { onProgress }, steps);
-      return { owner: await Owner.on(bundle, learner, state), migrated };
+      return { owner: await Owner.on(learner, state), migrated };
     } catch (error) {
       await learner.close();
       throw error;
     }
   }
 
-  private static async on(bundle: Bundle, learner: Learner, state: State): Promise<Owner> {
-    const owner = new Owner(bundle, learner, state);
+  private static async on(learner: Learner, state: State): Promise<Owner> {
+    learner.name(state.now.names);
+    const owner = new Owner(learner, state);
     if (state.now.base === null) await state.change({ base: await storedBase(state, learner) }, "base");
     await owner.runs.goToCurrent();
     return owner;
@@ -125,9 +133,10 @@ export class Owner {
     this.runs.requireRest();
     requireScale(input, this.bundle.manifest.preprocessing);
     const { logits, embedding } = await this.learner.predict(input);
-    const K = this.bundle.manifest.classes.length;
+    const { manifest } = this.bundle;
+    const K = manifest.classes.length;
     const { blocked, confidenceFloor } = this.settings;
-    const places = new Set(blocked.map((name) => this.bundle.manifest.classes.indexOf(name)));
+    const places = new Set([...blocked.map((name) => manifest.classes.indexOf(name)), ...unnamedOf(manifest)]);
     return { ...answer(softmax(logits, K), K, places, confidenceFloor), logits, embedding };
   }
 
@@ -147,12 +156,43 @@ export class Owner {
     return this.moved(() => unlearnSamples(this.state, this.runs, chosen(this.state, samples), running));
   }
 
-  /** Unlearns every sample that has this class's label, and removes what was enrolled of it. */
+  /** Names by number, those that the owner gave among them; a spare class without one has the bundle's name. */
+  get classes(): readonly string[] {
+    return this.bundle.manifest.classes;
+  }
+
+  /** Names a spare class of the bundle, which from then on can be learnt and answered; its number, for labels. A name that one has
+   * already gives that one's. `number`: another name for that spare class. Throws SampleError. */
+  async nameClass(name: string, number?: number): Promise<number> {
+    this.runs.requireRest();
+    const { manifest } = this.bundle;
+    const [place, names] = named(manifest, name, number);
+    if (names === manifest.names) return place;
+    const text = `class ${place} is called ${JSON.stringify(name)}`;
+    await this.state.change(renamed(this.state.now, manifest, names), "class", text);
+    this.learner.name(names);
+    return place;
+  }
+
+  /** Unlearns every sample of a class, those set aside among them, removes what was enrolled of it, and frees the spare class that
+   * has this name: nothing answers it, and another class may have it. */
   async removeClass(name: string, running: Running = {}): Promise<Unlearned> {
-    const label = this.bundle.manifest.classes.indexOf(name);
+    this.runs.requireRest();
+    const { manifest } = this.bundle;
+    const gone = ofClass(this.state, manifest.classes, name);
     if (this.state.now.enrolled.some((one) => one.name === name)) await this.removeEnrolled(name);
-    else if (label < 0) throw new SampleError(`there is no class ${JSON.stringify(name)}, nothing was removed`);
-    return this.unlearn((sample) => label >= 0 && sample.label === label, running);
+    else if (!gone.size && !manifest.classes.includes(name))
+      throw new SampleError(`there is no class ${JSON.stringify(name)}, nothing was removed`);
+    return this.moved(async () => {
+      const left = Object.entries(manifest.names).filter(([, given]) => given !== name);
+      const also = renamed(this.state.now, manifest, Object.fromEntries(left));
+      const lostNames = this.state.now.lostNames.filter((one) => one !== name);
+      try {
+        return await unlearnSamples(this.state, this.runs, gone, running, { ...also, lostNames });
+      } finally {
+        this.learner.name(this.state.now.names);
+      }
+    });
   }
 
   /** Removes stored samples; what they taught stays in the versions. */
@@ -201,6 +241,7 @@ export class Owner {
       try {
         return await merge(this.state, this.learner, theirs);
       } finally {
+        this.learner.name(this.state.now.names);
         await this.runs.goToCurrent();
       }
     });
@@ -268,8 +309,10 @@ export class Owner {
     this.runs.requireRest();
     requireScale(input, this.bundle.manifest.preprocessing);
     const { logits, embedding } = await this.learner.predict(input);
-    const K = this.bundle.manifest.classes.length;
-    const near = (await this.enrolmentNow()).recognise(embedding, { floor, softmax: softmax(logits, K) });
+    const { classes, spare } = this.bundle.manifest;
+    const taught = columnsOf(logits, classes.length, classes.length - spare.length);
+    const own = softmax(taught, classes.length - spare.length);
+    const near = (await this.enrolmentNow()).recognise(embedding, { floor, softmax: own });
     const blocked = new Set(this.settings.blocked.map((name) => near.names.indexOf(name)));
     const railed = answer(near.probability, near.names.length, blocked, this.settings.confidenceFloor);
     return { ...near, classes: near.classes.map((place, row) => (place < 0 ? place : (railed.classes[row] ?? -1))) };
@@ -309,7 +352,7 @@ export class Owner {
   /** Changes settings. Throws LearningError for what makes no sense. */
   async set(changes: Partial<Settings>): Promise<void> {
     const settings = { ...this.settings, ...changes };
-    checkSettings(settings, changes, this.bundle.manifest.classes);
+    checkSettings(settings, changes, this.bundle.manifest);
     await this.state.change({ settings }, "settings", JSON.stringify(changes));
   }
 
@@ -336,7 +379,7 @@ export class Owner {
     if (this.enrolment !== null) return this.enrolment;
     const { samples } = await this.learner.supervision();
     const base = await this.learner.predict(samples.input);
-    const enrolment = new Enrolment(this.bundle.manifest.classes, base.embedding, samples.labels);
+    const enrolment = new Enrolment(taughtOf(this.bundle.manifest), base.embedding, samples.labels);
     for (const one of this.state.now.enrolled) {
       const { embedding } = await this.learner.predict(await readInput(this.state, one));
       enrolment.add(one.name, embedding, [one.number]);

@@ -2,6 +2,7 @@
 
 import type { Knob } from "../bundle/manifest/inputs.js";
 import type { Preprocessing } from "../bundle/manifest/parts.js";
+import type { Names } from "../bundle/manifest/spare.js";
 import { LIMITS, type Limits } from "../guard/measures.js";
 import type { RandomState } from "../learner/random.js";
 
@@ -160,6 +161,8 @@ export interface Content {
   readonly bundle: string;
   readonly change: number;
   readonly base: StoredBase | null;
+  readonly names: Names; // of spare classes
+  readonly lostNames: readonly string[]; // that the present base has no class for
   readonly samples: readonly StoredSample[];
   readonly aside: readonly AsideSample[];
   readonly versions: readonly Version[];

@@ -2,6 +2,7 @@
 
 import type { Bytes } from "../bytes.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
+import { unnamedOf } from "../bundle/manifest/spare.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
 import { SampleError, elementsOf, preprocess, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
 import type { Piece, Source, StoredSample } from "./record.js";
@@ -33,6 +34,12 @@ export async function addSamples(
   preprocess(samples.input, rules);
   requireScale(samples.input, rules);
   const labels = checkLabels(samples.labels, samplesIn(samples.input, rules), manifest.classes.length, UNLABELLED);
+  const nameless = labels.findIndex((label) => unnamedOf(manifest).includes(label));
+  if (nameless >= 0) {
+    throw new SampleError(
+      `label ${labels[nameless]} of sample ${nameless} is a spare class without a name: name it first, with nameClass()`,
+    );
+  }
   if (source === "none" && labels.some((label) => label >= 0)) {
     throw new SampleError('source is "none", but some samples have a label: say whose it is');
   }

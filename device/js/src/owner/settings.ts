@@ -1,12 +1,14 @@
 // What an owner's settings may be.
 
 import { KNOBS } from "../bundle/manifest/inputs.js";
+import { unnamedOf, type Classes } from "../bundle/manifest/spare.js";
 import { LearningError } from "../learner/learner.js";
 import { REPLAYS, checkCurve, highestOf, requireNames } from "./runs/plan.js";
 import { SETTINGS, type Settings } from "./record.js";
 
 /** Throws LearningError, of one line, for `settings` that make no sense; `changes`: what was asked for. */
-export function checkSettings(settings: Settings, changes: object, classes: readonly string[]): void {
+export function checkSettings(settings: Settings, changes: object, manifest: Classes): void {
+  const { classes } = manifest;
   requireNames("setting", changes, Object.keys(SETTINGS));
   const require = (name: keyof Settings, fits: boolean, expected: string): void => {
     if (fits) return;
@@ -27,7 +29,8 @@ export function checkSettings(settings: Settings, changes: object, classes: read
   const names = settings.blocked;
   const known = Array.isArray(names) && names.every((name) => classes.includes(name));
   require("blocked", known &&
-    new Set(names).size < classes.length, `some, not all, of ${JSON.stringify(classes.slice(0, 20))}`);
+    new Set([...names.map((name) => classes.indexOf(name)), ...unnamedOf(manifest)]).size <
+      classes.length, `some, not all, of ${JSON.stringify(classes.slice(0, 20))}`);
   const ownBeta = settings.replay === "own" && highestOf(settings.beta ?? 0) > 0;
   require("beta", !ownBeta, 'null or 0 beside replay "own", which has no answers of layers');
 }

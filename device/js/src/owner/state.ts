@@ -124,7 +124,17 @@ export class State {
 
 function fresh(bundle: string): Content {
   const next = { sample: 1, version: 1, enrolled: 1 };
-  const none = { base: null, samples: [], aside: [], versions: [], enrolled: [], watch: null, log: [] };
+  const none = {
+    base: null,
+    names: {},
+    lostNames: [],
+    samples: [],
+    aside: [],
+    versions: [],
+    enrolled: [],
+    watch: null,
+    log: [],
+  };
   return { ...none, bundle, change: 0, current: 0, next, settings: SETTINGS };
 }
 
@@ -149,7 +159,8 @@ async function recordIn(storage: Storage, name: string): Promise<Content | "dama
     if (format === BEFORE) return upgraded(content);
     if (format !== FORMAT)
       throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
-    return { ...content, settings: { ...SETTINGS, ...content.settings } };
+    const { settings, names = {}, lostNames = [] } = content; // a program before knew no names
+    return { ...content, names, lostNames, settings: { ...SETTINGS, ...settings } };
   } catch (error) {
     if (error instanceof TypeError || error instanceof SyntaxError) return "damaged";
     throw error;

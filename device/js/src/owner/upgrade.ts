@@ -12,6 +12,8 @@ export function upgraded(content: Content): Content {
   return {
     ...rest,
     base: null,
+    names: {},
+    lostNames: [],
     aside: [],
     watch: null,
     settings: { ...SETTINGS, ...settings },

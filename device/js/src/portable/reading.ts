@@ -75,6 +75,8 @@ class Filling {
     });
     return {
       base: null,
+      names: record.names ?? {},
+      lostNames: record.lost_names ?? [],
       current: record.current,
       next: record.next,
       samples: await this.samples(),

@@ -4,6 +4,7 @@
 import type { Bytes } from "../bytes.js";
 import { LARGEST } from "../bundle/manifest/fields.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
+import { withNames } from "../bundle/manifest/spare.js";
 import { SampleError, preprocess } from "../bundle/preprocess.js";
 import { sizeOf, type Stock } from "../bundle/manifest/stock.js";
 import type { Json } from "../json.js";
@@ -16,9 +17,10 @@ const WITH_SNAPSHOT = ["candidate", "accepted"];
 const ITEM = { uint8: 1, float32: 4 } as const;
 
 /** The record, once all of it makes sense for the bundle of `manifest`. Throws Misfit. */
-export function checked({ record: raw, parts }: FileContent, manifest: Manifest, stock: Stock): FileRecord {
+export function checked({ record: raw, parts }: FileContent, bundle: Manifest, stock: Stock): FileRecord {
   RECORD(raw, "");
   const record = plain(raw) as FileRecord;
+  const manifest = namedAs(record, bundle);
   requireRising(record.samples, "samples", record.next.sample);
   requireRising(record.versions, "versions", record.next.version);
   requireRising(record.enrolled, "enrolled", record.next.enrolled);
@@ -34,6 +36,18 @@ export function checked({ record: raw, parts }: FileContent, manifest: Manifest,
     throw new Misfit("a part is not used, or not there, or used twice");
   checkSettings(record.settings, manifest);
   return record;
+}
+
+/** The bundle as the record calls its classes. */
+function namedAs({ names = {}, lost_names = [] }: FileRecord, bundle: Manifest): Manifest {
+  const manifest = withNames(bundle, names);
+  if (Object.entries(names).some(([spare, name]) => manifest.names[spare] !== name)) {
+    throw new Misfit("names are not of spare classes of the bundle, or two classes have one");
+  }
+  if (new Set([...manifest.classes, ...lost_names]).size !== manifest.classes.length + lost_names.length) {
+    throw new Misfit("lost_names has one twice, or one that a class has");
+  }
+  return manifest;
 }
 
 /** Objects for maps, numbers for whole ones. */

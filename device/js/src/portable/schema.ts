@@ -4,6 +4,7 @@
 import { LARGEST } from "../bundle/manifest/fields.js";
 import { KNOBS, type Knob } from "../bundle/manifest/inputs.js";
 import { RATE_RANGE } from "../bundle/manifest/parts.js";
+import { CLASS_NAME, isClassName } from "../class-name.js";
 import type { Json } from "../json.js";
 import {
   Misfit,
@@ -24,7 +25,6 @@ import {
 } from "./checks.js";
 
 const MOST_AXES = 16;
-const MOST_NAME = 100;
 const FLOAT32_END = 3.4e38;
 
 const time: Check = (value, where) => {
@@ -35,13 +35,8 @@ const time: Check = (value, where) => {
   }
 };
 
-/** A name that a class may be enrolled under: 1 to 100 printable characters without space around them. */
 const className: Check = (value, where) => {
-  const name = typeof value === "string" ? value : "";
-  const odd = /[\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u.test(name) || name !== name.trim();
-  if (!name || [...name].length > MOST_NAME || odd) {
-    throw new Misfit(`${where} is no name of 1 to ${MOST_NAME} printable characters`);
-  }
+  if (!isClassName(value)) throw new Misfit(`${where} is no name of ${CLASS_NAME}`);
 };
 
 const uint128: Check = (value, where) => {
@@ -186,7 +181,7 @@ const PREPROCESSING = keys({
   std: listOf(number({ above: 0, most: LARGEST })),
   dtype: DTYPE,
 });
-export const RECORD = keys({
+const PARTS = {
   layout: keys({ parameters: LAYOUT, statistics: LAYOUT }),
   current: whole(),
   next: keys({ sample: NATURAL, version: NATURAL, enrolled: NATURAL }),
@@ -199,4 +194,5 @@ export const RECORD = keys({
   settings: SETTINGS,
   log: listOf(keys({ time: maybe(time), event: text, line: text, details: tableOf(text, anything) })),
   watch: maybe(WATCH),
-});
+};
+export const RECORD = keys(PARTS, { names: tableOf(text, className), lost_names: listOf(className) });

@@ -1,5 +1,7 @@
 // The record of an exported state as JSON has it. What refers to a part of the file is the part's number.
 
+import type { Names } from "../bundle/manifest/spare.js";
+
 export type Dtype = "uint8" | "float32";
 
 export interface FileSample {
@@ -93,4 +95,6 @@ export interface FileRecord {
     readonly details: Readonly<Record<string, unknown>>;
   }[];
   readonly watch: FileWatch | null;
+  readonly names?: Names; // of spare classes
+  readonly lost_names?: readonly string[];
 }

@@ -33,7 +33,8 @@ class Writer {
   constructor(private readonly state: State) {}
 
   async record(stock: Stock): Promise<Record<string, unknown>> {
-    const { current, next, settings, log, watch } = this.state.now;
+    const { current, next, settings, log, watch, names } = this.state.now;
+    const lost = this.state.now.lostNames.filter((name) => !Object.values(names).includes(name));
     const layout = (parts: readonly Part[]): unknown[] => parts.map(({ name, shape }) => [name, shape]);
     const given = Object.entries(settings).filter(([name, value]) => value !== SETTINGS[name as keyof typeof SETTINGS]);
     return {
@@ -47,6 +48,8 @@ class Writer {
       settings: renamed(Object.fromEntries(given), snake),
       log: log.map(({ time, kind, text, details = {} }) => ({ time: second(time), event: kind, line: text, details })),
       watch: watch === null ? null : { ...watch, stored: this.part(await this.required(watch.stored)) },
+      ...(Object.keys(names).length ? { names } : {}),
+      ...(lost.length ? { lost_names: lost } : {}),
     };
   }
 

@@ -6,6 +6,7 @@
 // one more (MAP adaptation of a mean with a relevance factor of 1: Reynolds, Quatieri, Dunn 2000, section 3.4). Axes: N samples, D embedding, K the bundle's classes, C all classes (the bundle's, then the new ones).
 
 import { SampleError } from "../bundle/preprocess.js";
+import { CLASS_NAME, isClassName } from "../class-name.js";
 import { highest } from "../guard/answers.js";
 import { whitening } from "./whitening.js";
 
@@ -79,11 +80,7 @@ export class Enrolment {
 
   /** Enrols samples [N, D] of class `name`, of the bundle or new; `numbers` name them for `remove`. Of a class the newest 50 stay. */
   add(name: string, embedding: Float32Array, numbers: readonly number[]): void {
-    if (!name || name !== name.trim() || name.length > 100 || /\p{C}/u.test(name)) {
-      throw new SampleError(
-        `class name ${JSON.stringify(name)}: expected 1 to 100 printable characters without space around them`,
-      );
-    }
+    if (!isClassName(name)) throw new SampleError(`class name ${JSON.stringify(name)}: expected ${CLASS_NAME}`);
     const rows = rowsOf(embedding, this.size);
     const known = new Set(this.numbers());
     if (

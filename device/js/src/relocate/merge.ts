@@ -7,6 +7,7 @@ import type { Samples } from "../bundle/packs.js";
 import { LearningError, type Learner } from "../learner/learner.js";
 import type { Snapshot } from "../learner/snapshot.js";
 import type { Content, EnrolledSample, Entry, StoredSample, Version } from "../owner/record.js";
+import { renamed, united, type Renamed } from "../owner/class-names.js";
 import { SOURCES, inputOf, stacked, tooMany } from "../owner/samples.js";
 import { StateError, clock, type State } from "../owner/state.js";
 import { right } from "../owner/runs/verdict.js";
@@ -45,6 +46,7 @@ class Merge {
   private readonly scores: Record<string, Score> = {};
   private samples: StoredSample[];
   private ahead = false; // theirs grew from mine
+  private readonly renamed: Renamed;
 
   constructor(
     private readonly mine: State,
@@ -54,6 +56,8 @@ class Merge {
     this.versions = new Versions(mine);
     this.lineages = [this.versions.lineage(mine.now.current), new Versions(theirs).lineage(theirs.now.current)];
     this.samples = [...mine.now.samples];
+    const { manifest } = learner.bundle;
+    this.renamed = renamed(mine.now, manifest, united(manifest, theirs.now.names));
   }
 
   async run(): Promise<Merged> {
@@ -69,6 +73,7 @@ class Merge {
       `its label${evicted}`;
     const enrolled = await this.enrolled();
     const changes = {
+      ...this.renamed,
       samples: this.samples.filter((one) => !gone.has(one.number)),
       enrolled: enrolled.rows,
       next: { ...now.next, sample: next, enrolled: enrolled.next },
@@ -202,7 +207,7 @@ class Merge {
     taken: Merged["taken"],
     snapshot: Snapshot,
     why: string,
-    changes: Pick<Content, "samples" | "enrolled" | "next" | "log">,
+    changes: Pick<Content, "samples" | "enrolled" | "next" | "log" | keyof Renamed>,
     text: string,
   ): Promise<void> {
     const theirs = this.lineages[1];

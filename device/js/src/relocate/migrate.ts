@@ -10,6 +10,7 @@ import { LearningError, type Learner } from "../learner/learner.js";
 import { Random } from "../learner/random.js";
 import { readSnapshot, writeSnapshot, type Snapshot } from "../learner/snapshot.js";
 import { storedBase } from "../owner/base.js";
+import { lostOn } from "../owner/class-names.js";
 import { STEPS } from "../owner/runs/plan.js";
 import {
   NOTHING_DONE,
@@ -56,7 +57,7 @@ interface Candidate {
  * current version has learnt for. Throws StateError, LearningError, BundleError; nothing is changed then. */
 export async function migrate(state: State, learner: Learner, running: Running, steps?: number): Promise<Migrated> {
   const { manifest } = learner.bundle;
-  const { base: old, bundle: before, enrolled } = state.now;
+  const { base: old, bundle: before, enrolled, names } = state.now;
   if (before === manifest.id) {
     throw new StateError(`the state is on bundle ${before.slice(0, 12)}… already: there is nothing to migrate`);
   }
@@ -83,7 +84,8 @@ export async function migrate(state: State, learner: Learner, running: Running, 
   const lost = aside.length
     ? `; ${aside.length} samples are set aside: the new base has not their class, shape or dtype`
     : "";
-  const text = `from base ${before.slice(0, 12)} to base ${manifest.id.slice(0, 12)}, v${changes.current} is current: ${why}${lost}`;
+  const nameless = changes.lostNames.filter((name) => Object.values(names).includes(name)).join(", ");
+  const text = `from base ${before.slice(0, 12)} to base ${manifest.id.slice(0, 12)}, v${changes.current} is current: ${why}${lost}${nameless && `; it has no spare class for ${nameless}`}`;
   await state.change(changes, "migrate", text);
   return { taken: taken?.name ?? "base", number: changes.current, why, scores: comparison.scores, aside };
 }
@@ -309,10 +311,13 @@ async function written(
     });
   }
   const blocked = now.settings.blocked.filter((name) => manifest.classes.includes(name));
+  const { names } = manifest;
   const base = await storedBase(state, learner);
   return {
     bundle: manifest.id,
     base,
+    names,
+    lostNames: lostOn(now, manifest),
     ...(await samples.written()),
     versions,
     current,

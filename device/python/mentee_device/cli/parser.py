@@ -119,6 +119,7 @@ def _options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     name_class.add_argument(
         "--number", type=at_least(0), metavar="N", help="of the spare class (default: the first without a name)"
     )
+    name_class.add_argument("--remove", metavar="CLASS", help="all of it: samples, what they taught, its name")
     enrol = made["enrol"]
     enrol.add_argument("--name", metavar="CLASS", help="of the samples in --data, the bundle's or a new one")
     enrol.add_argument("--remove", metavar="CLASS", help="all enrolled samples of it")

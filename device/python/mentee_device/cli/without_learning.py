@@ -16,6 +16,8 @@ from mentee_device.prototypes.enrolment import UNKNOWN
 def name_class(given: argparse.Namespace, bundle: Bundle) -> Report:
     """Gives a spare class of the bundle the name --name, and says its number, for labels; lists them without --name."""
     with open_owner(given, bundle, new=given.name is not None) as owner:
+        if given.remove is not None:
+            owner.remove_class(given.remove)
         number = None if given.name is None else owner.name_class(given.name, given.number)
         manifest = owner.bundle.manifest
         named = {manifest.classes[place]: place for place in range(len(manifest.taught), len(manifest.classes))}

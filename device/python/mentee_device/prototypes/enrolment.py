@@ -20,6 +20,7 @@ from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
 from mentee_device.prototypes.whitening import length_one, whitening
+from mentee_device.state.class_names import CLASS_NAME, is_class_name
 from mentee_device.state.storage.database import StateError
 
 MOST_PER_CLASS = 50  # enrolled samples of a class that stay: what bounds memory and the time of a comparison
@@ -81,8 +82,8 @@ class Enrolment:
 
         Of a class the newest MOST_PER_CLASS stay. Raises SampleError, and then nothing was enrolled.
         """
-        if not name or name != name.strip() or not name.isprintable() or len(name) > 100:
-            raise SampleError(f"class name {name!r}: expected 1 to 100 printable characters without space around them")
+        if not is_class_name(name):
+            raise SampleError(f"class name {name!r}: expected {CLASS_NAME}")
         unit_ND = self._unit(_finite(embedding_ND, len(self._centre_D))).astype(np.float32)
         if len(ids) != len(unit_ND) or len(set(ids)) != len(ids) or self.numbers() & set(ids):
             raise SampleError(

@@ -49,11 +49,23 @@ def chosen(
     return named | {one.number for one in stored if matching is not None and matching(one)}
 
 
+def of_class(state: DeviceState, name: str) -> frozenset[int]:
+    """Numbers of the samples whose label is the class `name`, those set aside among them."""
+    classes, store = state.manifest.classes, state.store
+    stored = {one.number for one in state.samples.all() if one.label >= 0 and classes[one.label] == name}
+    found = ((number, aside.get(store, number)) for number in aside.numbers(store))
+    return frozenset(stored | {number for number, one in found if one is not None and name and one.name == name})
+
+
 def unlearn_samples(
-    runs: Runs, features: Sequence[Feature], gone: Collection[int], on_progress: OnProgress | None
+    runs: Runs,
+    features: Sequence[Feature],
+    gone: Collection[int],
+    on_progress: OnProgress | None,
+    also: Callable[[], None] = lambda: None,
 ) -> Unlearned:
-    """Removes the samples `gone`, whatever `features` keep of them, and what they taught. They are gone when this returns or
-    raises; a replay that was cut off waits in `Runs.paused`."""
+    """Removes the samples `gone`, whatever `features` keep of them, and what they taught; `also` is called in that transaction.
+    They are gone when this returns or raises; a replay that was cut off waits in `Runs.paused`."""
     state = runs.state
 
     def remove() -> None:
@@ -62,6 +74,7 @@ def unlearn_samples(
         aside.delete(state.store, gone)
         for feature in features:
             feature.on_unlearn(state.store, gone)
+        also()
 
     return _without(runs, set(gone), "samples", remove, on_progress)
 

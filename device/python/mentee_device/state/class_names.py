@@ -4,6 +4,7 @@ They are kept by what the bundle calls the class, and are in the base's list as 
 base.
 """
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,16 @@ from mentee_device.state.storage.store import Store
 NAME = "class names"
 LOST = "lost class names"  # that the present base has no class for
 LONGEST = 100
+CLASS_NAME = f"1 to {LONGEST} printable characters without space around them"
+UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs")  # general categories; what is unassigned today is an emoji tomorrow
+JOINING = {"\u200d", *map(chr, range(0xE0020, 0xE0080))}  # what emoji are put together with
+
+
+def is_class_name(name: Any) -> bool:
+    """Whether it is `CLASS_NAME`, by what every version of Unicode says alike: emoji are, of several code points too."""
+    if not isinstance(name, str) or name != name.strip() or len(name) > LONGEST or not {*name} - JOINING:
+        return False
+    return not any(unicodedata.category(one) in UNSEEN for one in {*name} - JOINING - {" "})
 
 
 def read_names(store: Store) -> dict[str, str]:
@@ -28,10 +39,8 @@ def read_names(store: Store) -> dict[str, str]:
 def name_class(store: Store, manifest: Manifest, name: Any, number: Any = None) -> tuple[int, Manifest]:
     """The number of the class that is called `name` from now on, the first that has no name or the spare class `number`, and the
     manifest with it. Raises SampleError; nothing is changed then."""
-    if not isinstance(name, str) or not name or name != name.strip() or not name.isprintable() or len(name) > LONGEST:
-        raise SampleError(
-            f"class name {repr(name)[:110]}: expected 1 to {LONGEST} printable characters without space around them"
-        )
+    if not is_class_name(name):
+        raise SampleError(f"class name {repr(name)[:110]}: expected {CLASS_NAME}")
     if number is None and name in manifest.names.values():
         return manifest.classes.index(name), manifest
     if name in (*manifest.packed, *manifest.classes):
@@ -44,7 +53,7 @@ def name_class(store: Store, manifest: Manifest, name: Any, number: Any = None) 
         if not manifest.unnamed:
             raise SampleError(
                 f"all {len(manifest.spare)} spare classes have names, {', '.join(manifest.names.values())[:200]}: give one "
-                "another name by its number, or export the bundle with more"
+                "another name by its number, remove one, or export the bundle with more"
             )
         number = manifest.unnamed[0]
     first = len(manifest.taught)
@@ -67,11 +76,26 @@ def write_names(store: Store, manifest: Manifest) -> None:
         base.write_once(store, replace(there, classes=manifest.classes))
 
 
+def free(store: Store, manifest: Manifest, name: str) -> None:
+    """Takes `name` back from its spare class, in the caller's transaction: another class may have that then."""
+    if name in manifest.names.values():
+        left = {spare: given for spare, given in manifest.names.items() if given != name}
+        write_names(store, manifest.named(left))
+        store.record("class", f"class {manifest.classes.index(name)} is called {name!r} no longer")
+    store.set(LOST, [one for one in lost_names(store) if one != name] or None)
+
+
+def lost_names(store: Store) -> list[str]:
+    """Names that the present base has no class for, given under an earlier one."""
+    found = store.setting(LOST, [])
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
 def carried(store: Store, manifest: Manifest) -> dict[str, str]:
     """The owner's names for the spare classes of another base: those that it has as classes need none, the others take its spare
     ones as far as they go, in their order, and last those whose samples an earlier base had set aside."""
     waiting = {one.name for number in aside.numbers(store) if (one := aside.get(store, number)) is not None}
-    given = [*read_names(store).values(), *(name for name in store.setting(LOST, []) if name in waiting)]
+    given = [*read_names(store).values(), *(name for name in lost_names(store) if name in waiting)]
     left = [name for name in dict.fromkeys(given) if name not in manifest.packed]
     return dict(zip(manifest.spare, left, strict=False))
 
@@ -96,7 +120,7 @@ class ClassNameRows(Feature):
     def on_new_base(self, store: Store, change: NewBase) -> None:
         """Says what has no place there."""
         classes, before = set(change.manifest.classes), read_names(store).values()
-        lost = sorted({*before, *store.setting(LOST, [])} - classes)
+        lost = sorted({*before, *lost_names(store)} - classes)
         store.set(NAME, change.manifest.names or None)
         store.set(LOST, lost or None)
         if new := sorted({*before} - classes):

@@ -16,6 +16,7 @@ import {
   type OptimizerStep,
   type Preprocessing,
 } from "./parts.js";
+import { readSpare, type Names } from "./spare.js";
 import { readStock, requireNames, type Stock } from "./stock.js";
 
 const FORMATS = ["mentee-bundle/1", "mentee-bundle/2"]; // the second has stock graphs
@@ -41,7 +42,9 @@ export interface OrtTraining {
 export interface Manifest {
   readonly id: string;
   readonly files: ReadonlyMap<string, FileEntry>;
-  readonly classes: readonly string[];
+  readonly classes: readonly string[]; // with the owner's names for spare ones
+  readonly spare: readonly string[]; // the last of the bundle's classes, as it calls them
+  readonly names: Names;
   readonly preprocessing: Preprocessing;
   readonly inference: Graph;
   readonly ortTraining: OrtTraining | null; // one of the two at least
@@ -126,11 +129,6 @@ export function parseManifest(raw: JsonObject): Manifest {
       `manifest.json: classes must be at least two different names, got ${shown(classes.slice(0, 5))}`,
     );
   }
-  if (raw.has("spare_classes")) {
-    throw new BundleError(
-      "manifest.json: the bundle has spare classes, which this client cannot name yet: export it without spare_classes",
-    );
-  }
   const graphs = get(raw, "graphs", "object");
   const loss = get(raw, "loss", "object");
   const optimizer = get(raw, "optimizer", "object");
@@ -141,6 +139,8 @@ export function parseManifest(raw: JsonObject): Manifest {
     id: get(raw, "id", "text"),
     files: parseFiles(raw),
     classes,
+    spare: readSpare(raw, classes),
+    names: {},
     preprocessing: readPreprocessing(get(raw, "preprocessing", "object")),
     inference: readGraph(graphs, "inference"),
     ortTraining: readOrtTraining(raw, graphs),

@@ -1,6 +1,5 @@
 // Runs of learning on a state, one at a time: a candidate, saved as it goes, until the guard decides.
 
-import type { Bundle } from "../../bundle/bundle.js";
 import { KNOBS } from "../../bundle/manifest/inputs.js";
 import { SampleError } from "../../bundle/preprocess.js";
 import type { HeldOut } from "../../guard/holdout.js";
@@ -54,7 +53,6 @@ export class Runs {
   private readonly versions: Versions;
 
   constructor(
-    private readonly bundle: Bundle,
     private readonly learner: Learner,
     private readonly state: State,
   ) {
@@ -82,7 +80,7 @@ export class Runs {
     requireHeld(settings);
     const whole = resolved(plan, settings, samples, new Set(this.versions.lineage(current).flatMap(learntLabels)));
     return this.guarded(async () => {
-      const base = (this.base ??= await askBase(this.bundle, this.learner)); // what answers meanwhile is the base
+      const base = (this.base ??= await askBase(this.learner.bundle, this.learner)); // what answers meanwhile is the base
       if (plan.seed !== undefined) this.learner.seed(plan.seed);
       if (plan.learningRate !== undefined) this.learner.learningRate = plan.learningRate;
       const run = await this.runOf(whole, NOTHING_DONE, {}, base);
@@ -97,7 +95,7 @@ export class Runs {
   async resume(running: Running): Promise<RunResult> {
     const candidate = this.requirePaused();
     return this.guarded(async () => {
-      const base = (this.base ??= await askBase(this.bundle, this.learner));
+      const base = (this.base ??= await askBase(this.learner.bundle, this.learner));
       const snapshot = await this.versions.snapshotOf(candidate);
       if (snapshot === null) {
         await this.drop(candidate.number, "its snapshot is damaged");
@@ -182,7 +180,7 @@ export class Runs {
     guesses: Version["guesses"],
     base: Base,
   ): Promise<Run> {
-    const { manifest } = this.bundle;
+    const { manifest } = this.learner.bundle;
     const [samples, weights, numbers] = await readSamples(this.state, manifest, plan.samples);
     const pack = await this.learner.supervision();
     const replay = answered(pack, plan.replay, base.replayLogits, manifest.classes.length);
@@ -227,13 +225,13 @@ export class Runs {
     );
     const [held] = await readSamples(
       this.state,
-      this.bundle.manifest,
+      this.learner.bundle.manifest,
       plan.held.filter((one) => there.has(one)),
     );
     const end = await this.learner.snapshot();
     const start = await this.versions.snapshotOf(this.versions.find(parent));
     const was = parent === BASE || start !== null ? await this.before(start, end, held, run) : null;
-    const names = this.bundle.manifest.classes;
+    const names = this.learner.bundle.manifest.classes;
     const judge = () => judged(base, this.learner, was, settings, names);
     let [found, share] = [await judge(), 1];
     const against = found.reasons.join("; ");

@@ -2,7 +2,7 @@
 // runs since are done again without them, as one run, and the guard decides.
 
 import { LearningError } from "../../learner/learner.js";
-import type { ResolvedPlan, StoredSample, Version } from "../record.js";
+import type { Content, ResolvedPlan, StoredSample, Version } from "../record.js";
 import type { RunResult, Running, Runs } from "./runs.js";
 import { StateError, type State } from "../state.js";
 import { BASE, Versions } from "../versions.js";
@@ -34,13 +34,24 @@ export function chosen(
   return new Set(wanted);
 }
 
-/** Removes the samples `gone`, and what they taught. They are gone when this resolves or rejects; a replay that was cut off waits
+/** Numbers of the samples whose label is the class `name`, those set aside among them. */
+export function ofClass(state: State, classes: readonly string[], name: string): ReadonlySet<number> {
+  const { samples, aside } = state.now;
+  const found = [
+    ...samples.filter(({ label }) => classes[label] === name),
+    ...aside.filter((one) => name && one.name === name),
+  ];
+  return new Set(found.map(({ number }) => number));
+}
+
+/** Removes the samples `gone`, and what they taught; `also` changes with them. They are gone when this resolves or rejects; a replay that was cut off waits
  * in `Runs.paused`. */
 export async function unlearnSamples(
   state: State,
   runs: Runs,
   gone: ReadonlySet<number>,
   running: Running,
+  also: Partial<Content> = {},
 ): Promise<Unlearned> {
   const versions = new Versions(state);
   const { now } = state;
@@ -53,6 +64,7 @@ export async function unlearnSamples(
   const plan = planWithout(again, samples);
   const settled = now.versions.map((one) => settledOf(one, tainted, plan !== null));
   const changes = {
+    ...also,
     samples,
     aside: now.aside.filter(({ number }) => !gone.has(number)),
     current: again.length ? root : now.current,

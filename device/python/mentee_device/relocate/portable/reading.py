@@ -26,6 +26,7 @@ from mentee_device.state import aside
 from mentee_device.state.about import About
 from mentee_device.state.aside import Aside
 from mentee_device.state.base import Base, replace_base
+from mentee_device.state.class_names import LOST
 from mentee_device.state.class_names import NAME as NAMES
 from mentee_device.state.sample_store import SampleStore, pack
 from mentee_device.state.storage.database import StateError
@@ -78,6 +79,7 @@ class _Filling:
             self._version(one)
         self._store.set(SETTINGS, self._record["settings"] or None)
         self._store.set(NAMES, self._manifest.names or None)
+        self._store.set(LOST, self._record.get("lost_names") or None)
         self._log()
         self._watch()
 

@@ -30,6 +30,9 @@ def check(content: Content, manifest: Manifest) -> None:
     manifest = manifest.named(names)
     if manifest.names != names:
         raise Misfit("names are not of spare classes of the bundle, or two classes have one")
+    lost = record.get("lost_names", [])
+    if len({*manifest.classes, *lost}) != len(manifest.classes) + len(lost):
+        raise Misfit("lost_names has one twice, or one that a class has")
     for name, of in (("samples", "sample"), ("versions", "version"), ("enrolled", "enrolled")):
         _rising(record[name], name, record["next"][of])
     _rising(record["aside"], "aside", record["next"]["sample"])

@@ -27,10 +27,10 @@ from mentee_device.relocate.portable.checks import (
 )
 from mentee_device.runs.replay import OWN, REPLAYS
 from mentee_device.state.about import SOURCES
+from mentee_device.state.class_names import CLASS_NAME, is_class_name
 from mentee_device.state.storage.store import CLOCK
 
 MOST_AXES = 16
-MOST_NAME = 100
 FLOAT32_END = 3.4e38
 STATUSES = ("candidate", "accepted", "dropped", "pruned", "unlearned", "damaged", "superseded")
 
@@ -45,10 +45,9 @@ def _time(value: Any, where: str) -> None:
 
 
 def class_name(value: Any, where: str) -> None:
-    """A name that a class may be enrolled under: 1 to 100 printable characters without space around them."""
-    good = isinstance(value, str) and 0 < len(value) <= MOST_NAME and value == value.strip(" ") and value.isprintable()
-    if not good:
-        raise Misfit(f"{where} is {repr(value)[:70]}, expected 1 to {MOST_NAME} printable characters")
+    """A name that a class may have."""
+    if not is_class_name(value):
+        raise Misfit(f"{where} is {repr(value)[:70]}, expected {CLASS_NAME}")
 
 
 def _uint128(value: Any, where: str) -> None:
@@ -215,5 +214,5 @@ RECORD = keys(
         "log": list_of(keys({"time": maybe(_time), "event": text, "line": text, "details": table_of(text, anything)})),
         "watch": maybe(WATCH),
     },
-    {"names": table_of(text, class_name)},  # of spare classes, which TypeScript's client does not know
+    {"names": table_of(text, class_name), "lost_names": list_of(class_name)},  # of spare classes
 )

@@ -21,7 +21,7 @@ from mentee_device.relocate.portable.record import WITH_SNAPSHOT
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.plans.settings import given_settings
 from mentee_device.state import aside as set_aside
-from mentee_device.state.class_names import read_names
+from mentee_device.state.class_names import lost_names, read_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.sample_store import unpack
 from mentee_device.state.storage.database import Damaged, StateError
@@ -66,6 +66,8 @@ class _Writer:
         }
         if names := read_names(self._store):
             record["names"] = names
+        if lost := [name for name in lost_names(self._store) if name not in self._state.manifest.classes]:
+            record["lost_names"] = lost
         return Content(record, self._parts)
 
     def _part(self, data: bytes) -> int:

@@ -99,9 +99,11 @@ def write_settings(store: Store, manifest: Manifest, **changes: Any) -> Settings
 
 
 def rename_blocked(store: Store, before: Manifest, after: Manifest) -> None:
-    """Blocks the same classes under the names of `after`, in the caller's transaction."""
+    """Blocks the same classes under the names of `after`, in the caller's transaction; one that lost its name no longer."""
     blocked = read_settings(store).blocked
-    renamed = tuple(after.classes[before.classes.index(name)] if name in before.classes else name for name in blocked)
+    freed = {before.classes[place] for place in {*after.unnamed} - {*before.unnamed}}
+    left = [name for name in blocked if name not in freed]
+    renamed = tuple(after.classes[before.classes.index(name)] if name in before.classes else name for name in left)
     if renamed != blocked:
         store.set(NAME, {**store.setting(NAME, {}), "blocked": renamed})
 

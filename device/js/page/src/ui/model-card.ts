@@ -1,0 +1,87 @@
+// "My model" as a file: downloaded, and loaded here, on another device, or in the Python program.
+
+import type { RoomName } from "../shared/messages.js";
+import { el, fill } from "./dom.js";
+import type { RoomClient } from "./room.js";
+
+const MOST_BYTES = 200e6;
+
+export class ModelCard {
+  readonly element = el("section", { class: "card", "data-testid": "model-card" });
+
+  constructor(private readonly room: RoomClient) {
+    room.onChange(() => this.show());
+    this.show();
+  }
+
+  private show(): void {
+    const off = this.room.busy || this.room.overview === null;
+    const input = el("input", {
+      type: "file",
+      class: "unseen",
+      tabindex: -1,
+      "aria-hidden": "true",
+      "data-testid": "model-file",
+      onchange: () => void this.load(input),
+    });
+    fill(
+      this.element,
+      el("h2", {}, "My model"),
+      el(
+        "p",
+        { class: "quiet" },
+        "One file with your drawings and all that was learnt from them: for another device, for safekeeping, or for the Python program.",
+      ),
+      el(
+        "div",
+        { class: "row" },
+        el(
+          "button",
+          {
+            type: "button",
+            "data-testid": "save-model",
+            "data-focus": "save",
+            disabled: off,
+            onclick: () => void this.save(),
+          },
+          "Download",
+        ),
+        el(
+          "button",
+          {
+            type: "button",
+            "data-testid": "load-model",
+            "data-focus": "load",
+            disabled: off,
+            onclick: () => input.click(),
+          },
+          "Load …",
+        ),
+        input,
+      ),
+      el("p", { class: "quiet small" }, "Loading a file replaces what is here."),
+    );
+  }
+
+  private async save(): Promise<void> {
+    const file = await this.room.ask("save", null);
+    if (file === null) return;
+    const url = URL.createObjectURL(new Blob([file as Uint8Array<ArrayBuffer>], { type: "application/octet-stream" }));
+    const link = el("a", { href: url, download: fileName(this.room.name) });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    this.room.site.say("Your model was downloaded.");
+  }
+
+  private async load(input: HTMLInputElement): Promise<void> {
+    const file = input.files?.[0];
+    input.value = "";
+    if (file === undefined) return;
+    const content = file.size > MOST_BYTES ? new Uint8Array() : new Uint8Array(await file.arrayBuffer());
+    if (await this.room.change("load", { file: content })) this.room.site.say("Your model was loaded.");
+  }
+}
+
+function fileName(room: RoomName): string {
+  return `my-${room}-${new Date().toISOString().slice(0, 10)}.state`;
+}

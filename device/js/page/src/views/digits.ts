@@ -1,0 +1,226 @@
+// Digits of your hand: the base against yours, on every drawing.
+
+import type { Answer, Drawing } from "../shared/messages.js";
+import { PAUSE_MS } from "../shared/settings.js";
+import { bars, figure } from "../ui/bars.js";
+import { el, fill, finePercent, percent, plural } from "../ui/dom.js";
+import { Latest } from "../ui/latest.js";
+import { LearnCard } from "../ui/learn-card.js";
+import { ModelCard } from "../ui/model-card.js";
+import { Pad } from "../ui/pad.js";
+import { PadCard } from "../ui/pad-card.js";
+import type { RoomClient } from "../ui/room.js";
+import { isDrawn } from "../ui/sketch.js";
+import { VersionsCard } from "../ui/versions-card.js";
+import { wordsFor } from "../ui/words.js";
+import { Obedience } from "./obedience.js";
+
+export class DigitsView {
+  readonly element: HTMLElement;
+  private readonly padCard = new PadCard("Draw a digit here.", "digits-canvas");
+  private readonly pad: Pad;
+  private readonly answers = el("section", { class: "card", "data-testid": "answer", "aria-label": "What both say" });
+  private readonly score = el("section", { class: "card", "data-testid": "score" });
+  private readonly recognise: Latest<Drawing, Answer>;
+  private answer: Answer | null = null;
+  private mentor = true;
+  private readonly obedience: Obedience;
+
+  constructor(private readonly room: RoomClient) {
+    this.recognise = new Latest(
+      (drawing) => room.site.assistant.ask("digits", "recognise", { drawing }),
+      (answer) => this.heard(answer),
+      (error) => this.padCard.say(wordsFor(error).title),
+    );
+    this.pad = new Pad(
+      this.padCard.canvas,
+      {
+        onBegin: () => this.padCard.begun(),
+        onDrawing: (drawing) => this.recognise.put(drawing),
+        onPause: () => this.pad.finish(),
+      },
+      PAUSE_MS,
+    );
+    this.padCard.onClear(() => this.clear());
+    this.obedience = new Obedience(room);
+    const learning = new LearnCard(room, WORDS, () => this.choice(), this.mentorSwitch());
+    this.element = el(
+      "div",
+      { "data-testid": "digits-view" },
+      el(
+        "div",
+        { class: "lead" },
+        el("h1", {}, "Digits of your hand"),
+        el(
+          "p",
+          {},
+          "The base has seen 5,000 digits of many hands, none of them yours. Draw, say what it was, and let it learn.",
+        ),
+      ),
+      el(
+        "div",
+        { class: "columns" },
+        el("div", { class: "column stay" }, this.padCard.element, this.answers),
+        el(
+          "div",
+          { class: "column" },
+          this.score,
+          learning.element,
+          this.obedience.element,
+          new VersionsCard(room).element,
+          new ModelCard(room).element,
+        ),
+      ),
+    );
+    document.addEventListener("keydown", (event) => this.key(event));
+    room.onChange(() => this.show());
+    this.show();
+  }
+
+  private choice(): { mentor: boolean; knobs: ReturnType<Obedience["knobs"]> } {
+    return { mentor: this.mentor, knobs: this.obedience.knobs() };
+  }
+
+  private heard(answer: Answer): void {
+    this.answer = answer;
+    this.padCard.see(answer.image, answer.milliseconds);
+    this.show();
+  }
+
+  private clear(): void {
+    this.recognise.drop();
+    this.pad.clear();
+    this.padCard.cleared();
+    this.answer = null;
+    this.show();
+  }
+
+  private show(): void {
+    this.element.dataset["state"] = this.room.overview === null ? "loading" : this.room.busy ? "busy" : "ready";
+    this.showAnswers();
+    this.showScore();
+  }
+
+  private showAnswers(): void {
+    const { answer, room } = this;
+    const mine = answer?.top[0]?.name;
+    const keys = (room.overview?.classes ?? []).map((name) =>
+      el(
+        "button",
+        {
+          type: "button",
+          class: name === mine ? "guess" : null,
+          disabled: answer === null,
+          "data-testid": `digit-${name}`,
+          "data-focus": `digit-${name}`,
+          "aria-label": `It was a ${name}`,
+          onclick: () => void this.label(name),
+        },
+        name,
+      ),
+    );
+    const both =
+      answer === null
+        ? el("p", { class: "quiet" }, room.overview === null ? room.loading : "Both answer while you draw.")
+        : el(
+            "div",
+            { class: "pair" },
+            el("div", { "data-testid": "mine" }, el("h3", {}, "Yours"), bars(answer.top, "What yours says")),
+            el(
+              "div",
+              { "data-testid": "base" },
+              el("h3", {}, "The base"),
+              bars(answer.base ?? [], "What the base says"),
+            ),
+          );
+    fill(
+      this.answers,
+      both,
+      el(
+        "p",
+        { id: "which", class: "small quiet" },
+        "What was it? Your answer is what it learns from; the keys 0 to 9 do the same.",
+      ),
+      el("div", { class: "keys ten", role: "group", "aria-labelledby": "which" }, ...keys),
+    );
+  }
+
+  private showScore(): void {
+    const { overview } = this.room;
+    const { score = null, everybody = null } = overview ?? {};
+    const drawn = score?.drawn ?? 0;
+    const of = (right: number): string => (drawn ? percent(right / drawn) : "–");
+    const share = (right: number | undefined): number => (drawn ? (right ?? 0) / drawn : 0);
+    fill(
+      this.score,
+      el("h2", {}, drawn ? `Right on your last ${plural(drawn, "drawing")}` : "Right on your drawings"),
+      el(
+        "div",
+        { class: "pair" },
+        figure("Yours", of(score?.mine ?? 0), share(score?.mine), true),
+        figure("The base", of(score?.base ?? 0), share(score?.base)),
+      ),
+      el("p", { class: "small quiet" }, "Each counts by what was said before it was learnt from."),
+      everybody === null
+        ? null
+        : el(
+            "p",
+            { class: "small", "data-testid": "everybody" },
+            "Everybody else’s digits: yours ",
+            el("strong", {}, finePercent(everybody.now)),
+            `, the base ${finePercent(everybody.base)}.`,
+          ),
+    );
+  }
+
+  /** Stores what is on the canvas, which is free at once for the next one. */
+  private async label(name: string): Promise<void> {
+    const { answer, pad, room } = this;
+    const { drawing } = pad;
+    if (room.overview === null || !isDrawn(drawing)) return;
+    this.clear();
+    if (!(await room.change("label", { drawing, name }))) return;
+    const verdict = (who: readonly { name: string }[] | null): string => (who?.[0]?.name === name ? "right" : "wrong");
+    const both = answer === null ? "" : ` Yours was ${verdict(answer.top)}, the base ${verdict(answer.base)}.`;
+    room.site.say(`Stored as ${name}.${both}`);
+    if (pad.empty) this.padCard.say(`Stored as ${name}. Draw the next one.`);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const typing = event.target instanceof HTMLInputElement && event.target.type === "text";
+    if (!this.element.isConnected || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/^[0-9]$/.test(event.key)) void this.label(event.key);
+  }
+
+  private mentorSwitch(): HTMLElement {
+    const text = el("p", { class: "small quiet" });
+    const button = el(
+      "button",
+      {
+        type: "button",
+        class: "switch",
+        role: "switch",
+        "data-testid": "mentor-switch",
+        onclick: () => turn(!this.mentor),
+      },
+      "Under its mentor",
+    );
+    const turn = (mentor: boolean): void => {
+      this.mentor = mentor;
+      button.setAttribute("aria-checked", String(mentor));
+      text.textContent = mentor
+        ? "Others’ digits are replayed with the mentor’s answers, so that they are not forgotten."
+        : "Without it: nothing is replayed, β and γ are 0, and no check refuses the run. See what it forgets; you can undo it.";
+    };
+    turn(true);
+    return el("div", {}, button, text);
+  }
+}
+
+const WORDS = {
+  title: "Learn from your digits",
+  nothing: "Draw some digits and say what they are. Ten or more are worth learning from.",
+  waiting: (count: number) => `${plural(count, "drawing waits", "drawings wait")} to be learnt.`,
+  done: "All your drawings are learnt.",
+  everybody: "Everybody else’s digits",
+};

@@ -1,0 +1,37 @@
+// What went wrong, as the page has words for it.
+
+import {
+  BundleError,
+  DrawingError,
+  LearningError,
+  RuntimeError,
+  SampleError,
+  StateError,
+  StorageError,
+} from "../../../src/index.js";
+import type { Refusal } from "../shared/messages.js";
+
+/** A file that a person gave and that cannot be used. */
+export class FileError extends Error {
+  override readonly name = "FileError";
+}
+
+export function refusalOf(error: unknown): Refusal {
+  const line = error instanceof Error ? error.message : String(error);
+  return { kind: kindOf(error, line), line };
+}
+
+function kindOf(error: unknown, line: string): Refusal["kind"] {
+  if (error instanceof FileError) return "file";
+  if (error instanceof StorageError) {
+    if (line.includes("open in another tab")) return "busy";
+    return line.includes("QuotaExceededError") ? "full" : "other";
+  }
+  if (error instanceof DrawingError) return "drawing";
+  if (error instanceof StateError) return "state";
+  if (error instanceof BundleError) return "network";
+  if (error instanceof RuntimeError || /WebAssembly|wasm/i.test(line)) return "wasm";
+  if (error instanceof SampleError && line.includes("spare classes")) return "classes";
+  if (error instanceof LearningError) return "other";
+  return "other";
+}
