@@ -26,7 +26,7 @@ STRANGERS = 1000  # number of the first hand: those of the data are below
 def drawings(seed: int, held_out: Sequence[str], learnt: int) -> tuple[list[str], list[Images], list[Images]]:
     """Names, the drawings [5, 1, 28, 28] of each to learn from, and those to try, all by one hand."""
     names = [str(name) for name in np.random.default_rng(seed).choice(held_out, SHAPES, replace=False)]
-    made = [drawn(name, [hand(STRANGERS + seed)], MOST + TRIED, 99)[:, None] for name in names]
+    made = [drawn(name, [hand(STRANGERS + seed)], MOST + TRIED, 99, seed)[:, None] for name in names]
     return names, [images[:learnt] for images in made], [images[MOST:] for images in made]
 
 
@@ -63,7 +63,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle")
     parser.add_argument("held_out", nargs="+")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed; settings are chosen on 100 and more")
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--batch", type=int, default=8)
@@ -78,7 +79,7 @@ def main() -> None:
     )
     rows = []
     with Bundle.open(given.bundle) as bundle, tempfile.TemporaryDirectory() as place:
-        for seed in range(given.seeds):
+        for seed in range(given.first, given.first + given.seeds):
             shown = {
                 learnt: by_example(bundle, Path(place, f"{seed}-{learnt}"), seed, given.held_out, learnt)
                 for learnt in (3, 5)

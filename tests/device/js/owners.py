@@ -13,7 +13,7 @@ RUNS: list[tuple[dict[str, Any], dict[str, Any]]] = [  # settings before a run, 
     ({}, {"steps": 25, "seed": 3, "holdout": 0.25}),
     ({"agreement_least": 0.99, "golden_drop": 0.0}, {"steps": 20, "seed": 1, "learning_rate": 0.05}),
     ({"agreement_least": None, "golden_drop": 0.05}, {"steps": 15, "knobs": {"beta": [[0, 1], [1, 0]], "gamma": 0.5}}),
-    ({}, {"steps": 10, "replay": "mentor", "holdout": 0.5, "owner_weight": 2.0}),
+    ({}, {"steps": 10, "replay": "mentor", "holdout": 0.5, "owner_weight": 2.0, "shift": 2}),
 ]
 OPEN = slice(40, 56)
 GUESSED: list[tuple[dict[str, Any], dict[str, Any]]] = [

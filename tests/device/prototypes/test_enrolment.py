@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from mentee_device import SampleError, StateError
 from mentee_device.prototypes.enrolment import MOST_PER_CLASS, SHARPNESS, Enrolment
+from mentee_device.prototypes.whitening import WIDEST
 from numpy.typing import NDArray
+from scipy.linalg import cholesky, solve_triangular
 from scipy.special import softmax
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -30,10 +32,21 @@ def cosine(one: Array, other: Array) -> float:
 
 
 def unit(enrolment_pack: tuple[Array, Array], embedding_ND: Array) -> Array:
-    """By the words of the docstring: centred on the mean of the class means, of length 1."""
+    """By the words of the docstrings: centred on the mean of the class means, of length 1, whitened, of length 1."""
     embeddings, labels_N = enrolment_pack
     centre = sum(embeddings[labels_N == k].mean(axis=0) for k in range(3)) / 3
-    return np.array([(row - centre) / math.sqrt(((row - centre) ** 2).sum()) for row in embedding_ND])
+
+    def directions(rows: Array) -> Array:
+        return np.array([(row - centre) / math.sqrt(((row - centre) ** 2).sum()) for row in rows])
+
+    within, seen = np.zeros((D, D)), 0
+    for k in range(3):
+        same = directions(embeddings[labels_N == k])
+        within += (len(same) - 1) * np.cov(same.T)
+        seen += len(same) - 1
+    shrunk = (within + D * np.eye(D) * np.trace(within) / D / seen) / (seen + D)
+    whitened = solve_triangular(cholesky(shrunk, lower=True), directions(embedding_ND).T, lower=True).T
+    return np.array([row / math.sqrt((row**2).sum()) for row in whitened])
 
 
 def test_nearest_class_mean_by_loops(pack: tuple[Array, Array]) -> None:
@@ -85,6 +98,22 @@ def test_a_class_that_nobody_enrolled_takes_part_by_its_base_mean(pack: tuple[Ar
     means_KD = np.stack([embeddings[labels_N == k].mean(axis=0) for k in range(3)])
     for neighbours in (0, 1):
         assert enrolment.recognise(means_KD, neighbours=neighbours).classes.tolist() == [0, 1, 2]
+
+
+def test_a_spread_that_says_nothing_changes_nothing() -> None:
+    """One sample a class, so that none differs from its mean; and more directions than are whitened."""
+    random = np.random.default_rng(10)
+    alone, wide = random.normal(size=(3, D)), random.normal(size=(6, WIDEST + 1))
+    for embeddings, labels in ((alone, [0, 1, 2]), (wide, [0, 1, 2, 0, 1, 2])):
+        enrolment = Enrolment(CLASSES, embeddings, np.array(labels))
+        queries = random.normal(size=(4, embeddings.shape[1]))
+        centre = embeddings.mean(axis=0)
+        expected = [[cosine(query - centre, row - centre) for row in embeddings[:3]] for query in queries]
+        if len(embeddings) == 3:
+            np.testing.assert_allclose(enrolment.recognise(queries).similarity, np.max(expected, axis=1), atol=1e-6)
+        unit_ND = (embeddings - centre) / np.linalg.norm(embeddings - centre, axis=1, keepdims=True)
+        base = [unit_ND[np.array(labels) == k].mean(axis=0) for k in range(3)]
+        np.testing.assert_allclose(enrolment.means_CD(), base, atol=1e-9)
 
 
 def test_the_mentees_softmax_decides_among_its_own_classes_only(pack: tuple[Array, Array]) -> None:

@@ -231,6 +231,11 @@ export class Learner {
     return this.random.choice(rows.length, Math.min(batch, rows.length)).map((place) => rows[place] ?? 0);
   }
 
+  /** `count` whole numbers of 0 to `end` − 1, each as likely. */
+  drawWhole(end: number, count: number): Int32Array {
+    return Int32Array.from({ length: count }, () => this.random.integer(end));
+  }
+
   /** `batch` samples of `pack`, by default the bundle's supervision, drawn likewise; null for 0. */
   async drawReplay(batch: number, pack?: Supervision): Promise<Supervision | null> {
     if (!batch) return null;

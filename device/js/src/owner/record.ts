@@ -198,6 +198,8 @@ export interface Plan {
   /** Weight of an owner's label; a replayed one weighs 1. */
   readonly ownerWeight?: number;
   readonly knobs?: Partial<Record<Knob, Curve>>;
+  /** Pixels that an image of the owner is moved by at most, anew in each step; 0 by default. */
+  readonly shift?: number;
   readonly saveEvery?: number;
   /** Who answers the bundle's samples: the base, the mentor, or the better of the two. By default the setting. */
   readonly replay?: Settings["replay"];
@@ -215,7 +217,8 @@ export interface Plan {
 
 /** `held`: numbers of the labelled samples that judge the run; `unlabelled`: which of `samples` had no label when it began; `once`:
  * the labelled samples in order, each in one step only. */
-export type ResolvedPlan = Required<Omit<Plan, "learningRate" | "seed" | "steps">> & {
+export type ResolvedPlan = Required<Omit<Plan, "learningRate" | "seed" | "steps" | "shift">> & {
+  readonly shift?: number;
   readonly held: readonly number[];
   readonly unlabelled: readonly number[];
   readonly once: boolean;

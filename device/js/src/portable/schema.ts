@@ -74,7 +74,7 @@ const RANDOM = keys({ state: uint128, inc: uint128, has_uint32: whole(0, 1), uin
 const BOUNDS = each(["steps", "seconds", "samples", "joules", "watts"], () => number({ above: 0 }));
 const ABOVE = number({ above: 0, below: FLOAT32_END });
 const CURVES = each(KNOBS, curve);
-const PLAN = keys({
+const PLAN_FIELDS = {
   ...each(["samples", "held", "unlabelled"], () => WHOLES),
   budget: keys({}, BOUNDS),
   batch: NATURAL,
@@ -88,7 +88,8 @@ const PLAN = keys({
   guessed_batch: NATURAL,
   guess_weight: ABOVE,
   holdout: number({ least: 0, below: 1 }),
-});
+};
+const PLAN = keys(PLAN_FIELDS, { shift: NATURAL });
 const PROGRESS = keys({}, { steps: whole(), seconds: number({ least: 0 }), samples: whole(), round: whole() });
 const VECTORS = keys({ parameters: PART }, { statistics: PART, moment1: PART, moment2: PART });
 const SNAPSHOT = keys({

@@ -1,13 +1,14 @@
 // Classes by example: one to five samples make a class, without a step of training.
 //
 // A sample is compared by its embedding, centred on the base's mean and of length 1 (SimpleShot's CL2N, arXiv 1911.04623; on such
-// vectors nearest by cosine is nearest by L2). Of a class that the bundle knows, its mean in the bundle stands beside the enrolled
-// samples as if it were one more (MAP adaptation of a mean with a relevance factor of 1: Reynolds, Quatieri, Dunn 2000, section
-// 3.4). Axes: N samples, D embedding, K the bundle's classes, C all classes (the bundle's, then the new ones).
+// vectors nearest by cosine is nearest by L2), then whitened by the spread of samples around their class's mean, and of length 1
+// again (whitening.ts). Of a class that the bundle knows, its mean in the bundle stands beside the enrolled samples as if it were
+// one more (MAP adaptation of a mean with a relevance factor of 1: Reynolds, Quatieri, Dunn 2000, section 3.4). Axes: N samples, D embedding, K the bundle's classes, C all classes (the bundle's, then the new ones).
 
 import { SampleError } from "../bundle/preprocess.js";
 import { CLASS_NAME, isClassName } from "../class-name.js";
 import { highest } from "../guard/answers.js";
+import { whitening } from "./whitening.js";
 
 const MOST_PER_CLASS = 50; // enrolled samples of a class that stay: what bounds memory and the time of a comparison
 const SHARPNESS = 20; // of the softmax over cosines; only how sure an answer sounds depends on it
@@ -35,6 +36,7 @@ export interface Recognising {
  * when the mentee learns, make it anew from the samples. */
 export class Enrolment {
   private readonly centre: Float64Array; // [D]
+  private readonly white: readonly Float64Array[] | null; // D rows
   private readonly base: readonly Float64Array[]; // K of [D]
   private readonly samples = new Map<string, Map<number, Float32Array>>();
   private readonly size: number; // D
@@ -61,6 +63,13 @@ export class Enrolment {
         ),
       );
     this.centre = meanOf(means(rows), this.size);
+    const direction = rows.map((row) => this.direction(row));
+    const labelled = Array.from(labels.keys()).filter((row) => (labels[row] ?? -1) >= 0);
+    this.white = whitening(
+      labelled.map((row) => direction[row] ?? new Float64Array(this.size)),
+      labelled.map((row) => labels[row] ?? 0),
+      means(direction),
+    );
     this.base = means(rows.map((row) => this.unit(row)));
   }
 
@@ -136,6 +145,11 @@ export class Enrolment {
   }
 
   private unit(row: ArrayLike<number>): Float64Array {
+    const direction = this.direction(row);
+    return this.white === null ? direction : lengthOne(Float64Array.from(this.white, (axis) => dot(axis, direction)));
+  }
+
+  private direction(row: ArrayLike<number>): Float64Array {
     return lengthOne(this.centre.map((middle, place) => (row[place] ?? 0) - middle));
   }
 }

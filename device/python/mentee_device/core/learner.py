@@ -245,6 +245,10 @@ class Learner:
         """`batch` of `rows` without replacement, all of them where there are fewer."""
         return self._random.choice(rows, min(batch, len(rows)), replace=False)
 
+    def draw_whole(self, end: int, count: int) -> NDArray[np.int64]:
+        """`count` whole numbers of 0 to `end` - 1, each as likely."""
+        return self._random.integers(end, size=count)
+
     def draw_replay(self, batch: int, pack: Supervision | None = None) -> Supervision | None:
         """`batch` samples of `pack`, by default the bundle's supervision, drawn likewise; None for 0."""
         if not batch:

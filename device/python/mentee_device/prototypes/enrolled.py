@@ -16,7 +16,7 @@ from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import SampleError, preprocess
 from mentee_device.core.learner import Learner
 from mentee_device.guard.answers import DONT_KNOW, answer, softmax
-from mentee_device.prototypes.enrolment import Enrolment, Recognised
+from mentee_device.prototypes.enrolment import RULE, Enrolment, Recognised
 from mentee_device.runs.plans.given import plain_number
 from mentee_device.runs.plans.settings import Settings
 from mentee_device.state.base import Base, refit, same_samples
@@ -143,7 +143,7 @@ class Enrolled:
         return replace(near, classes=np.where(near.classes == DONT_KNOW, DONT_KNOW, class_N))
 
     def _maker(self) -> bytes:
-        return f"{self._state.manifest.id} v{self._state.versions.current}".encode()
+        return f"{self._state.manifest.id} v{self._state.versions.current} rule {RULE}".encode()
 
     def _put(self, input_M: NDArray[np.float32], classes: dict[int, str], enrolment: Enrolment) -> None:
         self._state.store.put(SAMPLES, _packed([*classes], [*classes.values()], input_M))

@@ -1,10 +1,11 @@
 """Classes by example: one to five samples make a class, without a step of training.
 
 A sample is compared by its embedding, centred on the base's mean and of length 1 (SimpleShot's CL2N, arXiv 1911.04623;
-on such vectors nearest by cosine is nearest by L2). Of a class that the bundle knows, its mean in the bundle stands beside
-the enrolled samples as if it were one more: much against a single sample, little against five. That is MAP adaptation of a
-mean with a relevance factor of 1 (Reynolds, Quatieri, Dunn 2000, section 3.4). Axes: N samples, D embedding, K the bundle's
-classes, C all classes (the bundle's, then the new ones), P points.
+on such vectors nearest by cosine is nearest by L2), then whitened by the spread of samples around their class's mean, and
+of length 1 again (whitening.py): directions in which samples of one class differ count for less. Of a class that the bundle
+knows, its mean in the bundle stands beside the enrolled samples as if it were one more: much against a single sample, little
+against five. That is MAP adaptation of a mean with a relevance factor of 1 (Reynolds, Quatieri, Dunn 2000, section 3.4).
+Axes: N samples, D embedding, K the bundle's classes, C all classes (the bundle's, then the new ones), P points.
 """
 
 import json
@@ -18,12 +19,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mentee_device.bundle.samples import SampleError
+from mentee_device.prototypes.whitening import length_one, whitening
 from mentee_device.state.class_names import CLASS_NAME, is_class_name
 from mentee_device.state.storage.database import StateError
 
 MOST_PER_CLASS = 50  # enrolled samples of a class that stay: what bounds memory and the time of a comparison
 SHARPNESS = 20.0  # of the softmax over cosines; only how sure an answer sounds depends on it
 UNKNOWN = -1
+RULE = 2  # changes where embeddings are compared another way: what was stored of them is made anew
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Enrolment:
             )
         means_KD = np.stack([embedding_ND[labels_N == index].mean(axis=0) for index in range(len(classes))])
         self._centre_D: NDArray[np.float64] = means_KD.mean(axis=0)
-        unit_ND = self._unit(embedding_ND)
+        labelled_ND, labels_N = embedding_ND[labels_N >= 0], labels_N[labels_N >= 0]
+        self._white_DD = whitening(length_one(labelled_ND - self._centre_D), labels_N)
+        unit_ND = self._unit(labelled_ND)
         self._base_KD = np.stack([unit_ND[labels_N == index].mean(axis=0) for index in range(len(classes))])
         self.base_classes = tuple(classes)
         self._samples: dict[str, dict[int, NDArray[np.float32]]] = {}
@@ -148,7 +153,7 @@ class Enrolment:
                 f"floor {floor}, softmax_share {softmax_share}, neighbours {neighbours}: expected −1 to 1, 0 to 1 and ≥ 0"
             )
         point_PD, class_P = (
-            self._points() if neighbours else (_length_one(self.means_CD()), np.arange(len(self.classes)))
+            self._points() if neighbours else (length_one(self.means_CD()), np.arange(len(self.classes)))
         )
         cosine_NP = unit_ND @ point_PD.T
         vote_NP = np.exp(SHARPNESS * (cosine_NP - cosine_NP.max(axis=1, keepdims=True)))
@@ -171,7 +176,7 @@ class Enrolment:
         probability_NC[:, :K] = (1 - share) * probability_NC[:, :K] + share * known_N1 * softmax_NK
 
     def _points(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        points, belongs = [_length_one(self._base_KD)], [*range(len(self._base_KD))]
+        points, belongs = [length_one(self._base_KD)], [*range(len(self._base_KD))]
         for index, name in enumerate(self.classes):
             for unit_D in self._samples.get(name, {}).values():
                 points.append(unit_D[None].astype(np.float64))
@@ -179,7 +184,7 @@ class Enrolment:
         return np.concatenate(points), np.array(belongs)
 
     def _unit(self, embedding_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _length_one(embedding_ND - self._centre_D)
+        return length_one(length_one(embedding_ND - self._centre_D) @ self._white_DD.T)
 
     def to_bytes(self) -> bytes:
         """A safetensors file; the same enrolment gives the same bytes."""
@@ -190,6 +195,7 @@ class Enrolment:
             "centre": self._centre_D,
             "class": np.array([order[name] for name, _, _ in rows], np.int64),
             "enrolled": np.array([unit_D for _, _, unit_D in rows], np.float32).reshape(len(rows), len(self._centre_D)),
+            "white": self._white_DD,
             "ids": np.array([number for _, number, _ in rows], np.int64),
         }
         names = json.dumps({"base": self.base_classes, "all": self.classes})
@@ -204,7 +210,7 @@ class Enrolment:
             names = json.loads(header["__metadata__"]["classes"])
             one = cls.__new__(cls)
             one.base_classes = tuple(names["base"])
-            one._base_KD, one._centre_D = tensors["base"], tensors["centre"]
+            one._base_KD, one._centre_D, one._white_DD = tensors["base"], tensors["centre"], tensors["white"]
             one._samples, one._sums = {}, {}
             for index, number, unit_D in zip(tensors["class"], tensors["ids"], tensors["enrolled"], strict=True):
                 one._samples.setdefault(names["all"][index], {})[int(number)] = unit_D
@@ -213,11 +219,6 @@ class Enrolment:
         except (SafetensorError, ValueError, KeyError, TypeError, IndexError) as error:
             raise StateError(f"the enrolment cannot be read ({error}): restore a copy of the state") from error
         return one
-
-
-def _length_one(vector_PD: NDArray[Any]) -> NDArray[np.float64]:
-    length_P1 = np.linalg.norm(vector_PD, axis=1, keepdims=True)
-    return np.asarray(vector_PD / np.where(length_P1 == 0, 1, length_P1), np.float64)  # the centre itself: like nothing
 
 
 def _finite(embedding_ND: NDArray[Any], dimensions: int | None) -> NDArray[np.float64]:

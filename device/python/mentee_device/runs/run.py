@@ -15,6 +15,7 @@ from mentee_device.runs.clusters import steady_classes
 from mentee_device.runs.plans.curves import Curve, value_at
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.replay import AUTO, OWN, Answered
+from mentee_device.runs.shift import shifted
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Run:
         pack = self._replay.at(knobs.get("beta", 0.0)) if self._replay else None
         replay = self._learner.draw_replay(self.plan.replay_batch, pack)
         self.last = self._learner.learn_batch(
-            Samples(self.samples.input[rows], labels),
+            Samples(shifted(self.samples.input[rows], self.plan.shift, self._learner), labels),
             replay,
             owner_weight=self.plan.owner_weight,
             weights=weights,

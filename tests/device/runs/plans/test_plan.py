@@ -65,6 +65,8 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
     again = ResolvedPlan.from_json(raw)
     assert again.as_json() == {**raw, "samples": (1, 2), "unlabelled": (2,), "held": ()}
     assert (again.learning_rate, again.seed) == (None, None)  # a snapshot has what they made of the learner
+    moving = ResolvedPlan.from_json(replace(again, shift=2).as_json())
+    assert (again.shift, moving.shift) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,7 @@ def test_what_a_version_stores_comes_back_and_has_the_names_it_always_had() -> N
         ({"replay_batch": -1}, "replay_batch is -1, expected at least 0"),
         ({"save_every": 0}, "save_every is 0"),
         ({"rounds": -1}, "rounds is -1"),
+        ({"shift": -1}, "shift is -1, expected at least 0"),
         ({"guessed_batch": 0}, "guessed_batch is 0"),
         ({"owner_weight": 0.0}, "owner_weight is 0.0, expected a finite number above 0"),
         ({"guess_weight": float("nan")}, "guess_weight is nan"),

@@ -13,6 +13,7 @@ const DEFAULTS = {
   replayBatch: 16,
   ownerWeight: 4,
   knobs: {} as NonNullable<Plan["knobs"]>,
+  shift: 0,
   saveEvery: 20,
   holdout: 0,
   guessedBatch: 16,
@@ -41,6 +42,7 @@ export function resolved(
   for (const [name, least] of [
     ["batch", 1],
     ["replayBatch", 0],
+    ["shift", 0],
     ["saveEvery", 1],
     ["rounds", 0],
     ["guessedBatch", 1],
@@ -81,8 +83,7 @@ export function resolved(
   }
   const open = unlabelled.length === drawn.length;
   const steps = open ? Math.floor((STEPS * whole.rounds) / (whole.rounds + 1)) : STEPS;
-  const { batch, replayBatch, ownerWeight, knobs, saveEvery, replay, holdout, rounds, guessedBatch, guessWeight } =
-    whole;
+  const { batch, replayBatch, ownerWeight, knobs, shift, saveEvery, replay, holdout, rounds, guessedBatch } = whole;
   const samples = drawn.map(({ number }) => number);
   const budget = wantedBudget ?? { steps };
   const given = {
@@ -95,7 +96,8 @@ export function resolved(
     holdout,
     rounds,
     guessedBatch,
-    guessWeight,
+    guessWeight: whole.guessWeight,
+    ...(shift ? { shift } : {}), // without, so that an older program reads it
   };
   return { ...given, samples, held, unlabelled, budget, once: false };
 }

@@ -10,6 +10,7 @@ import { LearningError, type Learner, type Terms } from "../../learner/learner.j
 import { usedOf, valueAt } from "./plan.js";
 import type { Curve, Done, ResolvedPlan } from "../record.js";
 import type { Answered } from "./replay.js";
+import { shifted } from "./shift.js";
 
 /** A plan on its way, on the learner's present parameters. `numbers` [N] and `weights` [N] are of `samples`. */
 export class Run {
@@ -71,7 +72,8 @@ export class Run {
     if (plan.replay === "auto") knobs["beta"] ??= 0;
     const [rows, labels, weights] = this.draw();
     const more = await learner.drawReplay(plan.replayBatch, this.replay(knobs["beta"] ?? manifest.knobs.beta));
-    const { input } = takeSamples(manifest, this.samples, rows);
+    const own = takeSamples(manifest, this.samples, rows).input;
+    const input = shifted(own, manifest.preprocessing.shape, plan.shift ?? 0, learner);
     const mixing = { ownerWeight: plan.ownerWeight, weights, knobs: knobs as Partial<Knobs> };
     this.last = await learner.learnBatch({ input, labels }, more, mixing);
     if (!Object.keys(this.first).length) this.first = this.last;

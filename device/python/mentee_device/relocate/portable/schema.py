@@ -96,7 +96,8 @@ PLAN = keys(
         "guessed_batch": NATURAL,
         "guess_weight": ABOVE,
         "holdout": number(0, below=1),
-    }
+    },
+    {"shift": NATURAL},
 )
 PROGRESS = keys({}, {"steps": whole(), "seconds": number(0), "samples": whole(), "round": whole()})
 VECTORS = keys({"parameters": PART}, {"statistics": PART, "moment1": PART, "moment2": PART})

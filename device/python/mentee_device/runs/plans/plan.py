@@ -43,6 +43,7 @@ class Plan:
     knobs: Mapping[str, Curve] = field(
         default_factory=dict, metadata={"help": "α β γ T, as numbers or curves over the run"}
     )
+    shift: int = described(0, "pixels that an image of the owner is moved by at most, anew in each step", least=0)
     once: bool = described(False, "takes the labelled samples in order, each in one step only, and guesses nothing")
     save_every: int = described(20, "steps between two saves of the unfinished run", least=1)
     replay: str | None = described(None, "who answers the bundle's samples: own, mentor, auto (none: the setting)")
@@ -158,6 +159,8 @@ class ResolvedPlan(Plan):
         """The plan for a version's row; learning rate and random state are in its snapshot."""
         whole = {**asdict(self), "budget": self.budget.as_json()}
         del whole["learning_rate"], whole["seed"]
+        if not whole["shift"]:  # so that an older program reads it
+            del whole["shift"]
         return whole
 
     @classmethod
