@@ -16,7 +16,7 @@ export interface RoomSettings {
 }
 
 const SHAPES: Plan = {
-  budget: { steps: 240, seconds: 4 },
+  budget: { steps: 240, seconds: 3.2 },
   batch: 15,
   replayBatch: 32,
   learningRate: 1e-3,
@@ -28,6 +28,7 @@ const DIGITS: Plan = {
   batch: 8,
   replayBatch: 16,
   learningRate: 3e-3,
+  shift: 2,
   saveEvery: 60,
   rounds: 0,
 };
