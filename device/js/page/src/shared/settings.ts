@@ -20,7 +20,7 @@ const SHAPES: Plan = {
   batch: 15,
   replayBatch: 32,
   learningRate: 1e-3,
-  saveEvery: 60,
+  saveEvery: 30,
   rounds: 0,
 };
 const DIGITS: Plan = {
@@ -29,7 +29,7 @@ const DIGITS: Plan = {
   replayBatch: 16,
   learningRate: 3e-3,
   shift: 2,
-  saveEvery: 60,
+  saveEvery: 30,
   rounds: 0,
 };
 

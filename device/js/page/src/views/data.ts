@@ -146,6 +146,7 @@ class StoredCard {
   async show(): Promise<void> {
     const { overview, busy } = this.room;
     if (overview === null) return;
+    this.element.setAttribute("aria-busy", String(busy));
     const { samples, versions, bytes } = overview;
     const kept = versions.filter(({ canReturn }) => canReturn).length;
     this.text.textContent =

@@ -135,11 +135,11 @@ export class DigitsView {
         : el(
             "div",
             { class: "pair" },
-            el("div", { "data-testid": "mine" }, el("h3", {}, "Yours"), bars(answer.top, "What yours says")),
+            el("div", { "data-testid": "mine" }, el("h2", {}, "Yours"), bars(answer.top, "What yours says")),
             el(
               "div",
               { "data-testid": "base" },
-              el("h3", {}, "The base"),
+              el("h2", {}, "The base"),
               bars(answer.base ?? [], "What the base says"),
             ),
           ),
