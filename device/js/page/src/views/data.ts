@@ -1,13 +1,13 @@
 // Your data: what is stored, each drawing with a button that deletes it and what it taught; delete all; what computes.
 
 import type { SampleLine } from "../shared/messages.js";
-import { spoken } from "../ui/class-name.js";
-import { el, fill, plural } from "../ui/dom.js";
-import { removeOffline } from "../ui/offline.js";
-import { pixels } from "../ui/pixels.js";
-import { provider, setProvider, webGpuThere } from "../ui/provider.js";
-import type { RoomClient } from "../ui/room.js";
-import type { Site } from "../ui/site.js";
+import { spoken } from "../parts/class-name.js";
+import { el, fill, plural } from "../parts/dom.js";
+import { removeOffline } from "../site/offline.js";
+import { pixels } from "../parts/pixels.js";
+import { provider, setProvider, webGpuThere } from "../site/provider.js";
+import type { RoomClient } from "../site/room.js";
+import type { Site } from "../site/site.js";
 
 const SHOWN = 100; // drawings of a room at once
 

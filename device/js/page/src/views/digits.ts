@@ -2,17 +2,17 @@
 
 import type { Answer, Drawing } from "../shared/messages.js";
 import { PAUSE_MS } from "../shared/settings.js";
-import { bars, figure } from "../ui/bars.js";
-import { el, fill, finePercent, percent, plural } from "../ui/dom.js";
-import { Latest } from "../ui/latest.js";
-import { LearnCard } from "../ui/learn-card.js";
-import { ModelCard } from "../ui/model-card.js";
-import { Pad } from "../ui/pad.js";
-import { PadCard } from "../ui/pad-card.js";
-import type { RoomClient } from "../ui/room.js";
-import { isDrawn } from "../ui/sketch.js";
-import { VersionsCard } from "../ui/versions-card.js";
-import { wordsFor } from "../ui/words.js";
+import { bars, figure } from "../parts/bars.js";
+import { el, fill, finePercent, percent, plural } from "../parts/dom.js";
+import { Latest } from "../site/latest.js";
+import { LearnCard } from "../parts/learn-card.js";
+import { ModelCard } from "../parts/model-card.js";
+import { Pad } from "../parts/pad.js";
+import { PadCard } from "../parts/pad-card.js";
+import type { RoomClient } from "../site/room.js";
+import { isDrawn } from "../parts/sketch.js";
+import { VersionsCard } from "../parts/versions-card.js";
+import { wordsFor } from "../site/words.js";
 import { Obedience } from "./obedience.js";
 
 export class DigitsView {

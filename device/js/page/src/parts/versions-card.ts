@@ -2,7 +2,7 @@
 
 import type { VersionLine } from "../shared/messages.js";
 import { el, fill, finePercent, plural } from "./dom.js";
-import type { RoomClient } from "./room.js";
+import type { RoomClient } from "../site/room.js";
 
 const STATUS: Readonly<Record<string, string>> = {
   accepted: "taken",

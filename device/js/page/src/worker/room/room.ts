@@ -1,13 +1,13 @@
 // One bundle with its owner: opened once, asked in order. What rooms differ in is in shapes.ts and digits.ts.
 
-import { Owner, StateError, fetchBundle, type Bundle, type Knobs as AllKnobs } from "../../../src/index.js";
-import type { Everybody, Provider, RoomName } from "../shared/messages.js";
-import { ROOMS, type RoomSettings } from "../shared/settings.js";
+import { Owner, StateError, fetchBundle, type Bundle, type Knobs as AllKnobs } from "../../../../src/index.js";
+import type { Everybody, Provider, RoomName } from "../../shared/messages.js";
+import { ROOMS, type RoomSettings } from "../../shared/settings.js";
 import { BaseMentee } from "./base.js";
 import { runtimeFor, type Loaded } from "./runtime.js";
 import { Scores } from "./score.js";
 import { emptied, placeOf, type Place } from "./storage.js";
-import { FileError } from "./trouble.js";
+import { FileError } from "../trouble.js";
 
 export class Room {
   readonly settings: RoomSettings;

@@ -1,7 +1,7 @@
 // ONNX Runtime in the browser: plain WebAssembly, or WebGPU, whose files are fetched only where it is asked for.
 
-import type { Runtime, SessionOptions } from "../../../src/index.js";
-import type { Provider } from "../shared/messages.js";
+import type { Runtime, SessionOptions } from "../../../../src/index.js";
+import type { Provider } from "../../shared/messages.js";
 
 export interface Loaded {
   readonly runtime: Runtime;
