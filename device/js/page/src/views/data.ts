@@ -86,6 +86,10 @@ export class DataView {
 
   private computeCard(): HTMLElement {
     const there = webGpuThere();
+    const words = there
+      ? "Loads 7 MB more, once. These networks are small: plain WebAssembly is as fast, or faster."
+      : "This browser has no WebGPU. Plain WebAssembly is used, and is fast enough.";
+    const text = el("p", { class: "small quiet" }, words);
     const on = provider() === "webgpu";
     const button = el(
       "button",
@@ -103,6 +107,7 @@ export class DataView {
       const next = provider() === "webgpu" ? "wasm" : "webgpu";
       setProvider(next);
       button.disabled = true;
+      text.textContent = next === "webgpu" ? "Loading WebGPU …" : "Loading …";
       let all = true;
       for (const room of this.rooms) all = (await room.reopen(next)) && all;
       if (!all) {
@@ -111,18 +116,10 @@ export class DataView {
       }
       button.setAttribute("aria-checked", String(provider() === "webgpu"));
       button.disabled = false;
+      text.textContent = words;
     };
     button.addEventListener("click", () => void turn());
-    const text = there
-      ? "Loads 7 MB more, once. These networks are small: plain WebAssembly is as fast, or faster."
-      : "This browser has no WebGPU. Plain WebAssembly is used, and is fast enough.";
-    return el(
-      "section",
-      { class: "card" },
-      el("h2", {}, "What computes"),
-      button,
-      el("p", { class: "small quiet" }, text),
-    );
+    return el("section", { class: "card" }, el("h2", {}, "What computes"), button, text);
   }
 }
 

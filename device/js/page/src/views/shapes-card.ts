@@ -23,7 +23,7 @@ export class ShapesCard {
       el("h2", {}, "Your shapes"),
       taught.length
         ? el("ul", { class: "rows", "data-testid": "taught" }, ...taught.map((one) => this.row(one)))
-        : el("p", { class: "quiet" }, "None yet."),
+        : el("p", { class: "quiet" }, this.room.overview === null ? this.room.loading : "None yet."),
       left === null
         ? null
         : el(

@@ -204,7 +204,7 @@ const WORDS = {
   title: "Learn for good",
   nothing: "Teach it a shape first.",
   waiting: (count: number) =>
-    `${plural(count, "drawing is", "drawings are")} known by example only. Learning makes it surer.`,
+    `${plural(count, "drawing is", "drawings are")} known by example only. Learning makes it surer; its mentor keeps it from forgetting the rest.`,
   done: "All that you taught is learnt.",
   everybody: "Shapes that it came with",
 };
