@@ -16,9 +16,9 @@ from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import Array, constant_value, read_by
 from export.rewrites.rewrite import PREFIX
-from export.stock import small_maps, toeplitz
+from export.stock import batch_norm, small_maps, toeplitz
 from export.stock.backward import differentiated
-from export.stock.lowered import SEED, is_on_batch, lowered, masked
+from export.stock.masks import SEED, masked
 from export.stock.optimizer import moments_of, optimizer_graph
 from export.stock.simplify import simplify
 from export.stock.tape import Tape
@@ -89,23 +89,19 @@ def gradient_graph(
     begin, middle, end = Tape(values, "state"), Tape(values, "lowered"), Tape(values, "gradient")
     take_apart(begin, PARAMETERS, parameters)
     take_apart(begin, STATISTICS, statistics)
-    moved: dict[str, str] = {}
+    seen: dict[str, batch_norm.Seen] = {}
     forward: list[onnx.NodeProto] = []
     for node in whole.graph.node:
-        if is_on_batch(node):
-            start = len(middle.nodes)
-            moved |= lowered(middle, node, len(values.shapes[node.input[0]]))
-            forward += middle.nodes[start:]
+        start = len(middle.nodes)
+        if batch_norm.is_on_batch(node):
+            seen |= batch_norm.lowered(middle, node)
         elif small_maps.is_small(node, values):
-            start = len(middle.nodes)
             small_maps.lowered(middle, node)
-            forward += middle.nodes[start:]
         elif toeplitz.is_depthwise(node, values):
-            start = len(middle.nodes)
             toeplitz.lowered(middle, node)
-            forward += middle.nodes[start:]
         else:
             forward.append(node)
+        forward += middle.nodes[start:]
     joined = [
         end("Reshape", back.gradients[PREFIX + part.name], [-1])
         if PREFIX + part.name in back.gradients
@@ -115,11 +111,8 @@ def gradient_graph(
     put(end, end("Concat", *joined, axis=0), GRADIENT)
     ports = [*outputs, Port(GRADIENT, "float32", (parameters.size,), "of the loss, by parameters")]
     if statistics.parts:
-        put(
-            end,
-            end("Concat", *(moved.get(PREFIX + name, PREFIX + name) for name in statistics.names), axis=0),
-            f"new_{STATISTICS}",
-        )
+        named = [PREFIX + name for name in statistics.names]
+        put(end, batch_norm.moved(end, STATISTICS, statistics, seen, named), f"new_{STATISTICS}")
         ports.append(Port(f"new_{STATISTICS}", "float32", (statistics.size,), "running statistics after the batch"))
     seed = [Port(SEED, "float32", (1,), "whole number that Dropout's masks follow from; below 0 nothing is dropped")]
     given = [*state_ports(parameters, statistics), *inputs, *(seed if drops else [])]

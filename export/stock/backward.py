@@ -7,8 +7,7 @@ import numpy as np
 import onnx
 
 from export.graph.gradients.zeros import met_by_zeros
-from export.stock import small_maps, toeplitz
-from export.stock.lowered import batch_norm_gradient, is_on_batch
+from export.stock import batch_norm, small_maps, toeplitz
 from export.stock.rules import FLAT, RULES
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Shape, Values
@@ -50,8 +49,8 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
         if node.op_type == "MatMul" and node.input[1] in shared:
             wanted -= {1}
             products.setdefault(node.input[1], []).append((node.input[0], str(gradients[0])))
-        if is_on_batch(node):
-            made = batch_norm_gradient(Site(tape, node, gradients, wanted))
+        if batch_norm.is_on_batch(node):
+            made = batch_norm.gradient(Site(tape, node, gradients, wanted))
         elif small_maps.is_small(node, values):
             made = small_maps.gradient(Site(tape, node, gradients, wanted))
         elif toeplitz.is_depthwise(node, values):

@@ -17,6 +17,7 @@ from onnx import helper
 from export.graph.flat import Layout
 from export.graph.optimizer_spec import Members, Optimizer, Schedule
 from export.graph.versions import IR_VERSION, OPSET
+from export.stock.simplify import simplify
 from export.stock.tape import Tape
 from export.stock.values import Values
 
@@ -77,9 +78,11 @@ class Step:
             [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, vector) for name in outputs],
             t.tensors(),
         )
-        return helper.make_model(
+        made = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="mentee-export"
         )
+        simplify(made)
+        return made
 
     def split(self, name: str) -> list[str]:
         return self.t.apart(name, [size for _, size in self.groups])

@@ -11,7 +11,7 @@ from export.graph.training_graph import Forward, TrainingGraph, origins, require
 from export.rewrites.differentiable import RECURRENT, Known, attributes
 from export.rewrites.rewrite import PREFIX, RULES, Finding, require_differentiable, rewrite
 from export.rewrites.writer import Rule
-from export.stock.lowered import is_on_batch
+from export.stock.batch_norm import is_on_batch
 from export.stock.recurrent import unrolled
 from export.stock.rules import FLAT
 from export.stock.rules import RULES as GRADIENTS

@@ -12,6 +12,7 @@ from onnx import helper
 
 from export.rewrites.differentiable import Known, attributes
 from export.rewrites.writer import Writer
+from export.stock.tape import MOST_PIECES
 
 W, R, BIAS, LENGTHS, HIDDEN, CELL, PEEPHOLES = range(1, 8)
 
@@ -56,10 +57,10 @@ def one_direction(
     cell = own(CELL) if kind == "LSTM" and names[CELL] else None
     given: list[tuple[str, ...]]
     if kind == "LSTM":
-        given = [(place,) for place in several(w, "Split", [projected], steps, axis=0)]
+        given = [(place,) for place in one_by_one(w, projected, steps)]
     else:
         halves = several(w, "Split", [projected, [2 * width, width]], 2, axis=-1)
-        given = list(zip(*(several(w, "Split", [half], steps, axis=0) for half in halves), strict=True))
+        given = list(zip(*(one_by_one(w, half, steps) for half in halves), strict=True))
     found: list[str] = []
     for sums in reversed(given) if backwards else given:
         if kind == "LSTM":
@@ -93,8 +94,20 @@ def gru_step(w: Writer, given: Sequence[str], hidden: str | None, recurrent: str
     return w("Add", new, w("Mul", z, w("Sub", hidden, new)))
 
 
+def one_by_one(w: Writer, sequence: str, steps: int) -> list[str]:
+    """The places of a sequence, [1, …] each, by a tree of Splits whose outputs WebGPU can bind."""
+    if steps <= MOST_PIECES:
+        return several(w, "Split", [sequence], steps, axis=0)
+    each = max(MOST_PIECES, -(-steps // MOST_PIECES))
+    lengths = [min(each, steps - start) for start in range(0, steps, each)]
+    runs = several(w, "Split", [sequence, lengths], len(lengths), axis=0)
+    return [place for run, length in zip(runs, lengths, strict=True) for place in one_by_one(w, run, length)]
+
+
 def several(w: Writer, op: str, inputs: Sequence[str | Sequence[int]], outputs: int, axis: int) -> list[str]:
     """`op` of several outputs, of the same size where no sizes are given."""
+    if outputs == 1:
+        return [str(inputs[0])]
     given = [value if isinstance(value, str) else w.constant(value) for value in inputs]
     options: dict[str, Any] = {} if len(inputs) > 1 else {"num_outputs": outputs}
     first = f"{w.prefix}/{len(w.nodes)}"

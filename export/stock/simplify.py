@@ -4,7 +4,7 @@ Values that are the same get one maker, a Reshape of a Reshape is one, what chan
 repeated to be combined with another of its size is left to broadcasting.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -15,12 +15,20 @@ from export.stock.values import DRAWN
 SMALL = 1 << 16  # bytes; equal constants below become one
 RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 BROADCAST = ("Add", "Sub", "Mul", "Div")
-Dims = tuple[int | None, ...]
+Dims = tuple[int | str | None, ...]
 
 
 def simplify(model: onnx.ModelProto) -> None:
     """In place; inputs and outputs keep their names."""
     graph = model.graph
+    named = copies_to_outputs(graph, read_inside(graph))
+    replace(
+        graph.node,
+        [node for node in graph.node if node.op_type != "Identity" or named.get(node.input[0]) != node.output[0]],
+    )
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [named.get(name, name) for name in names]
     same = one_of_each_constant(graph)
     shapes = inferred_shapes(model)
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -37,8 +45,12 @@ def simplify(model: onnx.ModelProto) -> None:
         free = fixed.isdisjoint(node.output)
         lone = node.op_type == "Concat" and len(node.input) == 1
         still = node.op_type == "Reshape" and alike(shapes.get(node.input[0]), shapes.get(node.output[0]))
-        if free and (lone or still):
+        whole = node.op_type == "Slice" and takes_all(node, shapes.get(node.input[0]), constants)
+        if free and (lone or still or whole):
             same[node.output[0]] = node.input[0]
+            continue
+        if free and node.op_type == "Mul" and (factor := times_one(node, shapes, constants)) is not None:
+            same[node.output[0]] = factor
             continue
         twin = seen.get(written(node)) if node.op_type not in DRAWN else None
         if twin is not None and free and len(twin.output) == len(node.output):
@@ -76,13 +88,15 @@ def one_of_each_constant(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def inferred_shapes(model: onnx.ModelProto) -> Mapping[str, Dims]:
-    """None for a size that is not known."""
+    """A name for a size that is the same wherever it stands, None for one that is not known."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     found: dict[str, Dims] = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info):
         kind = value.type.tensor_type
         if kind.HasField("shape"):
-            found[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim)
+            found[value.name] = tuple(
+                d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim
+            )
     return found
 
 
@@ -93,8 +107,46 @@ def read_inside(graph: onnx.GraphProto) -> set[str]:
 
 
 def alike(first: Dims | None, second: Dims | None) -> bool:
-    """Whether a Reshape from one to the other changes nothing: at most one size is unknown, at the same place."""
-    return first is not None and first == second and first.count(None) <= 1 and 0 not in first
+    """Whether a Reshape from one to the other changes nothing: at most one size is no number, at the same place."""
+    if first is None or second is None or 0 in first:
+        return False
+    one, other = (tuple(size if isinstance(size, int) else None for size in shape) for shape in (first, second))
+    return one == other and one.count(None) <= 1
+
+
+def takes_all(node: onnx.NodeProto, shape: Dims | None, constants: Mapping[str, onnx.TensorProto]) -> bool:
+    given = [constants.get(name) for name in node.input[1:]]
+    if shape is None or None in given or len(given) < 3:
+        return False
+    starts, ends, axes, *steps = (onnx.numpy_helper.to_array(tensor) for tensor in given if tensor is not None)
+    sizes = [shape[axis] for axis in axes]
+    ahead = not starts.any() and all((step == 1).all() for step in steps)
+    return ahead and all(isinstance(size, int) and end >= size for end, size in zip(ends, sizes, strict=True))
+
+
+def times_one(
+    node: onnx.NodeProto, shapes: Mapping[str, Dims], constants: Mapping[str, onnx.TensorProto]
+) -> str | None:
+    """The other factor of a product with a 1."""
+    for one, other in (node.input, node.input[::-1]):
+        tensor, shape = constants.get(one), shapes.get(other)
+        if tensor is not None and shape is not None and len(tensor.dims) <= len(shape):
+            value = onnx.numpy_helper.to_array(tensor)
+            if value.size == 1 and value.reshape(-1)[0] == 1:
+                return str(other)
+    return None
+
+
+def copies_to_outputs(graph: onnx.GraphProto, inner: Collection[str]) -> dict[str, str]:
+    """What an Identity puts out that makes an output of the graph, by what it is given: that takes the output's name."""
+    outputs = {value.name for value in graph.output}
+    made = {name for node in graph.node for name in node.output}
+    found: dict[str, str] = {}
+    for node in graph.node:
+        given, put = (node.input[0], node.output[0]) if node.op_type == "Identity" else ("", "")
+        if put in outputs and given in made and given not in (*outputs, *inner, *found):
+            found[given] = put
+    return found
 
 
 def skip_reshapes(

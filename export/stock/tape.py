@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from export.stock.values import Free, Shape, Values
 
 Value = str | float | Sequence[int]
 MOST_PIECES = 7  # of one Split: with what it splits they are the 8 buffers that WebGPU grants a shader
+A_SPLIT = 2000  # numbers that are copied in the time of one node
 
 
 class Tape:
@@ -27,6 +29,7 @@ class Tape:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, Array] = {}
         self._known: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self.masked: set[str] = set()  # gradients that are 0 wherever the value that they are of is
 
     def __call__(self, op: str, *inputs: Value, **options: Any) -> str:
         (name,) = self.several(op, inputs, 1, **options)
@@ -46,10 +49,11 @@ class Tape:
             return [vector]
         if len(sizes) <= MOST_PIECES:
             return self.several("Split", [vector, sizes], len(sizes), axis=0)
-        each = max(MOST_PIECES, -(-len(sizes) // MOST_PIECES))
-        runs = [sizes[start : start + each] for start in range(0, len(sizes), each)]
-        pieces = self.apart(vector, [sum(run) for run in runs])
-        return [piece for whole, run in zip(pieces, runs, strict=True) for piece in self.apart(whole, run)]
+        lengths = runs(sizes)
+        ends = list(accumulate(lengths, initial=0))
+        cut = [sizes[start:end] for start, end in pairwise(ends)]
+        pieces = self.apart(vector, [sum(run) for run in cut])
+        return [piece for whole, run in zip(pieces, cut, strict=True) for piece in self.apart(whole, run)]
 
     def constant(self, value: float | Sequence[int] | Array) -> str:
         if isinstance(value, np.ndarray):
@@ -67,6 +71,10 @@ class Tape:
             numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
             for name, value in self.constants.items()
         ]
+
+    def maker(self, value: str) -> onnx.NodeProto | None:
+        """The node on this tape that makes `value`."""
+        return next((node for node in reversed(self.nodes) if value in node.output), None)
 
     def shape_of(self, name: str) -> Shape:
         return self.values.shapes[name]
@@ -165,6 +173,25 @@ class Site:
     def says(self, *words: str) -> bool:
         """Whether torch's operator that was exported as this node has one of `words` in its name."""
         return any(word in written_as(self.node) for word in words)
+
+
+def runs(sizes: Sequence[int]) -> list[int]:
+    """How many of `sizes`, one after the other, the pieces of a first Split hold: so that the fewest numbers are copied again to
+    take a piece apart."""
+    most = MOST_PIECES
+    while most * MOST_PIECES < len(sizes):
+        most *= MOST_PIECES
+    ends = list(accumulate(sizes, initial=0))
+    best: dict[int, tuple[float, list[int]]] = {0: (0, [])}
+    for _ in range(MOST_PIECES):
+        longer = dict(best)
+        for start, (cost, lengths) in best.items():
+            for end in range(start + 1, min(start + most, len(sizes)) + 1):
+                again = ends[end] - ends[start] + A_SPLIT if end > start + 1 else 0
+                if end not in longer or cost + again < longer[end][0]:
+                    longer[end] = (cost + again, [*lengths, end - start])
+        best = longer
+    return best[len(sizes)][1]
 
 
 def fixed(shape: Shape) -> tuple[int, ...]:

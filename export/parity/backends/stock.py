@@ -17,7 +17,7 @@ from export.parity.backends.training import session_options
 from export.parity.feeds import Feed
 from export.stock.assemble import GRADIENT, PARAMETERS, STATISTICS
 from export.stock.files import FORWARD_FILE, GRADIENTS_FILE, OPTIMIZER_FILE, STATE_FILE
-from export.stock.lowered import SEED
+from export.stock.masks import SEED
 from export.stock.optimizer import moments_of
 
 NO_DROPOUT = np.full(1, -1, np.float32)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from export.stock.rules import convolution, elementwise, indexing, layout, matrix, norms, pooling, reductions
+from export.stock.rules import convolution, elementwise, indexing, layout, matrix, norms, pooling, reductions, softmax
 from export.stock.tape import Site
 
 Rule = Callable[[Site], dict[int, str]]
@@ -17,5 +17,6 @@ RULES: dict[str, Rule] = {
     **convolution.RULES,
     **pooling.RULES,
     **norms.RULES,
+    **softmax.RULES,
 }
 FLAT = elementwise.FLAT

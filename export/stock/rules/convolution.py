@@ -6,12 +6,14 @@ Axes: N samples, C input channels, K output channels, G groups, a dot for the ax
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from export.stock.rules.columns import columns
 from export.stock.rules.depthwise import chosen, kernel_gradient
 from export.stock.rules.elementwise import Gradients
 from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
 
 FEW_CHANNELS = 8  # of the input, below which another form of the weight's gradient is the fastest
+GATHERED = 256  # places of the output, up to which all columns at once are the fastest, and small
 
 
 def conv(site: Site) -> Gradients:
@@ -122,11 +124,15 @@ def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows
     """The map moved to each place of the kernel, and matrix products over samples and places of the output."""
     K, C, (kh, kw) = weight[0], weight[1], windows.kernel
     if C < FEW_CHANNELS:  # all moved maps beside each other, a product for each sample
-        moved = t("Concat", *windows.moved(t, padded(t, x, windows), [2, 3]), axis=1)
-        columns_NL = t("Transpose", t("Reshape", moved, [0, kh * kw * C, -1]), perm=[0, 2, 1])
-        summed = t("ReduceSum", t("MatMul", t("Reshape", g, [0, K, -1]), columns_NL), [0], keepdims=0)
-        return from_columns(t, summed, weight)
+        beside = t("Concat", *windows.moved_along(t, padded(t, x, windows), 1, 3), axis=1)  # N, kw·C, H, W
+        rows = [row * windows.strides[0] + k * windows.dilations[0] for k in range(kh) for row in range(windows.out[0])]
+        moved = t("Reshape", t("Gather", beside, rows, axis=2), [0, kw * C * kh, -1])
+        each = t("MatMul", t("Reshape", g, [0, K, -1]), t("Transpose", moved, perm=[0, 2, 1]))
+        apart = t("Reshape", t("ReduceSum", each, [0], keepdims=0), [K, kw, C * kh])
+        return t("Reshape", t("Transpose", apart, perm=[0, 2, 1]), list(weight))
     g_KM = t("Reshape", t("Transpose", g, perm=[1, 0, 2, 3]), [K, -1])
+    if windows.out[0] * windows.out[1] <= GATHERED:
+        return from_columns(t, t("MatMul", g_KM, columns(t, x, windows, C)), weight)
     # channels last, and moved along rows first: what then moves from row to row is in long runs
     last = padded(t, t("Transpose", x, perm=[0, 2, 3, 1]), windows, [1, 2])
     beside = t("Concat", *windows.moved_along(t, last, 1, 2), axis=3)
@@ -134,10 +140,12 @@ def by_products(t: Tape, x: str, g: str, weight: Sequence[int], windows: Windows
     return from_columns(t, t("Concat", *products, axis=1), weight)
 
 
-def from_columns(t: Tape, columns: str, weight: Sequence[int]) -> str:
+def from_columns(t: Tape, product: str, weight: Sequence[int]) -> str:
     """[K, kh·kw·C] as [K, C, kh, kw]"""
     K, C, *kernel = weight
-    apart = t("Reshape", columns, [K, kernel[0] * kernel[1], C])
+    if kernel[0] * kernel[1] == 1:
+        return t("Reshape", product, list(weight))
+    apart = t("Reshape", product, [K, kernel[0] * kernel[1], C])
     return t("Reshape", t("Transpose", apart, perm=[0, 2, 1]), list(weight))
 
 

@@ -60,11 +60,12 @@ def meets(windows: Windows, axis: int, inside: Rows, out: Rows) -> Array:
     return np.stack(every).astype(np.float32)
 
 
-def spread(t: Tape, windows: Windows, inside: Rows, out: Rows) -> str:
-    """[P, I·O] of 0 and 1: which places of these rows of the map and of the output meet at which place of the kernel. Small
-    constants that a runtime multiplies once, when it opens the graph."""
-    rows = meets(windows, 0, inside, out)
-    columns = meets(windows, 1, (0, windows.map[1]), (0, windows.out[1]))
+def spread(t: Tape, windows: Windows, inside: Rows, out: Rows, backwards: bool = False) -> str:
+    """[P, I·O] of 0 and 1: which places of these rows of the map and of the output meet at which place of the kernel,
+    `backwards` its last first. Small constants that a runtime multiplies once, when it opens the graph."""
+    order = slice(None, None, -1 if backwards else 1)
+    rows = meets(windows, 0, inside, out)[order]
+    columns = meets(windows, 1, (0, windows.map[1]), (0, windows.out[1]))[order]
     (kh, *down), (kw, *across) = rows.shape, columns.shape
     whole = t(
         "Mul",

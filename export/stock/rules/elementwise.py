@@ -90,7 +90,7 @@ def relu(site: Site) -> Gradients:
     t, g, y = site.tape, site.gradient, site.output
     if site.selecting:
         return {0: t("Where", t("Greater", y, 0.0), g, 0.0)}
-    return {0: t("Mul", g, step(t, y))}
+    return {0: g if g in t.masked else t("Mul", g, step(t, y))}
 
 
 def clip(site: Site) -> Gradients:
@@ -198,20 +198,6 @@ def mish(site: Site) -> Gradients:
     return {0: t("Mul", g, t("Add", squashed, rest))}
 
 
-def softmax(site: Site) -> Gradients:
-    """y · (g − Σ g·y)"""
-    t, g, y = site.tape, site.gradient, site.output
-    axis = [int(site.options.get("axis", -1))]
-    weighted = t("Mul", g, y)
-    return {0: t("Sub", weighted, t("Mul", y, t("ReduceSum", weighted, axis, keepdims=1)))}
-
-
-def log_softmax(site: Site) -> Gradients:
-    t, g = site.tape, site.gradient
-    total = t("ReduceSum", g, [int(site.options.get("axis", -1))], keepdims=1)
-    return {0: t("Sub", g, t("Mul", t("Exp", site.output), total))}
-
-
 def one_minus_square(t: Tape, y: str) -> str:
     return t("Sub", 1.0, t("Mul", y, y))
 
@@ -277,8 +263,6 @@ RULES: dict[str, Callable[[Site], Gradients]] = {
     "HardSwish": hard_swish,
     "Mish": mish,
     "Clip": clip,
-    "Softmax": softmax,
-    "LogSoftmax": log_softmax,
 }
 FLAT = (
     "Sign",

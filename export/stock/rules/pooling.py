@@ -40,7 +40,14 @@ def first_greatest(site: Site, windows: Windows) -> str:
     weighed = t("Mul", greatest, t("Tile", t.constant(falling), list(windows.out)))
     first = t("MaxPool", weighed, kernel_shape=windows.kernel, strides=windows.strides)
     chosen = step(t, t("Sub", weighed, enlarged(t, first, windows)), at_zero=1.0)
-    return t("Mul", chosen, enlarged(t, site.gradient, windows))
+    maker, g = t.values.makers.get(site.input(0)), site.gradient
+    rectified = maker is not None and maker.op_type == "Relu"
+    if rectified:  # whose mask is the pooled map's: a quarter of the work
+        g = t("Mul", g, step(t, site.output))
+    found = t("Mul", chosen, enlarged(t, g, windows))
+    if rectified:
+        t.masked.add(found)
+    return found
 
 
 def enlarged(t: Tape, value: str, windows: Windows) -> str:

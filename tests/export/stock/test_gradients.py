@@ -86,6 +86,7 @@ def test_a_choice_is_torchs(choice: str) -> None:
         nn.Sequential(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)),
         nn.Sequential(nn.Conv2d(2, 16, 3, 4), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
         nn.Sequential(nn.Conv2d(2, 16, 3, 4), nn.ReLU(), nn.Conv2d(16, 20, 2, 2)),
+        nn.Sequential(nn.Conv2d(2, 4, (2, 1)), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4)),
         nn.ConvTranspose2d(2, 3, 3, 2, 1, 1),
         nn.ConvTranspose2d(2, 4, (2, 3), 3, 1, 2, groups=2, dilation=2),
     ],
@@ -104,17 +105,22 @@ def test_a_convolution_in_each_of_its_forms_has_torchs_gradients(layer: nn.Modul
         np.testing.assert_allclose(seen[name], wanted.numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-def test_batch_norm_on_the_batch_moves_its_statistics_as_torch_does() -> None:
+@pytest.mark.parametrize("first", [nn.Conv2d(2, 3, 3), nn.Identity()], ids=["of a map", "of samples far from 0"])
+def test_batch_norm_on_the_batch_has_torchs_gradients_and_moves_its_statistics_as_torch_does(first: nn.Module) -> None:
     with seeded(0):
         plain = nn.Sequential()
-        plain.conv, plain.norm, plain.flat, plain.head = (
-            nn.Conv2d(2, 3, 3),
-            nn.BatchNorm2d(3),
+        plain.first, plain.norm = first, nn.BatchNorm2d(2 if isinstance(first, nn.Identity) else 3)
+        plain.act, plain.conv, plain.flat, plain.head = (
+            nn.SiLU(),
+            nn.LazyConv2d(3, 3),
             nn.Flatten(),
-            nn.Linear(48, CLASSES),
+            nn.LazyLinear(CLASSES),
         )
+        plain(torch.zeros(2, 2, 6, 6))
         network = with_batch_norm(plain.eval(), "batch")
-        stock, input = Stock(network, (2, 6, 6)), 3 + 2 * torch.randn(6, 2, 6, 6)
+        spread = torch.randn(6, 2, 6, 6)
+    input = spread + 50 if isinstance(first, nn.Identity) else 3 + 2 * spread
+    stock = Stock(network, (2, 6, 6))
     found, reference = stock.run(stock.feed(input)), Reference(stock.graph)
     learning_mode(reference.graph)
     reference.backward(stock.feed(input))
@@ -122,7 +128,7 @@ def test_batch_norm_on_the_batch_moves_its_statistics_as_torch_does() -> None:
         np.testing.assert_allclose(value, reference.running()[name].numpy(), rtol=1e-6, err_msg=name)
     for name, wanted in reference.take_gradients().items():
         np.testing.assert_allclose(
-            stock.made.parameters.apart(found["gradient"])[name], wanted.numpy(), rtol=1e-5, atol=1e-5
+            stock.made.parameters.apart(found["gradient"])[name], wanted.numpy(), rtol=1e-5, atol=1e-5, err_msg=name
         )
 
 

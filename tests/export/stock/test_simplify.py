@@ -11,7 +11,8 @@ from export.stock.simplify import simplify
 TEXT = """
 <ir_version: 8, opset_import: ["" : 18]>
 graph (float[n, 4] x, float[n, 1] g) => (float[n, 2, 2] y, float[n, 4] z)
-  <int64[3] apart = {-1, 2, 2}, int64[2] rows = {-1, 4}, int64[2] again = {-1, 4}, int64[1] axis = {1}> {
+  <int64[3] apart = {-1, 2, 2}, int64[2] rows = {-1, 4}, int64[2] again = {-1, 4}, int64[1] axis = {1},
+   int64[1] none = {0}, int64[1] four = {4}, float[1] one = {1}> {
   first = Relu(x)
   second = Relu(x)
   long = Unsqueeze(first, axis)
@@ -20,7 +21,10 @@ graph (float[n, 4] x, float[n, 1] g) => (float[n, 2, 2] y, float[n, 4] z)
   sizes = Shape(x)
   wide = Expand(g, sizes)
   times = Mul(wide, second)
-  z = Add(times, back)
+  all = Slice(times, none, four, axis)
+  once = Mul(one, all)
+  sum = Add(once, back)
+  z = Identity(sum)
   y = Reshape(back, apart)
   unused = Exp(x)
 }
