@@ -4,6 +4,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def source_of_function(function: Any) -> str:
         return repr((code.co_name, code.co_names, code.co_code))
 
 
+@lru_cache(maxsize=256)
 def code_of(source: str) -> str:
     """The source without comments, layout and docstrings: words may change without a mentor being trained again.
 

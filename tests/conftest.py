@@ -33,15 +33,19 @@ from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
+from tests.paths import ROOT
+from tests.warm_client import ADDRESS
 
 # A shell's background job starts with it ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # For its thread the device program would start an interpreter instead of a fork: a second each.
 tqdm.monitor_interval = 0
 
-if "MENTEE_DEVICE_CACHE" not in os.environ:  # workers and commands of this run share it; no other run does
-    os.environ["MENTEE_DEVICE_CACHE"] = tempfile.mkdtemp(prefix="mentee-device-tests-")
-    atexit.register(shutil.rmtree, os.environ["MENTEE_DEVICE_CACHE"], True)
+if ADDRESS not in os.environ:  # workers and commands of this run share both; no other run does
+    ours = tempfile.mkdtemp(prefix="mentee-tests-")
+    atexit.register(shutil.rmtree, ours, True)
+    os.environ.setdefault("MENTEE_DEVICE_CACHE", os.path.join(ours, "device"))
+    os.environ[ADDRESS] = os.path.join(ours, "warm")
 
 # With a label budget, so that the packs hold unlabelled samples as well.
 DATA = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 4}
@@ -56,6 +60,13 @@ SETTINGS = ExportSettings(  # of bundle_folder
 )
 PROBES = {"early": ("stages.0", "features.0"), "late": ("stages.1", "features.1")}
 Once = Callable[[str, Callable[[Path], object]], Path]
+# The longest, and those of which one waits for another: begun first, by one worker; the others take from its end.
+FIRST = ("demo", "device/js", "docs", "notebooks", "packaging")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first = tuple(ROOT / "tests" / name for name in FIRST)
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in first))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
+from tests.warm import run_warm
 
 # one small network trained for an epoch: seconds
 TINY = [
@@ -27,6 +28,11 @@ def environment() -> dict[str, str]:
 
 
 def run(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run_warm(["-m", module, *words], cwd, environment())
+
+
+def run_anew(module: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """As `run`, where what is imported, and from where, matters."""
     return subprocess.run(
         command("-m", module, *words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False
     )
@@ -53,4 +59,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     """The folder of one whole tiny run, in `here`, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
     given = [word for word in TINY if word != "preflight=false"]
-    return folder, run("distill", *given, "run_dir=here", "seed=1", cwd=folder)
+    return folder, run_anew("distill", *given, "run_dir=here", "seed=1", cwd=folder)

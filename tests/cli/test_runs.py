@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mentee.checkpoint import MenteeCheckpoint
-from tests.cli.conftest import TINY, command, environment, mistake, run
+from tests.cli.conftest import TINY, command, environment, mistake, run, run_anew
 from tests.waiting import PATIENCE, wait_until
 
 Finished = tuple[Path, subprocess.CompletedProcess[str]]
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_before_is_read_where_the_users_folder_has_a_module_of_t
     save_file(load_file(path), tmp_path / "old.safetensors", metadata={"mentee": about})
     (tmp_path / "data.py").write_text("raise RuntimeError('the user's own')")
     now, then = (
-        run("distill.evaluate.cli", f"checkpoint={each}", f"out={name}", cwd=tmp_path)
+        run_anew("distill.evaluate.cli", f"checkpoint={each}", f"out={name}", cwd=tmp_path)
         for name, each in (("now", path), ("then", "old.safetensors"))
     )
     assert (then.returncode, then.stderr) == (0, "")

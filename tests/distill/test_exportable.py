@@ -2,7 +2,9 @@
 
 import io
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.data.load import load_data
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
+from tests.warm import executable
 
 MakeConfig = Callable[..., DistillConfig]
 
@@ -45,6 +48,14 @@ class Folding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.step(self.first(x)).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+@contextmanager
+def at_once(folder: Path) -> Iterator[None]:
+    """An answer in a second: its process is forked from one that has imported the exporter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(executable(folder)))
+        yield
 
 
 FOLDING = MenteeConfig(network={"_target_": f"{__name__}.Folding"})
@@ -79,15 +90,16 @@ def test_a_mentee_that_exports_is_passed_over_in_silence_and_no_number_is_drawn(
     splits = load_data(config.data)
     mentee = new_mentee(config.mentee, splits, machine)
     said: list[str] = []
-    warning = EarlyWarning(tmp_path, said.append)
+    warning = EarlyWarning(tmp_path / "preflight", said.append)
     before = torch.get_rng_state()
     warning.tell()  # of nothing that was asked
-    warning.ask(mentee, splits.classes, LossSpec())
+    with at_once(tmp_path):
+        warning.ask(mentee, splits.classes, LossSpec())
     warning.tell()
     warning.tell()
     assert torch.equal(torch.get_rng_state(), before)
     assert said == []
-    (answer,) = tmp_path.iterdir()
+    (answer,) = (tmp_path / "preflight").iterdir()
     assert json.loads(answer.read_text()) == {"why": None, "left_out": None}
     assert answer.stem == question(mentee, 10, LossSpec())
     assert question(mentee, 11, LossSpec()) != answer.stem
@@ -116,7 +128,8 @@ def test_what_one_backend_alone_trains_is_a_note_and_no_warning(
     mentee = new_mentee(MenteeConfig(network={"_target_": f"{__name__}.Cyclic"}), splits, machine)
     for settings in ({}, {"backend": "ort-training"}):
         warning = EarlyWarning(tmp_path, said.append, settings)
-        warning.ask(mentee, splits.classes, LossSpec())
+        with at_once(tmp_path):
+            warning.ask(mentee, splits.classes, LossSpec())
         warning.tell()
     note, refused = said
     assert note.startswith(
@@ -143,9 +156,9 @@ class Aside(nn.Module):
 
 def warned(config: DistillConfig, machine: Machine) -> tuple[list[str], RunResult]:
     said: list[str] = []
-    result = distill(
-        config, machine, warning=EarlyWarning(Path(config.cache_dir) / "preflight", said.append, config.export)
-    )
+    cache = Path(config.cache_dir)
+    with at_once(cache.parent):
+        result = distill(config, machine, warning=EarlyWarning(cache / "preflight", said.append, config.export))
     return said, result
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from tests.export.conftest import checkpoint_of
 from tests.export.mentees import Deciding
 from tests.paths import ROOT
+from tests.warm import run_warm
 
 SMALL = ["supervision_per_class=4", "golden_per_class=4"]
 LIMITED = """
@@ -27,8 +27,7 @@ main()
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return run_warm(command, cwd, {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
