@@ -142,11 +142,11 @@ def is_up(service: Service) -> bool:
         return False
 
 
-def make_certificate(certificate: Path, key: Path) -> None:
-    """For localhost, signed by itself."""
+def make_certificate(certificate: Path, key: Path, now: datetime.datetime | None = None) -> None:
+    """For localhost, signed by itself, valid for a day from `now`."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = now or datetime.datetime.now(datetime.UTC)
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     made = (
         x509.CertificateBuilder(name, name, private.public_key(), x509.random_serial_number())
