@@ -26,6 +26,7 @@ BACKEND_HELP = (
     "of the two that prove"
 )
 MOST_SPARE = 1000  # classes
+SERVICE = r"https?://[^\s/?#@]{1,290}"
 INCONCLUSIVE = ("keep", "refuse")
 INCONCLUSIVE_HELP = (
     "where the proof is silent about some gradients: keep makes the bundle and says so, refuse makes none"
@@ -64,6 +65,9 @@ class ExportSettings:
     rewrite: str = setting("auto", REWRITE_HELP)
     inconclusive: str = setting("keep", INCONCLUSIVE_HELP)
     trainable: Any = setting("all", f"what trains on the device: {TRAINABLE}")
+    mentor_service: str | None = setting(
+        None, "https://HOST[:PORT] of a service that devices may ask (`python -m mentor.serve`); the manifest names it"
+    )
     classes: list[str] | None = setting(
         None, "another list of class names: known ones keep their row of the head, others start a new one"
     )
@@ -107,6 +111,7 @@ def check_export(settings: ExportSettings) -> None:
         raise UserError(f"supervision_mb={settings.supervision_mb}; expected a number above 0, in 10^6 bytes, or null")
     require_trainable(settings.trainable)
     require_classes(settings.classes)
+    require_service(settings.mentor_service)
     if not 0 <= settings.spare_classes <= MOST_SPARE:
         raise UserError(f"spare_classes={settings.spare_classes}; expected 0 to {MOST_SPARE}, and a few are enough")
     for name, value in asdict(settings.loss).items():
@@ -156,6 +161,15 @@ def require_classes(classes: list[str] | None) -> None:
         raise UserError(f"classes={classes}; expected at least two names, or null for the checkpoint's own classes")
     if twice := sorted({name for name in classes if classes.count(name) > 1}):
         raise UserError(f"classes names {', '.join(map(repr, twice))} more than once; expected each name once")
+
+
+def require_service(address: str | None) -> None:
+    """Raises `UserError` for what is no address: a scheme and a host, which a device's program adds its own path to."""
+    if address is not None and not re.fullmatch(SERVICE, address):
+        raise UserError(
+            f"mentor_service={address}; expected https://HOST or https://HOST:PORT, without a path (http:// for a trial on one "
+            "machine)"
+        )
 
 
 def require_trainable(wanted: Any) -> None:

@@ -127,7 +127,7 @@ def learn(
         weights = np.concatenate([np.full(len(p), w, np.float32) for p, (_, _, w) in zip(parts, sources, strict=True)])
         again = None if replay is None else replay.take(random.choice(len(replay), arm.replay_batch, replace=False))
         owners = Samples(shifted(input, arm.shift, random), labels)
-        learner.learn_batch(owners, again, owner_weight=arm.owner_weight, weights=weights, **knobs)
+        learner.learn_batch(owners, again, owner_weight=arm.owner_weight, weights=weights, answers=None, **knobs)
 
 
 def drawn(samples: Samples, size: int, random: np.random.Generator) -> Samples:

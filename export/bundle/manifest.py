@@ -63,6 +63,10 @@ def describe(prepared: Prepared, settings: ExportSettings, written: Written) -> 
             }
             for probe in checkpoint.probes
         ],
+        "mentor": {
+            "fingerprint": prepared.mentor,
+            **({} if settings.mentor_service is None else {"service": settings.mentor_service}),
+        },
         "loss": {
             "formula": checkpoint.loss.formula(any(probe.weight != 1 for probe in checkpoint.probes)),
             **asdict(checkpoint.loss),

@@ -38,6 +38,7 @@ class Prepared:
     trainable: list[str]
     notes: list[str]
     pack: SupervisionPack
+    mentor: str  # fingerprint of the one whose answers the pack has
     golden: Split
     test: Split
     photo: Photo | None  # how the data's images were made, where the mentee takes them at their size
@@ -120,6 +121,7 @@ def prepare(
         checkpoint=checkpoint,
         **vars(mentee),
         pack=pack,
+        mentor=mentor.fingerprint(),
         golden=class_balanced(val, settings.golden_per_class, classes, "validation split", untaught=untaught),
         test=test,
         photo=splits.photo if splits.shape[1:] == checkpoint.view.shape[1:] else None,

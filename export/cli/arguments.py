@@ -1,4 +1,4 @@
-"""`name=value` arguments of the verbs that need no Hydra: a dataclass of paths and flags says which there are.
+"""`name=value` arguments of the verbs that need no Hydra: a dataclass of paths, flags, words and numbers says which there are.
 
 What one would type elsewhere is read as well: `--json`, `--key FILE`, `--key=FILE`, and bare paths for what must be given.
 """
@@ -14,6 +14,8 @@ from mentor_mentee.errors import UserError, did_you_mean
 
 Settings = TypeVar("Settings")
 SWITCH = {"true": True, "false": False}
+NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+PATHS: tuple[Any, ...] = (Path, Path | None)
 
 
 def run(schema: type[Settings], words: Sequence[str], usage: str, act: Callable[[Settings], int]) -> int:
@@ -75,6 +77,14 @@ def value_of(name: str, text: str, kind: Any) -> Any:
         if text not in SWITCH:
             raise UserError(f"{name}={text}{did_you_mean(text, SWITCH)}; expected true or false")
         return SWITCH[text]
+    if kind in NUMBERS:
+        try:
+            return kind(text)
+        except ValueError:
+            raise UserError(f"{name}={text}; expected {NUMBERS[kind]}") from None
+    optional = type(None) in getattr(kind, "__args__", ())
     if not text:
-        raise UserError(f"{name}= is empty; expected a path")
-    return None if text == "null" else Path(text)
+        raise UserError(f"{name}= is empty; expected a {'path' if kind in PATHS else 'value'}")
+    if text == "null" and (optional or kind in PATHS):
+        return None
+    return Path(text) if kind in PATHS else text

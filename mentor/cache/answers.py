@@ -224,16 +224,8 @@ class AnswerCache:
         return self.views[view]
 
     def _keys(self) -> dict[str, str]:
-        """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
         views = self.draw.how.identity() + self.draw.digest(self.split.images, self.split.positions)
-        shared = f"{self.mentor.fingerprint(probes=False)} {views} {VERSIONS} {self.samples or digest_of(self.split)}"
-        asked = {LOGITS: "logits"} | {
-            probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in self.mentor.probes
-        }
-        return {
-            name: hashlib.sha256(f"{shared} {asked[name]} {packing}".encode()).hexdigest()[:32]
-            for name, packing in self.packings.items()
-        }
+        return keys_of(self.mentor, self.packings, views, self.samples or digest_of(self.split))
 
 
 def cached_logits(mentor: Mentor, split: Split, folder: Path | None) -> Tensor:
@@ -250,6 +242,18 @@ def cached_logits(mentor: Mentor, split: Split, folder: Path | None) -> Tensor:
 
 def named(answers: Answers) -> dict[str, Tensor]:
     return {LOGITS: answers.logits, **answers.activations} if answers.logits.shape[1] else answers.activations
+
+
+def keys_of(mentor: Mentor, packings: dict[str, Packing], views: str, samples: str) -> dict[str, str]:
+    """By what is cached, a hash of all that it depends on: the mentor, the probe, the samples and their views; not labels."""
+    shared = f"{mentor.fingerprint(probes=False)} {views} {VERSIONS} {samples}"
+    asked = {LOGITS: "logits"} | {
+        probe.name: f"{probe.mentor} {probe.adapter.mentors_side()}" for probe in mentor.probes
+    }
+    return {
+        name: hashlib.sha256(f"{shared} {asked[name]} {packing}".encode()).hexdigest()[:32]
+        for name, packing in packings.items()
+    }
 
 
 def packings_of(answers: dict[str, Tensor], options: CacheOptions) -> dict[str, Packing]:

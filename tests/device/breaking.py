@@ -57,6 +57,9 @@ def listed(path: str) -> Edit:
 
 
 BROKEN: dict[str, Edit] = {
+    "mentor without a fingerprint": put("mentor", value={"service": "https://mentor.example"}),
+    "mentor whose fingerprint is no hash": put("mentor", "fingerprint", value="Z" * 64),
+    "service at no address": put("mentor", "service", value="https://user@mentor.example/path"),
     "format 2 without stock graphs": put("format", value="mentee-bundle/2"),
     "format 3": put("format", value="mentee-bundle/3"),
     "stock graphs in format 1": put("stock", value={}),

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from mentee_device.guard.answers import Answers as Answers
     from mentee_device.labels.assign import Guess as Guess
     from mentee_device.labels.assign import GuessRules as GuessRules
+    from mentee_device.online.asking import AskResult as AskResult
+    from mentee_device.online.conditions import on_charger as on_charger
+    from mentee_device.online.errors import AskError as AskError
+    from mentee_device.online.service import Service as Service
     from mentee_device.owner import Owner as Owner
     from mentee_device.relocate.merge import Merged as Merged
     from mentee_device.relocate.migrate import Migrated as Migrated
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from mentee_device.state.storage.database import StateError as StateError
 
 HOMES = {
+    "AskError": "online.errors",
+    "AskResult": "online.asking",
     "Answers": "guard.answers",
     "Budget": "runs.plans.budget",
     "Bundle": "bundle.archive",
@@ -64,6 +70,7 @@ HOMES = {
     "RuntimeMissing": "core.runtime",
     "SampleError": "bundle.samples",
     "Samples": "bundle.samples",
+    "Service": "online.service",
     "SettingError": "runs.plans.settings",
     "Settings": "runs.plans.settings",
     "Snapshot": "core.snapshot",
@@ -73,6 +80,7 @@ HOMES = {
     "Watch": "anomaly.normal",
     "import_state": "relocate.state_file",
     "migrate": "folder",
+    "on_charger": "online.conditions",
 }
 __all__ = list(HOMES)
 

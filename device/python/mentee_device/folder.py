@@ -12,10 +12,22 @@ from mentee_device.relocate.migrate import Migrated
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.runs.plans.settings import SettingRows
 from mentee_device.runs.run import OnProgress
+from mentee_device.state.answers import AnswerRows
+from mentee_device.state.asked import AskedRows
 from mentee_device.state.class_names import ClassNameRows
 from mentee_device.state.storage.store import Store
 
-FEATURES = (ClassNameRows(), EvidenceRows(), SettingRows(), EnrolledRows(), NormalRows(), GOLDEN_LOGITS, REPLAY_LOGITS)
+FEATURES = (
+    ClassNameRows(),
+    EvidenceRows(),
+    SettingRows(),
+    EnrolledRows(),
+    NormalRows(),
+    AnswerRows(),
+    AskedRows(),
+    GOLDEN_LOGITS,
+    REPLAY_LOGITS,
+)
 
 
 def migrate_store(

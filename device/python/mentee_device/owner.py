@@ -21,6 +21,7 @@ from mentee_device.guard.answers import Answers, answer
 from mentee_device.labels import assign
 from mentee_device.labels.assign import Guess, GuessRules
 from mentee_device.labels.pseudo_labels import GUESSED, Mentor
+from mentee_device.online.asking import Asking
 from mentee_device.prototypes.enrolled import Enrolled
 from mentee_device.prototypes.enrolment import Recognised
 from mentee_device.relocate import merge as merging
@@ -49,7 +50,8 @@ class Owner:
 
     `threads` and `backend` are `Learner`'s; a state that one backend wrote goes on under another. `key`: 32 bytes that encrypt
     samples, parameters and all else that is personal. One process at a time. `notes` says what was mended on opening. Not for
-    several threads at once, except `pause`. `samples`, `versions`, `enrolled` and `monitor` are the tables of the folder. Raises
+    several threads at once, except `pause`. `samples`, `versions`, `enrolled` and `monitor` are the tables of
+    the folder, `asking` the queue for the mentor's service. Raises
     BundleError, StateError, RuntimeMissing.
     """
 
@@ -79,6 +81,7 @@ class Owner:
         self.settings = read_settings(self.store)
         self.enrolled = Enrolled(self.state, self.learner)
         self.monitor = Monitor(self.state, self.learner)
+        self.asking = Asking(self.state)
         self.runs = Runs(self.state, self.learner, lambda: self.settings)
         self.runs.go_to_current()
 
@@ -158,8 +161,8 @@ class Owner:
     ) -> list[int]:
         """Stores samples, all or none; their numbers. Raises SampleError for any that does not fit.
 
-        `source` of the labels: owner, mentor, near_miss, stream, cluster or pseudo; an unlabelled one's is none. The same sample
-        twice is one. Where a bound of the settings is reached others go (state/about.py), which the log says.
+        `source` of the labels: owner, mentor, mentor-online, near_miss, stream, cluster or pseudo; an unlabelled one's is none.
+        The same sample twice is one. Where a bound of the settings is reached others go (state/about.py), which the log says.
         """
         return intake.add(self.state, self.settings, samples, source, weight, mentor_logits_NK)
 

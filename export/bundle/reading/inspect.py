@@ -47,6 +47,8 @@ def sections(about: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         ]
         or ["none"],
     )
+    if "mentor" in about:
+        yield "mentor", [about["mentor"]["fingerprint"], *filter(None, [about["mentor"].get("service")])]
     knobs = ", ".join(f"{name} {loss[name]:g}" for name in ("alpha", "beta", "gamma", "temperature"))
     yield "loss", [loss.get("formula", "alpha*ce + beta*sum(rmse) + gamma*temperature^2*kl"), knobs]
     yield "backends", [backends_line(about)]

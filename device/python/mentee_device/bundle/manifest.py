@@ -40,6 +40,7 @@ from mentee_device.bundle.parts import Preprocessing as Preprocessing
 
 LONGEST_PATH, LONGEST_NAME = 1000, 255  # characters, and bytes of one part: what file systems take
 MOST_SPARE = 1000
+ADDRESS = r"https?://[^\s/?#@]{1,290}"  # of a service; its path is the program's own
 GRAPH_SUFFIX = ".onnx"  # a runtime goes by it: what ends otherwise may be of a kind that nothing here has looked into
 
 
@@ -80,6 +81,8 @@ class Manifest:
     replay_samples: int | None = None
     expected: dict[str, float] = field(default_factory=dict)  # outputs of the eval graph on the first replay samples
     running_statistics: tuple[str, ...] = ()  # in a checkpoint beside the parameters
+    mentor: str = ""  # fingerprint of the mentor whose answers the pack has; empty: an older bundle does not say
+    service: str = ""  # address of a service that may be asked for more of them
     left_out: dict[str, str] = field(default_factory=dict)  # backends that the mentee does not train with, and why
     spare: tuple[str, ...] = ()  # the last of the bundle's classes, which stand for nothing until the owner names them
     names: dict[str, str] = field(
@@ -232,6 +235,8 @@ def parse(raw: dict[str, Any]) -> Manifest:
         activation_bytes=_activation_bytes(raw.get("costs")),
         running_statistics=tuple(strings(raw, "running_statistics")) if "running_statistics" in raw else (),
         left_out=_left_out(raw.get("left_out")),
+        mentor=_mentor(raw)[0],
+        service=_mentor(raw)[1],
         spare=_spare(raw, classes),
     )
     _check_references(manifest)
@@ -284,6 +289,21 @@ def _spare(raw: dict[str, Any], classes: tuple[str, ...]) -> tuple[str, ...]:
             f"manifest.json: spare_classes are {list(spare)[:5]}, expected 1 to {MOST_SPARE} names, the last of several classes"
         )
     return spare
+
+
+def _mentor(raw: dict[str, Any]) -> tuple[str, str]:
+    """(fingerprint, service): whose answers the pack has, and who may be asked for more; empty of an older manifest."""
+    if "mentor" not in raw:
+        return "", ""
+    about = get(raw, "mentor", dict)
+    fingerprint = get(about, "fingerprint", str, "mentor")
+    service = get(about, "service", str, "mentor") if "service" in about else ""
+    if not re.fullmatch("[0-9a-f]{64}", fingerprint) or (service and not re.fullmatch(ADDRESS, service)):
+        raise BundleError(
+            f"manifest.json: mentor has fingerprint {fingerprint[:70]!r} and service {service[:70]!r}, expected 64 hex digits "
+            "and https://HOST"
+        )
+    return fingerprint, service
 
 
 def _left_out(raw: Any) -> dict[str, str]:

@@ -59,6 +59,21 @@ class Supervision:
         return Supervision(self.samples.take(rows), self.mentor_logits[rows], activations)
 
 
+@dataclass(frozen=True)
+class OwnAnswers:
+    """The mentor's answers to an owner's N samples: `known` [N] says which there are, `mentor_logits` [N, K] and per probe
+    [N, ...] are zeros elsewhere."""
+
+    known: NDArray[np.bool_]
+    mentor_logits: NDArray[np.float32]
+    activations: dict[str, NDArray[np.float16]]
+
+    def take(self, rows: NDArray[np.int64]) -> "OwnAnswers":
+        """Those of these row numbers."""
+        activations = {name: value[rows] for name, value in self.activations.items()}
+        return OwnAnswers(self.known[rows], self.mentor_logits[rows], activations)
+
+
 def preprocess(input: NDArray[Any], manifest: Manifest) -> NDArray[np.float32]:
     """[N, C, H, W] -> float32, as the graphs take it. Raises SampleError.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import asdict
 
 from mentee_device.bundle.archive import Bundle
+from mentee_device.cli.asking import left
 from mentee_device.cli.inputs import Report, open_owner, read_arrays, read_input, read_samples
 from mentee_device.cli.output import MOST
 from mentee_device.core.learner import Learner
@@ -46,6 +47,7 @@ def info(given: argparse.Namespace, bundle: Bundle) -> Report:
                 "samples": len(stored),
                 "sample_bytes": sum(one.bytes for one in stored),
                 "samples_by_source": dict(Counter(one.source for one in stored)),
+                **left(owner),
                 "last_event": [f"{one.time} {one.line}" for one in owner.log(1)],
             }
     return result

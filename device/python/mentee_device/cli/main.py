@@ -22,6 +22,7 @@ from mentee_device.cli.output import quiet_when_unread, readable, shown, written
 from mentee_device.cli.parser import ALIASES, make_parser
 from mentee_device.core.runtime import RuntimeMissing
 from mentee_device.core.step import LearningError
+from mentee_device.online.errors import AskError
 from mentee_device.runs.plans.settings import SettingError
 from mentee_device.runs.run import OnProgress, Progress
 from mentee_device.state.storage.database import StateError
@@ -29,7 +30,7 @@ from mentee_device.state.storage.database import StateError
 LONGEST = 2000  # characters of a mistake's line
 PAUSE = 10.0
 LONG = (learning.learn, learning.unlearn, labelling.undo, relocating.migrate)  # those that show their progress
-MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing)
+MISTAKES = (BundleError, StateError, SampleError, LearningError, SettingError, RuntimeMissing, AskError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

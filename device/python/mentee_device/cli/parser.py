@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from mentee_device.anomaly.normal import Watch
-from mentee_device.cli import labelling, learning, looking, relocating, without_learning
+from mentee_device.cli import asking, labelling, learning, looking, relocating, without_learning
 from mentee_device.cli.options import add_fields, at_least, described_fields
 from mentee_device.core.backends.choose import BACKENDS
 from mentee_device.labels.assign import RULES, GuessRules
@@ -35,6 +35,7 @@ COMMANDS = (  # (what it runs, whether --state must be given, --data)
     (without_learning.watch, True, MAY_HAVE_DATA),
     (labelling.guess, True, MAY_HAVE_DATA),
     (labelling.undo, True, NO_DATA),
+    (asking.ask, True, NO_DATA),
     (relocating.migrate, True, NO_DATA),
     (relocating.export_state, True, NO_DATA),
     (relocating.import_state, True, NO_DATA),
@@ -136,7 +137,28 @@ def _options(made: Mapping[str, argparse.ArgumentParser]) -> None:
     add_fields(made["guess"], GuessRules, choices={"rule": RULES})
     made["undo"].add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers; default: all guesses")
     made["undo"].add_argument("--source", choices=GUESSED, help="guesses from there only")
+    _ask_options(made["ask"])
     for name in ("export_state", "import_state", "merge"):
         made[name].add_argument("file", metavar="FILE", help="the exported state")
     made["import_state"].add_argument("--replace", action="store_true", help="replace the state that is there")
     made["migrate"].add_argument("--steps", type=at_least(1), help="of the replay (default: as many as were learnt)")
+
+
+def _ask_options(ask: argparse.ArgumentParser) -> None:
+    ask.add_argument("verb", choices=asking.VERBS)
+    ask.add_argument("--samples", type=int, nargs="+", metavar="N", help="numbers, as `add` gave them")
+    ask.add_argument("--service", metavar="URL", help="https://HOST[:PORT] (default: the one that the bundle names)")
+    ask.add_argument("--token-file", metavar="FILE", help="this device's token")
+    ask.add_argument(
+        "--authority", metavar="PEM", help="certificate that the service's is held against (default: the system's)"
+    )
+    ask.add_argument(
+        "--mentor", metavar="HEX", default="", help="fingerprint of the mentor, where the bundle names none"
+    )
+    ask.add_argument(
+        "--if-charging", action="store_true", help="send only while a charger is connected (Linux, Android)"
+    )
+    ask.add_argument("--most", type=at_least(1), metavar="N", help="samples to send now (default: all that wait)")
+    ask.add_argument(
+        "--timeout", type=float, default=60.0, metavar="S", help="seconds for each step of a connection (default 60)"
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.inputs import KNOBS, Batch
 from mentee_device.bundle.manifest import Manifest
-from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.bundle.samples import OwnAnswers, SampleError, Samples, Supervision, check_labels, preprocess
 
 
 def unanswered(manifest: Manifest, input: NDArray[Any], knobs: Mapping[str, float] | None = None) -> Batch:
@@ -38,8 +38,10 @@ def mixed(
     owner_weight: float,
     knobs: Mapping[str, float],
     weights: NDArray[np.float32] | None = None,
+    answers: OwnAnswers | None = None,
 ) -> Batch:
-    """The owner's samples, then the replayed ones with the mentor's answers; `knobs` over the bundle's defaults.
+    """The owner's samples, with the mentor's `answers` where there are any, then the replayed ones with theirs; `knobs` over the
+    bundle's defaults.
 
     `labelled` is 1 for an owner's label (or its share `weights` [B], where it was guessed), 1/owner_weight for a replayed
     one and 0 where there is none: the graph takes weighted means. Raises SampleError for samples that do not fit the
@@ -57,6 +59,12 @@ def mixed(
             )
         labelled *= weights
     owner = alone._replace(labels=labels, labelled=labelled)
+    if answers is not None:
+        owner = owner._replace(
+            mentor_logits=answers.mentor_logits,
+            supervised=answers.known.astype(np.float32),
+            activations={name: value.astype(np.float32) for name, value in answers.activations.items()},
+        )
     return owner if replay is None else _with_replay(manifest, owner, replay, owner_weight)
 
 

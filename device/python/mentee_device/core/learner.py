@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mentee_device.bundle.archive import Bundle
 from mentee_device.bundle.fields import fits_float32
 from mentee_device.bundle.parts import RATE_RANGE
-from mentee_device.bundle.samples import SampleError, Samples, Supervision, check_labels, preprocess
+from mentee_device.bundle.samples import OwnAnswers, SampleError, Samples, Supervision, check_labels, preprocess
 from mentee_device.bundle.scale import clear, require_array
 from mentee_device.core.backends import choose
 from mentee_device.core.backends.backend import Backend
@@ -160,6 +160,7 @@ class Learner:
         *,
         owner_weight: float = 1.0,
         weights: NDArray[np.float32] | None = None,
+        answers: OwnAnswers | None = None,
         alpha: float | None = None,
         beta: float | None = None,
         gamma: float | None = None,
@@ -169,14 +170,15 @@ class Learner:
         default ce, rmse_<probe> and kl.
 
         The label term is the weighted mean over all labelled samples, an owner's weighing `owner_weight` times a
-        replayed one, times its `weights` [B] where given; the mentor's terms are means over `replay`. A knob left out is
+        replayed one, times its `weights` [B] where given; the mentor's terms are means over `replay` and those of the owner's
+        samples that have `answers`. A knob left out is
         the bundle's default. Raises SampleError, and LearningError when no term has a sample or the loss or a gradient is
         not finite.
         """
         knobs = {"alpha": alpha, "beta": beta, "gamma": gamma, "temperature": temperature}
         given = {name: value for name, value in knobs.items() if value is not None}
         self._require_finite()
-        whole = mixed(self._manifest, samples, replay, owner_weight, given, weights)
+        whole = mixed(self._manifest, samples, replay, owner_weight, given, weights, answers)
         if not whole.labelled.any() and not whole.supervised.any():  # AdamW would still decay the weights
             raise LearningError("nothing to learn from: no sample of the batch has a label or a mentor's answer")
         values = len(whole.input) * self._manifest.smallest_map

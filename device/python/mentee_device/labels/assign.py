@@ -37,7 +37,7 @@ from mentee_device.runs.plans.given import plain_numbers
 from mentee_device.runs.run import OnProgress
 from mentee_device.runs.runs import Runs
 from mentee_device.runs.unlearn import Unlearned, unlearn_labels
-from mentee_device.state.about import About, sample_numbers
+from mentee_device.state.about import MENTOR_ONLINE, About, sample_numbers
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.store import CLOCK
 
@@ -90,11 +90,13 @@ class GuessRules:
 
 def guess(state: DeviceState, learner: Learner, rules: GuessRules, mentor: Mentor | None) -> list[Guess]:
     """The new guesses, written to the sample store."""
-    about, probability_NK, embedding_ND, mentor_NK = _asked(state, learner, mentor)
+    about, probability_NK, embedding_ND, mentor_NK, online_N = _asked(state, learner, mentor)
     before = known = _known(state, about)
     threshold = rules.threshold
     if len(about):
-        known = mentors(known, mentor_NK, rules.mentor_threshold)
+        online_NK = np.where(online_N[:, None], mentor_NK, np.nan)
+        known = mentors(known, online_NK, rules.mentor_threshold, MENTOR_ONLINE)
+        known = mentors(known, np.where(online_N[:, None], np.nan, mentor_NK), rules.mentor_threshold)
         if rules.rule == "clusters":
             known = clustered(known, _shares(learner, embedding_ND, before), rules.weight)
         elif threshold is not None:
@@ -163,11 +165,11 @@ def _shares(learner: Learner, embedding_ND: NDArray[np.float32], known: Guesses)
 
 def _asked(
     state: DeviceState, learner: Learner, mentor: Mentor | None
-) -> tuple[list[About], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
-    """All samples, the mentee's probabilities and embeddings, and the mentor's logits where they came with the sample or can be
-    had."""
+) -> tuple[list[About], NDArray[np.float64], NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    """All samples, the mentee's probabilities and embeddings, the mentor's logits where they came with the sample or can be had,
+    and for which of them its service was asked."""
     K = len(state.manifest.classes)
-    about = state.samples.all()
+    about, online = state.samples.all(), state.answers.numbers()
     while True:
         probability, embedding, answers = [np.zeros((0, K))], [], [np.zeros((0, K))]
         for start in range(0, len(about), CHUNK):
@@ -187,13 +189,18 @@ def _asked(
             answers[-1][:, list(state.manifest.unnamed)] -= NEVER
         else:
             whole = np.concatenate(embedding) if embedding else np.zeros((0, 0), np.float32)
-            return about, np.concatenate(probability), whole, np.concatenate(answers)
+            online_N = np.array([one.number in online for one in about], bool)
+            return about, np.concatenate(probability), whole, np.concatenate(answers), online_N
         about = state.samples.all()  # a damaged sample was found and removed
 
 
 def _mentor_logits(state: DeviceState, numbers: Sequence[int], K: int) -> NDArray[np.float64]:
-    """[N, K] as they came with the samples, NaN where none did."""
-    stored = [state.samples.mentor_logits(number) for number in numbers]
+    """[N, K] as its service answered, or as they came with the samples, NaN where neither is."""
+    online = {number: state.answers.get(number) for number in numbers}
+    stored = [
+        state.samples.mentor_logits(number) if (answer := online[number]) is None else answer.mentor_logits
+        for number in numbers
+    ]
     return np.array([np.full(K, np.nan) if one is None or len(one) != K else one for one in stored], np.float64)
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentee_device.bundle.samples import UNLABELLED, SampleError
+from mentee_device.state.about import MENTOR_ONLINE
 
 OWNER, MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO = "owner", "mentor", "near_miss", "stream", "cluster", "pseudo"
-GUESSED = (MENTOR, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
+GUESSED = (MENTOR, MENTOR_ONLINE, NEAR_MISS, STREAM, CLUSTER, PSEUDO)
 GUESS_WEIGHT = 0.25  # against 1 for a label of the owner, as for a replayed sample
 CLUSTER_WEIGHT = 1.0  # of those by clusters, as measured on spoken digits of strangers
 LOWEST_THRESHOLD = 0.5  # of an adaptive threshold: below it more speaks against a label than for it
@@ -85,7 +86,7 @@ def owners(labels_N: NDArray[np.int64]) -> Guesses:
     )
 
 
-def mentors(known: Guesses, logits_NK: NDArray[Any], threshold: float = 0.0) -> Guesses:
+def mentors(known: Guesses, logits_NK: NDArray[Any], threshold: float = 0.0, source: str = MENTOR) -> Guesses:
     """The mentor's class for each unlabelled sample, from its logits; a row of NaN is a sample that it was not asked.
 
     `threshold` is the least probability that counts as an answer. Raises SampleError.
@@ -93,7 +94,7 @@ def mentors(known: Guesses, logits_NK: NDArray[Any], threshold: float = 0.0) -> 
     asked = ~np.isnan(np.atleast_2d(logits_NK)).all(axis=1)
     probability_NK = probabilities(np.where(asked[:, None], logits_NK, 0.0), len(known))
     free = (known.labels < 0) & asked & (probability_NK.max(axis=1) >= _share(threshold, "threshold"))
-    return known._with(free, probability_NK.argmax(axis=1), probability_NK.max(axis=1), MENTOR)
+    return known._with(free, probability_NK.argmax(axis=1), probability_NK.max(axis=1), source)
 
 
 def ask(mentor: Mentor, input: NDArray[Any], classes: int) -> NDArray[np.float64]:

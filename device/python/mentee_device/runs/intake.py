@@ -15,6 +15,7 @@ from mentee_device.runs.plans.given import plain_number
 from mentee_device.runs.plans.plan import Plan
 from mentee_device.runs.plans.settings import Settings
 from mentee_device.runs.runs import RunResult
+from mentee_device.state.answers import delete_answers
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.versions import unlabelled_in
 
@@ -37,6 +38,7 @@ def add(
     with state.store.transaction():
         numbers = state.samples.add(checked, source, weight, mentor_logits_NK)
         gone = state.samples.make_room(settings.most_samples, settings.most_sample_bytes)
+        delete_answers(state.store, gone)
         evicted = f"; {len(gone)} others had to go" if gone else ""
         line = f"{len(numbers)} samples came, {_labels_by(checked, source)}{evicted}"
         state.store.record("samples", line, came=numbers, went=gone)

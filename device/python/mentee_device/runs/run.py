@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mentee_device.bundle.samples import UNLABELLED, Samples
+from mentee_device.bundle.samples import UNLABELLED, OwnAnswers, Samples
 from mentee_device.core.learner import Learner
 from mentee_device.core.step import LearningError
 from mentee_device.runs.clusters import steady_classes
@@ -44,7 +44,8 @@ OnProgress = Callable[[Progress], object]
 
 class Run:
     """A plan on its way, on the learner's present parameters. `samples` and `weights` [N] are what the plan names, `replay` is
-    the pack under its answers (None: the mentor's, as the bundle has them), `guesses` [N] those of a run that was under way."""
+    the pack under its answers (None: the mentor's, as the bundle has them), `guesses` [N] those of a run that was under way,
+    `answers` [N] the mentor's to the owner's samples, as far as it was asked."""
 
     def __init__(
         self,
@@ -55,7 +56,9 @@ class Run:
         done: Done,
         replay: Answered | None = None,
         guesses: NDArray[np.int64] | None = None,
+        answers: OwnAnswers | None = None,
     ) -> None:
+        self._answers = answers
         self._learner, self.plan, self.samples, self._weights = learner, plan, samples, weights
         self._replay = replay
         self._rows = np.flatnonzero(samples.labels >= 0)
@@ -90,6 +93,7 @@ class Run:
         elif self.plan.replay == AUTO:
             knobs.setdefault("beta", 0.0)
         rows, labels, weights = self._draw()
+        answers = None if self._answers is None else self._answers.take(rows)
         pack = self._replay.at(knobs.get("beta", 0.0)) if self._replay else None
         replay = self._learner.draw_replay(self.plan.replay_batch, pack)
         self.last = self._learner.learn_batch(
@@ -97,6 +101,7 @@ class Run:
             replay,
             owner_weight=self.plan.owner_weight,
             weights=weights,
+            answers=answers,
             **knobs,
         )
         self.first = self.first or self.last
@@ -147,7 +152,9 @@ class Run:
     def describe(self) -> str:
         """The samples it learns from, in words for the log."""
         guessed = f" and {len(self._open)} that have no label" if len(self._open) else ""
-        return f"{len(self._rows)} labelled samples{guessed}{self._replay.why if self._replay else ''}"
+        known = 0 if self._answers is None else int(self._answers.known.sum())
+        answered = f", the mentor's answers to {known} of them" if known else ""
+        return f"{len(self._rows)} labelled samples{guessed}{answered}{self._replay.why if self._replay else ''}"
 
     def spend(self, seconds: float) -> None:
         """Counts time that passed, saving included, against the budget."""

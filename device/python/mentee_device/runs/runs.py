@@ -99,7 +99,7 @@ class Runs:
         try:
             self.learner.restore(versions.snapshot(version.number))
             plan = ResolvedPlan.from_json(version.plan)
-            run = self._run(plan, Done(**version.progress), versions.guesses(version.number))
+            run = self._run(plan, Done(**version.progress), versions.guesses(version.number), version.number)
             return self._go(version.number, run, on_progress)
         except Damaged as damage:
             try:
@@ -111,9 +111,11 @@ class Runs:
             self.go_to_current()
             raise
 
-    def _run(self, plan: ResolvedPlan, done: Done, guesses: Mapping[int, int] | None = None) -> Run:
-        """`guesses`: of a run that was under way; some of its samples may be gone by now, and a label that was given since to one
-        that had none is for the next run."""
+    def _run(
+        self, plan: ResolvedPlan, done: Done, guesses: Mapping[int, int] | None = None, number: int | None = None
+    ) -> Run:
+        """`guesses` and `number`: of a run that was under way; some of its samples may be gone by now, and a label that was given
+        since to one that had none, or an answer of the mentor that came since, is for the next run."""
         if guesses is not None:
             plan, done = self._left(plan, done)
         samples, weights = self.state.samples.read(plan.samples)
@@ -122,7 +124,8 @@ class Runs:
         samples = replace(samples, labels=np.where(np.isin(plan.samples, plan.unlabelled), UNLABELLED, samples.labels))
         known = np.array([(guesses or {}).get(number, UNLABELLED) for number in plan.samples], np.int64)
         replay = remembered_answers(self.state, self.learner, plan.replay) if plan.replay_batch else None
-        return Run(self.learner, plan, samples, weights, done, replay, known)
+        answers = self.state.answers.of(plan.samples, number)
+        return Run(self.learner, plan, samples, weights, done, replay, known, answers)
 
     def _learnt(self) -> set[int]:
         """Samples whose label the present mentee has learnt from."""

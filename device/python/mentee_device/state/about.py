@@ -8,7 +8,25 @@ from typing import Any
 
 from mentee_device.bundle.samples import SampleError
 
-SOURCES = ("owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none")  # of a label, the most trusted first
+MENTOR_ONLINE = "mentor-online"
+SOURCES = (
+    "owner",
+    "mentor",
+    MENTOR_ONLINE,
+    "near_miss",
+    "stream",
+    "cluster",
+    "pseudo",
+    "none",
+)  # of a label, the most trusted first
+
+
+PORTABLE = tuple(source for source in SOURCES if source != MENTOR_ONLINE)  # of a state file: the answers stay behind
+
+
+def portable(source: str) -> str:
+    """The source as a state file has it."""
+    return "mentor" if source == MENTOR_ONLINE else source
 
 
 @dataclass(frozen=True)

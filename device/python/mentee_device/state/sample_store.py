@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from mentee_device.bundle.fields import LARGEST
 from mentee_device.bundle.manifest import Manifest
 from mentee_device.bundle.samples import UNLABELLED, SampleError, Samples, check_labels, preprocess
-from mentee_device.state.about import SOURCES, About, too_many
+from mentee_device.state.about import MENTOR_ONLINE, SOURCES, About, too_many
 from mentee_device.state.storage.database import StateError
 from mentee_device.state.storage.rows import about_of, head_of
+from mentee_device.state.storage.schema import ONLINE
 from mentee_device.state.storage.store import CLOCK, Store
 
 
@@ -196,6 +197,8 @@ class SampleStore:
         return about, sealed, _digest(about) + _digest(sealed)
 
     def _sealed_about(self, number: int, source: str, label: int, weight: float) -> bytes:
+        if source == MENTOR_ONLINE:
+            self._store.raise_format(ONLINE)
         return self._store.seal.close(json.dumps([source, label, weight]).encode(), f"about {number}")
 
     def _remove_broken(self, numbers: list[int]) -> None:

@@ -26,7 +26,7 @@ from mentee_device.relocate.portable.checks import (
     whole,
 )
 from mentee_device.runs.replay import OWN, REPLAYS
-from mentee_device.state.about import SOURCES
+from mentee_device.state.about import PORTABLE
 from mentee_device.state.class_names import CLASS_NAME, is_class_name
 from mentee_device.state.storage.store import CLOCK
 
@@ -75,7 +75,7 @@ def _curve(name: str) -> Check:
 WHOLES, PART, SHARE = list_of(whole()), whole(), number(0, 1)
 NATURAL = whole(1)
 DTYPE = one_of("uint8", "float32")
-STORED = {"number": NATURAL, "time": _time, "source": one_of(*SOURCES), "weight": number(above=0)}
+STORED = {"number": NATURAL, "time": _time, "source": one_of(*PORTABLE), "weight": number(above=0)}
 INPUT = {"dtype": DTYPE, "input": PART, "mentor_logits": maybe(PART)}
 RANDOM = keys({"state": _uint128, "inc": _uint128, "has_uint32": whole(0, 1), "uinteger": whole(0, 2**32 - 1)})
 BOUNDS = {name: number(above=0) for name in ("steps", "seconds", "samples", "joules", "watts")}

@@ -21,6 +21,7 @@ from mentee_device.relocate.portable.record import WITH_SNAPSHOT
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.plans.settings import given_settings
 from mentee_device.state import aside as set_aside
+from mentee_device.state.about import portable
 from mentee_device.state.class_names import lost_names, read_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.sample_store import unpack
@@ -87,7 +88,7 @@ class _Writer:
             if content is None:  # damaged: nothing of it could be used
                 continue
             confidence, before = evidence.get(str(one.number), (None, None))
-            head = {"number": one.number, "time": one.time, "source": one.source, "label": one.label}
+            head = {"number": one.number, "time": one.time, "source": portable(one.source), "label": one.label}
             guess = {"weight": one.weight, "confidence": confidence, "before": before}
             found.append({**head, **guess, **self._input(*content)})
         return found
@@ -99,7 +100,7 @@ class _Writer:
             if one is not None:
                 rules = one.preprocessing
                 described = {"shape": list(rules.shape), "mean": list(rules.mean), "std": list(rules.std)}
-                head = {"number": number, "time": one.time, "source": one.source, "weight": one.weight}
+                head = {"number": number, "time": one.time, "source": portable(one.source), "weight": one.weight}
                 content = self._input(*unpack(one.content))
                 found.append(
                     {**head, "class": one.name, "preprocessing": {**described, "dtype": rules.dtype}, **content}

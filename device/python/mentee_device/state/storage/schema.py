@@ -18,6 +18,8 @@ from mentee_device.state.storage.database import Damaged, Foreign, StateError, t
 from mentee_device.state.storage.encryption import Seal
 
 FORMAT = 2  # PRAGMA user_version
+ONLINE = 3  # the same with labels by a mentor that was asked online, which a program before takes for damage
+READABLE = (FORMAT, ONLINE)
 DATABASE, BACKUP, LOCK = "state.sqlite", "backup.sqlite", "lock"
 SCHEMA = """
 CREATE TABLE state (
@@ -46,8 +48,10 @@ OLD = "format-1.sqlite"  # that file, once it lies in its folder
 def require_format(connection: sqlite3.Connection, path: Path) -> None:
     """Raises StateError for an opened state of another format than FORMAT."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version != FORMAT:
-        raise Foreign(f"{path} has state format {version}, this program reads {FORMAT}: update the program")
+    if version not in READABLE:
+        raise Foreign(
+            f"{path} has state format {version}, this program reads {FORMAT} and {ONLINE}: update the program"
+        )
 
 
 def upgrade_file(place: Path, seal: Seal, bundle: str | None = None) -> str | None:

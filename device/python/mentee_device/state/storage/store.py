@@ -181,6 +181,13 @@ class Store:
             else:
                 connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
+    def raise_format(self, version: int) -> None:
+        """From now on no program that does not know `version` opens it."""
+        with self.transaction() as connection:
+            (now,) = connection.execute("PRAGMA user_version").fetchone()
+            if now < version:
+                connection.set_format(version)
+
     def put(self, name: str, value: bytes) -> None:
         """Stores bytes of another part of the program under `name`, sealed like samples are."""
         with self.transaction() as connection:

@@ -53,6 +53,12 @@ class Twin:
             self._let_go()
         return cursor
 
+    def set_format(self, version: int) -> None:
+        """`PRAGMA user_version` of both, part of the present transaction. Raises sqlite3.Error."""
+        for connection in (self.main, self._backup):
+            if connection is not None:
+                connection.execute(f"PRAGMA user_version = {int(version)}")
+
     def begin(self) -> None:
         """Begins a transaction in both. Raises sqlite3.Error."""
         self.main.execute("BEGIN IMMEDIATE")

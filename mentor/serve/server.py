@@ -1,0 +1,110 @@
+"""The service as LitServe runs it: one HTTP process with the door, workers with the mentor, and what watches over both."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import litserve
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from mentor.serve.api import MentorAPI
+from mentor.serve.door import Door, Rules
+from mentor.serve.openapi import description
+from mentor.serve.orphans import end_with
+from mentor_mentee.errors import UserError
+
+CONNECTIONS = 1000  # beyond which uvicorn itself answers 503
+KEEP_ALIVE = 30  # seconds that an idle connection stays open
+
+
+def serve(rules: Rules, precision: str) -> None:
+    """Answers until Ctrl-C or SIGTERM; requests in work are answered first. Raises `UserError` where it cannot begin."""
+    settings = rules.settings
+    require_free(settings.host, settings.port)
+    server = made(rules, precision)
+    signal.signal(signal.SIGTERM, ending(os.getpid()))
+    tls = {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.private_key} if settings.certificate else {}
+    try:
+        server.run(
+            host=settings.host,
+            port=settings.port,
+            num_api_servers=1,  # limits, rates and metrics are those of the whole service
+            log_level="warning",
+            generate_client_file=False,
+            access_log=False,
+            ws="none",
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=KEEP_ALIVE,
+            **tls,
+        )
+    except RuntimeError as error:  # LitServe's, of a worker that could not begin
+        raise UserError(f"{error}; the lines above say why") from None
+
+
+def require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); give another port=…") from None
+
+
+def ending(first: int) -> Callable[[int, FrameType | None], None]:
+    """Handles SIGTERM: in the process `first`, LitServe ends in good order on KeyboardInterrupt alone; those forked from it are
+    ended by LitServe."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == first:
+            raise KeyboardInterrupt
+        sys.exit(0)
+
+    return end
+
+
+def made(rules: Rules, precision: str) -> Any:
+    """LitServe's server, with the door in front of it."""
+    settings, served = rules.settings, rules.served
+    terms = {
+        "bundle": served.bundle,
+        "mentor": served.fingerprint,
+        "precision": precision,
+        "input": {"dtype": served.dtype, "shape": list(served.shape), "max_samples": settings.max_samples},
+        "classes": list(served.classes),
+        "probes": [{"name": probe.name, "shape": list(probe.adapter.shape)} for probe in served.probes],
+    }
+    server: Any = litserve.LitServer(
+        MentorAPI(served, settings, precision),
+        accelerator=settings.device,
+        workers_per_device=settings.workers,
+        timeout=2 * settings.answer_seconds,  # the door gives up first
+        model_metadata=terms,
+        restart_workers=True,
+        middlewares=[(Watched, {"rules": rules, "parent": os.getpid(), "others": lambda: children(server)})],
+    )
+    metrics = rules.metrics
+    server.app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"))
+    server.app.openapi = lambda: description(rules)
+    return server
+
+
+class Watched(Door):
+    """The door, made in the HTTP process, which ends with its parent and takes the service's helpers along."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, parent: int, others: Any) -> None:
+        super().__init__(app, rules)
+        if os.getppid() == parent:
+            end_with(parent, others)
+
+
+def children(server: Any) -> list[int]:
+    """Process numbers of the manager and of the workers as they were when the HTTP process began."""
+    manager = getattr(server.transport_config.manager, "_process", None)
+    found = [*(worker.pid for worker in server.inference_workers), *([manager.pid] if manager is not None else [])]
+    return [number for number in found if number is not None]
