@@ -41,6 +41,8 @@ device/js/node_modules/.installed: device/js/package-lock.json | check-npm
 # The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	@if test -e .venv/fleet/bin/flwr; then OMP_NUM_THREADS=1 .venv/fleet/bin/python -m pytest --numprocesses 2 tests/fleet; \
+	else echo "no Flower: the tests of the fleet were skipped"; fi
 
 # Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
 lint: env
@@ -63,7 +65,7 @@ docs: env
 bench: env
 	$(BIN)/python -m benchmarks all
 
-env: .venv/.ready .venv/device/.ready .venv/web.ready
+env: .venv/.ready .venv/device/.ready .venv/web.ready .venv/fleet.ready
 
 # says at once, in one line, which Python versions work, and what to do about a .venv that does not
 check-python:
@@ -88,6 +90,20 @@ check-python:
 	@if command -v npm > /dev/null && npm ci --prefix device/web --silent --no-audit --no-fund; then :; \
 	else echo "no npm, or it could not install onnxruntime-web: the tests in Node are skipped"; fi
 	touch $@
+
+# Flower has an environment of its own, which sees .venv's packages after its own, and in it the device's: Flower and what
+# .venv/device has, neither torch nor onnx. Where it cannot be installed the tests of the fleet are skipped, and say so
+.venv/fleet.ready: .ci/fleet-requirements.txt .ci/see.py .venv/device/.ready
+	@if $(BIN)/python -m venv .venv/fleet && .venv/fleet/bin/python -m pip install --quiet --disable-pip-version-check \
+	--requirement .ci/fleet-requirements.txt && $(BIN)/python -m venv .venv/fleet/device && \
+	.venv/fleet/device/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	--requirement .ci/fleet-requirements.txt && $(SEEN); \
+	then :; else rm -rf .venv/fleet; echo "Flower could not be installed: the tests of the fleet are skipped"; fi
+	touch $@
+
+PACKAGES := lib/python*/site-packages
+SEEN = .venv/fleet/device/bin/python .ci/see.py .venv/device/$(PACKAGES) .venv/fleet/$(PACKAGES) . device/python && \
+	.venv/fleet/bin/python .ci/see.py --links .venv/$(PACKAGES)
 
 clean:
 	rm -rf .venv device/web/node_modules device/js/node_modules device/js/dist .cache runs bundles build dist docs/_build *.egg-info device/python/*.egg-info

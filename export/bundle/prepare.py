@@ -1,10 +1,12 @@
 """All that a bundle is made of, as tensors and modules, before anything is written."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from export.bundle.knobs import device_knobs
@@ -14,6 +16,7 @@ from export.graph.ports import Port, input_ports, output_ports
 from export.graph.training_graph import TrainingGraph
 from export.network.classes import ClassPlan
 from export.network.for_device import device_network, embedding_size
+from export.network.learnt import set_learnt
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Mentor
@@ -63,10 +66,14 @@ class OnDevice:
         return tuple(int(size) for size in self.inputs[0].shape[1:])
 
 
-def on_device(checkpoint: MenteeCheckpoint, settings: ExportSettings) -> OnDevice:
-    """Raises `UserError` for a mentee that no bundle can be made of."""
+def on_device(
+    checkpoint: MenteeCheckpoint, settings: ExportSettings, parameters: Mapping[str, NDArray[np.float32]] | None = None
+) -> OnDevice:
+    """`parameters`: see `export_bundle`. Raises `UserError` for a mentee that no bundle can be made of."""
     plan = ClassPlan.asked(checkpoint.classes, settings.classes, settings.spare_classes)
     network, notes = device_network(checkpoint, settings.batch_norm, settings.dropout, settings.trainable, plan)
+    if parameters:
+        notes = [*notes, set_learnt(network, parameters)]
     classes = checkpoint.classes if plan is None else plan.after
     probed = ProbedMentee(network, checkpoint.probes, checkpoint.head).eval()
     with torch.no_grad():

@@ -1,12 +1,13 @@
 """Mentee checkpoint -> bundle (docs/bundle.md): graph, artifacts, packs, proof, manifest; all of it or nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -57,11 +58,13 @@ def export_bundle(
     data: Any = None,
     mentor: Mentor | nn.Module | None = None,
     keys: tuple[Any, Any] | None = None,
+    parameters: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> Exported:
     """Writes the bundle folder `path`, and beside it `<path>.zip`.
 
     `data` and `mentor` where the checkpoint names none, as one of a script's `Student` does: data sets by train, val and test
-    (whose items have image and label at `keys`), and `student.mentor`.
+    (whose items have image and label at `keys`), and `student.mentor`. `parameters`, by the names in a bundle's manifest,
+    take the place of the checkpoint's: what a fleet has learnt since.
 
     Raises `UserError`, with nothing left at `path` that was not there before, where the folder is in use, the mentee
     cannot be traced, a pack cannot be filled, or ONNX Runtime does not train it as torch does.
@@ -73,7 +76,7 @@ def export_bundle(
     recover(path)
     require_free(path, settings.overwrite)
     require_named(checkpoint, data is not None, mentor is not None)
-    mentee = on_device(checkpoint, settings)
+    mentee = on_device(checkpoint, settings, parameters)
     view = checkpoint.view
     with whole_or_nothing(path) as staging:
         inference = staging / INFERENCE

@@ -22,6 +22,7 @@ case "$1 $2" in
 esac
 """
 TOOLS = ("sh", "make", "grep", "touch", "mkdir", "ln", "rm")
+OF_CI = (".ci/check-python", ".ci/see.py", ".ci/fleet-requirements.txt")
 CHECKED = ("pyproject.toml", "constraints.txt", "device/python/pyproject.toml", "device/python/requirements.txt")
 
 
@@ -35,7 +36,7 @@ class Checkout:
             found = shutil.which(tool)
             assert found, tool
             (self.path / tool).symlink_to(found)
-        for name in ("Makefile", ".ci/check-python", "device/web/package-lock.json", *CHECKED):
+        for name in ("Makefile", *OF_CI, "device/web/package-lock.json", *CHECKED):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.root / name)
 
@@ -78,8 +79,10 @@ def built(checkout: Checkout) -> Checkout:
     return checkout
 
 
-def test_a_fresh_clone_makes_both_environments_and_a_second_run_does_nothing(built: Checkout) -> None:
-    calls = ["3.12 venv .venv", *["3.12 pip"] * 3, "3.12 venv .venv/device", "3.12 pip"]
+def test_a_fresh_clone_makes_all_environments_and_a_second_run_does_nothing(built: Checkout) -> None:
+    calls = ["3.12 venv .venv", *["3.12 pip"] * 3]
+    for name in (".venv/device", ".venv/fleet", ".venv/fleet/device"):
+        calls += [f"3.12 venv {name}", "3.12 pip"]
     assert built.calls() == calls
     assert built.make().returncode == 0
     assert built.calls() == calls

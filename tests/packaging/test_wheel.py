@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.packaging.conftest import Installed, environment
 from tests.paths import ROOT
 
-PACKAGES = ("mentor_mentee", "mentor", "mentee", "distill", "export")
+PACKAGES = ("mentor_mentee", "mentor", "mentee", "distill", "export", "fleet")
 
 
 def stored(wheel: Path) -> set[str]:

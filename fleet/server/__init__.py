@@ -1,0 +1,1 @@
+"""The server's side of a fleet: a ServerApp on Flower's strategies, and one of ours, distillation."""

@@ -1,0 +1,66 @@
+"""The devices of one fleet among all that are connected: a Grid that each new device has to answer before it is seen."""
+
+from collections.abc import Iterable
+from logging import INFO, WARNING
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore import log
+from flwr.supercore.run import Run
+
+from fleet.wire.terms import CONFIG
+
+
+class Members(Grid):
+    """`grid`, reduced to the devices that take part under `terms`. Who belongs to another fleet or is on another bundle is said
+    once and left out; who does not answer within `patience` seconds is asked again later."""
+
+    def __init__(self, grid: Grid, terms: ConfigRecord, patience: float = 60.0) -> None:
+        self._grid, self._terms, self._patience = grid, terms, patience
+        self.members: set[int] = set()
+        self.strangers: dict[int, str] = {}
+
+    def get_node_ids(self) -> Iterable[int]:
+        connected = set(self._grid.get_node_ids())
+        if unknown := sorted(connected - self.members - self.strangers.keys()):
+            self._ask(unknown)
+        return sorted(self.members & connected)
+
+    def _ask(self, nodes: list[int]) -> None:
+        questions = [Message(RecordDict({CONFIG: self._terms}), node, MessageType.QUERY) for node in nodes]
+        for reply in self._grid.send_and_receive(questions, timeout=self._patience):
+            node = reply.metadata.src_node_id
+            if reply.has_error():
+                self.leave_out(node, reply.error.reason or f"error {reply.error.code}")
+            else:
+                self.members.add(node)
+        log(INFO, "fleet: %d devices take part, %d do not", len(self.members), len(self.strangers))
+
+    def leave_out(self, node: int, why: str) -> None:
+        """Not asked again in this run."""
+        self.members.discard(node)
+        self.strangers[node] = why
+        log(WARNING, "fleet: device %d is left out: %s", node, why)
+
+    # the rest is the grid's
+
+    def set_run(self, run: Run) -> None:
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        return self._grid.run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return self._grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return self._grid.pull_messages(message_ids)
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        return self._grid.send_and_receive(messages, timeout=timeout)

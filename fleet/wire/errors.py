@@ -1,0 +1,5 @@
+"""The error that either side says in one line."""
+
+
+class FleetError(Exception):
+    """A round that must not go on: what was wrong, where, what was expected, what to do."""

@@ -1,0 +1,122 @@
+"""Updates that are unusable or poisoned, and noise: what is refused, what a robust strategy makes of it, which ε is said."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Message
+from mentee_device import Bundle, Learner
+from numpy.typing import NDArray
+
+from fleet.server.result import FleetResult
+from fleet.server.settings import FleetSettings
+from fleet.server.strategies import privacy_of, strategy_of
+from fleet.wire.arrays import record_of
+from fleet.wire.terms import ARRAYS, METRICS
+
+Node = Callable[..., dict[str, Any]]
+Fleet = Callable[..., FleetResult]
+
+
+def sends(change: Callable[[str, NDArray[Any]], NDArray[Any]], liar: int = 1, count: int | None = None) -> Any:
+    """Of device `liar` other arrays on their way, or another count."""
+
+    def tamper(number: int, reply: Message) -> Message:
+        if number == liar and reply.has_content() and ARRAYS in reply.content:
+            arrays = reply.content.array_records[ARRAYS]
+            reply.content[ARRAYS] = record_of({name: change(name, one.numpy()) for name, one in arrays.items()})
+            if count is not None:
+                reply.content.metric_records[METRICS]["num-examples"] = count
+        return reply
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda name, value: value * np.nan, "holds NaN"),
+        (lambda name, value: value[..., :-1], "expected float32"),
+        (lambda name, value: value.astype(np.float64), "more than float32|expected float32"),
+        (lambda name, value: value * np.float32(1e9), "beyond 1e"),
+        (lambda name, value: np.zeros(1 << 16, np.float32), "more than float32"),
+    ],
+)
+def test_an_unusable_update_is_refused_and_its_device_left_out(node: Node, fleet: Fleet, change: Any, why: str) -> None:
+    nodes = {1: node(0), 2: node(1)}
+    honest, result = fleet({2: nodes[2]}), fleet(nodes, sends(change))
+    (said,) = result.about["left_out"]
+    assert said.startswith("its reply is unusable: ")
+    assert any(part in said for part in why.split("|")), said
+    np.testing.assert_array_equal(result.arrays["head.weight"], honest.arrays["head.weight"])
+
+
+def test_one_poisoned_in_five_moves_robust_strategies_little(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
+    """Scaled and flipped: away from where the round began, twenty times as far. FedAvg is there to show that it matters."""
+    with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
+        base = learner.parameters()
+    replies: dict[int, Message] = {}
+
+    def keep(number: int, reply: Message) -> Message:
+        replies[number] = reply
+        return reply
+
+    honest = fleet({number: node(number) for number in range(1, 6)}, keep).arrays
+    poison = sends(lambda name, value: (base[name] - 20 * (value - base[name])).astype(np.float32))
+    poison(1, replies[1])
+    far = {}
+    for strategy in ("fedavg", "median", "trimmed-mean", "krum", "multi-krum"):
+        settings = FleetSettings(bundle="x", strategy=strategy, poisoned=1, trim=0.2, min_devices=5)
+        arrays, _ = strategy_of(settings).aggregate_train(1, copy.deepcopy([*replies.values()]))
+        assert arrays is not None
+        far[strategy] = sum(float(np.square(arrays[name].numpy() - honest[name]).sum()) for name in base)
+    assert all(far[strategy] < 0.05 * far["fedavg"] for strategy in far if strategy != "fedavg"), far
+
+
+def test_the_servers_guard_refuses_a_round_that_spoils_the_golden_set(
+    node: Node, fleet: Fleet, bundle_folder: Path
+) -> None:
+    with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
+        base, right = learner.parameters(), learner.evaluate_golden()
+    assert right > 0.1
+    worst = int(np.argmin(np.bincount(Bundle.open(bundle_folder).golden().labels, minlength=10)))
+    wrong = np.full(10, -1e3, np.float32)
+    wrong[worst] = 1e3
+    spoilt = sends(lambda name, value: wrong if name == "head.bias" else value, count=10**6)
+    result = fleet({1: node(0), 2: node(1)}, spoilt, golden_drop=0.0)
+    (said,) = result.about["refused"]
+    assert said.startswith("round 1: golden accuracy")
+    np.testing.assert_array_equal(result.arrays["head.bias"], base["head.bias"])
+
+
+def test_noise_is_clipped_counted_alike_and_its_epsilon_is_flowers(
+    node: Node, fleet: Fleet, bundle_folder: Path
+) -> None:
+    """Two releases of a Gaussian mechanism with multiplier 4, against the closed form of its Rényi divergence."""
+    pytest.importorskip("dp_accounting")
+    with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
+        base = learner.parameters()
+    nodes = {number: node(number) for number in range(1, 4)}
+    result = fleet(nodes, noise=4.0, clip=0.01, min_devices=3, rounds=2, delta=1e-3)
+    size = sum(value.size for value in base.values())
+    moved = np.sqrt(sum(np.square(value - base[name]).sum() for name, value in result.arrays.items()))
+    noise = 4.0 * 0.01 / 3 * np.sqrt(2 * size)
+    assert abs(moved / noise - 1) < 0.15
+    orders = np.linspace(1.01, 200, 20000)
+    renyi = 2 * orders / (2 * 4.0**2)
+    bound = renyi + np.log1p(-1 / orders) - (np.log(1e-3) + np.log(orders)) / (orders - 1)
+    assert result.about["privacy"]["releases"] == 2
+    assert result.about["privacy"]["epsilon"] == pytest.approx(bound.min(), rel=0.02)
+    assert privacy_of(strategy_of(FleetSettings(bundle="x"))) is None
+
+
+def test_a_device_can_add_noise_of_its_own(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
+    with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
+        base = learner.parameters()
+    config = {"dp-epsilon": 1.0, "dp-delta": 1e-5, "dp-clip": 0.01}
+    result = fleet({1: {**node(0), **config}})
+    spread = np.concatenate([(value - base[name]).ravel() for name, value in result.arrays.items()]).std()
+    assert spread == pytest.approx(2 * 0.01 * np.sqrt(2 * np.log(1.25e5)), rel=0.1)
