@@ -54,13 +54,15 @@ export class RoomClient {
   async ask<Name extends CallName>(
     call: Name,
     given: Calls[Name]["takes"],
-    progress?: (fraction: number) => void,
+    progress: (fraction: number) => void = (fraction) => this.site.working(fraction),
   ): Promise<Calls[Name]["gives"] | null> {
     try {
       return await this.site.assistant.ask(this.name, call, given, progress);
     } catch (error) {
       this.site.trouble(error);
       return null;
+    } finally {
+      this.site.working(null);
     }
   }
 
