@@ -1,8 +1,11 @@
 // One room as the page sees it: its overview, whether it is busy, and who wants to know when that changes.
 
-import type { CallName, Calls, LearnOptions, Overview, Provider, RoomName } from "../shared/messages.js";
+import type { CallName, Calls, LearnOptions, Overview, Provider, Refusal, RoomName } from "../shared/messages.js";
 import { ROOMS } from "../shared/settings.js";
+import { Refused } from "./assistant.js";
+import { setProvider } from "./provider.js";
 import type { Site } from "./site.js";
+import { wordsFor } from "./words.js";
 
 export class RoomClient {
   overview: Overview | null = null;
@@ -33,6 +36,7 @@ export class RoomClient {
       return true;
     } catch (error) {
       this.opening = null;
+      if (provider === "webgpu" && !isKind(error, "busy", "state")) return this.withoutWebGpu(error);
       this.failed = true;
       this.site.trouble(
         error,
@@ -54,13 +58,15 @@ export class RoomClient {
   async ask<Name extends CallName>(
     call: Name,
     given: Calls[Name]["takes"],
-    progress?: (fraction: number) => void,
+    progress: (fraction: number) => void = (fraction) => this.site.working(fraction),
   ): Promise<Calls[Name]["gives"] | null> {
     try {
       return await this.site.assistant.ask(this.name, call, given, progress);
     } catch (error) {
       this.site.trouble(error);
       return null;
+    } finally {
+      this.site.working(null);
     }
   }
 
@@ -122,13 +128,25 @@ export class RoomClient {
   }
 
   private wayOut(error: unknown, provider: Provider): readonly { label: string; act: () => void }[] {
-    if (!(error instanceof Error && "refusal" in error) || (error.refusal as { kind: string }).kind !== "state")
-      return [];
+    if (!isKind(error, "state")) return [];
     const begin = async (): Promise<void> => {
       await this.ask("wipe", null);
       await this.open(provider);
     };
     return [{ label: "Delete it and begin anew", act: () => void begin() }];
+  }
+
+  private withoutWebGpu(error: unknown): Promise<boolean> {
+    setProvider("wasm");
+    const { line } = wordsFor(error);
+    this.site.notice(
+      "WebGPU does not work in this browser.",
+      "The page computes with WebAssembly instead.",
+      line,
+      [],
+      true,
+    );
+    return this.open("wasm");
   }
 
   /** What a view says where there is no overview. */
@@ -144,6 +162,10 @@ export class RoomClient {
   private changed(): void {
     for (const listener of this.listeners) listener();
   }
+}
+
+function isKind(error: unknown, ...kinds: readonly Refusal["kind"][]): boolean {
+  return error instanceof Refused && kinds.includes(error.refusal.kind);
 }
 
 /** Asks the browser not to clear what is stored when space is short; it may say no. */

@@ -13,6 +13,13 @@ export class Site {
   readonly assistant = new Assistant();
   private readonly live = part("live");
   private readonly notices = part("notices");
+  private readonly work = part("work") as HTMLProgressElement;
+
+  /** How far long work is that has no place of its own, 0 to 1; null: there is none. */
+  working(fraction: number | null): void {
+    this.work.hidden = fraction === null;
+    this.work.value = fraction ?? 0;
+  }
 
   /** Said by screen readers; the same words twice are said twice. */
   say(text: string): void {

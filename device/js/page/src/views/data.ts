@@ -108,12 +108,7 @@ export class DataView {
       setProvider(next);
       button.disabled = true;
       text.textContent = next === "webgpu" ? "Loading WebGPU …" : "Loading …";
-      let all = true;
-      for (const room of this.rooms) all = (await room.reopen(next)) && all;
-      if (!all) {
-        setProvider("wasm");
-        for (const room of this.rooms) await room.reopen("wasm");
-      }
+      for (const room of this.rooms) await room.reopen(provider()); // WebAssembly again, where the first could not
       button.setAttribute("aria-checked", String(provider() === "webgpu"));
       button.disabled = false;
       text.textContent = words;
