@@ -1,7 +1,7 @@
 // Serves the built page on this machine, gzipped as hosts do: node serve.mjs FOLDER PORT
 
 import { createServer } from "node:http";
-import { readFile } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { extname, resolve, sep } from "node:path";
 import { promisify } from "node:util";
 import { createHash } from "node:crypto";
@@ -20,17 +20,22 @@ const [folder = "", port = "8000"] = process.argv.slice(2);
 const root = resolve(folder);
 const cache = new Map();
 
-/** A file's bytes, gzipped, and what names its content; read once. */
+/** A file's bytes, gzipped once, and what names its content; null where there is none. */
 async function found(path) {
   const file = resolve(root, `.${decodeURIComponent(path).replace(/\/$/, "/index.html")}`);
-  if (!file.startsWith(root + sep)) return null;
-  const plain = await readFile(file).catch(() => null);
-  if (plain === null) return null;
-  const tag = `"${createHash("sha256").update(plain).digest("hex").slice(0, 16)}"`;
+  const about = file.startsWith(root + sep) ? await stat(file).catch(() => null) : null;
+  if (!about?.isFile()) return null;
   const there = cache.get(file);
-  const body = there?.tag === tag ? there.body : await zipped(plain, { level: 9 });
-  cache.set(file, { tag, body });
-  return { tag, body, type: TYPES[extname(file)] ?? "application/octet-stream" };
+  if (there?.time === about.mtimeMs) return there.content;
+  const content = read(file);
+  cache.set(file, { time: about.mtimeMs, content });
+  return content;
+}
+
+async function read(file) {
+  const plain = await readFile(file);
+  const tag = `"${createHash("sha256").update(plain).digest("hex").slice(0, 16)}"`;
+  return { tag, body: await zipped(plain, { level: 9 }), type: TYPES[extname(file)] ?? "application/octet-stream" };
 }
 
 const server = createServer(async (request, response) => {
@@ -48,3 +53,6 @@ server.on("error", (error) => {
 server.listen(Number(port), "127.0.0.1", () =>
   console.log(`the page is at http://localhost:${server.address().port}/   (Ctrl-C ends it)`),
 );
+
+const files = await readdir(root, { recursive: true }).catch(() => []);
+for (const file of files) if (!/webgpu|asyncify/.test(file)) await found(`/${file.split(sep).join("/")}`); // so that the first visitor waits less

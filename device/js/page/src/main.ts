@@ -3,11 +3,11 @@
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/parts.css";
-import { el } from "./ui/dom.js";
-import { installOffline } from "./ui/offline.js";
-import { provider } from "./ui/provider.js";
-import { RoomClient } from "./ui/room.js";
-import { Site } from "./ui/site.js";
+import { el } from "./parts/dom.js";
+import { installOffline } from "./site/offline.js";
+import { provider } from "./site/provider.js";
+import { RoomClient } from "./site/room.js";
+import { Site } from "./site/site.js";
 import { DataView } from "./views/data.js";
 import { DigitsView } from "./views/digits.js";
 import { ShapesView } from "./views/shapes.js";

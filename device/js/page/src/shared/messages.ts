@@ -149,7 +149,7 @@ export interface Stop {
 
 /** Why a request was refused: what the page has words for, and the program's own line. */
 export interface Refusal {
-  readonly kind: "busy" | "full" | "drawing" | "file" | "network" | "wasm" | "state" | "classes" | "other";
+  readonly kind: "busy" | "full" | "drawing" | "file" | "network" | "wasm" | "state" | "classes" | "name" | "other";
   readonly line: string;
 }
 

@@ -16,11 +16,11 @@ export interface RoomSettings {
 }
 
 const SHAPES: Plan = {
-  budget: { steps: 240, seconds: 4 },
+  budget: { steps: 240, seconds: 3.2 },
   batch: 15,
   replayBatch: 32,
   learningRate: 1e-3,
-  saveEvery: 60,
+  saveEvery: 30,
   rounds: 0,
 };
 const DIGITS: Plan = {
@@ -28,7 +28,8 @@ const DIGITS: Plan = {
   batch: 8,
   replayBatch: 16,
   learningRate: 3e-3,
-  saveEvery: 60,
+  shift: 2,
+  saveEvery: 30,
   rounds: 0,
 };
 

@@ -1,8 +1,8 @@
 // "That was wrong": says what it was, so that it learns.
 
-import { el, fill } from "../ui/dom.js";
-import { spoken } from "../ui/class-name.js";
-import type { RoomClient } from "../ui/room.js";
+import { el, fill } from "../parts/dom.js";
+import { spoken } from "../parts/class-name.js";
+import type { RoomClient } from "../site/room.js";
 
 export class Correction {
   readonly element = el("form", { class: "row", "data-testid": "correction", hidden: true });

@@ -1,13 +1,13 @@
 // Your data: what is stored, each drawing with a button that deletes it and what it taught; delete all; what computes.
 
 import type { SampleLine } from "../shared/messages.js";
-import { spoken } from "../ui/class-name.js";
-import { el, fill, plural } from "../ui/dom.js";
-import { removeOffline } from "../ui/offline.js";
-import { pixels } from "../ui/pixels.js";
-import { provider, setProvider, webGpuThere } from "../ui/provider.js";
-import type { RoomClient } from "../ui/room.js";
-import type { Site } from "../ui/site.js";
+import { spoken } from "../parts/class-name.js";
+import { el, fill, plural } from "../parts/dom.js";
+import { removeOffline } from "../site/offline.js";
+import { pixels } from "../parts/pixels.js";
+import { provider, setProvider, webGpuThere } from "../site/provider.js";
+import type { RoomClient } from "../site/room.js";
+import type { Site } from "../site/site.js";
 
 const SHOWN = 100; // drawings of a room at once
 
@@ -86,6 +86,10 @@ export class DataView {
 
   private computeCard(): HTMLElement {
     const there = webGpuThere();
+    const words = there
+      ? "Loads 7 MB more, once. These networks are small: plain WebAssembly is as fast, or faster."
+      : "This browser has no WebGPU. Plain WebAssembly is used, and is fast enough.";
+    const text = el("p", { class: "small quiet" }, words);
     const on = provider() === "webgpu";
     const button = el(
       "button",
@@ -103,6 +107,7 @@ export class DataView {
       const next = provider() === "webgpu" ? "wasm" : "webgpu";
       setProvider(next);
       button.disabled = true;
+      text.textContent = next === "webgpu" ? "Loading WebGPU …" : "Loading …";
       let all = true;
       for (const room of this.rooms) all = (await room.reopen(next)) && all;
       if (!all) {
@@ -111,18 +116,10 @@ export class DataView {
       }
       button.setAttribute("aria-checked", String(provider() === "webgpu"));
       button.disabled = false;
+      text.textContent = words;
     };
     button.addEventListener("click", () => void turn());
-    const text = there
-      ? "Loads 7 MB more, once. These networks are small: plain WebAssembly is as fast, or faster."
-      : "This browser has no WebGPU. Plain WebAssembly is used, and is fast enough.";
-    return el(
-      "section",
-      { class: "card" },
-      el("h2", {}, "What computes"),
-      button,
-      el("p", { class: "small quiet" }, text),
-    );
+    return el("section", { class: "card" }, el("h2", {}, "What computes"), button, text);
   }
 }
 
@@ -146,6 +143,7 @@ class StoredCard {
   async show(): Promise<void> {
     const { overview, busy } = this.room;
     if (overview === null) return;
+    this.element.setAttribute("aria-busy", String(busy));
     const { samples, versions, bytes } = overview;
     const kept = versions.filter(({ canReturn }) => canReturn).length;
     this.text.textContent =

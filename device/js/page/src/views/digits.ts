@@ -2,24 +2,25 @@
 
 import type { Answer, Drawing } from "../shared/messages.js";
 import { PAUSE_MS } from "../shared/settings.js";
-import { bars, figure } from "../ui/bars.js";
-import { el, fill, finePercent, percent, plural } from "../ui/dom.js";
-import { Latest } from "../ui/latest.js";
-import { LearnCard } from "../ui/learn-card.js";
-import { ModelCard } from "../ui/model-card.js";
-import { Pad } from "../ui/pad.js";
-import { PadCard } from "../ui/pad-card.js";
-import type { RoomClient } from "../ui/room.js";
-import { isDrawn } from "../ui/sketch.js";
-import { VersionsCard } from "../ui/versions-card.js";
-import { wordsFor } from "../ui/words.js";
+import { bars, figure } from "../parts/bars.js";
+import { el, fill, finePercent, percent, plural } from "../parts/dom.js";
+import { Latest } from "../site/latest.js";
+import { LearnCard } from "../parts/learn-card.js";
+import { ModelCard } from "../parts/model-card.js";
+import { Pad } from "../parts/pad.js";
+import { PadCard } from "../parts/pad-card.js";
+import type { RoomClient } from "../site/room.js";
+import { isDrawn } from "../parts/sketch.js";
+import { VersionsCard } from "../parts/versions-card.js";
+import { wordsFor } from "../site/words.js";
 import { Obedience } from "./obedience.js";
 
 export class DigitsView {
   readonly element: HTMLElement;
   private readonly padCard = new PadCard("Draw a digit here.", "digits-canvas");
   private readonly pad: Pad;
-  private readonly answers = el("section", { class: "card", "data-testid": "answer", "aria-label": "What both say" });
+  private readonly said = el("div", {});
+  private readonly keys = el("div", { class: "keys ten", role: "group", "aria-labelledby": "which" });
   private readonly score = el("section", { class: "card", "data-testid": "score" });
   private readonly recognise: Latest<Drawing, Answer>;
   private answer: Answer | null = null;
@@ -37,7 +38,7 @@ export class DigitsView {
       {
         onBegin: () => this.padCard.begun(),
         onDrawing: (drawing) => this.recognise.put(drawing),
-        onPause: () => this.pad.finish(),
+        onPause: () => this.paused(),
       },
       PAUSE_MS,
     );
@@ -54,13 +55,13 @@ export class DigitsView {
         el(
           "p",
           {},
-          "The base has seen 5,000 digits of many hands, none of them yours. Draw, say what it was, and let it learn.",
+          "The base learnt from digits of many hands, none of them yours. Draw, say what it was, and let it learn.",
         ),
       ),
       el(
         "div",
         { class: "columns" },
-        el("div", { class: "column stay" }, this.padCard.element, this.answers),
+        el("div", { class: "column stay" }, this.padCard.element, this.answers()),
         el(
           "div",
           { class: "column" },
@@ -77,8 +78,28 @@ export class DigitsView {
     this.show();
   }
 
+  private answers(): HTMLElement {
+    return el(
+      "section",
+      { class: "card", "data-testid": "answer", "aria-label": "What both say" },
+      this.said,
+      el(
+        "p",
+        { id: "which", class: "small quiet" },
+        "What was it? Your answer is what it learns from; the keys 0 to 9 do the same.",
+      ),
+      this.keys,
+    );
+  }
+
   private choice(): { mentor: boolean; knobs: ReturnType<Obedience["knobs"]> } {
     return { mentor: this.mentor, knobs: this.obedience.knobs() };
+  }
+
+  private paused(): void {
+    this.pad.finish();
+    const [mine, base] = [this.answer?.top[0]?.name, this.answer?.base?.[0]?.name];
+    if (mine !== undefined) this.room.site.say(`Yours says ${mine}, the base ${base}.`);
   }
 
   private heard(answer: Answer): void {
@@ -103,46 +124,32 @@ export class DigitsView {
 
   private showAnswers(): void {
     const { answer, room } = this;
-    const mine = answer?.top[0]?.name;
-    const keys = (room.overview?.classes ?? []).map((name) =>
-      el(
-        "button",
-        {
-          type: "button",
-          class: name === mine ? "guess" : null,
-          disabled: answer === null,
-          "data-testid": `digit-${name}`,
-          "data-focus": `digit-${name}`,
-          "aria-label": `It was a ${name}`,
-          onclick: () => void this.label(name),
-        },
-        name,
-      ),
-    );
-    const both =
+    const names = room.overview?.classes ?? [];
+    if (this.keys.childElementCount !== names.length)
+      this.keys.replaceChildren(...names.map((name) => this.keyOf(name)));
+    for (const key of this.keys.children) key.classList.toggle("guess", key.textContent === answer?.top[0]?.name);
+    fill(
+      this.said,
       answer === null
         ? el("p", { class: "quiet" }, room.overview === null ? room.loading : "Both answer while you draw.")
         : el(
             "div",
             { class: "pair" },
-            el("div", { "data-testid": "mine" }, el("h3", {}, "Yours"), bars(answer.top, "What yours says")),
+            el("div", { "data-testid": "mine" }, el("h2", {}, "Yours"), bars(answer.top, "What yours says")),
             el(
               "div",
               { "data-testid": "base" },
-              el("h3", {}, "The base"),
+              el("h2", {}, "The base"),
               bars(answer.base ?? [], "What the base says"),
             ),
-          );
-    fill(
-      this.answers,
-      both,
-      el(
-        "p",
-        { id: "which", class: "small quiet" },
-        "What was it? Your answer is what it learns from; the keys 0 to 9 do the same.",
-      ),
-      el("div", { class: "keys ten", role: "group", "aria-labelledby": "which" }, ...keys),
+          ),
     );
+  }
+
+  private keyOf(name: string): HTMLElement {
+    const press = (): void => void this.label(name);
+    const having = { type: "button", "data-testid": `digit-${name}`, "aria-label": `It was a ${name}`, onclick: press };
+    return el("button", having, name);
   }
 
   private showScore(): void {
@@ -177,7 +184,9 @@ export class DigitsView {
   private async label(name: string): Promise<void> {
     const { answer, pad, room } = this;
     const { drawing } = pad;
-    if (room.overview === null || !isDrawn(drawing)) return;
+    if (room.overview === null) return;
+    if (!isDrawn(drawing))
+      return this.padCard.say(pad.empty ? "Draw a digit first." : "That is too small to see. Draw it larger.");
     this.clear();
     if (!(await room.change("label", { drawing, name }))) return;
     const verdict = (who: readonly { name: string }[] | null): string => (who?.[0]?.name === name ? "right" : "wrong");

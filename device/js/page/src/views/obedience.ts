@@ -1,8 +1,8 @@
 // How much it obeys your labels, and how much its mentor: one slider over α, β and γ, or each by itself.
 
 import type { Knobs } from "../shared/messages.js";
-import { el } from "../ui/dom.js";
-import type { RoomClient } from "../ui/room.js";
+import { el } from "../parts/dom.js";
+import type { RoomClient } from "../site/room.js";
 
 const NAMES: readonly (readonly [keyof Knobs, string, string])[] = [
   ["alpha", "α", "your labels"],

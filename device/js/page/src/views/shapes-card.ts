@@ -1,9 +1,9 @@
 // The shapes that were taught: each can get more drawings, or be removed with all that it taught.
 
 import type { TaughtClass } from "../shared/messages.js";
-import { spoken } from "../ui/class-name.js";
-import { el, fill, plural } from "../ui/dom.js";
-import type { RoomClient } from "../ui/room.js";
+import { spoken } from "../parts/class-name.js";
+import { el, fill, plural } from "../parts/dom.js";
+import type { RoomClient } from "../site/room.js";
 
 export class ShapesCard {
   readonly element = el("section", { class: "card", "data-testid": "shapes-card" });
@@ -23,7 +23,7 @@ export class ShapesCard {
       el("h2", {}, "Your shapes"),
       taught.length
         ? el("ul", { class: "rows", "data-testid": "taught" }, ...taught.map((one) => this.row(one)))
-        : el("p", { class: "quiet" }, "None yet."),
+        : el("p", { class: "quiet" }, this.room.overview === null ? this.room.loading : "None yet."),
       left === null
         ? null
         : el(

@@ -2,18 +2,18 @@
 
 import type { Answer, Drawing } from "../shared/messages.js";
 import { PAUSE_MS } from "../shared/settings.js";
-import { bars } from "../ui/bars.js";
-import { spoken } from "../ui/class-name.js";
-import { el, fill, percent, plural } from "../ui/dom.js";
-import { Latest } from "../ui/latest.js";
-import { LearnCard } from "../ui/learn-card.js";
-import { ModelCard } from "../ui/model-card.js";
-import { Pad } from "../ui/pad.js";
-import { PadCard } from "../ui/pad-card.js";
-import type { RoomClient } from "../ui/room.js";
-import { isDrawn } from "../ui/sketch.js";
-import { VersionsCard } from "../ui/versions-card.js";
-import { wordsFor } from "../ui/words.js";
+import { bars } from "../parts/bars.js";
+import { spoken } from "../parts/class-name.js";
+import { el, fill, percent, plural } from "../parts/dom.js";
+import { Latest } from "../site/latest.js";
+import { LearnCard } from "../parts/learn-card.js";
+import { ModelCard } from "../parts/model-card.js";
+import { Pad } from "../parts/pad.js";
+import { PadCard } from "../parts/pad-card.js";
+import type { RoomClient } from "../site/room.js";
+import { isDrawn } from "../parts/sketch.js";
+import { VersionsCard } from "../parts/versions-card.js";
+import { wordsFor } from "../site/words.js";
 import { Correction } from "./correction.js";
 import { ShapesCard } from "./shapes-card.js";
 import { Teaching, type Taught } from "./teaching.js";
@@ -96,7 +96,7 @@ export class ShapesView {
         el(
           "p",
           {},
-          "It knows 94 shapes, digits and letters. Show it three to five drawings of one that it does not know: it recognises it at once, and learns it in seconds.",
+          "It knows shapes, digits and letters. Show it three to five drawings of one that it does not know: it recognises it at once, and learns it in seconds.",
         ),
       ),
       el(
@@ -204,7 +204,7 @@ const WORDS = {
   title: "Learn for good",
   nothing: "Teach it a shape first.",
   waiting: (count: number) =>
-    `${plural(count, "drawing is", "drawings are")} known by example only. Learning makes it surer.`,
+    `${plural(count, "drawing is", "drawings are")} known by example only. Learning makes it surer; its mentor keeps it from forgetting the rest.`,
   done: "All that you taught is learnt.",
-  everybody: "The 94 that it came with",
+  everybody: "Shapes that it came with",
 };

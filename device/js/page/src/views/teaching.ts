@@ -3,8 +3,8 @@
 import type { Drawing } from "../shared/messages.js";
 import { EMOJI } from "../shared/emoji.js";
 import { EXAMPLES } from "../shared/settings.js";
-import { el, fill, plural } from "../ui/dom.js";
-import { sketch } from "../ui/sketch.js";
+import { el, fill, plural } from "../parts/dom.js";
+import { sketch } from "../parts/sketch.js";
 
 export interface Taught {
   readonly name: string;

@@ -2,11 +2,11 @@
 
 import type { Running } from "../../../src/index.js";
 import type { CallName, Calls, Overview, Provider, RoomName } from "../shared/messages.js";
-import { labelDigit, recogniseDigit } from "./digits.js";
-import { learn } from "./learning.js";
-import { overviewOf } from "./overview.js";
-import { forgetDrawings, recogniseShape, teach } from "./teaching.js";
-import { Room, wipeUnopened } from "./room.js";
+import { labelDigit, recogniseDigit } from "./asked/digits.js";
+import { learn } from "./asked/learning.js";
+import { overviewOf } from "./asked/overview.js";
+import { forgetDrawings, recogniseShape, teach } from "./asked/teaching.js";
+import { Room, wipeUnopened } from "./room/room.js";
 
 type Call<Name extends CallName> = (given: Calls[Name]["takes"], running: Running) => Promise<Calls[Name]["gives"]>;
 

@@ -31,7 +31,8 @@ function kindOf(error: unknown, line: string): Refusal["kind"] {
   if (error instanceof StateError) return "state";
   if (error instanceof BundleError) return "network";
   if (error instanceof RuntimeError || /WebAssembly|wasm/i.test(line)) return "wasm";
-  if (error instanceof SampleError && line.includes("spare classes")) return "classes";
+  if (error instanceof SampleError && line.includes("spare class")) return "classes";
+  if (error instanceof SampleError && /class name|is called/.test(line)) return "name";
   if (error instanceof LearningError) return "other";
   return "other";
 }

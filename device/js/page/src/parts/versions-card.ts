@@ -2,7 +2,7 @@
 
 import type { VersionLine } from "../shared/messages.js";
 import { el, fill, finePercent, plural } from "./dom.js";
-import type { RoomClient } from "./room.js";
+import type { RoomClient } from "../site/room.js";
 
 const STATUS: Readonly<Record<string, string>> = {
   accepted: "taken",
@@ -21,11 +21,12 @@ export class VersionsCard {
   constructor(private readonly room: RoomClient) {
     this.element.append(el("summary", {}, "Versions and log"), this.body);
     room.onChange(() => this.show());
+    this.element.addEventListener("toggle", () => this.show());
   }
 
   private show(): void {
     const { overview, busy } = this.room;
-    if (overview === null) return;
+    if (overview === null || !this.element.open) return;
     const { versions, current, everybody, log } = overview;
     const reset = el(
       "button",

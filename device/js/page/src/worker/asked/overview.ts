@@ -1,8 +1,8 @@
 // What a view shows of a room, from the owner's record.
 
-import type { Version } from "../../../src/index.js";
-import type { Overview, VersionLine } from "../shared/messages.js";
-import type { Room } from "./room.js";
+import type { Version } from "../../../../src/index.js";
+import type { Overview, VersionLine } from "../../shared/messages.js";
+import type { Room } from "../room/room.js";
 import { learntNumbers } from "./learnt.js";
 import { freePlaces, taughtClasses, unnamed } from "./teaching.js";
 

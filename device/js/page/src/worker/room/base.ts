@@ -2,8 +2,8 @@
 //
 // Axes: N samples, K classes.
 
-import { preprocess, softmax, type Bundle } from "../../../src/index.js";
-import { withWeights } from "../../../src/learner/external.js";
+import { preprocess, softmax, type Bundle } from "../../../../src/index.js";
+import { withWeights } from "../../../../src/learner/external.js";
 import type { Loaded } from "./runtime.js";
 
 type Session = Awaited<ReturnType<Loaded["runtime"]["InferenceSession"]["create"]>>;

@@ -1,9 +1,9 @@
 // One run of learning, as a view asks for it, and what came of it.
 
-import { LIMITS, type Plan, type Running } from "../../../src/index.js";
-import type { LearnOptions, Outcome } from "../shared/messages.js";
+import { LIMITS, type Plan, type Running } from "../../../../src/index.js";
+import type { LearnOptions, Outcome } from "../../shared/messages.js";
 import { overviewOf } from "./overview.js";
-import type { Room } from "./room.js";
+import type { Room } from "../room/room.js";
 
 const NO_GUARD = 1; // the whole accuracy may go: that is what the person wants to see
 

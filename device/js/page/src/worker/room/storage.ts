@@ -1,6 +1,6 @@
 // Where a room's state lasts: IndexedDB, or the tab's memory where the browser forbids it.
 
-import { IndexedDbStorage, MemoryStorage, StorageError, type Storage } from "../../../src/index.js";
+import { IndexedDbStorage, MemoryStorage, StorageError, type Storage } from "../../../../src/index.js";
 
 export interface Place {
   readonly storage: Storage;

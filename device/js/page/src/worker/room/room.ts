@@ -1,13 +1,13 @@
 // One bundle with its owner: opened once, asked in order. What rooms differ in is in shapes.ts and digits.ts.
 
-import { Owner, StateError, fetchBundle, type Bundle, type Knobs as AllKnobs } from "../../../src/index.js";
-import type { Everybody, Provider, RoomName } from "../shared/messages.js";
-import { ROOMS, type RoomSettings } from "../shared/settings.js";
+import { Owner, StateError, fetchBundle, type Bundle, type Knobs as AllKnobs } from "../../../../src/index.js";
+import type { Everybody, Provider, RoomName } from "../../shared/messages.js";
+import { ROOMS, type RoomSettings } from "../../shared/settings.js";
 import { BaseMentee } from "./base.js";
 import { runtimeFor, type Loaded } from "./runtime.js";
 import { Scores } from "./score.js";
 import { emptied, placeOf, type Place } from "./storage.js";
-import { FileError } from "./trouble.js";
+import { FileError } from "../trouble.js";
 
 export class Room {
   readonly settings: RoomSettings;
@@ -29,15 +29,19 @@ export class Room {
   /** Throws StorageError where another tab has the state, BundleError for a bundle that must not be used. */
   static async open(name: RoomName, url: string, provider: Provider): Promise<Room> {
     const { storage } = ROOMS[name];
-    const place = await placeOf(storage);
+    const places = [placeOf(storage), placeOf(`${storage}-score`)] as const;
     try {
-      const [bundle, loaded] = await Promise.all([fetchBundle(url), runtimeFor(provider)]);
-      const scorePlace = await placeOf(`${storage}-score`);
+      const all = [...places, fetchBundle(url), runtimeFor(provider)] as const; // none waits for another
+      const [place, scorePlace, bundle, loaded] = await Promise.all(all);
       const owner = await ownerOn(bundle, loaded, place);
       if (owner.paused !== null) await owner.discard("the page was closed while it learnt");
       return new Room(name, bundle, loaded, place, await Scores.open(scorePlace.storage), scorePlace, owner);
     } catch (error) {
-      place.close();
+      for (const place of places)
+        await place.then(
+          (one) => one.close(),
+          () => undefined,
+        );
       throw error;
     }
   }

@@ -2,12 +2,12 @@
 //
 // Axes: N samples, K classes.
 
-import { softmax, type Owner, type Running } from "../../../src/index.js";
-import type { Answer, Drawing, TaughtClass } from "../shared/messages.js";
+import { softmax, type Owner, type Running } from "../../../../src/index.js";
+import type { Answer, Drawing, TaughtClass } from "../../shared/messages.js";
 import { likeliest } from "./answers.js";
 import { imageOf } from "./images.js";
 import { learntNumbers } from "./learnt.js";
-import type { Room } from "./room.js";
+import type { Room } from "../room/room.js";
 
 /** Stores the drawings as examples of `name`, a class that is there or a new one. Throws SampleError where no spare class is left. */
 export async function teach(room: Room, name: string, drawings: readonly Drawing[]): Promise<void> {

@@ -1,10 +1,10 @@
 // Digits of a hand: the base against the person's own, on every drawing.
 
-import { softmax } from "../../../src/index.js";
-import type { Answer, Drawing } from "../shared/messages.js";
+import { softmax } from "../../../../src/index.js";
+import type { Answer, Drawing } from "../../shared/messages.js";
 import { likeliest } from "./answers.js";
 import { imageOf } from "./images.js";
-import type { Room } from "./room.js";
+import type { Room } from "../room/room.js";
 
 export async function recogniseDigit(room: Room, drawing: Drawing): Promise<Answer> {
   const image = imageOf("digits", drawing);

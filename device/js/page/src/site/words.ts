@@ -33,6 +33,7 @@ const KNOWN: Readonly<Record<string, readonly [string, string]>> = {
   ],
   state: ["What is stored here cannot be read.", "Delete it and begin anew, or load a model that you downloaded."],
   classes: ["There is no room for another shape.", "Remove one that you taught first."],
+  name: ["This name cannot be used.", "Pick an emoji, or write a short word in plain characters."],
   other: ["That did not work.", "Nothing was changed. Try again; if it stays so, reload the page."],
 };
 

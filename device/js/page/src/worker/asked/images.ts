@@ -1,8 +1,8 @@
 // From a drawing to the 28×28 pixels that a room's mentee takes.
 
-import { strokeImage } from "../../../src/index.js";
-import type { Drawing, RoomName } from "../shared/messages.js";
-import { TINY } from "../shared/settings.js";
+import { strokeImage } from "../../../../src/index.js";
+import type { Drawing, RoomName } from "../../shared/messages.js";
+import { TINY } from "../../shared/settings.js";
 
 const SIDE = 28;
 

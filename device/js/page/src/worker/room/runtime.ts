@@ -1,7 +1,7 @@
 // ONNX Runtime in the browser: plain WebAssembly, or WebGPU, whose files are fetched only where it is asked for.
 
-import type { Runtime, SessionOptions } from "../../../src/index.js";
-import type { Provider } from "../shared/messages.js";
+import type { Runtime, SessionOptions } from "../../../../src/index.js";
+import type { Provider } from "../../shared/messages.js";
 
 export interface Loaded {
   readonly runtime: Runtime;
@@ -21,5 +21,6 @@ async function load(provider: Provider): Promise<Loaded> {
   const ort = provider === "webgpu" ? await import("onnxruntime-web/webgpu") : await import("onnxruntime-web/wasm");
   ort.env.wasm.numThreads = 1; // more need headers that a plain host does not send
   ort.env.logLevel = "error";
+  await ort.InferenceSession.create(new Uint8Array(), { logSeverityLevel: 4 }).catch(() => undefined); // starts the runtime, and is refused
   return { runtime: ort, options: provider === "webgpu" ? { executionProviders: ["webgpu"] } : {} };
 }

@@ -3,8 +3,8 @@
 import type { LearnOptions, Outcome } from "../shared/messages.js";
 import { bar } from "./bars.js";
 import { el, fill, finePercent, plural } from "./dom.js";
-import type { RoomClient } from "./room.js";
-import { droppedWords } from "./words.js";
+import type { RoomClient } from "../site/room.js";
+import { droppedWords } from "../site/words.js";
 
 export interface LearnWords {
   readonly title: string;

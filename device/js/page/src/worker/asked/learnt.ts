@@ -1,6 +1,6 @@
 // Which samples the version that answers has learnt from.
 
-import type { Owner } from "../../../src/index.js";
+import type { Owner } from "../../../../src/index.js";
 
 export function learntNumbers({ current, versions }: Owner): ReadonlySet<number> {
   const found = new Set<number>();

@@ -1,6 +1,6 @@
 // The likeliest classes of one sample.
 
-import type { Guess } from "../shared/messages.js";
+import type { Guess } from "../../shared/messages.js";
 
 const SHOWN = 3;
 

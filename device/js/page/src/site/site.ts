@@ -1,7 +1,7 @@
 // What every view needs of the page around it: the worker, a voice for screen readers, a place for what went wrong.
 
 import { Assistant } from "./assistant.js";
-import { el } from "./dom.js";
+import { el } from "../parts/dom.js";
 import { wordsFor } from "./words.js";
 
 export interface Help {

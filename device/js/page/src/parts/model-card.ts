@@ -2,7 +2,7 @@
 
 import type { RoomName } from "../shared/messages.js";
 import { el, fill } from "./dom.js";
-import type { RoomClient } from "./room.js";
+import type { RoomClient } from "../site/room.js";
 
 const MOST_BYTES = 200e6;
 

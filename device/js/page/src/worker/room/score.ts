@@ -1,8 +1,8 @@
 // How often base and person's mentee were right on a drawing before anybody had learnt from it: the only honest figure that there is
 // while somebody draws. The last drawings only: a mentee that learns is another one later.
 
-import type { Storage } from "../../../src/index.js";
-import type { Score } from "../shared/messages.js";
+import type { Storage } from "../../../../src/index.js";
+import type { Score } from "../../shared/messages.js";
 
 const FILE = "score";
 const LAST = 50; // drawings
