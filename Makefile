@@ -10,7 +10,7 @@ demo: env
 
 # The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
 lint: env
