@@ -40,7 +40,7 @@ device/js/node_modules/.installed: device/js/package-lock.json | check-npm
 
 # The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 	@if test -e .venv/fleet/bin/flwr; then OMP_NUM_THREADS=1 .venv/fleet/bin/python -m pytest --numprocesses 2 tests/fleet; \
 	else echo "no Flower: the tests of the fleet were skipped"; fi
 

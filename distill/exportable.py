@@ -180,7 +180,7 @@ def question(
     """Equal for mentees whose answer is the same; their weights do not count, nor does what was measured of a mentor."""
     versions = [installed(name) for name in PACKAGES]
     about = [recipe_identity(mentee.recipe, "mentee.network"), mentee.view.shape, mentee.head, classes, loss, versions]
-    about += [replace(probe, mentor="", adapter=replace(probe.adapter, constants=Constants())) for probe in probes]
+    about += [unmeasured(probe) for probe in probes]
     about.append(sorted((settings or {}).items()))
     digest = hashlib.sha256(repr(about).encode())
     spec = find_spec("export")
@@ -188,3 +188,7 @@ def question(
         for file in sorted(Path(folder).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def unmeasured(probe: Probe) -> Probe:
+    return replace(probe, mentor="", weight=1.0, adapter=replace(probe.adapter, constants=Constants()))

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch._export import utils
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 from tqdm import tqdm
 
@@ -85,9 +86,11 @@ def bounded_memory() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_registry() -> Iterator[None]:
-    """Torch makes its table of ONNX operators anew in every export: a quarter of what the exports here would take."""
+    """Torch makes its table of ONNX operators anew in every export, a quarter of what the exports here would take, and looks
+    through all operators for composite ones sixty times: another tenth."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        patch.setattr(utils, "_materialize_cpp_cia_ops", cache(utils._materialize_cpp_cia_ops))
         yield
 
 

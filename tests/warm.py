@@ -18,6 +18,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -79,55 +80,60 @@ def start() -> None:
 
 
 def serve() -> None:
-    """Listens until its input ends; each command has a process that waits for it, so that several run at once."""
+    """Runs what is asked for, several at once; kills what nobody waits for any more. Takes no more once its input ends."""
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()  # so that no child copies what it never touches
-    installed = sys.path[2:]  # behind '' and PYTHONPATH
     Path(os.environ[ADDRESS]).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as door:
-        door.bind(os.environ[ADDRESS])
-        door.listen()
-        print("ready", flush=True)
-        while door in select.select([door, sys.stdin], [], [])[0]:
-            line, _ = door.accept()
-            if os.fork() == 0:
-                door.close()
-                os._exit(waited(line, installed))
-            line.close()
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
+    running: dict[int, tuple[int, socket.socket]] = {}  # by its pidfd, a process and who waits for it
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(os.environ[ADDRESS])
+    door.listen()
+    print("ready", flush=True)
+    open_ends = [sys.stdin, door]
+    while open_ends or running:
+        waiting = [line for _, line in running.values()]
+        ready, _, _ = select.select([*open_ends, *running, *waiting], [], [])
+        for ended in running.keys() & set(ready):
+            child, line = running.pop(ended)
+            os.close(ended)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            with line, suppress(OSError):
+                line.sendall(code.to_bytes(4, signed=True))
+        for child, line in running.values():
+            if line in ready:
+                os.kill(child, signal.SIGKILL)
+        if door in ready and (begun := begin(door)):
+            running[os.pidfd_open(begun[0])] = begun
+        if sys.stdin in ready:
+            door.close()
+            open_ends = []
 
 
-def waited(line: socket.socket, installed: Sequence[str]) -> int:
-    """Runs the command that comes over `line` and sends its exit code back; kills it where nobody is there to hear it."""
+def begin(door: socket.socket) -> tuple[int, socket.socket] | None:
+    """Forks a process for the next who asks; none for who only looked whether somebody listens."""
+    line, _ = door.accept()
     head, streams, _, _ = socket.recv_fds(line, 4, 2)
-    if not head:  # who only looked whether somebody listens
-        return 0
+    if not head:
+        line.close()
+        return None
     with line.makefile("rb") as asked:
         words, cwd, variables = json.loads(asked.read(int.from_bytes(head)))
     child = os.fork()
     if child == 0:
-        line.close()
-        return lived(words, cwd, variables, streams, installed)
+        door.close()
+        os._exit(lived(words, cwd, variables, streams))
     for stream in streams:
         os.close(stream)
-    ended = os.pidfd_open(child)
-    if ended not in select.select([line, ended], [], [])[0]:
-        os.kill(child, signal.SIGKILL)
-        return 0
-    line.sendall(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]).to_bytes(4, signed=True))
-    return 0
+    return child, line
 
 
-def lived(
-    words: Sequence[str], cwd: str, variables: Mapping[str, str], streams: Sequence[int], installed: Sequence[str]
-) -> int:
+def lived(words: Sequence[str], cwd: str, variables: Mapping[str, str], streams: Sequence[int]) -> int:
     """The exit code of `words`, run in this process as if it had been started with them. What torch has made is not taken down,
     which takes a second."""
     code: object = 0
     try:
-        take_place(cwd, variables, streams, installed)
+        take_place(cwd, variables, streams)
         run_main(*words)
     except SystemExit as ended:
         code = ended.code
@@ -144,7 +150,8 @@ def lived(
     return int(code or 0) & 0xFF
 
 
-def take_place(cwd: str, variables: Mapping[str, str], streams: Sequence[int], installed: Sequence[str]) -> None:
+def take_place(cwd: str, variables: Mapping[str, str], streams: Sequence[int]) -> None:
+    import matplotlib
     import torch
 
     for stream, file in enumerate((os.open(os.devnull, os.O_RDONLY), *streams)):
@@ -154,8 +161,9 @@ def take_place(cwd: str, variables: Mapping[str, str], streams: Sequence[int], i
     os.environ.clear()
     os.environ.update(variables)
     tempfile.tempdir = None  # to be found anew
+    matplotlib.rcParams["backend"] = variables.get("MPLBACKEND", "agg")  # read when it is imported
     given = [path for path in variables.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path[:] = [cwd, *given, *installed]
+    sys.path[:] = [cwd, *given, *sys.path[2:]]  # behind '' and PYTHONPATH
     importlib.invalidate_caches()
     torch.set_num_threads(torch.get_num_threads())  # its pool of threads is not that of the process it was forked from
 

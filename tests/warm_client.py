@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,14 @@ def ask(words: Sequence[str], cwd: str, variables: Mapping[str, str], out: int, 
         line.connect(os.environ[ADDRESS])
         socket.send_fds(line, [len(asked).to_bytes(4)], [out, err])
         line.sendall(asked)
-        return int.from_bytes(line.recv(4), signed=True)
+        answer = line.recv(4)
+    if not answer:
+        raise ConnectionError("the process of tests.warm ended")
+    return int.from_bytes(answer, signed=True)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     code = ask(sys.argv[1:], os.getcwd(), os.environ, 1, 2)
     if code < 0:
         os.kill(os.getpid(), -code)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.device_process import told
-from benchmarks.personal import motion, spoken_digits, writers
 from benchmarks.personal.figures import spread
 from benchmarks.personal.files import Base
 from benchmarks.personal.hard import KINDS
+from benchmarks.personal.people import motion, spoken_digits, writers
 
 SPEAKERS = {"chosen on": ("george", "nicolas", "theo"), "reported": ("jackson", "lucas", "yweweler")}
 NO_VIEWS = ["mentor.fit.augment.transforms=[]", "trainer.augment.transforms=[]", "trainer.augment.views=null"]

@@ -1,6 +1,6 @@
 """Personalisation: what a new owner gains on the device and what everybody else loses by it, one owner left out at a time.
 
-    python -m benchmarks.personal.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
+    python -m benchmarks.personal.people.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
     python -m benchmarks.personal.personalise runs/personalise/digits.npz [--owners theo …] [--labels 0 1 3 5]
         [--draws 0 1 2] [--arms …]
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from export.network.auxiliary import drop_auxiliary
 from export.network.batch_norm import hold_instance_norms, with_batch_norm
 from export.network.checks import require_exportable, require_repeatable
 from export.network.classes import ClassPlan
 from export.network.dropout import keep_dropout
-from export.network.embeddings import hold_padding
+from export.network.layers.auxiliary import drop_auxiliary
+from export.network.layers.embeddings import hold_padding
+from export.network.layers.plain import bake_in
 from export.network.modes import in_eval_mode
-from export.network.plain import bake_in
 from export.network.trainable import choose_trainable
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError

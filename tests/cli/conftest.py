@@ -1,12 +1,14 @@
 """The commands as a user runs them: other processes, in an empty folder."""
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.paths import ROOT
 from tests.warm import run_warm
@@ -55,8 +57,12 @@ def mistake(module: str, words: Sequence[str], cwd: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder of one whole tiny run, in `here`, and what it printed."""
-    folder = tmp_path_factory.mktemp("finished")
-    given = [word for word in TINY if word != "preflight=false"]
-    return folder, run_anew("distill", *given, "run_dir=here", "seed=1", cwd=folder)
+def finished(run_folder: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of one whole tiny run, in `here`, and what it printed; one for all workers."""
+    folder, done = run_folder / "finished", run_folder / "finished.pickle"
+    with FileLock(run_folder / "finished.lock"):
+        if not done.exists():
+            folder.mkdir()
+            given = [word for word in TINY if word != "preflight=false"]
+            done.write_bytes(pickle.dumps(run_anew("distill", *given, "run_dir=here", "seed=1", cwd=folder)))
+    return folder, pickle.loads(done.read_bytes())

@@ -24,6 +24,8 @@ def test_a_run_leaves_the_mentee_its_history_and_a_report_with_every_picture(fin
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stderr.splitlines() if ": epoch 1/1, " in line] == ["mentor:", "mentee:"]
     assert "arning" not in done.stderr
+    (answer,) = (folder / ".cache" / "preflight").iterdir()  # asked once: before the mentor was trained
+    assert json.loads(answer.read_text())["why"] is None
     here = folder / "here"
     assert {path.name for path in here.iterdir()} == {
         *("mentee.safetensors", "README.md", "history.json", "run.json", "probes.json", "last.ckpt", "report", "hydra")
@@ -75,8 +77,8 @@ def test_a_checkpoint_of_before_is_read_where_the_users_folder_has_a_module_of_t
     save_file(load_file(path), tmp_path / "old.safetensors", metadata={"mentee": about})
     (tmp_path / "data.py").write_text("raise RuntimeError('the user's own')")
     now, then = (
-        run_anew("distill.evaluate.cli", f"checkpoint={each}", f"out={name}", cwd=tmp_path)
-        for name, each in (("now", path), ("then", "old.safetensors"))
+        start("distill.evaluate.cli", f"checkpoint={each}", f"out={name}", cwd=tmp_path)
+        for name, each, start in (("now", path, run), ("then", "old.safetensors", run_anew))
     )
     assert (then.returncode, then.stderr) == (0, "")
     runs = [json.loads((tmp_path / name / "evaluation.json").read_text())["runs"][0] for name in ("now", "then")]

@@ -19,7 +19,9 @@ BUILD = ["-m", "sphinx", "-q", "-W", "--keep-going", "-n"]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built once for all workers."""
+    """The one that `make test` has just built, or one built once for all workers."""
+    if built := os.environ.get("MENTEE_SITE"):
+        return ROOT / built
     base = tmp_path_factory.getbasetemp()
     made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "site"
     with FileLock(f"{made}.lock"):

@@ -1,6 +1,7 @@
 """The notebooks run as they stand, write nothing that stays, define nothing and are kept without outputs."""
 
 import ast
+import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from nbclient import NotebookClient
 
 from tests.paths import DEVICE, ROOT
 from tests.waiting import PATIENCE
+from tests.warm import executable
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -29,6 +31,15 @@ def test_all_of_them_are_there() -> None:
     ]
 
 
+def write_kernel(folder: Path) -> None:
+    """A kernel that starts at once; without the variable by which it would end where its parent is not who asked for it."""
+    folder.mkdir(parents=True)
+    words = ["env", "--unset=JPY_PARENT_PID", str(executable(folder)), "-m", "ipykernel_launcher", "-f"]
+    about = {"argv": [*words, "{connection_file}"], "display_name": "warm", "language": "python"}
+    pictures = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}  # as every kernel has it
+    (folder / "kernel.json").write_text(json.dumps(about | {"env": pictures}))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_from_an_empty_folder_and_leaves_nothing(
     path: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -39,7 +50,8 @@ def test_it_runs_from_an_empty_folder_and_leaves_nothing(
     temporary.mkdir()
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))  # no kernel, setting or history of the user's own
-    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")  # python3 is the interpreter that runs the tests
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    write_kernel(tmp_path / "jupyter" / "kernels" / "warm")
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "torch"))  # importing torch makes it
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -49,7 +61,7 @@ def test_it_runs_from_an_empty_folder_and_leaves_nothing(
         notebook,
         timeout=PATIENCE,
         startup_timeout=PATIENCE,
-        kernel_name="python3",
+        kernel_name="warm",
         resources={"metadata": {"path": str(here)}},
     )
     with FileLock(run_folder / "kernel.lock"):  # one kernel at a time: each needs as much memory as a worker

@@ -5,8 +5,8 @@ import pytest
 from mentee_device import Samples
 
 from benchmarks.personal.hard import KINDS, Draw, draw_owner, interpolated, rotation
-from benchmarks.personal.motion import simulate
 from benchmarks.personal.owners import reported, verdict_of
+from benchmarks.personal.people.motion import simulate
 
 PER_CLASS = 40
 LABELS = np.repeat(np.arange(5), PER_CLASS)

@@ -1,6 +1,6 @@
 """Simulated motion of many people, an analogue of phone accelerometer and gyroscope data: an npz that `data=arrays` reads.
 
-    python -m benchmarks.personal.motion runs/owners/motion.npz [--seed 0]
+    python -m benchmarks.personal.people.motion runs/owners/motion.npz [--seed 0]
 
 It gets `inputs` [N, 6, LENGTH] float32 (layout NCL: acceleration with gravity, then turning rate), `labels` [N] of six
 activities, `owners` [N], "train" for the people a base may learn from and "held" for the others, and `persons` [N]. Walking,
@@ -105,7 +105,7 @@ def simulate(seed: int, train: int = TRAIN, held: int = HELD) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.motion")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.people.motion")
     parser.add_argument("target", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """MNIST by writer as floats from 0 to 1: an npz that `data=arrays` reads.
 
-    python -m benchmarks.personal.writers DATA_ROOT/MNIST runs/owners/writers.npz
+    python -m benchmarks.personal.people.writers DATA_ROOT/MNIST runs/owners/writers.npz
 
 It gets `inputs` [N, 28, 28] float32 (layout NHW), `labels`, `owners` ("train" or "held") and `persons`: `TRAIN_WRITERS` of the
 60,000 images' writers, whom a base may learn from, and 16 people of four other writers each, so that there is enough to judge
@@ -39,7 +39,7 @@ def convert(root: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.writers")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.people.writers")
     parser.add_argument("root", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from export.network.plain import bake_in, parametrised
+from export.network.layers.plain import bake_in, parametrised
 from export.preflight import look
 
 

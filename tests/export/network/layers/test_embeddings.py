@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.network.embeddings import PaddedEmbedding, hold_padding
 from export.network.for_device import held
+from export.network.layers.embeddings import PaddedEmbedding, hold_padding
 from export.preflight import look
 from mentor_mentee.errors import UserError
 

@@ -1,6 +1,6 @@
 """Spoken digits as log-mel signals: fsdd.npz (the Free Spoken Digit Dataset, 8 kHz) -> an npz that `data=arrays` reads.
 
-    python -m benchmarks.personal.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
+    python -m benchmarks.personal.people.spoken_digits DATA_ROOT/fsdd.npz runs/personalise/digits.npz
 
 It gets `inputs` [N, MELS, FRAMES] float32 (layout NCL: a band is a channel of a signal), `labels` [N] and `owners` [N], the
 speakers' names. An utterance is scaled to a peak of 1, framed by a Hann window of 32 ms every 20 ms, its power spectrum summed
@@ -74,7 +74,7 @@ def convert(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.spoken_digits")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.personal.people.spoken_digits")
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args()

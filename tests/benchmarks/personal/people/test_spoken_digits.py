@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.personal import spoken_digits as recipe
+from benchmarks.personal.people import spoken_digits as recipe
 from mentor_mentee.data.arrays import arrays
 
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from export.network.auxiliary import drop_auxiliary
+from export.network.layers.auxiliary import drop_auxiliary
 
 
 class Aided(nn.Module):

@@ -1,0 +1,1 @@
+"""Data of many people, each as an npz that `data=arrays` reads."""
