@@ -7,7 +7,8 @@ as three channels: at 32 px 6,000 to train on, at 128 px the first 3,000 of them
 L = CE + 500 · attention transfer + T² · KL at T 4, AdamW, constant rate, batch 64, one thread, an epoch's accuracy on
 validation after each. Every run is a process: its seconds have imports, the mentor's answers, the cache's building, and a test of
 mentor and mentee in them.
-The mentors are trained first, for a few epochs, and are the same file for all.
+The mentors are trained first, for a few epochs, and are the same file for all; with --untrained they are as initialised, which
+takes the same seconds.
 
 Arms: ours (answers cached in the first epoch), ours with the mentor in the loop (cache.answers=false; also in bfloat16) and
 torchdistill, which has no cache: its caching of a teacher's outputs was removed before this version (its pull request 539), and
@@ -23,17 +24,19 @@ import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
+from safetensors.torch import save_file
 from torch.nn.functional import interpolate, pad
 
 from distill.machine import Machine
 from distill.mentors.find import find_mentor
 from distill.schema import DistillConfig
+from mentor.torchvision_models import classifier
 from mentor_mentee.config.compose import compose
 from mentor_mentee.data.load import load_data
 
@@ -65,14 +68,22 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="ARM")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument(
+        "--one-in", type=int, default=1, help="one of so many images of each split, where runs would take hours"
+    )
+    parser.add_argument(
+        "--untrained", action="store_true", help="mentors as initialised, where seconds alone are asked for"
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/against"))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     print(f"torch {torch.__version__}, {given.epochs} epochs, n = {given.seeds} seeds")
     for name in given.pairs:
         pair = PAIRS[name]
-        data = prepared(given.data, pair, given.out / f"{name}.npz")
-        weights = mentor_weights(pair, data, given.out)
+        pair = replace(pair, train=pair.train // given.one_in)
+        part = "" if given.one_in == 1 else f"-one-in-{given.one_in}"
+        data = prepared(given.data, pair, given.out / f"{name}{part}.npz", given.one_in)
+        weights = (untrained if given.untrained else mentor_weights)(pair, data, given.out)
         base: float | None = None
         for arm in given.arms:
             runs = [
@@ -90,11 +101,11 @@ def main() -> None:
             )
 
 
-def prepared(root: Path, pair: Pair, path: Path) -> Path:
+def prepared(root: Path, pair: Pair, path: Path, one_in: int) -> Path:
     if not path.is_file():
         from torchvision.datasets import FashionMNIST
 
-        blocks = [(True, 0, pair.train), (True, 50_000, 50_500), (False, 0, 1000)]
+        blocks = [(True, 0, pair.train), (True, 50_000, 50_000 + 500 // one_in), (False, 0, 1000 // one_in)]
         images, labels = [], []
         for train, start, stop in blocks:
             source = FashionMNIST(root, train=train, download=False)
@@ -129,6 +140,20 @@ def mentor_weights(pair: Pair, data: Path, out: Path) -> Path:
     )
     print(f"mentor {pair.mentor} at {pair.size} px: {found.val_accuracy:.1%} of validation", flush=True)
     return found.weights
+
+
+def untrained(pair: Pair, data: Path, out: Path) -> Path:
+    """Its BatchNorms by the moments of a batch: else its activations would grow from block to block."""
+    torch.manual_seed(0)
+    network = classifier(pair.mentor, num_classes=10).train()
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None  # the mean of all batches, here of one
+    with torch.no_grad():
+        network(torch.from_numpy(np.load(data)["inputs"][:64]).float().div(255).sub_(0.3).div_(0.35))
+    path = out / f"{pair.mentor}-{pair.size}-untrained.safetensors"
+    save_file(network.state_dict(), path)
+    return path
 
 
 def ours(pair: Pair, data: Path, weights: Path, folder: Path, seed: int, epochs: int, *more: str) -> list[str]:

@@ -68,13 +68,13 @@ class AnswerCache:
     def answer(self, index_B: Tensor, view_B: Tensor, image_BCHW: Tensor | None = None) -> Answers:
         """Answers to samples by their position in the source and the number of the view, on the device of `index_B`.
         `image_BCHW`: those views, where they are at hand."""
-        row_B, number_B = self.row_of[index_B.cpu().numpy()], view_B.cpu().numpy()
-        if (number_B == number_B[0]).all():
-            packed = self._of_view(int(number_B[0]), row_B, image_BCHW)
+        row_B, views = self.row_of.take(index_B.cpu().numpy()), view_B.tolist()
+        if views.count(views[0]) == len(views):
+            packed = self._of_view(views[0], row_B, image_BCHW)
         else:
             packed = {name: packing.empty(len(row_B)) for name, packing in self.packings.items()}
-            for view in np.unique(number_B).tolist():
-                picked_B = np.flatnonzero(number_B == view)
+            for view in sorted(set(views)):
+                picked_B = np.flatnonzero(np.array(views) == view)
                 images = None if image_BCHW is None else image_BCHW[picked_B]
                 for name, part in self._of_view(view, row_B[picked_B], images).items():
                     packed[name].values[picked_B], packed[name].scales[picked_B] = part
@@ -124,7 +124,7 @@ class AnswerCache:
     def _there(self, view: int, tables: dict[str, Table], row_B: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows of which every table has an answer."""
         known_N = self._known.setdefault(view, np.zeros(len(self.split), bool))
-        there_B = known_N[row_B]
+        there_B = known_N.take(row_B)
         if not there_B.all():
             damaged = sum(table.damaged for table in tables.values())
             there_B = np.logical_and.reduce([table.has(row_B) for table in tables.values()])

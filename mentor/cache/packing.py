@@ -63,7 +63,7 @@ class Packing:
         value = (value.permute(0, 2, 3, 1) if self.is_map else value).contiguous()
         if self.precision == "float32":
             return Packed(value.numpy(), np.empty((len(value), 0), np.float32))
-        grouped = value.view(len(value), *self._groups(-1))
+        grouped = value.view(len(value), *((-1, self.scales) if self.is_map else (self.scales, -1)))
         scale = grouped.abs().amax(1 if self.is_map else 2, keepdim=True) / LARGEST[self.precision]
         whole = torch.where(scale > 0, grouped / scale, 0.0)
         if self.precision == "int8":
@@ -76,10 +76,6 @@ class Packing:
         """float32 [B, *shape]; a map's channels lie last in memory."""
         value = torch.from_numpy(packed.values)
         if self.precision != "float32":
-            scale = torch.from_numpy(packed.scales).view(len(value), *self._groups(1))
-            value = value.view(len(value), *self._groups(-1)).float().mul_(scale).view(value.shape)
+            beside = (1, 1, self.scales) if self.is_map else (self.scales, *(1,) * (len(self.shape) - 1))
+            value = value.float().mul_(torch.from_numpy(packed.scales.reshape(len(value), *beside)))
         return value.permute(0, 3, 1, 2) if self.is_map else value
-
-    def _groups(self, size: int) -> tuple[int, int]:
-        """The axes of a packed sample: its groups, which have a scale each, and their numbers."""
-        return (size, self.scales) if self.is_map else (self.scales, size)
