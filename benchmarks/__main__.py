@@ -31,6 +31,7 @@ RUNS: dict[str, list[list[str]]] = {
     "server": [["epochs"], ["memory"]],
     "personal": [],
     "labels": [],
+    "fleet": [],
 }
 
 

@@ -26,7 +26,7 @@ def begin(owner: Owner, learner: Learner, terms: Terms, record: ArrayRecord, pri
     own = head if private == "head" or terms.shared == "body" else set()
     mine = {name: value for name, value in kept.read(owner, terms.fleet).items() if name in own}
     learner.set_parameters({**came, **mine})
-    return came, own
+    return {name: came[name] for name in record}, own  # in the message's order, which Flower's noise asks for
 
 
 def train(owner: Owner, settings: DeviceSettings, terms: Terms, message: Message) -> RecordDict:

@@ -59,7 +59,6 @@ def distilled(
     checkpoint: MenteeCheckpoint,
     settings: ExportSettings,
     bundle: Bundle,
-    parameters: Mapping[str, NDArray[np.float32]],
     arrays: Mapping[str, NDArray[Any]],
     out: Path,
     data: Any = None,

@@ -67,7 +67,7 @@ def release(
             parameters: Parameters | None = learner.parameters()
         assert parameters is not None
         if result.about["mode"] == DISTIL:
-            source = distilled(source, settings, device_bundle, parameters, result.arrays, bundle, data)
+            source = distilled(source, settings, device_bundle, result.arrays, bundle, data)
             parameters = None
         else:
             parameters = {**parameters, **result.arrays}

@@ -13,12 +13,13 @@ from fleet.wire.terms import CONFIG
 
 class Members(Grid):
     """`grid`, reduced to the devices that take part under `terms`. Who belongs to another fleet or is on another bundle is said
-    once and left out; who does not answer within `patience` seconds is asked again later."""
+    once and left out; so is who has not answered twice within `patience` seconds."""
 
-    def __init__(self, grid: Grid, terms: ConfigRecord, patience: float = 60.0) -> None:
+    def __init__(self, grid: Grid, terms: ConfigRecord, patience: float = 120.0) -> None:
         self._grid, self._terms, self._patience = grid, terms, patience
         self.members: set[int] = set()
         self.strangers: dict[int, str] = {}
+        self._silent: set[int] = set()
 
     def get_node_ids(self) -> Iterable[int]:
         connected = set(self._grid.get_node_ids())
@@ -28,12 +29,17 @@ class Members(Grid):
 
     def _ask(self, nodes: list[int]) -> None:
         questions = [Message(RecordDict({CONFIG: self._terms}), node, MessageType.QUERY) for node in nodes]
+        silent = set(nodes)
         for reply in self._grid.send_and_receive(questions, timeout=self._patience):
             node = reply.metadata.src_node_id
+            silent.discard(node)
             if reply.has_error():
                 self.leave_out(node, reply.error.reason or f"error {reply.error.code}")
             else:
                 self.members.add(node)
+        for node in silent & self._silent:
+            self.leave_out(node, "it did not answer")
+        self._silent |= silent
         log(INFO, "fleet: %d devices take part, %d do not", len(self.members), len(self.strangers))
 
     def leave_out(self, node: int, why: str) -> None:

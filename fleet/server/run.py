@@ -37,7 +37,7 @@ def parts_of(grid: Grid, settings: FleetSettings, bundle: Bundle) -> Parts:
     """Raises FleetError."""
     public = digest_of(bundle.supervision().samples.input, bundle.manifest.classes) if settings.mode == DISTIL else ""
     terms = settings.terms(bundle.manifest.id, public)
-    members = Members(grid, terms.record(), min(settings.timeout, 120.0))
+    members = Members(grid, terms.record(), max(settings.timeout, 120.0))
     inner, most = strategy_of(settings), 1 if settings.noise else settings.most_examples
     if settings.mode == DISTIL:
         judge = PublicLabels(bundle, terms, settings.golden_drop)

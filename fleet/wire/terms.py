@@ -1,11 +1,12 @@
 """The terms of a run, which the server states and a device reads before it does anything."""
 
 from dataclasses import dataclass, fields
-from typing import Any
-
-from flwr.app import ConfigRecord
+from typing import TYPE_CHECKING, Any
 
 from fleet.wire.errors import FleetError
+
+if TYPE_CHECKING:
+    from flwr.app import ConfigRecord  # settings are read, and described, where Flower is not
 
 AVERAGE, DISTIL = "average", "distil"
 ROUND = "server-round"  # of Flower's strategies
@@ -43,11 +44,13 @@ class Terms:
     temperature: float = -1.0
     holdout: float = 0.2
 
-    def record(self) -> ConfigRecord:
+    def record(self) -> "ConfigRecord":
+        from flwr.app import ConfigRecord
+
         return ConfigRecord({_key(one.name): getattr(self, one.name) for one in fields(self)})
 
     @classmethod
-    def read(cls, config: ConfigRecord) -> "Terms":
+    def read(cls, config: "ConfigRecord") -> "Terms":
         """Of a message's config, in which Flower's strategies have keys of their own. Raises FleetError."""
         found: dict[str, Any] = {}
         for one in fields(cls):

@@ -12,7 +12,7 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "device" / "python" / "README.md")
     if "_build" not in path.parts
 )
-PROGRAMS = ("mentee-distill", "mentee-evaluate", "mentee-export", "mentee-device", "python", "make")
+PROGRAMS = ("mentee-distill", "mentee-evaluate", "mentee-export", "mentee-device", "mentee-fleet", "python", "make")
 FENCE = re.compile(r"^ *```(\S*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 

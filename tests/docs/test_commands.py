@@ -17,6 +17,7 @@ from export.__main__ import VERBS
 from export.cli.arguments import parsed
 from export.cli.bundles import InspectSettings, KeygenSettings, VerifySettings
 from export.schema import ExportSettings, PreflightSettings, check_export, check_preflight
+from fleet.__main__ import make_parser as fleet_parser
 from mentor_mentee.config.command_line import require_known
 from mentor_mentee.config.compose import compose
 from tests.docs.pages import PAGES, commands, name_of
@@ -84,11 +85,17 @@ def device(words: Sequence[str]) -> None:
         make_parser().parse_args([*words, "--bundle", "B", "--state", "S"])
 
 
+def fleet(words: Sequence[str]) -> None:
+    needed = [part for name in ("result", "base", "checkpoint", "bundle") for part in (f"--{name}", "given")]
+    fleet_parser().parse_args(words if len(words) > 1 else [*words, *needed])  # `mentee-fleet release` is spoken of
+
+
 def module(name: str, words: Sequence[str]) -> None:
     known: dict[str, Callable[[Sequence[str]], None]] = {
         "distill": lambda rest: composed("distill", DistillConfig, check_distill, rest),
         "export": export,
         "mentee_device": device,
+        "fleet": fleet,
     }
     if name in known:
         known[name](words)

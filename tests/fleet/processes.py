@@ -85,15 +85,15 @@ class Processes:
 
     def start(self, name: str, where: Path, *words: str) -> None:
         """Output goes to <name>.log."""
-        log = (self.folder / f"{name}.log").open("wb")
-        self._running[name] = subprocess.Popen(
-            [str(where / "bin" / words[0]), *words[1:]],
-            env=self.environment(where),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=self.folder,
-            start_new_session=True,
-        )
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self._running[name] = subprocess.Popen(
+                [str(where / "bin" / words[0]), *words[1:]],
+                env=self.environment(where),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,
+            )
 
     def superlink(self) -> None:
         tls = [

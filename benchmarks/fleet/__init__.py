@@ -1,0 +1,1 @@
+"""What do many devices learn together, and what does it cost in bytes?"""
