@@ -18,6 +18,7 @@ from export.graph.batch_axis import fixed_batch, free_length, refuse_fixed_batch
 from export.graph.ports import DEFAULT, GraphInputs, Port
 from export.graph.tracing import one_line, untraceable
 from export.graph.versions import IR_VERSION, OPSET
+from export.graph.wrong_kernels import refuse_wrong_kernels
 from export.network.dropout import without_dropout
 from export.network.stops import stops_in_words
 from export.rewrites.differentiable import Known, constant_value, gradient_from, read_by
@@ -145,6 +146,7 @@ def traced(graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]
             model = traced_once(graph, inputs, outputs)
         if fixed_batch(model):
             refuse_fixed_batch(graph.student.mentee, lines)
+    refuse_wrong_kernels(model)
     return model
 
 

@@ -43,17 +43,17 @@ class Tape:
         self.nodes.append(helper.make_node(op, given, names, name=first, **options))
         return names
 
-    def apart(self, vector: str, sizes: Sequence[int]) -> list[str]:
-        """A flat vector in pieces of these sizes, by a tree of Splits."""
+    def apart(self, vector: str, sizes: Sequence[int], axis: int = 0) -> list[str]:
+        """A value in pieces of these sizes, by a tree of Splits."""
         if len(sizes) == 1:
             return [vector]
         if len(sizes) <= MOST_PIECES:
-            return self.several("Split", [vector, sizes], len(sizes), axis=0)
+            return self.several("Split", [vector, sizes], len(sizes), axis=axis)
         lengths = runs(sizes)
         ends = list(accumulate(lengths, initial=0))
         cut = [sizes[start:end] for start, end in pairwise(ends)]
-        pieces = self.apart(vector, [sum(run) for run in cut])
-        return [piece for whole, run in zip(pieces, cut, strict=True) for piece in self.apart(whole, run)]
+        pieces = self.apart(vector, [sum(run) for run in cut], axis)
+        return [piece for whole, run in zip(pieces, cut, strict=True) for piece in self.apart(whole, run, axis)]
 
     def constant(self, value: float | Sequence[int] | Array) -> str:
         if isinstance(value, np.ndarray):

@@ -32,7 +32,7 @@ def concat(site: Site) -> Gradients:
             "Concat", *(t("Gather", t("Shape", name), [axis]) for name in site.node.input), axis=0
         )
     else:
-        sizes = list(fixed(tuple(along)))
+        return dict(zip(places, site.tape.apart(site.gradient, fixed(tuple(along)), axis), strict=True))
     parts = site.tape.several("Split", [site.gradient, sizes], len(places), axis=axis)
     return dict(zip(places, parts, strict=True))
 

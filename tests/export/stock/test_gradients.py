@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from export.network.batch_norm import learning_mode, with_batch_norm
 from export.network.dropout import keep_dropout
 from export.parity.backends.reference import Reference
+from mentor_mentee.errors import UserError
 from tests.conftest import seeded
 from tests.export.stock.conftest import CLASSES, Stock
 
@@ -103,6 +104,16 @@ def test_a_convolution_in_each_of_its_forms_has_torchs_gradients(layer: nn.Modul
     seen = stock.gradients(stock.feed(input))
     for name, wanted in of_torch(stock, input).items():
         np.testing.assert_allclose(seen[name], wanted.numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_a_transposed_convolution_that_runtimes_compute_wrongly_is_refused_with_its_layer() -> None:
+    network = nn.Sequential()
+    network.up, network.flat = nn.ConvTranspose2d(2, 3, 3, 1, 1, 1, dilation=2), nn.Flatten()
+    network.head = nn.Linear(network(torch.zeros(1, 2, 5, 5)).shape[1], CLASSES)
+    with pytest.raises(
+        UserError, match=r"^up \(ConvTranspose2d.*output_padding \[1, 1\] and stride \[1, 1\] wrongly, .* expected"
+    ):
+        Stock(network, (2, 5, 5))
 
 
 @pytest.mark.parametrize("first", [nn.Conv2d(2, 3, 3), nn.Identity()], ids=["of a map", "of samples far from 0"])
