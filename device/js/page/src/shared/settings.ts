@@ -19,7 +19,8 @@ const SHAPES: Plan = {
   budget: { steps: 240, seconds: 3.2 },
   batch: 15,
   replayBatch: 32,
-  learningRate: 1e-3,
+  ownerWeight: 2,
+  learningRate: 1.5e-3,
   saveEvery: 30,
   rounds: 0,
 };
