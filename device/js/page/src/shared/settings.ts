@@ -16,15 +16,16 @@ export interface RoomSettings {
 }
 
 const SHAPES: Plan = {
-  budget: { steps: 240, seconds: 3.2 },
+  budget: { steps: 100, seconds: 8 },
   batch: 15,
   replayBatch: 32,
-  learningRate: 1e-3,
+  ownerWeight: 2,
+  learningRate: 1.5e-3,
   saveEvery: 30,
   rounds: 0,
 };
 const DIGITS: Plan = {
-  budget: { steps: 240, seconds: 6 },
+  budget: { steps: 240, seconds: 8 },
   batch: 8,
   replayBatch: 16,
   learningRate: 3e-3,
@@ -38,7 +39,7 @@ export const ROOMS: Readonly<Record<RoomName, RoomSettings>> = {
     bundle: "bundles/shapes.zip",
     storage: "mentee-page-shapes",
     plan: SHAPES,
-    correction: { ...SHAPES, budget: { steps: 120, seconds: 2 } },
+    correction: { ...SHAPES, budget: { steps: 60, seconds: 5 } },
     alone: { ...SHAPES, replayBatch: 0 },
   },
   digits: {
