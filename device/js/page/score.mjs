@@ -1,6 +1,6 @@
 // Lighthouse's judgement of the built page: node score.mjs FOLDER. Fails below 90 of 100 for performance or accessibility.
 //
-// Lighthouse is no package of this project: npx fetches it, 114 packages, the first time. CHROME_PATH names the browser.
+// Lighthouse is no package of this project: npx fetches it, 201 packages, the first time. CHROME_PATH names the browser.
 
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const LIGHTHOUSE = "lighthouse@13.5.0";
+const LIGHTHOUSE = "lighthouse@12.8.2";
 const LEAST = 0.9;
 const [folder = ""] = process.argv.slice(2);
 const server = spawn(process.execPath, [fileURLToPath(new URL("serve.mjs", import.meta.url)), folder, "0"]);
