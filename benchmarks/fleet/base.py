@@ -24,7 +24,7 @@ from mentor_mentee.objective.loss import mentee_loss
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
 
-MENTOR = {"_target_": "mentor.networks.ResidualNet", "in_channels": 1, "num_classes": 10, "widths": [12, 24, 48]}
+MENTOR = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [32, 64, 64]}
 MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [16, 32, 32]}
 STEPS, BATCH, TEMPERATURE = 200, 64, 4.0
 

@@ -3,12 +3,16 @@
 Axes: N golden samples, n public samples of a round, K classes.
 """
 
+from typing import TYPE_CHECKING
+
 from mentee_device import Bundle, Learner
 from mentee_device.guard.measures import Limits, judge, measure
 
-from fleet.wire.arrays import Arrays
 from fleet.wire.public import rows_of
 from fleet.wire.terms import LOGITS, Terms
+
+if TYPE_CHECKING:
+    from fleet.wire.arrays import Arrays  # a release is made where Flower is not
 
 
 class GoldenSet:
@@ -21,12 +25,12 @@ class GoldenSet:
         self.base = measure(self._base_NK, self._golden.labels, self._base_NK, False)
         self.accuracy = self.base.accuracy
 
-    def parameters(self) -> Arrays:
+    def parameters(self) -> "Arrays":
         """The base's."""
         self._learner.reset()
         return self._learner.parameters()
 
-    def __call__(self, arrays: Arrays, server_round: int) -> list[str]:
+    def __call__(self, arrays: "Arrays", server_round: int) -> list[str]:
         """Reasons against `arrays`, which are all parameters or some. Raises LearningError for what cannot answer."""
         self._learner.set_parameters(arrays)
         found = measure(
@@ -43,7 +47,7 @@ class PublicLabels:
         self.public, self._terms, self._limits = bundle.supervision(), terms, Limits(golden_drop=limit)
         self._names, self.accuracy = bundle.manifest.classes, float("nan")
 
-    def __call__(self, arrays: Arrays, server_round: int) -> list[str]:
+    def __call__(self, arrays: "Arrays", server_round: int) -> list[str]:
         rows = rows_of(len(self.public), self._terms.ask, self._terms.seed, server_round)
         asked = self.public.take(rows)
         known = asked.samples.labels >= 0

@@ -1,21 +1,22 @@
-"""A fleet in this process, on the shared bundle: real devices with real states, real messages of Flower's."""
+"""A fleet in this process, on the shared bundle: real devices with real states, real messages of Flower's.
+
+Flower has an environment of its own. Where it is not, one test says so, and the others are not collected.
+"""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("flwr", reason="Flower has an environment of its own: `make test` runs these with .venv/fleet")
-
 from mentee_device import Bundle, Owner, Samples
 
-from fleet.client.app import app
-from fleet.local import LocalGrid
-from fleet.server.result import FleetResult
-from fleet.server.run import run
-from fleet.server.settings import FleetSettings
+if TYPE_CHECKING:
+    from fleet.server.result import FleetResult
+
+if find_spec("flwr") is None:
+    collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if path.stem != "test_flower"]
 
 
 @pytest.fixture(scope="session")
@@ -46,10 +47,14 @@ def node(bundle_folder: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def fleet(bundle_folder: Path) -> Callable[..., FleetResult]:
+def fleet(bundle_folder: Path) -> Callable[..., "FleetResult"]:
     """`fleet(nodes, tamper, **settings)`: the result of a run among `nodes`."""
+    from fleet.client.app import app
+    from fleet.local import LocalGrid
+    from fleet.server.run import run
+    from fleet.server.settings import FleetSettings
 
-    def start(nodes: dict[int, dict[str, Any]], tamper: Any = None, **settings: Any) -> FleetResult:
+    def start(nodes: dict[int, dict[str, Any]], tamper: Any = None, **settings: Any) -> "FleetResult":
         usual = {
             "bundle": str(bundle_folder),
             "rounds": 1,
