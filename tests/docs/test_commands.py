@@ -17,6 +17,7 @@ from export.__main__ import VERBS
 from export.cli.arguments import parsed
 from export.cli.bundles import InspectSettings, KeygenSettings, VerifySettings
 from export.schema import ExportSettings, PreflightSettings, check_export, check_preflight
+from mentor.serve.settings import ServeSettings, TokenSettings
 from mentor_mentee.config.command_line import require_known
 from mentor_mentee.config.compose import compose
 from tests.docs.pages import PAGES, commands, name_of
@@ -84,11 +85,17 @@ def device(words: Sequence[str]) -> None:
         make_parser().parse_args([*words, "--bundle", "B", "--state", "S"])
 
 
+def serve(words: Sequence[str]) -> None:
+    token = words[:1] == ("token",)
+    parsed(TokenSettings if token else ServeSettings, words[token:])
+
+
 def module(name: str, words: Sequence[str]) -> None:
     known: dict[str, Callable[[Sequence[str]], None]] = {
         "distill": lambda rest: composed("distill", DistillConfig, check_distill, rest),
         "export": export,
         "mentee_device": device,
+        "mentor.serve": serve,
     }
     if name in known:
         known[name](words)
