@@ -179,12 +179,13 @@ def bundle_folder(training_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def sealed_folder(checkpoint: MenteeCheckpoint, once: Once) -> Path:
-    """`bundle_folder` with all that can be added: int8, a nominal checkpoint, and a signature by private.pem, which lies
-    beside it with public.pem. Shared, so never change it."""
+    """`bundle_folder` with all that can be added: int8, a nominal checkpoint, a mentor's service, and a signature by
+    private.pem, which lies beside it with public.pem. Shared, so never change it."""
 
     def make(folder: Path) -> None:
         make_keys(folder / "private.pem", folder / "public.pem")
         settings = replace(SETTINGS, nominal_checkpoint=True, int8=True, sign_key=str(folder / "private.pem"))
+        settings = replace(settings, mentor_service="https://mentor.example:8443")
         with seeded(0):
             export_bundle(checkpoint, folder / "bundle", settings)
 

@@ -62,7 +62,7 @@ def act(settings: "ServeSettings") -> int:
         from mentor.serve.server import serve
         from mentor.serve.tokens import Tokens
 
-    served, pack, named = read(settings.bundle, settings.mentor)
+    served, pack, named = read(settings.bundle, settings.mentor, settings.weights)
     mentor = served.restored()
     served = replace(served, fingerprint=mentor.fingerprint())
     held = require_recorded(served, mentor, pack, named)
@@ -82,7 +82,7 @@ def act(settings: "ServeSettings") -> int:
     return 0
 
 
-def read(bundle: Path, checkpoint: Path) -> tuple["Served", dict[str, Any], str | None]:
+def read(bundle: Path, checkpoint: Path, weights: Path | None = None) -> tuple["Served", dict[str, Any], str | None]:
     """What is served but for the mentor's fingerprint, some samples of the bundle's pack, and the fingerprint that it names.
     Raises `UserError` for a bundle and a checkpoint that do not belong together."""
     from safetensors.torch import load_file
@@ -110,7 +110,7 @@ def read(bundle: Path, checkpoint: Path) -> tuple["Served", dict[str, Any], str 
         classes=classes,
         shape=tuple(view.shape),
         dtype=view.dtype,
-        mentor=made_of.mentor,
+        mentor=made_of.mentor if weights is None else {**made_of.mentor, "weights": str(weights)},
         probes=made_of.probes,
         to_classes=None if plan is None else plan.logits,
         spare=len(manifest.get("spare_classes", [])),

@@ -62,8 +62,12 @@ def answers(rules: Rules) -> dict[str, Any]:
     )
     properties = {
         "samples": {"type": "string", "format": "binary", "contentMediaType": MEDIA, "description": samples},
-        "bundle": {"type": "string", "description": "id of the client's bundle"},
-        "mentor": {"type": "string", "description": "fingerprint of the mentor that the client expects"},
+        "bundle": {"type": "string", "enum": [served.bundle], "description": "id of the client's bundle"},
+        "mentor": {
+            "type": "string",
+            "enum": [served.fingerprint],
+            "description": "fingerprint of the mentor that the client expects",
+        },
     }
     form = {"type": "object", "required": ["samples", "bundle"], "properties": properties}
     refusals = {status: json(why) for status, why in REFUSALS.items()}

@@ -1,5 +1,6 @@
 """The service as LitServe runs it: one HTTP process with the door, workers with the mentor, and what watches over both."""
 
+import logging
 import os
 import signal
 import socket
@@ -28,13 +29,14 @@ def serve(rules: Rules, precision: str) -> None:
     require_free(settings.host, settings.port)
     server = made(rules, precision)
     signal.signal(signal.SIGTERM, ending(os.getpid()))
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     tls = {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.private_key} if settings.certificate else {}
     try:
         server.run(
             host=settings.host,
             port=settings.port,
             num_api_servers=1,  # limits, rates and metrics are those of the whole service
-            log_level="warning",
+            log_level="error",  # a request that is refused is counted, not logged
             generate_client_file=False,
             access_log=False,
             ws="none",
@@ -42,7 +44,11 @@ def serve(rules: Rules, precision: str) -> None:
             timeout_keep_alive=KEEP_ALIVE,
             **tls,
         )
-    except RuntimeError as error:  # LitServe's, of a worker that could not begin
+    except (RuntimeError, KeyboardInterrupt) as error:  # while a worker begins, which LitServe leaves running then
+        for worker in getattr(server, "inference_workers", []):
+            worker.kill()
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise UserError(f"{error}; the lines above say why") from None
 
 

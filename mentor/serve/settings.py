@@ -21,6 +21,7 @@ PACKAGES = ("litserve", "prometheus_client", "python_multipart")
 class ServeSettings:
     bundle: Path = setting("???", "the bundle whose devices ask: folder or zip")
     mentor: Path = setting("???", "mentee.safetensors of the run that the bundle was made of: it names the mentor")
+    weights: Path | None = setting(None, "the mentor's file of weights, where it is not where the run left it")
     tokens: Path = setting("???", "file of the devices' tokens; `python -m mentor.serve token` adds one")
     host: str = setting("127.0.0.1", "address to listen on: 127.0.0.1, 0.0.0.0 or ::")
     port: int = setting(8000, "port, 1024 to 65535")
@@ -70,7 +71,7 @@ def check_serve(settings: ServeSettings) -> None:
 
 def check_files(settings: ServeSettings) -> None:
     """TLS, a proxy, or this machine alone: a token must not cross a network in the clear."""
-    for name in ("tokens", "certificate", "private_key"):
+    for name in ("tokens", "weights", "certificate", "private_key"):
         path = getattr(settings, name)
         if path is not None and not Path(path).is_file():
             more = "; make one: python -m mentor.serve token name=phone tokens=…" if name == "tokens" else ""

@@ -18,6 +18,7 @@ from export.cli.arguments import parsed
 from export.cli.bundles import InspectSettings, KeygenSettings, VerifySettings
 from export.schema import ExportSettings, PreflightSettings, check_export, check_preflight
 from fleet.__main__ import make_parser as fleet_parser
+from mentor.serve.settings import ServeSettings, TokenSettings
 from mentor_mentee.config.command_line import require_known
 from mentor_mentee.config.compose import compose
 from tests.docs.pages import PAGES, commands, name_of
@@ -90,12 +91,18 @@ def fleet(words: Sequence[str]) -> None:
     fleet_parser().parse_args(words if len(words) > 1 else [*words, *needed])  # `mentee-fleet release` is spoken of
 
 
+def serve(words: Sequence[str]) -> None:
+    token = words[:1] == ("token",)
+    parsed(TokenSettings if token else ServeSettings, words[token:])
+
+
 def module(name: str, words: Sequence[str]) -> None:
     known: dict[str, Callable[[Sequence[str]], None]] = {
         "distill": lambda rest: composed("distill", DistillConfig, check_distill, rest),
         "export": export,
         "mentee_device": device,
         "fleet": fleet,
+        "mentor.serve": serve,
     }
     if name in known:
         known[name](words)

@@ -46,6 +46,10 @@ def test_the_schema_is_one_and_what_is_exported_holds(
         for path in (folder, folder.with_name(folder.name + ".zip")):
             with opened(path) as (_, manifest), Bundle.open(path) as bundle:
                 assert bundle.manifest.id == manifest["id"]
+                named = bundle.manifest.mentor, bundle.manifest.service
+                assert named == (manifest["mentor"]["fingerprint"], manifest["mentor"].get("service", ""))
+    with opened(sealed_folder) as (_, manifest):
+        assert manifest["mentor"]["service"] == "https://mentor.example:8443"
 
 
 @pytest.mark.parametrize("name", BROKEN)

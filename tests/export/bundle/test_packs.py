@@ -110,6 +110,7 @@ def test_settings_that_are_no_rule_or_budget_are_refused() -> None:
     for settings, said in (
         (ExportSettings(replay_rule="herdin"), "did you mean 'herding'"),
         (ExportSettings(supervision_mb=0), "supervision_mb=0; expected a number above 0"),
+        (ExportSettings(mentor_service="mentor.example/x"), "mentor_service=mentor.example/x; expected https://HOST"),
     ):
         with pytest.raises(UserError, match=said):
             check_export(settings)

@@ -17,7 +17,7 @@ from tests.device.state.folders import KEY, current, edit, everything
 @pytest.mark.parametrize(
     ("damage", "match"),
     [
-        (edit("PRAGMA user_version = 3"), "state format 3, this program reads 2"),
+        (edit("PRAGMA user_version = 4"), "state format 4, this program reads 2 and 3"),
         (edit("PRAGMA application_id = 7"), "SQLite file of another program"),
     ],
 )
