@@ -11,7 +11,7 @@ from mentor_mentee.data.load import load_data
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
-from tests.conftest import SETTINGS, seeded, with_statistics
+from tests.conftest import MENTEE, PROBES, SETTINGS, seeded, with_statistics
 
 ADAMW = Optimizer(
     learning_rate=0.003, epsilon=1e-3
@@ -25,8 +25,10 @@ EVERYTHING = replace(
     schedule=Schedule("cosine", warm_up=2, steps=8, final=0.1),
 )
 CNN = {"in_channels": 1, "num_classes": 10, "widths": [6, 10]}
-RESIDUAL = {"_target_": "mentee.networks.ResidualCNN", **CNN}
-DEPTHWISE = {"_target_": "mentee.networks.InvertedResidualCNN", **CNN, "blocks": 1, "expansion": 2}
+NETWORKS = "tests.device.js.networks"
+PLAIN = {**MENTEE, "_target_": f"{NETWORKS}.plain"}
+RESIDUAL = {"_target_": f"{NETWORKS}.residual", **CNN}
+DEPTHWISE = {"_target_": f"{NETWORKS}.depthwise", **CNN, "blocks": 1, "expansion": 2}
 STAGES = {"early": ("stages.0", "stages.0"), "late": ("stages.1", "stages.1")}
 
 
@@ -45,7 +47,7 @@ class Case:
 
 WHOLE: dict[str, Any] = {"backend": "both", "golden_per_class": SETTINGS.golden_per_class}
 CASES: dict[str, Case] = {
-    "adamw": Case(ADAMW, **WHOLE),
+    "adamw": Case(ADAMW, PLAIN, PROBES, **WHOLE),
     "everything": Case(EVERYTHING, RESIDUAL, STAGES, **WHOLE),
     "nesterov": Case(
         Optimizer("sgd", 0.03, weight_decay=0.001, momentum=0.9, nesterov=True),
@@ -58,10 +60,10 @@ CASES: dict[str, Case] = {
     "depthwise": Case(Optimizer("sgd", 0.03), DEPTHWISE, STAGES),
     "transformer": Case(
         replace(ADAMW, clip_norm=1.0, schedule=Schedule("step", every=10, factor=0.7)),
-        {"_target_": "tests.device.js.networks.SmallTransformer"},
+        {"_target_": f"{NETWORKS}.SmallTransformer"},
         {},
     ),
-    "gru": Case(Optimizer("sgd", 0.05, momentum=0.8), {"_target_": "tests.device.js.networks.SmallGRU"}, {}),
+    "gru": Case(Optimizer("sgd", 0.05, momentum=0.8), {"_target_": f"{NETWORKS}.SmallGRU"}, {}),
 }
 
 

@@ -1,7 +1,10 @@
 """The file that a whole state travels in: what is in it, between both backends, under a key, in place of another state."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +14,8 @@ import numpy as np
 import pytest
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, StateError, Watch, import_state
 from mentee_device.relocate.portable.container import Content, packed, read_head, unpacked
+
+from tests.device.program import ENVIRONMENT
 
 KEY = bytes(range(32))
 
@@ -128,6 +133,42 @@ def test_a_state_is_replaced_only_when_asked_to_and_leaves_nothing(both: Bundle,
     assert without_log(content_of(file, both.manifest.id)) == without_log(
         content_of(tmp_path / "back.state", both.manifest.id)
     )
+
+
+IMPORTS = """
+import sys
+from mentee_device import Bundle, import_state
+bundle, folder, *files = sys.argv[1:]
+opened = Bundle.open(bundle)
+while True:
+    for file in files:
+        import_state(file, folder, opened, replace=True)
+        print(file, flush=True)
+"""
+
+
+def test_an_import_killed_at_any_instant_leaves_one_of_the_two_states_whole(
+    both_folder: Path, both: Bundle, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    files, folder = [tmp_path / "one.state", tmp_path / "other.state"], tmp_path / "tablet"
+    with lived(both, tmp_path / "phone") as phone:
+        phone.export_state(files[0])
+        phone.add(both.golden().take(np.arange(70, 72)))
+        phone.export_state(files[1])
+    wanted = [without_log(content_of(file, both.manifest.id)) for file in files]
+    for _ in range(5):
+        command = [sys.executable, "-c", IMPORTS, both_folder, folder, *files]
+        with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(2):
+                assert process.stdout.readline()
+            time.sleep(random.uniform(0, 0.1))  # an import takes about as long
+            process.send_signal(signal.SIGKILL)
+        with Owner(both, folder) as tablet:
+            assert not tablet.notes
+            tablet.export_state(tmp_path / "left.state")
+        assert without_log(content_of(tmp_path / "left.state", both.manifest.id)) in wanted
 
 
 def test_a_file_of_format_1_is_still_read(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { json, place } from "../fixtures.js";
+import { FIXTURES, json, place } from "../fixtures.js";
 import { NAMES } from "../runtimes/names.js";
 import type { Apart } from "../runtimes/replay.js";
 import { Browser, CHROMIUM, WEBGPU, ran } from "./chromium.js";
@@ -102,6 +102,34 @@ describe.skipIf(CHROMIUM === null)("in Chromium", () => {
     );
     const webgl = `${MENTEE}${runtime("webgl")} const options = { executionProviders: ["webgl"] };`;
     expect(await refused(page, webgl + open)).toMatch(/^RuntimeError: the runtime has no operator \w+, which stock\//);
+    await page.close();
+  });
+
+  test.skipIf(FIXTURES === null)("a canvas' pixels become the samples that the server has of the photo", async () => {
+    const page = await browser.tab();
+    const apart: [string, number][] = await ran(
+      page,
+      `const { samplePixels, readTensors } = await import("/dist/index.js");
+      const fetched = (name) => fetch("/fixtures/" + name);
+      const { tensors } = readTensors(new Uint8Array(await (await fetched("photos.safetensors")).arrayBuffer()));
+      const drawn = (image, width, height) => {
+        const context = new OffscreenCanvas(width, height).getContext("2d");
+        image instanceof ImageData ? context.putImageData(image, 0, 0) : context.drawImage(image, 0, 0);
+        return context;
+      };
+      const all = [];
+      for (const { name, width, height, preprocessing, rules } of await (await fetched("photos.json")).json()) {
+        const given = new ImageData(new Uint8ClampedArray(tensors.get(name + " photo").data), width, height);
+        const file = await drawn(given, width, height).canvas.convertToBlob(); // a PNG, as of a camera or a disk
+        const photo = drawn(await createImageBitmap(file), width, height).getImageData(0, 0, width, height);
+        const pixels = samplePixels(photo, preprocessing, rules);
+        const exact = tensors.get(name + " exact").data;
+        all.push([name, pixels.reduce((sum, one, i) => sum + Math.abs(one - exact[i]), 0) / exact.length]);
+      }
+      return all;`,
+    );
+    expect(apart.length).toBeGreaterThan(10);
+    for (const [name, levels] of apart) expect(levels, name).toBeLessThan(1); // mean error below 1/255
     await page.close();
   });
 
