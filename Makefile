@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo page page-files check-npm test lint ruff mypy imports docs bench env check-python clean
+.PHONY: demo page page-files page-score check-npm test lint ruff mypy imports docs bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -20,6 +20,10 @@ page: page-files
 
 page-files: check-npm $(PAGE)/shapes.zip $(PAGE)/digits.zip device/js/node_modules/.installed
 	@cd device/js && npm run --silent page
+
+# Lighthouse on the built page, which npx fetches.
+page-score: page-files
+	@node device/js/page/score.mjs build/page
 
 check-npm:
 	@command -v npm > /dev/null || { echo "error: make page needs npm, which comes with Node 20 or newer: install it first" >&2; exit 2; }

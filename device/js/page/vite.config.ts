@@ -22,5 +22,10 @@ export default defineConfig({
     chunkSizeWarningLimit: 1000,
   },
   worker: { format: "es" },
-  plugins: [policy(), bundles(here("../../../.cache/page")), offline(here("sw/sw.ts")), sizes()],
+  plugins: [
+    policy(),
+    bundles(process.env["MENTEE_PAGE_BUNDLES"] ?? here("../../../.cache/page")),
+    offline(here("sw/sw.ts")),
+    sizes(),
+  ],
 });

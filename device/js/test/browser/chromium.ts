@@ -80,10 +80,10 @@ export class Browser {
     this.context = (await chromium.connectOverCDP(address)).contexts()[0] ?? null;
   }
 
-  /** A new tab on the site, empty. */
-  async tab(): Promise<Page> {
+  /** A new tab on the site, empty; or on another `url`. */
+  async tab(url = this.origin): Promise<Page> {
     const page = await this.context!.newPage();
-    await page.goto(this.origin);
+    await page.goto(url);
     return page;
   }
 

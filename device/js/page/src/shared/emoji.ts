@@ -1,5 +1,4 @@
-// Emojis to name a shape by, each with the word that screen readers say: shapes that the base does not know. No joiners: a class name
-// holds none.
+// Emojis to name a shape by, each with the word that screen readers say: shapes that the base does not know.
 
 export const EMOJI: readonly (readonly [string, string])[] = [
   ["❤️", "heart"],
