@@ -87,6 +87,7 @@ class Arms:
     def central(self, **terms: Any) -> Arm:
         """One device that has everybody's samples, in batches eight times as large."""
         state = self.folder / "central"
+        self.folder.mkdir(parents=True, exist_ok=True)
         samples = Samples(
             np.concatenate([one.input for one in self.people.learn]),
             np.concatenate([one.labels for one in self.people.learn]),
