@@ -1,6 +1,6 @@
 """The parts of a multipart body."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
@@ -28,7 +28,7 @@ class InMemory(MultiPartParser):
 async def read_form(headers: Headers, body: bytes) -> Form:
     """Raises `Refused` for a body that is no whole form, or lacks a part."""
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
