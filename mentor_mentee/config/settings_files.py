@@ -30,7 +30,7 @@ def write_settings() -> None:
     """Writes what the run was given: `config.yaml`, `hydra.yaml`, `overrides.yaml`, each whole or not at all. Nothing where no
     command line gave it."""
     given = _given.get()
-    if given is None:
+    if given is None or not HydraConfig.initialized():  # of a command that ended, in one process with a script
         return
     hydra: Any = HydraConfig.instance().cfg
     folder().mkdir(parents=True, exist_ok=True)

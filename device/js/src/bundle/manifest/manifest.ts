@@ -16,6 +16,7 @@ import {
   type OptimizerStep,
   type Preprocessing,
 } from "./parts.js";
+import { readMentor, type MentorSaid } from "./mentor.js";
 import { readSpare, type Names } from "./spare.js";
 import { readStock, requireNames, type Stock } from "./stock.js";
 
@@ -51,6 +52,7 @@ export interface Manifest {
   readonly stock: Stock | null;
   readonly supervision: string;
   readonly golden: string;
+  readonly mentor: MentorSaid | null; // whose answers the pack has
   readonly probes: ReadonlyMap<string, readonly number[]>;
   readonly knobs: Knobs;
   readonly terms: readonly string[];
@@ -147,6 +149,7 @@ export function parseManifest(raw: JsonObject): Manifest {
     stock: raw.has("stock") ? readStock(raw, probes.keys(), terms, dropout === "on") : null,
     supervision: readPack(raw, "supervision"),
     golden: readPack(raw, "golden"),
+    mentor: readMentor(raw),
     probes,
     knobs: readKnobs(loss),
     terms,
