@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo page page-files page-score check-npm test lint ruff mypy imports docs bench env check-python clean
+.PHONY: demo page page-files page-score check-npm test test-house test-fleet lint ruff mypy imports docs bench env check-python clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -42,10 +42,17 @@ device/js/node_modules/.installed: device/js/package-lock.json | check-npm
 	npm ci --prefix device/js --ignore-scripts --no-audit --no-fund
 	cp $< $@
 
-# The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
+# The fleet's tests mostly wait for processes: they run beside the others, and say what they have to at their end.
 test: lint
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-house test-fleet
+
+# The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
+test-house:
 	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
-	@if test -e .venv/fleet/bin/flwr; then OMP_NUM_THREADS=1 .venv/fleet/bin/python -m pytest --numprocesses 2 tests/fleet; \
+
+test-fleet:
+	@if test -e .venv/fleet/bin/flwr; then \
+	said=$$(OMP_NUM_THREADS=1 .venv/fleet/bin/python -m pytest tests/fleet 2>&1); code=$$?; echo "$$said"; exit $$code; \
 	else echo "no Flower: the tests of the fleet were skipped"; fi
 
 # Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
