@@ -6,6 +6,7 @@ declare const self: ServiceWorkerGlobalScope;
 declare const FILES: readonly string[]; // of the first load, by the build
 declare const VERSION: string; // changes with any of them
 
+const HERE = new URL("./", self.location.href).href;
 const CACHE = `mentee-page-${VERSION}`;
 
 self.addEventListener("install", (event) => {
@@ -25,10 +26,12 @@ self.addEventListener("fetch", (event) => {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const there = await cache.match(request, { ignoreSearch: true, ignoreVary: true });
+  const asked = request.url.split(/[?#]/)[0] === new URL("index.html", HERE).href ? HERE : request;
+  const there = await cache.match(asked, { ignoreSearch: true, ignoreVary: true });
   if (there !== undefined) return there;
   const fetched = await fetch(request);
-  if (fetched.ok && fetched.type === "basic") await cache.put(request, fetched.clone());
+  const ours = request.url.startsWith(new URL("assets/", HERE).href); // other pages of the host are not the page's to keep
+  if (ours && fetched.status === 200) await cache.put(request, fetched.clone()).catch(() => undefined); // no space for it
   return fetched;
 }
 

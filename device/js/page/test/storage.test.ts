@@ -122,6 +122,12 @@ describe.skipIf(!MADE || CHROMIUM === null)("what is stored", () => {
       expect(await away.at("known").allInnerTexts()).toEqual(["learnt"]);
       expect(await away.ask(HEART!.ask[0]!)).toBe("❤️");
       away.expectQuiet();
+
+      expect(await home.at("undo").count()).toBe(1);
+      await home.press("remove-class");
+      await home.page.locator("[data-name='❤️']").waitFor({ state: "detached" });
+      expect(await home.at("undo").count()).toBe(0); // there is nothing left to go back to
+      home.expectQuiet();
     } finally {
       await browser.close();
     }

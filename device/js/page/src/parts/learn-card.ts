@@ -1,6 +1,6 @@
 // The card that learns: how much waits, a button, progress, what came of it, and a way back.
 
-import type { LearnOptions, Outcome } from "../shared/messages.js";
+import type { LearnOptions, Outcome, Overview } from "../shared/messages.js";
 import { bar } from "./bars.js";
 import { el, fill, finePercent, plural } from "./dom.js";
 import type { RoomClient } from "../site/room.js";
@@ -50,6 +50,8 @@ export class LearnCard {
   private show(): void {
     const { room, words } = this;
     const { overview, busy } = room;
+    if (this.outcome !== null && overview !== null && answering(overview) !== answering(this.outcome.overview))
+      this.outcome = null; // its way back is another model's, or gone
     const count = overview?.samples.length ?? 0;
     const waiting = overview?.waiting ?? 0;
     const text = !count ? words.nothing : waiting ? words.waiting(waiting) : words.done;
@@ -115,6 +117,11 @@ export class LearnCard {
         : null,
     );
   }
+}
+
+/** The version that answers, with what tells it from one of the same number in another model. */
+function answering({ current, versions }: Overview): string {
+  return `${current} ${versions.find(({ number }) => number === current)?.time ?? ""}`;
 }
 
 /** How accuracy on everybody else's drawings moved. */

@@ -2,6 +2,7 @@
 
 import type { RoomName } from "../shared/messages.js";
 import { el, fill } from "./dom.js";
+import { Refused } from "../site/assistant.js";
 import type { RoomClient } from "../site/room.js";
 
 const MOST_BYTES = 200e6;
@@ -77,9 +78,23 @@ export class ModelCard {
     const file = input.files?.[0];
     input.value = "";
     if (file === undefined) return;
-    const content = file.size > MOST_BYTES ? new Uint8Array() : new Uint8Array(await file.arrayBuffer());
+    const content = file.size > MOST_BYTES ? new Uint8Array() : await bytesOf(file);
+    if (content === null) return this.room.site.trouble(unreadable(file));
     if (await this.room.change("load", { file: content })) this.room.site.say("Your model was loaded.");
   }
+}
+
+/** null where the browser cannot read it: it was deleted or changed since it was chosen, or is a folder. */
+async function bytesOf(file: File): Promise<Uint8Array | null> {
+  try {
+    return new Uint8Array(await file.arrayBuffer());
+  } catch {
+    return null;
+  }
+}
+
+function unreadable({ name }: File): Refused {
+  return new Refused({ kind: "file", line: `${name} cannot be read: is it still there? Choose it again` });
 }
 
 function fileName(room: RoomName): string {

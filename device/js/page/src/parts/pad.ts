@@ -20,6 +20,7 @@ export interface PadEvents {
 export class Pad {
   private strokes: PenPoint[][] = [];
   private pointer: number | null = null; // that draws; others are palms
+  private width = 0; // of the canvas, that the points are on
   private frame = 0;
   private timer = 0;
   private over = false; // the next stroke begins a new drawing
@@ -69,6 +70,13 @@ export class Pad {
     this.redraw();
   }
 
+  /** Puts a drawing that was taken back on the canvas, finished. */
+  restore({ strokes }: Drawing): void {
+    this.strokes = strokes.map((stroke) => [...stroke]);
+    this.finish();
+    this.inked();
+  }
+
   private down(event: PointerEvent): void {
     if (this.pointer !== null || (event.pointerType === "mouse" && event.button !== 0)) return;
     event.preventDefault();
@@ -114,10 +122,20 @@ export class Pad {
 
   private resize(): void {
     const { clientWidth, clientHeight } = this.canvas;
+    if (!clientWidth || !clientHeight) return; // the view is not shown
+    this.scaleTo(clientWidth);
     const scale = window.devicePixelRatio || 1;
     this.canvas.width = Math.round(clientWidth * scale);
     this.canvas.height = Math.round(clientHeight * scale);
     this.redraw();
+  }
+
+  /** What is drawn stays where it was on a canvas that grows or shrinks, as when a phone is turned. */
+  private scaleTo(width: number): void {
+    const by = width / (this.width || width);
+    this.width = width;
+    if (by === 1) return;
+    this.strokes = this.strokes.map((stroke) => stroke.map((one) => ({ ...one, x: one.x * by, y: one.y * by })));
   }
 
   private redraw(): void {

@@ -24,6 +24,7 @@ export class Assistant {
   private worker: Worker;
   private next = 1;
   private heard = false;
+  private dead = false; // it could not be started: the next request tries again
 
   constructor() {
     this.worker = this.started(inheritingPolicy(workerUrl));
@@ -37,6 +38,7 @@ export class Assistant {
     progress?: (fraction: number) => void,
   ): Promise<Calls[Name]["gives"]> {
     const id = this.next++;
+    if (this.dead) this.restart();
     return new Promise((resolve, reject) => {
       const gives = resolve as (answer: unknown) => void;
       const request = { id, room, call, given } as Request;
@@ -56,7 +58,10 @@ export class Assistant {
     worker.onerror = (event) => {
       event.preventDefault();
       if (!this.heard && url !== workerUrl) this.restart();
-      else this.refuseAll(event.message || "the worker could not be started");
+      else {
+        this.dead = !this.heard;
+        this.refuseAll(event.message || "the worker could not be started");
+      }
     };
     return worker;
   }
@@ -64,12 +69,14 @@ export class Assistant {
   /** For a browser that starts no module from a blob. */
   private restart(): void {
     this.worker.terminate();
+    this.dead = false;
     this.worker = this.started(workerUrl);
     for (const { request } of this.waiting.values()) this.worker.postMessage(request);
   }
 
   private refuseAll(line: string): void {
-    for (const { refuses } of this.waiting.values()) refuses(new Refused({ kind: "wasm", line }));
+    for (const { refuses } of this.waiting.values())
+      refuses(new Refused({ kind: this.heard ? "other" : "network", line }));
     this.waiting.clear();
   }
 

@@ -11,10 +11,12 @@ export async function installOffline(): Promise<void> {
 
 /** Deletes what it keeps, and itself; what other pages of this host keep stays. */
 export async function removeOffline(): Promise<void> {
-  if ("serviceWorker" in navigator) {
-    const here = await navigator.serviceWorker.getRegistration(document.baseURI);
+  try {
+    const here = await navigator.serviceWorker?.getRegistration(document.baseURI);
     await here?.unregister();
+    if (!("caches" in globalThis)) return;
+    for (const name of await caches.keys()) if (name.startsWith("mentee-page-")) await caches.delete(name);
+  } catch {
+    // storage is forbidden: nothing is kept
   }
-  if (!("caches" in globalThis)) return;
-  for (const name of await caches.keys()) if (name.startsWith("mentee-page-")) await caches.delete(name);
 }

@@ -170,6 +170,10 @@ function isKind(error: unknown, ...kinds: readonly Refusal["kind"][]): boolean {
 
 /** Asks the browser not to clear what is stored when space is short; it may say no. */
 async function keepStorage(): Promise<void> {
-  if (await navigator.storage?.persisted?.()) return;
-  await navigator.storage?.persist?.();
+  try {
+    if (await navigator.storage?.persisted?.()) return;
+    await navigator.storage?.persist?.();
+  } catch {
+    // storage is forbidden
+  }
 }

@@ -188,11 +188,17 @@ export class DigitsView {
     if (!isDrawn(drawing))
       return this.padCard.say(pad.empty ? "Draw a digit first." : "That is too small to see. Draw it larger.");
     this.clear();
-    if (!(await room.change("label", { drawing, name }))) return;
+    if (!(await room.change("label", { drawing, name }))) return pad.empty ? this.restore(drawing) : undefined;
     const verdict = (who: readonly { name: string }[] | null): string => (who?.[0]?.name === name ? "right" : "wrong");
     const both = answer === null ? "" : ` Yours was ${verdict(answer.top)}, the base ${verdict(answer.base)}.`;
     room.site.say(`Stored as ${name}.${both}`);
     if (pad.empty) this.padCard.say(`Stored as ${name}. Draw the next one.`);
+  }
+
+  /** Back on the canvas, since it could not be stored. */
+  private restore(drawing: Drawing): void {
+    this.padCard.begun();
+    this.pad.restore(drawing);
   }
 
   private key(event: KeyboardEvent): void {

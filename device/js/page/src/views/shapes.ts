@@ -43,6 +43,7 @@ export class ShapesView {
   private readonly recognise: Latest<Drawing, Answer>;
   private answer: Answer | null = null;
   private correcting = false;
+  private storing = false; // what was taught: "Done" pressed twice is once
 
   constructor(private readonly room: RoomClient) {
     this.recognise = new Latest(
@@ -172,7 +173,11 @@ export class ShapesView {
   }
 
   private async taught({ name, drawings }: Taught): Promise<void> {
-    if (!(await this.room.change("teach", { name, drawings }))) return;
+    if (this.storing) return;
+    this.storing = true;
+    const stored = await this.room.change("teach", { name, drawings });
+    this.storing = false;
+    if (!stored) return;
     this.endTeaching();
     const text = `It knows ${spoken(name)} by example now.`;
     this.padCard.say(`${text} Draw one.`);
@@ -185,7 +190,8 @@ export class ShapesView {
     this.correcting = true;
     await this.learning.learn();
     this.correcting = false;
-    this.recognise.put(drawing);
+    const now = this.pad.drawing; // another one by now, perhaps
+    if (isDrawn(now) && !this.isTeaching) this.recognise.put(now);
   }
 
   private show(): void {

@@ -9,16 +9,18 @@ import {
   StateError,
   StorageError,
 } from "../../../src/index.js";
-import type { Refusal } from "../shared/messages.js";
+import type { CallName, Refusal } from "../shared/messages.js";
 
 /** A file that a person gave and that cannot be used. */
 export class FileError extends Error {
   override readonly name = "FileError";
 }
 
-export function refusalOf(error: unknown): Refusal {
+/** Of a state that cannot be read there is only word where a room is opened: any other request leaves what is there as it was. */
+export function refusalOf(error: unknown, call: CallName): Refusal {
   const line = error instanceof Error ? error.message : String(error);
-  return { kind: kindOf(error, line), line };
+  const kind = kindOf(error, line);
+  return { kind: kind === "state" && call !== "open" ? "other" : kind, line };
 }
 
 function kindOf(error: unknown, line: string): Refusal["kind"] {
@@ -29,7 +31,7 @@ function kindOf(error: unknown, line: string): Refusal["kind"] {
   }
   if (error instanceof DrawingError) return "drawing";
   if (error instanceof StateError) return "state";
-  if (error instanceof BundleError) return "network";
+  if (error instanceof BundleError || /fetch|no available backend/i.test(line)) return "network";
   if (error instanceof RuntimeError || /WebAssembly|wasm/i.test(line)) return "wasm";
   if (error instanceof SampleError && line.includes("spare class")) return "classes";
   if (error instanceof SampleError && /class name|is called/.test(line)) return "name";

@@ -14,10 +14,16 @@ export async function teach(room: Room, name: string, drawings: readonly Drawing
   const { owner } = room;
   const images = drawings.map((drawing) => imageOf("shapes", drawing));
   const known = owner.classes.indexOf(name);
-  const label = known >= 0 && !unnamed(owner).has(name) ? known : await owner.nameClass(name);
+  const isNew = known < 0 || unnamed(owner).has(name);
+  const label = isNew ? await owner.nameClass(name) : known;
   const input = joined(images);
-  await owner.enrol(name, input);
-  await owner.add({ input, labels: new Int32Array(images.length).fill(label) });
+  try {
+    await owner.enrol(name, input);
+    await owner.add({ input, labels: new Int32Array(images.length).fill(label) });
+  } catch (error) {
+    if (isNew) await owner.removeClass(name).catch(() => undefined); // no name without drawings, as where the space is full
+    throw error;
+  }
 }
 
 /** Unlearns drawings, and takes them out of the examples; a class of the person's that has none left goes. */
