@@ -38,7 +38,7 @@ IMPORTED = (
 
 
 def run_warm(words: Sequence[str], cwd: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """What `python *words` ends with, prints and writes; `words` begin with `-m MODULE` or `-c CODE`."""
+    """Runs `python *words` and returns its end and its output; `words` begin with `-m MODULE` or `-c CODE`."""
     require_started()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         code = ask(words, str(cwd), variables, out.fileno(), err.fileno())

@@ -1,1 +1,1 @@
-"""What do many devices learn together, and what does it cost in bytes?"""
+"""Fleets measured: how much many devices learn together, and in how many bytes."""

@@ -33,7 +33,7 @@ def split_of(root: Path, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int
 
 
 def people_of(root: Path, seed: int, devices: int, server_samples: int) -> People:
-    """Whose writers are whose is drawn by `seed`."""
+    """Draws by `seed` which writers are on which device."""
     random = np.random.default_rng(seed)
     images_N, labels_N, writer_N = split_of(root, train=True)
     writers = random.permutation(np.unique(writer_N))

@@ -61,7 +61,7 @@ MADE: dict[str, Callable[[Arms], Arm]] = {
 
 
 def trouble(arms: Arms, failing: float, poisoned: float) -> Callable[[int, Message], Message | None]:
-    """Of each round's devices so many fail; the first `poisoned` share of all always sends the base less ten times its way."""
+    """Lets devices fail in each round; the first `poisoned` share of all always sends the base less ten times its way."""
     random, liars = np.random.default_rng(0), range(round(poisoned * len(arms.people.learn)))
     with Bundle.open(arms.base) as bundle, Learner(bundle) as learner:
         base = learner.parameters()

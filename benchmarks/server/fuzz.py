@@ -24,7 +24,7 @@ import numpy as np
 from mentee_device.online.wire import request_body
 from safetensors.numpy import load_file
 
-from mentor.serve.tokens import add_token
+from mentor.serve.entry.tokens import add_token
 
 WORDS = (b"", b"\x00", b"\r\n", b"\r\n\r\n", b"--", b"{", b"[" * 5000, b'"', b"\xff" * 9, b"9" * 40, b"-1", b"1e999")
 
@@ -75,7 +75,7 @@ def mutants(port: int, token: str, bundle: Path, requests: int) -> Counter[int]:
 
 
 def generated(program: str, port: int, token: str, requests: int) -> str:
-    """What schemathesis says at its end."""
+    """Reads the last words of schemathesis."""
     words = [
         "run",
         f"http://127.0.0.1:{port}/openapi.json",

@@ -28,8 +28,8 @@ from safetensors.torch import save_file
 from mentee.networks import PlainCNN
 from mentor.mentor import Mentor
 from mentor.precisions import FULL
+from mentor.serve.entry.tokens import add_token
 from mentor.serve.served import Served
-from mentor.serve.tokens import add_token
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.recipe import build
 
@@ -67,12 +67,12 @@ def served(folder: Path, network: str) -> Served:
 
 
 def serve_in_child(folder: Path, network: str, port: int) -> None:
-    from mentor.serve.door import Rules
-    from mentor.serve.limits import Rates
+    from mentor.serve.entry.door import Rules
+    from mentor.serve.entry.limits import Rates
+    from mentor.serve.entry.tokens import Tokens
     from mentor.serve.metrics import Metrics
     from mentor.serve.server import serve
     from mentor.serve.settings import ServeSettings
-    from mentor.serve.tokens import Tokens
 
     settings = ServeSettings(
         bundle=folder,

@@ -16,8 +16,9 @@ from export.graph.versions import IR_VERSION, OPSET
 from export.network.dropout import without_dropout
 from export.rewrites.differentiable import Array, constant_value, read_by
 from export.rewrites.rewrite import PREFIX
-from export.stock import batch_norm, small_maps, toeplitz
+from export.stock import batch_norm
 from export.stock.backward import differentiated
+from export.stock.maps import small_maps, toeplitz
 from export.stock.masks import SEED, masked
 from export.stock.optimizer import moments_of, optimizer_graph
 from export.stock.simplify import simplify

@@ -7,7 +7,8 @@ import numpy as np
 import onnx
 
 from export.graph.gradients.zeros import met_by_zeros
-from export.stock import batch_norm, small_maps, toeplitz
+from export.stock import batch_norm
+from export.stock.maps import small_maps, toeplitz
 from export.stock.rules import FLAT, RULES
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Shape, Values

@@ -138,7 +138,7 @@ def times_one(
 
 
 def copies_to_outputs(graph: onnx.GraphProto, inner: Collection[str]) -> dict[str, str]:
-    """What an Identity puts out that makes an output of the graph, by what it is given: that takes the output's name."""
+    """Outputs of the graph that an Identity makes, by what it is given: that takes the output's name."""
     outputs = {value.name for value in graph.output}
     made = {name for node in graph.node for name in node.output}
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What the device itself decides: its node config, `flower-supernode --node-config 'bundle="…" state="…"'`."""
+"""Settings that the device itself decides: its node config, `flower-supernode --node-config 'bundle="…" state="…"'`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -35,7 +35,7 @@ class DeviceSettings:
 
     @classmethod
     def read(cls, node_config: Mapping[str, Any], run_config: Mapping[str, Any]) -> "DeviceSettings":
-        """Of a SuperNode's config; of a simulated device, the run's `devices` and `bundle`. Raises FleetError."""
+        """Reads a SuperNode's config; of a simulated device, the run's `devices` and `bundle`. Raises FleetError."""
         given = dict(node_config)
         if SIMULATION in given:
             folder = str(run_config.get(SIMULATED, ""))

@@ -34,7 +34,7 @@ class Distillation(Guarded):
         self.answered_N = np.zeros(len(self.average_NK), bool)
 
     def begin(self) -> ArrayRecord:
-        """What the first round learns under: the mentor's recorded answers."""
+        """The mentor's recorded answers, which the first round learns under."""
         return record_of({LOGITS: self.average_NK[self._rows(0)].astype(np.float16)})
 
     def _rows(self, server_round: int) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ from fleet.wire.terms import AVERAGE, DISTIL, Terms
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of. `begin`: the arrays of its first round."""
+    """The parts of a run. `begin`: the arrays of its first round."""
 
     strategy: Guarded
     members: Members

@@ -61,7 +61,7 @@ class FleetSettings:
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> "FleetSettings":
-        """Of a run config. Raises FleetError for a name or a value that makes no sense."""
+        """Reads a run config. Raises FleetError for a name or a value that makes no sense."""
         known = {one.name.replace("_", "-"): one for one in fields(cls)}
         found: dict[str, Any] = {}
         for name, value in config.items():
@@ -102,7 +102,7 @@ class FleetSettings:
             raise FleetError("expected fraction ≤ 1, trim < 0.5, holdout < 1 and delta < 1")
 
     def terms(self, base: str, public: str) -> Terms:
-        """What devices are told. Under distillation any bundle with the same public set takes part."""
+        """Terms that devices are told. Under distillation any bundle with the same public set takes part."""
         told = {one.name: getattr(self, one.name) for one in fields(Terms) if one.name not in ("base", "public")}
         return Terms(**told, base=base if self.mode == AVERAGE else "", public=public if self.mode == DISTIL else "")
 

@@ -1,1 +1,1 @@
-"""What crosses the wire: arrays by name, and the terms of a round."""
+"""All that crosses the wire: arrays by name, and the terms of a round."""

@@ -18,7 +18,7 @@ LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Terms:
-    """What a round is, and how a device learns in it; its own settings bound the rest.
+    """The terms of a round, and how a device learns in it; its own settings bound the rest.
 
     `mode`: parameters are averaged, or logits on the public set. `base`: the id of the bundle whose parameters travel, "" where
     none do. `public`: digest of the public set, "" where none is used. `shared`: "all" or "body", the parameters without the
@@ -51,7 +51,7 @@ class Terms:
 
     @classmethod
     def read(cls, config: "ConfigRecord") -> "Terms":
-        """Of a message's config, in which Flower's strategies have keys of their own. Raises FleetError."""
+        """Reads a message's config, in which Flower's strategies have keys of their own. Raises FleetError."""
         found: dict[str, Any] = {}
         for one in fields(cls):
             value = config.get(_key(one.name))

@@ -40,7 +40,7 @@ def answer(words: Sequence[str]) -> int:
 
 def print_token(settings: "TokenSettings") -> int:
     """Adds a device to the file, and prints its token, which nothing else has."""
-    from mentor.serve.tokens import add_token
+    from mentor.serve.entry.tokens import add_token
 
     print(add_token(settings.tokens, settings.name))
     return 0
@@ -54,13 +54,13 @@ def act(settings: "ServeSettings") -> int:
     with while_importing():
         import torch  # takes seconds to import: only now
 
-        from mentor.serve.door import Rules
-        from mentor.serve.limits import Rates
+        from mentor.serve.entry.door import Rules
+        from mentor.serve.entry.limits import Rates
+        from mentor.serve.entry.tokens import Tokens
         from mentor.serve.metrics import Metrics
         from mentor.serve.precision import chosen
         from mentor.serve.served import require_recorded
         from mentor.serve.server import serve
-        from mentor.serve.tokens import Tokens
 
     served, pack, named = read(settings.bundle, settings.mentor, settings.weights)
     mentor = served.restored()
@@ -83,7 +83,7 @@ def act(settings: "ServeSettings") -> int:
 
 
 def read(bundle: Path, checkpoint: Path, weights: Path | None = None) -> tuple["Served", dict[str, Any], str | None]:
-    """What is served but for the mentor's fingerprint, some samples of the bundle's pack, and the fingerprint that it names.
+    """All that is served but for the mentor's fingerprint, some samples of the bundle's pack, and the fingerprint that it names.
     Raises `UserError` for a bundle and a checkpoint that do not belong together."""
     from safetensors.torch import load_file
 

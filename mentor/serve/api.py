@@ -10,7 +10,7 @@ from fastapi import Depends, Request, Response
 from numpy.typing import NDArray
 
 from mentor.serve.answering import Answer, Answering
-from mentor.serve.door import BATCH, CACHED, PATH, PAYLOAD
+from mentor.serve.entry.door import BATCH, CACHED, PATH, PAYLOAD
 from mentor.serve.loop import SampleBatches
 from mentor.serve.orphans import end_with
 from mentor.serve.refused import Refused

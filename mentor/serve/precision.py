@@ -32,7 +32,7 @@ def chosen(served: Served, exact: Mentor, images_NCHW: Tensor) -> tuple[str, str
 
 
 def harm(reference: Answers, found: Answers) -> str | None:
-    """What half precision spoils; None where nothing."""
+    """The harm of half precision in words; None where there is none."""
     if not torch.equal(reference.logits.argmax(1), found.logits.argmax(1)):
         return "changes the class of a sample"
     moved = float((reference.logits.softmax(1) - found.logits.softmax(1)).abs().max())

@@ -1,4 +1,4 @@
-"""What a service answers for: a bundle's terms, and how its mentor is built again in a worker. Axes: N samples, K classes."""
+"""All that a service answers for: a bundle's terms, and how its mentor is built again in a worker. Axes: N samples, K classes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

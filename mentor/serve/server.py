@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mentor.serve.api import MentorAPI
-from mentor.serve.door import Door, Rules
-from mentor.serve.openapi import description
+from mentor.serve.entry.door import Door, Rules
+from mentor.serve.entry.openapi import description
 from mentor.serve.orphans import end_with
 from mentor_mentee.errors import UserError
 

@@ -22,7 +22,7 @@ Fleet = Callable[..., FleetResult]
 
 
 def sends(change: Callable[[str, NDArray[Any]], NDArray[Any]], liar: int = 1, count: int | None = None) -> Any:
-    """Of device `liar` other arrays on their way, or another count."""
+    """Sends, in the name of device `liar`, other arrays or another count."""
 
     def tamper(number: int, reply: Message) -> Message:
         if number == liar and reply.has_content() and ARRAYS in reply.content:

@@ -51,7 +51,7 @@ def test_a_fleet_of_processes_outlives_a_device_that_is_killed_mid_round(
 
 
 def fleet_lines(bundle_folder: Path, config: dict[str, Any]) -> list[str]:
-    """What the device's log says of rounds; its samples are all there."""
+    """Lines of the device's log about rounds; its samples are all there."""
     with Bundle.open(bundle_folder) as bundle, Owner(bundle, config["state"], backend="stock") as owner:
         assert len(owner.samples.all()) >= 8
         return [entry.line for entry in owner.log() if entry.event == "fleet"]

@@ -1,4 +1,4 @@
-"""What each place of a kernel sees of a map, gathered by constant indices: one copy, and one node.
+"""Columns: all that each place of a kernel sees of a map, gathered by constant indices in one copy and one node.
 
 Axes: N samples, C channels, H W of a map, P places of the kernel, O of the output, M = N·O.
 """

@@ -16,7 +16,7 @@ STOCK = {"backend": "stock"}
 
 
 def write_naming(folder: Path) -> dict[str, Any]:
-    """What was to be seen at each turn; home.state and narrow.state in `folder`/naming, of the first base and the second."""
+    """All that was to be seen at each turn; home.state and narrow.state in `folder`/naming, of the first base and the second."""
     place = folder / "naming"
     place.mkdir()
     with (

@@ -1,4 +1,4 @@
-"""What the page's tests need: the page, built with mentees made for it, and drawings of shapes that its mentee never saw."""
+"""The page, built with mentees made for its tests, and drawings of shapes that its mentee never saw."""
 
 import json
 from pathlib import Path

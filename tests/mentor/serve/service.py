@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from mentor.serve.tokens import add_token
+from mentor.serve.entry.tokens import add_token
 from tests.paths import ROOT
 from tests.waiting import wait_until
 

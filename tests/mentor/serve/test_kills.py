@@ -1,4 +1,4 @@
-"""What survives when a service is killed in the middle: every answer that a device was given, and the service itself."""
+"""A service that is killed in the middle loses nothing: every answer that a device was given, and the service itself."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a device gets: the pack's numbers for the pack's samples, and one clear line for whatever else it sends."""
+"""A device gets the pack's numbers for the pack's samples, and one clear line for whatever else it sends."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from safetensors.numpy import load, load_file, save
 
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
-from mentor.serve.openapi import REFUSALS
-from mentor.serve.tokens import add_token
+from mentor.serve.entry.openapi import REFUSALS
+from mentor.serve.entry.tokens import add_token
 from tests.mentor.serve.service import BOUNDARY, Service, form, samples
 
 

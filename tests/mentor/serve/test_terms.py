@@ -10,10 +10,10 @@ import torch
 from mentee.checkpoint import MenteeCheckpoint
 from mentor.mentor import Answers
 from mentor.serve.__main__ import CHECKED, read
-from mentor.serve.limits import Rates
+from mentor.serve.entry.limits import Rates
+from mentor.serve.entry.tokens import Tokens, add_token
 from mentor.serve.precision import harm
 from mentor.serve.served import require_recorded
-from mentor.serve.tokens import Tokens, add_token
 from mentor_mentee.errors import UserError
 
 

@@ -55,7 +55,7 @@ def waiting(owner: Owner) -> Report:
 
 
 def left(owner: Owner) -> Report:
-    """What has left the device so far, for `info`."""
+    """Counts the samples that have left the device so far, for `info`."""
     asked = owner.asking.asked
     if not asked.sent and not asked.waiting:
         return {"left_the_device": "nothing"}

@@ -49,7 +49,7 @@ class Asking:
 
     @property
     def asked(self) -> Asked:
-        """What waits, and what has left the device so far."""
+        """Counts of what waits, and of what has left the device so far."""
         return read_asked(self._state.store)
 
     def add(self, samples: Collection[int] | None = None) -> list[int]:

@@ -1,4 +1,4 @@
-"""What goes to the service and what comes back, byte by byte (docs/serve.md). Axes: N samples, K classes."""
+"""Requests to the service and its answers, byte by byte (docs/serve.md). Axes: N samples, K classes."""
 
 import json
 import struct

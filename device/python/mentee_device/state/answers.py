@@ -77,7 +77,7 @@ class AnswerStore:
         return answers
 
     def numbers(self) -> set[int]:
-        """Of the samples that have one."""
+        """The answers of those samples that have one."""
         return answered(self._store)
 
     def bytes(self) -> int:

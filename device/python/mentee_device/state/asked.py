@@ -44,7 +44,7 @@ class Asked:
 
 
 def read_asked(store: Store) -> Asked:
-    """What stands there; of a row that makes no sense what does."""
+    """Reads what stands there; of a row that makes no sense what does."""
     given = store.setting(NAME, {})
     found: dict[str, Any] = {}
     for name, default in asdict(Asked()).items():

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mentor.serve.door import PATH, Rules
+from mentor.serve.entry.door import PATH, Rules
 from mentor.serve.wire import ANSWERS, MEDIA
 
 REFUSALS = {

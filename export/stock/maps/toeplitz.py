@@ -9,9 +9,9 @@ from math import prod
 import onnx
 
 from export.rewrites.differentiable import attributes
+from export.stock.maps.small_maps import windows_of
 from export.stock.rules.depthwise import WHOLE, chosen, kernel_gradient, spread
 from export.stock.rules.windows import Windows
-from export.stock.small_maps import windows_of
 from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Free, Values
 
@@ -62,7 +62,7 @@ def lowered(t: Tape, node: onnx.NodeProto) -> None:
 
 
 def tiles(t: Tape, x_CNHW: str, windows: Windows, C: int, rows: int, backwards: bool = False) -> tuple[str, str]:
-    """What each `rows` of the output see of the map, [C, N·tiles, inside], and where they meet it, [P, inside·outside]."""
+    """Parts of the map that each `rows` of the output see, [C, N·tiles, inside], and where they meet it, [P, inside·outside]."""
     height, width = windows.map
     if rows == windows.out[0]:
         return t("Reshape", x_CNHW, [C, -1, height * width]), spread(t, windows, (0, height), (0, rows), backwards)

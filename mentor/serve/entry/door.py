@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mentor.serve.form import read_form
-from mentor.serve.limits import Rates
+from mentor.serve.entry.form import read_form
+from mentor.serve.entry.limits import Rates
+from mentor.serve.entry.tokens import Tokens
 from mentor.serve.metrics import Metrics
 from mentor.serve.refused import Refused
 from mentor.serve.served import Served
 from mentor.serve.settings import ServeSettings
-from mentor.serve.tokens import Tokens
 from mentor.serve.wire import read_samples
 
 PATH = "/v1/answers"
@@ -27,7 +27,7 @@ BATCH, CACHED = "x-batch-samples", "x-cached-samples"  # headers of an answer
 
 @dataclass(frozen=True)
 class Rules:
-    """What the door goes by; it outlives a request."""
+    """The rules that the door goes by; they outlive a request."""
 
     served: Served
     settings: ServeSettings
@@ -118,7 +118,7 @@ class Door:
         return read_samples(form.samples, served, rules.settings.max_samples)
 
     async def _asked(self, scope: Scope, samples: NDArray[np.generic]) -> list[Message]:
-        """What LitServe answers, in one piece."""
+        """LitServe's answer, in one piece."""
         messages: list[Message] = []
 
         async def keep(message: Message) -> None:

@@ -1,0 +1,1 @@
+"""Convolutions over small maps as matrix products: all windows at once, or depthwise by matrices made of the kernel."""
