@@ -57,6 +57,8 @@ describe.skipIf(!MADE || CHROMIUM === null)("the page", () => {
     await look("shapes");
     await visitor.press("clear");
     await visitor.press("teach");
+    const focused = visitor.page.evaluate(() => (document.activeElement as HTMLElement).dataset["testid"]);
+    expect(await focused).toBe("keep"); // a keyboard goes on where it was
     for (const drawn of heart.teach.slice(0, 3)) {
       await visitor.draw(drawn);
       await visitor.press("keep");

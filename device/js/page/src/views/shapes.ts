@@ -150,6 +150,7 @@ export class ShapesView {
     this.teaching.begin(name);
     this.padCard.setHint(name ? `Draw ${name} here.` : "Draw the new shape here.");
     this.padCard.element.scrollIntoView({ block: "nearest" });
+    this.keepButton.focus({ preventScroll: true }); // the button that was pressed is hidden now
   }
 
   private endTeaching(): void {
