@@ -51,7 +51,12 @@ describe.skipIf(!MADE || CHROMIUM === null)("a mentee in the browser", () => {
     for (const { word, shape } of shapes) await visitor.teach(shape.teach, word);
     expect(await visitor.at("taught").locator("li").count()).toBe(shapes.length);
     expect(await right()).toBeGreaterThan(0.6);
+    await visitor.draw(shapes[0]!.shape.ask[0]!);
+    await visitor.answer();
+    const before = await visitor.at("answer").innerText();
     expect(await visitor.learn()).toBe("accepted");
+    await expect.poll(() => visitor.at("answer").innerText()).not.toBe(before); // asked again, though nothing new was drawn
+    await visitor.press("clear");
     expect(await right()).toBeGreaterThan(0.85);
     const fall = Number(await visitor.at("fall").getAttribute("data-points"));
     expect(fall).toBeGreaterThan(-3); // of 940 drawings: the guard lets 2 points pass, and what may be chance

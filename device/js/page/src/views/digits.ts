@@ -1,6 +1,6 @@
 // Digits of your hand: the base against yours, on every drawing.
 
-import type { Answer, Drawing } from "../shared/messages.js";
+import type { Answer, Drawing, Overview } from "../shared/messages.js";
 import { PAUSE_MS } from "../shared/settings.js";
 import { bars, figure } from "../parts/bars.js";
 import { el, fill, finePercent, percent, plural } from "../parts/dom.js";
@@ -24,6 +24,7 @@ export class DigitsView {
   private readonly score = el("section", { class: "card", "data-testid": "score" });
   private readonly recognise: Latest<Drawing, Answer>;
   private answer: Answer | null = null;
+  private asked: Overview | null = null; // as it was when it was asked
   private mentor = true;
   private readonly obedience: Obedience;
 
@@ -74,7 +75,7 @@ export class DigitsView {
       ),
     );
     document.addEventListener("keydown", (event) => this.key(event));
-    room.onChange(() => this.show());
+    room.onChange(() => this.changed());
     this.show();
   }
 
@@ -100,6 +101,17 @@ export class DigitsView {
     this.pad.finish();
     const [mine, base] = [this.answer?.top[0]?.name, this.answer?.base?.[0]?.name];
     if (mine !== undefined) this.room.site.say(`Yours says ${mine}, the base ${base}.`);
+  }
+
+  /** Whoever answers another way now is asked again about what is on the canvas. */
+  private changed(): void {
+    const { overview, busy } = this.room;
+    if (!busy && overview !== this.asked) {
+      this.asked = overview;
+      const { drawing } = this.pad;
+      if (this.answer !== null && isDrawn(drawing)) this.recognise.put(drawing);
+    }
+    this.show();
   }
 
   private heard(answer: Answer): void {

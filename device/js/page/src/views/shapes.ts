@@ -1,6 +1,6 @@
 // Shapes: draw one and it says what it is; teach it others; correct it.
 
-import type { Answer, Drawing } from "../shared/messages.js";
+import type { Answer, Drawing, Overview } from "../shared/messages.js";
 import { PAUSE_MS } from "../shared/settings.js";
 import { bars } from "../parts/bars.js";
 import { spoken } from "../parts/class-name.js";
@@ -42,6 +42,7 @@ export class ShapesView {
   private readonly learning: LearnCard;
   private readonly recognise: Latest<Drawing, Answer>;
   private answer: Answer | null = null;
+  private asked: Overview | null = null; // as it was when it was asked
   private correcting = false;
   private storing = false; // what was taught: "Done" pressed twice is once
 
@@ -80,7 +81,7 @@ export class ShapesView {
     );
     this.learning = new LearnCard(room, WORDS, () => ({ mentor: true, knobs: null, correction: this.correcting }));
     this.element = this.layout();
-    room.onChange(() => this.show());
+    room.onChange(() => this.changed());
     this.show();
   }
 
@@ -118,6 +119,17 @@ export class ShapesView {
 
   private get isTeaching(): boolean {
     return !this.teaching.element.hidden;
+  }
+
+  /** Whoever answers another way now is asked again about what is on the canvas. */
+  private changed(): void {
+    const { overview, busy } = this.room;
+    if (!busy && overview !== this.asked) {
+      this.asked = overview;
+      const { drawing } = this.pad;
+      if (this.answer !== null && isDrawn(drawing) && !this.isTeaching) this.recognise.put(drawing);
+    }
+    this.show();
   }
 
   private heard(answer: Answer): void {
@@ -191,8 +203,6 @@ export class ShapesView {
     this.correcting = true;
     await this.learning.learn();
     this.correcting = false;
-    const now = this.pad.drawing; // another one by now, perhaps
-    if (isDrawn(now) && !this.isTeaching) this.recognise.put(now);
   }
 
   private show(): void {
