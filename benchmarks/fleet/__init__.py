@@ -1,1 +1,1 @@
-"""Fleets measured: how much many devices learn together, and in how many bytes."""
+"""How much do many devices learn together, and in how many bytes?"""
