@@ -171,6 +171,48 @@ def test_an_import_killed_at_any_instant_leaves_one_of_the_two_states_whole(
         assert without_log(content_of(tmp_path / "left.state", both.manifest.id)) in wanted
 
 
+DIES_BETWEEN = """
+import os, sys
+from mentee_device import Bundle, import_state
+from mentee_device.relocate import state_file
+from mentee_device.state.storage.twin import Twin
+note = state_file._note
+
+def noted(*given):
+    note(*given)
+    Twin.commit = lambda twin: (twin.main.execute("COMMIT"), os._exit(9))
+
+state_file._note = noted
+bundle, folder, file = sys.argv[1:]
+import_state(file, folder, Bundle.open(bundle), replace=True)
+"""
+
+
+def test_an_import_killed_before_its_backup_knows_of_it_leaves_nothing_of_what_was_there(
+    both_folder: Path, both: Bundle, tmp_path: Path
+) -> None:
+    file, folder, golden = tmp_path / "me.state", tmp_path / "tablet", both.golden()
+    with lived(both, tmp_path / "phone") as phone:
+        phone.export_state(file)
+    with Owner(both, folder) as tablet:
+        tablet.add(golden.take(np.arange(70, 80)))
+    command = [sys.executable, "-c", DIES_BETWEEN, both_folder, folder, file]
+    assert subprocess.run(command, env=ENVIRONMENT, check=False).returncode == 9
+    with Owner(both, folder) as tablet:
+        assert not tablet.notes
+        tablet.export_state(tmp_path / "left.state")
+    assert sorted(path.name for path in folder.iterdir() if not path.name.endswith(("-wal", "-shm"))) == [
+        "backup.sqlite",
+        "lock",
+        "state.sqlite",
+    ]
+    for name in ("state.sqlite", "backup.sqlite"):
+        assert golden.input[70].tobytes() not in (folder / name).read_bytes()
+    assert without_log(content_of(tmp_path / "left.state", both.manifest.id)) == without_log(
+        content_of(file, both.manifest.id)
+    )
+
+
 def test_a_file_of_format_1_is_still_read(bundle: Bundle, mine: Samples, tmp_path: Path) -> None:
     with Owner(bundle, tmp_path / "phone") as phone:
         phone.set(golden_drop=1.0)

@@ -23,7 +23,8 @@ from mentee_device.state.base import Base, refit, same_samples
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature, NewBase
 from mentee_device.state.storage.database import Damaged, StateError
-from mentee_device.state.storage.store import SCRUB, Store
+from mentee_device.state.storage.schema import SCRUB
+from mentee_device.state.storage.store import Store
 
 SAMPLES, EMBEDDED = "enrolled samples", "enrolment"
 ADVICE = "remove them with enrolled.clear(), or `enrol --clear`, then enrol them again"

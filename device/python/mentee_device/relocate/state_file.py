@@ -22,8 +22,8 @@ from mentee_device.relocate.portable.writing import content_of, layout_of
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.database import StateError
 from mentee_device.state.storage.lock import Lock
-from mentee_device.state.storage.schema import LOCK
-from mentee_device.state.storage.store import SCRUB, Store
+from mentee_device.state.storage.schema import LOCK, SCRUB
+from mentee_device.state.storage.store import Store
 
 IMPORTING = ".importing-"  # in the name of the folder beside, until all of it is there and fits
 HELD = "importing"  # locked in it while its process lives

@@ -20,7 +20,7 @@ from mentee_device.state.about import About, sample_numbers
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.feature import Feature
 from mentee_device.state.storage.database import StateError
-from mentee_device.state.storage.store import SCRUB
+from mentee_device.state.storage.schema import SCRUB
 from mentee_device.state.versions import BASE, Version, unlabelled_in
 
 

@@ -26,6 +26,7 @@ from mentee_device.state.storage.schema import (
     LOCK,
     MERGING,
     SCHEMA,
+    SCRUB,
     require_format,
 )
 from mentee_device.state.storage.twin import Twin
@@ -179,7 +180,7 @@ def _attached(main: DatabaseFile, spare: DatabaseFile | None, seal: Seal, wanted
         twin.attach(spare.connection)
         return twin
     if spare is not None:
-        damaged = spare.trouble is not None or not useful
+        damaged = spare.trouble is not None or not (useful or _is_scrubbing(connection))
         spare.close()
         if damaged:
             why = spare.trouble or "is of another state, or under another key"
@@ -190,6 +191,11 @@ def _attached(main: DatabaseFile, spare: DatabaseFile | None, seal: Seal, wanted
     with contextlib.suppress(StateError):  # a full disk: the next transactions try again
         twin.renew()
     return twin
+
+
+def _is_scrubbing(connection: sqlite3.Connection) -> bool:
+    """Whether a process was killed between deleting and wiping: a backup of another history is what an import replaced."""
+    return connection.execute("SELECT 1 FROM settings WHERE name = ?", (SCRUB,)).fetchone() is not None
 
 
 def _require_fit(connection: sqlite3.Connection, path: Path, seal: Seal, wanted: str | None) -> None:

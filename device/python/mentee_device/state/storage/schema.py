@@ -21,6 +21,7 @@ FORMAT = 2  # PRAGMA user_version
 ONLINE = 3  # the same with labels by a mentor that was asked online, which a program before takes for damage
 READABLE = (FORMAT, ONLINE)
 DATABASE, BACKUP, LOCK = "state.sqlite", "backup.sqlite", "lock"
+SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 SCHEMA = """
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1), bundle TEXT NOT NULL, revision INTEGER NOT NULL, current INTEGER NOT NULL,

@@ -23,12 +23,11 @@ from mentee_device.state.storage.database import Damaged, StateError, translated
 from mentee_device.state.storage.encryption import Seal
 from mentee_device.state.storage.lock import Lock, StateLocked
 from mentee_device.state.storage.opening import open_database, refuse_strangers, sweep
-from mentee_device.state.storage.schema import BACKUP, DATABASE, LOCK, OLD, upgrade_file
+from mentee_device.state.storage.schema import BACKUP, DATABASE, LOCK, OLD, SCRUB, upgrade_file
 from mentee_device.state.storage.twin import Twin
 
 # Transactions between two tries to make a backup that is behind anew; also at every verdict and closing.
 BACKUP_EVERY = 20
-SCRUB = "scrub"  # the setting that says that copies of what was deleted may still be there
 CLOCK = "%Y-%m-%dT%H:%M:%SZ"
 # Events of programs before, by what they are called now.
 RENAMED = {"kept": "accepted", "forget": "unlearn", "update": "migrate", "migration": "upgrade"}
