@@ -1,4 +1,4 @@
-// The service worker, with the list of the first load's files and a version that changes with any of them.
+// The service worker, with the first load's files, their checksums, and a version that changes with any of them.
 
 import { createHash } from "node:crypto";
 import { readFile, readdir, writeFile } from "node:fs/promises";
@@ -8,27 +8,27 @@ import { transformWithEsbuild, type Plugin } from "vite";
 import { isFirst } from "./first-load.js";
 
 export function offline(source: string): Plugin {
-  let folder = "";
-  let publicFolder = "";
   return {
     name: "offline",
     apply: "build",
     enforce: "post",
-    configResolved(config) {
-      folder = config.build.outDir;
-      publicFolder = config.publicDir;
-    },
     async writeBundle(_, written) {
-      const digest = createHash("sha256");
-      const files = [...Object.keys(written), ...(await readdir(publicFolder))].filter(isFirst).sort();
-      for (const file of files) digest.update(file).update(await readFile(join(folder, file)));
+      const { publicDir, build } = this.environment.config;
+      const folder = build.outDir;
+      const sums: Record<string, string> = {};
+      const files = [...Object.keys(written), ...(await readdir(publicDir))].filter(isFirst).sort();
+      for (const file of files) sums[file] = sha256(await readFile(join(folder, file)));
       const define = {
-        FILES: JSON.stringify(["./", ...files.filter((file) => file !== "index.html")]),
-        VERSION: JSON.stringify(digest.digest("hex").slice(0, 12)),
+        SUMS: JSON.stringify(sums),
+        VERSION: JSON.stringify(sha256(JSON.stringify(sums)).slice(0, 12)),
       };
       const text = await readFile(source, "utf8");
       const { code } = await transformWithEsbuild(text, source, { define, minify: true, format: "iife" });
       await writeFile(join(folder, "sw.js"), code);
     },
   };
+}
+
+function sha256(content: string | Uint8Array): string {
+  return createHash("sha256").update(content).digest("hex");
 }

@@ -10,15 +10,12 @@ import { isFirst } from "./first-load.js";
 const MOST = 5e6; // bytes, gzipped
 
 export function sizes(): Plugin {
-  let folder = "";
   return {
     name: "sizes",
     apply: "build",
     enforce: "post",
-    configResolved(config) {
-      folder = config.build.outDir;
-    },
     async closeBundle() {
+      const folder = this.environment.config.build.outDir;
       const entries = await readdir(folder, { recursive: true, withFileTypes: true });
       const paths = entries.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
       const found: (readonly [string, number])[] = [];

@@ -25,10 +25,18 @@ describe.skipIf(!MADE || CHROMIUM === null)("a drawing", () => {
     await served.close();
   });
 
-  test("that is none, or too small to see, is not taken", async () => {
+  test("that is none, or too small to see, is not taken, and none is where a file is damaged", async () => {
     const visitor = new Visitor(await browser.newPage(), served.origin);
-    await visitor.open();
+    await visitor.page.route("**/*.wasm", (route) => route.fulfill({ body: "not found" }));
+    await visitor.page.goto(served.origin);
+    expect(await visitor.notices()).toMatch(/network could not be fetched.*missing or was cut off/);
+    visitor.errors.length = 0;
+    await visitor.page.unroute("**/*.wasm");
+    await visitor.page.getByRole("button", { name: "Reload" }).click();
+    await visitor.ready();
     await visitor.press("teach");
+    await visitor.at("word").fill("a".repeat(27));
+    expect(await visitor.at("missing").innerText()).toMatch(/at most 24 characters: take 3 off/);
     await visitor.press("keep");
     expect(await visitor.at("pad-line").innerText()).toMatch(/Draw it first/);
     for (const small of [DOT, SPECK]) {

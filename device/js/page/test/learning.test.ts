@@ -1,3 +1,6 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chromium, type Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
@@ -9,6 +12,7 @@ const EMOJI = { heart: "❤️", cat: "🐱", anchor: "⚓" } as const;
 
 describe.skipIf(!MADE || CHROMIUM === null)("a mentee in the browser", () => {
   let browser: Browser;
+  let site: string; // a copy, whose files are changed
   let served: Served;
   let visitor: Visitor;
   const shapes = Object.entries(EMOJI).map(([word, emoji]) => {
@@ -23,7 +27,9 @@ describe.skipIf(!MADE || CHROMIUM === null)("a mentee in the browser", () => {
   };
 
   beforeAll(async () => {
-    served = await serve();
+    site = await mkdtemp(join(tmpdir(), "mentee-page-"));
+    await cp(join(MADE, "site"), site, { recursive: true });
+    served = await serve(site);
     browser = await chromium.launch({ executablePath: CHROMIUM ?? "", args: ["--no-sandbox"] });
     const context = await browser.newContext();
     await context.addInitScript(() => {
@@ -38,6 +44,7 @@ describe.skipIf(!MADE || CHROMIUM === null)("a mentee in the browser", () => {
   afterAll(async () => {
     await browser.close();
     await served.close();
+    await rm(site, { recursive: true, force: true });
   });
 
   test("knows what it came with, in the right words", async () => {
@@ -63,11 +70,27 @@ describe.skipIf(!MADE || CHROMIUM === null)("a mentee in the browser", () => {
     expect(await visitor.at("known").allInnerTexts()).toEqual(shapes.map(() => "learnt"));
   });
 
-  test("still does after a reload, and without a network", async () => {
+  test("still does after a reload, and without a network, by the newest page that came whole", async () => {
     await visitor.page.waitForFunction(async () => (await navigator.serviceWorker.ready).active?.state === "activated");
+    const [old] = await visitor.page.evaluate(() => caches.keys());
+    const worker = join(site, "sw.js");
+    await writeFile(worker, (await readFile(worker, "utf8")).replace(old!, "mentee-page-next"));
+    const icon = await readFile(join(site, "icon.svg"));
+    const updated = async (content: string | Buffer): Promise<boolean> => {
+      await writeFile(join(site, "icon.svg"), content);
+      return visitor.page.evaluate(async () => {
+        const registration = await navigator.serviceWorker.ready;
+        await registration.update();
+        while (registration.installing !== null) await new Promise((later) => setTimeout(later, 20));
+        return registration.waiting !== null;
+      });
+    };
+    expect([await updated("cut off"), await updated(icon)]).toEqual([false, true]);
+    expect(await visitor.ask(shapes[0]!.shape.ask[0]!)).toBe(shapes[0]!.emoji); // the open page goes on
     await served.close();
     await visitor.page.context().setOffline(true);
     await visitor.page.reload();
+    await visitor.page.waitForFunction(async () => (await caches.keys()).join() === "mentee-page-next");
     await visitor.ready();
     expect(await right()).toBeGreaterThan(0.85);
     await visitor.page.context().setOffline(false);

@@ -30,12 +30,8 @@ export interface Served {
   close(): Promise<void>;
 }
 
-export async function serve(): Promise<Served> {
-  const server = spawn(process.execPath, [
-    fileURLToPath(new URL("../serve.mjs", import.meta.url)),
-    join(MADE, "site"),
-    "0",
-  ]);
+export async function serve(folder = join(MADE, "site")): Promise<Served> {
+  const server = spawn(process.execPath, [fileURLToPath(new URL("../serve.mjs", import.meta.url)), folder, "0"]);
   let said = "";
   server.stdout.on("data", (part: Buffer) => (said += part.toString()));
   while (!said.includes("\n")) await Promise.race([once(server.stdout, "data"), once(server, "exit")]);

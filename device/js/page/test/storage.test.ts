@@ -81,6 +81,12 @@ describe.skipIf(!MADE || CHROMIUM === null)("what is stored", () => {
       await second.page.getByRole("button", { name: "Try again" }).click();
       await second.ready();
       expect(await second.at("taught").locator("li").count()).toBe(1);
+
+      await second.open("data");
+      const drawn = second.at("stored-shapes").locator("button[aria-label^=Delete]");
+      await drawn.nth(1).press("Enter");
+      await second.page.waitForFunction(() => document.activeElement?.getAttribute("data-focus") === "thumb-3"); // of 5, 4, 3 …
+      expect(await drawn.count()).toBe(4);
     } finally {
       await browser.close();
     }
@@ -113,11 +119,16 @@ describe.skipIf(!MADE || CHROMIUM === null)("what is stored", () => {
       await writeFile(broken, "no model, {}\n".repeat(50));
       for (const wrong of [foreign, broken]) {
         await away.at("model-file").setInputFiles(wrong);
+        await away.sure();
         expect(await away.notices()).toMatch(/This file cannot be loaded.*What you have here is as it was/);
         await away.page.getByRole("button", { name: "Close" }).click();
         expect(await away.at("taught").locator(".shape").allInnerTexts()).toEqual(["⭐"]);
       }
       await away.at("model-file").setInputFiles(file);
+      expect(await away.sure(false)).toMatch(/replaces your 5 drawings/);
+      expect(await away.at("taught").locator(".shape").allInnerTexts()).toEqual(["⭐"]);
+      await away.at("model-file").setInputFiles(file);
+      await away.sure();
       await away.page.locator("[data-name='❤️']").waitFor();
       expect(await away.at("known").allInnerTexts()).toEqual(["learnt"]);
       expect(await away.ask(HEART!.ask[0]!)).toBe("❤️");
@@ -125,9 +136,28 @@ describe.skipIf(!MADE || CHROMIUM === null)("what is stored", () => {
 
       expect(await home.at("undo").count()).toBe(1);
       await home.press("remove-class");
+      expect(await home.sure()).toMatch(/heart goes, with 5 drawings/);
       await home.page.locator("[data-name='❤️']").waitFor({ state: "detached" });
       expect(await home.at("undo").count()).toBe(0); // there is nothing left to go back to
       home.expectQuiet();
+    } finally {
+      await browser.close();
+    }
+  });
+
+  test("is nothing where there is no space, which the page says", async () => {
+    const browser = await chromium.launch({ executablePath: CHROMIUM ?? "", args: ["--no-sandbox"] });
+    try {
+      const visitor = new Visitor(await browser.newPage(), served.origin);
+      const tools = await visitor.page.context().newCDPSession(visitor.page);
+      await tools.send("Storage.overrideQuotaForOrigin", { origin: served.origin, quotaSize: 1000 });
+      await visitor.open();
+      expect(await visitor.notices()).toMatch(/space for the page is full.*Nothing new can be kept/);
+      await visitor.page.getByRole("button", { name: "Close" }).click();
+      await visitor.teach(HEART!.teach, "heart", false);
+      expect(await visitor.notices()).toMatch(/space for the page is full.*Nothing was lost, and nothing was added/);
+      expect(await visitor.at("slots").locator("canvas").count()).toBe(5);
+      visitor.expectQuiet();
     } finally {
       await browser.close();
     }

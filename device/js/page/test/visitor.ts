@@ -92,8 +92,16 @@ export class Visitor {
     return right / shape.ask.length;
   }
 
+  /** Answers the question that is asked, and what it says. */
+  async sure(yes = true): Promise<string> {
+    const question = this.at("sure").filter({ visible: true });
+    const text = await question.locator("p").innerText();
+    await question.getByTestId(yes ? "sure-yes" : "sure-no").click();
+    return text;
+  }
+
   /** Drawings of a new shape, and its emoji `word`. */
-  async teach(drawings: readonly Drawn[], word: string): Promise<void> {
+  async teach(drawings: readonly Drawn[], word: string, fits = true): Promise<void> {
     await this.press("teach");
     for (const drawn of drawings) {
       await this.draw(drawn);
@@ -101,6 +109,7 @@ export class Visitor {
     }
     await this.press(`emoji-${word}`);
     await this.press("teach-done");
+    if (!fits) return;
     await this.at("answer").waitFor();
     await this.ready();
   }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import * as node from "onnxruntime-node";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 
 import { sha256, utf8 } from "../../src/bytes.js";
 import type { Samples } from "../../src/bundle/packs.js";
@@ -156,8 +156,13 @@ describe.skipIf(LIFE === null)("an owner", () => {
     }
   });
 
-  test("goes on with a run that was ended, as if it had not been", async () => {
-    const plan: Plan = { steps: 12, seed: 2, saveEvery: 4 };
+  test("goes on with a run that was ended, as if it had not been, and with one that slept", async () => {
+    const plan: Plan = { budget: { steps: 12, seconds: 600 }, seed: 2, saveEvery: 4 };
+    const now = performance.now.bind(performance);
+    let [calls, slept] = [0, 0]; // an hour, between a step's beginning and its end
+    const clock = vi
+      .spyOn(performance, "now")
+      .mockImplementation(() => now() + (calls++ === 9 ? (slept = 3.6e6) : slept));
     const ends = async (storage: Storage, stop?: number): Promise<Float32Array> => {
       let owner = await ownerOf(storage, "nesterov");
       await owner.add(await goldenOf(owner, 0, 24));
@@ -175,6 +180,8 @@ describe.skipIf(LIFE === null)("an owner", () => {
       return (await owner.predict((await goldenOf(owner)).input)).logits;
     };
     expect(await ends(new MemoryStorage(), 7)).toEqual(await ends(new MemoryStorage()));
+    expect(slept).toBeGreaterThan(0);
+    clock.mockRestore();
   });
 
   test("is as it was or as it was told after a kill at any instant", async () => {

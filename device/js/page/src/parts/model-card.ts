@@ -1,14 +1,16 @@
 // "My model" as a file: downloaded, and loaded here, on another device, or in the Python program.
 
 import type { RoomName } from "../shared/messages.js";
-import { el, fill } from "./dom.js";
+import { el, fill, plural } from "./dom.js";
 import { Refused } from "../site/assistant.js";
 import type { RoomClient } from "../site/room.js";
+import { Sure } from "./sure.js";
 
 const MOST_BYTES = 200e6;
 
 export class ModelCard {
   readonly element = el("section", { class: "card", "data-testid": "model-card" });
+  private readonly sure = new Sure();
 
   constructor(private readonly room: RoomClient) {
     room.onChange(() => this.show());
@@ -60,7 +62,7 @@ export class ModelCard {
         ),
         input,
       ),
-      el("p", { class: "quiet small" }, "Loading a file replaces what is here."),
+      this.sure.element,
     );
   }
 
@@ -80,7 +82,16 @@ export class ModelCard {
     if (file === undefined) return;
     const content = file.size > MOST_BYTES ? new Uint8Array() : await bytesOf(file);
     if (content === null) return this.room.site.trouble(unreadable(file));
+    if (!(await this.mayGo())) return;
     if (await this.room.change("load", { file: content })) this.room.site.say("Your model was loaded.");
+  }
+
+  /** Whether what is here may go, of which there may be nothing. */
+  private async mayGo(): Promise<boolean> {
+    const { samples = [], versions = [] } = this.room.overview ?? {};
+    if (!samples.length && !versions.length) return true;
+    const here = plural(samples.length, "drawing");
+    return this.sure.ask(`The file replaces your ${here} and what was learnt here.`, "Replace", "Keep what is here");
   }
 }
 

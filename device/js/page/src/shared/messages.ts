@@ -88,6 +88,8 @@ export interface Overview {
   /** Whether it is stored beyond the tab; `why` not. */
   readonly lasting: boolean;
   readonly why: string;
+  /** Why the last changes are not stored, and are lost with the tab; "" where they are. */
+  readonly heldBack: string;
 }
 
 export interface Knobs {
@@ -149,7 +151,8 @@ export interface Stop {
 
 /** Why a request was refused: what the page has words for, and the program's own line. */
 export interface Refusal {
-  readonly kind: "busy" | "full" | "drawing" | "file" | "network" | "wasm" | "state" | "classes" | "name" | "other";
+  readonly kind:
+    "busy" | "full" | "drawing" | "file" | "network" | "runtime" | "wasm" | "state" | "classes" | "name" | "other";
   readonly line: string;
 }
 

@@ -2,6 +2,7 @@
 
 import type { CallName, Calls, LearnOptions, Overview, Provider, Refusal, RoomName } from "../shared/messages.js";
 import { ROOMS } from "../shared/settings.js";
+import { refocus } from "../parts/dom.js";
 import { Refused } from "./assistant.js";
 import { setProvider } from "./provider.js";
 import type { Site } from "./site.js";
@@ -40,7 +41,9 @@ export class RoomClient {
       this.failed = true;
       this.site.trouble(
         error,
-        { label: "Try again", act: () => void this.open(provider) },
+        isKind(error, "runtime") // it starts once in a page, or never
+          ? { label: "Reload", act: () => location.reload() }
+          : { label: "Try again", act: () => void this.open(provider) },
         ...this.wayOut(error, provider),
       );
       this.changed();
@@ -78,7 +81,7 @@ export class RoomClient {
   ): Promise<boolean> {
     this.setBusy(true);
     const gives = (await this.ask(call, given, progress)) as Overview | null;
-    if (gives !== null) this.overview = gives;
+    if (gives !== null) this.took(gives);
     this.setBusy(false);
     if (gives?.samples.length) void keepStorage();
     return gives !== null;
@@ -87,7 +90,7 @@ export class RoomClient {
   async learn(options: LearnOptions, progress: (fraction: number) => void): Promise<Calls["learn"]["gives"] | null> {
     this.setBusy(true);
     const outcome = await this.ask("learn", options, progress);
-    if (outcome !== null) this.overview = outcome.overview;
+    if (outcome !== null) this.took(outcome.overview);
     this.setBusy(false);
     return outcome;
   }
@@ -112,19 +115,31 @@ export class RoomClient {
 
   private async opened(provider: Provider): Promise<void> {
     const bundle = new URL(ROOMS[this.name].bundle, document.baseURI).href;
-    this.overview = await this.site.assistant.ask(this.name, "open", { bundle, provider });
+    const overview = await this.site.assistant.ask(this.name, "open", { bundle, provider });
+    this.took(overview);
     performance.mark(`${this.name} ready`);
     this.changed();
     await this.change("measure", null);
-    if (!this.overview.lasting) {
+    if (!overview.lasting) {
       this.site.notice(
         "This browser does not let the page store anything.",
         "It works all the same, until you close it. Download your model to have it again.",
-        this.overview.why,
+        overview.why,
         [],
         true,
       );
     }
+  }
+
+  private took(overview: Overview): void {
+    const before = this.overview?.heldBack ?? "";
+    this.overview = overview;
+    if (!overview.heldBack || before) return;
+    this.site.notice(
+      "This browser's space for the page is full.",
+      "Nothing new can be kept. What you delete now is back once the page is closed; “Delete everything” deletes for good. Make room on this device.",
+      overview.heldBack,
+    );
   }
 
   private wayOut(error: unknown, provider: Provider): readonly { label: string; act: () => void }[] {
@@ -161,6 +176,7 @@ export class RoomClient {
 
   private changed(): void {
     for (const listener of this.listeners) listener();
+    refocus();
   }
 }
 

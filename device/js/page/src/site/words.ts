@@ -9,6 +9,10 @@ export interface Words {
   readonly line: string;
 }
 
+const INCOMPLETE = [
+  "The network could not be fetched.",
+  "Part of the page is missing or was cut off on the way. Reload the page.",
+] as const;
 const KNOWN: Readonly<Record<string, readonly [string, string]>> = {
   busy: [
     "This page is open in another tab.",
@@ -16,17 +20,15 @@ const KNOWN: Readonly<Record<string, readonly [string, string]>> = {
   ],
   full: [
     "This browser's space for the page is full.",
-    "Nothing was lost, and nothing was added. Delete some drawings under “Your data”.",
+    "Nothing was lost, and nothing was added. Delete some drawings under “Your data”, or make room on this device.",
   ],
   drawing: ["That is too small to see.", "Draw it larger, with one stroke at least."],
   file: [
     "This file cannot be loaded.",
     "It is not a model of this part of the page, or it was damaged. What you have here is as it was.",
   ],
-  network: [
-    "The network could not be fetched.",
-    "Part of the page is missing or was cut off on the way. Reload the page.",
-  ],
+  network: INCOMPLETE,
+  runtime: INCOMPLETE,
   wasm: [
     "This browser cannot run the network.",
     "The page needs WebAssembly, which this browser lacks or has switched off. A current browser has it.",

@@ -1,6 +1,6 @@
 // "That was wrong": says what it was, so that it learns.
 
-import { el, fill } from "../parts/dom.js";
+import { el, fill, focusOn } from "../parts/dom.js";
 import { spoken } from "../parts/class-name.js";
 import type { RoomClient } from "../site/room.js";
 
@@ -10,6 +10,7 @@ export class Correction {
 
   constructor(
     private readonly room: RoomClient,
+    private readonly opener: HTMLElement,
     private readonly onCorrect: (name: string) => void,
   ) {
     this.element.append(
@@ -47,6 +48,7 @@ export class Correction {
   }
 
   close(): void {
+    if (this.element.contains(document.activeElement)) focusOn(this.opener);
     this.element.hidden = true;
   }
 }

@@ -5,6 +5,7 @@ import { spoken } from "../parts/class-name.js";
 import { el, fill, plural } from "../parts/dom.js";
 import { removeOffline } from "../site/offline.js";
 import { pixels } from "../parts/pixels.js";
+import { Sure } from "../parts/sure.js";
 import { provider, setProvider, webGpuThere } from "../site/provider.js";
 import type { RoomClient } from "../site/room.js";
 import type { Site } from "../site/site.js";
@@ -50,29 +51,23 @@ export class DataView {
   }
 
   private deleteCard(): HTMLElement {
-    const ask = el("button", { type: "button", class: "danger", "data-testid": "delete-all" }, "Delete everything …");
-    const sure = el(
-      "div",
-      { class: "row", hidden: true },
-      el("p", {}, "Your drawings, all that was learnt, and the page’s files for offline use. This cannot be undone."),
-      el(
-        "button",
-        { type: "button", class: "danger", "data-testid": "delete-sure", onclick: () => void this.deleteAll() },
-        "Yes, delete it all",
-      ),
-      el("button", { type: "button", onclick: () => void (sure.hidden = true) }, "No"),
+    const sure = new Sure();
+    const text = "Your drawings, all that was learnt, and the page’s files for offline use. This cannot be undone.";
+    const press = async (): Promise<void> => {
+      if (await sure.ask(text, "Yes, delete it all", "No")) await this.deleteAll();
+    };
+    const ask = el(
+      "button",
+      { type: "button", class: "danger", "data-testid": "delete-all", onclick: () => void press() },
+      "Delete everything …",
     );
-    ask.addEventListener("click", () => {
-      sure.hidden = false;
-      sure.querySelector("button")?.focus();
-    });
     return el(
       "section",
       { class: "card" },
       el("h2", {}, "Delete"),
       el("p", { class: "quiet" }, "Download your models first if you want them back."),
       ask,
-      sure,
+      sure.element,
     );
   }
 
@@ -123,6 +118,7 @@ class StoredCard {
   readonly element = el("section", { class: "card" });
   private readonly text = el("p", { class: "quiet" });
   private readonly list = el("ul", { class: "thumbs" });
+  private readonly sure = new Sure();
   private shown = ""; // numbers of what is shown
 
   constructor(
@@ -130,7 +126,7 @@ class StoredCard {
     title: string,
   ) {
     this.element.dataset["testid"] = `stored-${room.name}`;
-    this.element.append(el("h2", {}, title), this.text, this.list);
+    this.element.append(el("h2", {}, title), this.text, this.list, this.sure.element);
     room.onChange(() => void this.show());
   }
 
@@ -156,6 +152,8 @@ class StoredCard {
 
   private thumb(one: SampleLine, image: Uint8Array | undefined): HTMLElement {
     const remove = async (): Promise<void> => {
+      const last = this.room.overview?.taught.some(({ name, drawings }) => name === one.name && drawings === 1);
+      if (last && !(await this.sure.ask(`${name} goes with its last drawing.`, "Delete it"))) return;
       if (await this.room.change("forget", { numbers: [one.number] }))
         this.room.site.say("Deleted, and what it taught.");
     };

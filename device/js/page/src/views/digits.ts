@@ -1,49 +1,28 @@
 // Digits of your hand: the base against yours, on every drawing.
 
-import type { Answer, Drawing, Overview } from "../shared/messages.js";
-import { PAUSE_MS } from "../shared/settings.js";
+import { Asking } from "../parts/asking.js";
 import { bars, figure } from "../parts/bars.js";
 import { el, fill, finePercent, percent, plural } from "../parts/dom.js";
-import { Latest } from "../site/latest.js";
 import { LearnCard } from "../parts/learn-card.js";
 import { ModelCard } from "../parts/model-card.js";
-import { Pad } from "../parts/pad.js";
-import { PadCard } from "../parts/pad-card.js";
 import type { RoomClient } from "../site/room.js";
-import { isDrawn } from "../parts/sketch.js";
 import { VersionsCard } from "../parts/versions-card.js";
-import { wordsFor } from "../site/words.js";
 import { Obedience } from "./obedience.js";
 
 export class DigitsView {
   readonly element: HTMLElement;
-  private readonly padCard = new PadCard("Draw a digit here.", "digits-canvas");
-  private readonly pad: Pad;
+  private readonly asking: Asking;
   private readonly said = el("div", {});
   private readonly keys = el("div", { class: "keys ten", role: "group", "aria-labelledby": "which" });
   private readonly score = el("section", { class: "card", "data-testid": "score" });
-  private readonly recognise: Latest<Drawing, Answer>;
-  private answer: Answer | null = null;
-  private asked: Overview | null = null; // as it was when it was asked
   private mentor = true;
   private readonly obedience: Obedience;
 
   constructor(private readonly room: RoomClient) {
-    this.recognise = new Latest(
-      (drawing) => room.site.assistant.ask("digits", "recognise", { drawing }),
-      (answer) => this.heard(answer),
-      (error) => this.padCard.say(wordsFor(error).title),
-    );
-    this.pad = new Pad(
-      this.padCard.canvas,
-      {
-        onBegin: () => this.padCard.begun(),
-        onDrawing: (drawing) => this.recognise.put(drawing),
-        onPause: () => this.paused(),
-      },
-      PAUSE_MS,
-    );
-    this.padCard.onClear(() => this.clear());
+    this.asking = new Asking(room, "Draw a digit here.", {
+      onPause: () => this.paused(),
+      onShow: () => this.show(),
+    });
     this.obedience = new Obedience(room);
     const learning = new LearnCard(room, WORDS, () => this.choice(), this.mentorSwitch());
     this.element = el(
@@ -62,7 +41,7 @@ export class DigitsView {
       el(
         "div",
         { class: "columns" },
-        el("div", { class: "column stay" }, this.padCard.element, this.answers()),
+        el("div", { class: "column stay" }, this.asking.card.element, this.answers()),
         el(
           "div",
           { class: "column" },
@@ -75,7 +54,6 @@ export class DigitsView {
       ),
     );
     document.addEventListener("keydown", (event) => this.key(event));
-    room.onChange(() => this.changed());
     this.show();
   }
 
@@ -98,34 +76,10 @@ export class DigitsView {
   }
 
   private paused(): void {
-    this.pad.finish();
-    const [mine, base] = [this.answer?.top[0]?.name, this.answer?.base?.[0]?.name];
+    const { answer, pad } = this.asking;
+    pad.finish();
+    const [mine, base] = [answer?.top[0]?.name, answer?.base?.[0]?.name];
     if (mine !== undefined) this.room.site.say(`Yours says ${mine}, the base ${base}.`);
-  }
-
-  /** Whoever answers another way now is asked again about what is on the canvas. */
-  private changed(): void {
-    const { overview, busy } = this.room;
-    if (!busy && overview !== this.asked) {
-      this.asked = overview;
-      const { drawing } = this.pad;
-      if (this.answer !== null && isDrawn(drawing)) this.recognise.put(drawing);
-    }
-    this.show();
-  }
-
-  private heard(answer: Answer): void {
-    this.answer = answer;
-    this.padCard.see(answer.image, answer.milliseconds);
-    this.show();
-  }
-
-  private clear(): void {
-    this.recognise.drop();
-    this.pad.clear();
-    this.padCard.cleared();
-    this.answer = null;
-    this.show();
   }
 
   private show(): void {
@@ -135,7 +89,8 @@ export class DigitsView {
   }
 
   private showAnswers(): void {
-    const { answer, room } = this;
+    const { room } = this;
+    const { answer } = this.asking;
     const names = room.overview?.classes ?? [];
     if (this.keys.childElementCount !== names.length)
       this.keys.replaceChildren(...names.map((name) => this.keyOf(name)));
@@ -194,23 +149,16 @@ export class DigitsView {
 
   /** Stores what is on the canvas, which is free at once for the next one. */
   private async label(name: string): Promise<void> {
-    const { answer, pad, room } = this;
-    const { drawing } = pad;
-    if (room.overview === null) return;
-    if (!isDrawn(drawing))
-      return this.padCard.say(pad.empty ? "Draw a digit first." : "That is too small to see. Draw it larger.");
-    this.clear();
-    if (!(await room.change("label", { drawing, name }))) return pad.empty ? this.restore(drawing) : undefined;
+    const { asking, room } = this;
+    const { answer, pad } = asking;
+    const drawing = room.overview && asking.drawn("Draw a digit first.");
+    if (drawing === null) return;
+    asking.clear();
+    if (!(await room.change("label", { drawing, name }))) return pad.empty ? asking.restore(drawing) : undefined;
     const verdict = (who: readonly { name: string }[] | null): string => (who?.[0]?.name === name ? "right" : "wrong");
     const both = answer === null ? "" : ` Yours was ${verdict(answer.top)}, the base ${verdict(answer.base)}.`;
     room.site.say(`Stored as ${name}.${both}`);
-    if (pad.empty) this.padCard.say(`Stored as ${name}. Draw the next one.`);
-  }
-
-  /** Back on the canvas, since it could not be stored. */
-  private restore(drawing: Drawing): void {
-    this.padCard.begun();
-    this.pad.restore(drawing);
+    if (pad.empty) asking.card.say(`Stored as ${name}. Draw the next one.`);
   }
 
   private key(event: KeyboardEvent): void {

@@ -3,10 +3,12 @@
 import type { TaughtClass } from "../shared/messages.js";
 import { spoken } from "../parts/class-name.js";
 import { el, fill, plural } from "../parts/dom.js";
+import { Sure } from "../parts/sure.js";
 import type { RoomClient } from "../site/room.js";
 
 export class ShapesCard {
   readonly element = el("section", { class: "card", "data-testid": "shapes-card" });
+  private readonly sure = new Sure();
 
   constructor(
     private readonly room: RoomClient,
@@ -24,6 +26,7 @@ export class ShapesCard {
       taught.length
         ? el("ul", { class: "rows", "data-testid": "taught" }, ...taught.map((one) => this.row(one)))
         : el("p", { class: "quiet" }, this.room.overview === null ? this.room.loading : "None yet."),
+      this.sure.element,
       left === null
         ? null
         : el(
@@ -37,6 +40,8 @@ export class ShapesCard {
   private row({ name, drawings, learnt }: TaughtClass): HTMLElement {
     const { busy, site } = this.room;
     const remove = async (): Promise<void> => {
+      const text = `${spoken(name)} goes, with ${plural(drawings, "drawing")} and what it taught.`;
+      if (!(await this.sure.ask(text, "Remove"))) return;
       if (await this.room.change("removeClass", { name })) site.say(`${spoken(name)} was removed, and what it taught.`);
     };
     return el(

@@ -1,29 +1,23 @@
 // Shapes: draw one and it says what it is; teach it others; correct it.
 
-import type { Answer, Drawing, Overview } from "../shared/messages.js";
-import { PAUSE_MS } from "../shared/settings.js";
+import { Asking } from "../parts/asking.js";
 import { bars } from "../parts/bars.js";
 import { spoken } from "../parts/class-name.js";
-import { el, fill, percent, plural } from "../parts/dom.js";
-import { Latest } from "../site/latest.js";
+import { el, fill, focusOn, percent, plural } from "../parts/dom.js";
 import { LearnCard } from "../parts/learn-card.js";
 import { ModelCard } from "../parts/model-card.js";
-import { Pad } from "../parts/pad.js";
-import { PadCard } from "../parts/pad-card.js";
 import type { RoomClient } from "../site/room.js";
-import { isDrawn } from "../parts/sketch.js";
 import { VersionsCard } from "../parts/versions-card.js";
-import { wordsFor } from "../site/words.js";
 import { Correction } from "./correction.js";
 import { ShapesCard } from "./shapes-card.js";
 import { Teaching, type Taught } from "./teaching.js";
 
+const NO_ROOM = "There is no room for another shape: remove one first.";
 const HINT = "Draw a shape here: a sun, a fish, a letter …";
 
 export class ShapesView {
   readonly element: HTMLElement;
-  private readonly padCard = new PadCard(HINT, "shapes-canvas");
-  private readonly pad: Pad;
+  private readonly asking: Asking;
   private readonly said = el("div", { "data-testid": "answer" });
   private readonly wrong = el("button", { type: "button", class: "tiny", "data-testid": "wrong" }, "That was wrong");
   private readonly start = el(
@@ -40,36 +34,23 @@ export class ShapesView {
   private readonly answers: HTMLElement;
   private readonly teaching: Teaching;
   private readonly learning: LearnCard;
-  private readonly recognise: Latest<Drawing, Answer>;
-  private answer: Answer | null = null;
-  private asked: Overview | null = null; // as it was when it was asked
   private correcting = false;
   private storing = false; // what was taught: "Done" pressed twice is once
 
   constructor(private readonly room: RoomClient) {
-    this.recognise = new Latest(
-      (drawing) => room.site.assistant.ask("shapes", "recognise", { drawing }),
-      (answer) => this.heard(answer),
-      (error) => this.padCard.say(wordsFor(error).title),
-    );
-    this.pad = new Pad(
-      this.padCard.canvas,
-      {
-        onBegin: () => this.padCard.begun(),
-        onDrawing: (drawing) => (this.isTeaching ? undefined : this.recognise.put(drawing)),
-        onPause: () => this.paused(),
-      },
-      PAUSE_MS,
-    );
-    this.padCard.onClear(() => this.clear());
-    this.padCard.addButton(this.keepButton);
+    this.asking = new Asking(room, HINT, {
+      silent: () => this.isTeaching,
+      onPause: () => this.paused(),
+      onShow: () => this.show(),
+    });
+    this.asking.card.addButton(this.keepButton);
     this.keepButton.addEventListener("click", () => this.keep());
     this.teaching = new Teaching({
       onDone: (taught) => void this.taught(taught),
       onCancel: () => this.endTeaching(),
     });
     this.teaching.element.hidden = true;
-    this.correction = new Correction(room, (name) => void this.correct(name));
+    this.correction = new Correction(room, this.wrong, (name) => void this.correct(name));
     this.wrong.addEventListener("click", () => this.correction.open());
     this.start.addEventListener("click", () => this.beginTeaching());
     this.answers = el(
@@ -81,7 +62,6 @@ export class ShapesView {
     );
     this.learning = new LearnCard(room, WORDS, () => ({ mentor: true, knobs: null, correction: this.correcting }));
     this.element = this.layout();
-    room.onChange(() => this.changed());
     this.show();
   }
 
@@ -104,7 +84,7 @@ export class ShapesView {
       el(
         "div",
         { class: "columns" },
-        el("div", { class: "column stay" }, this.padCard.element, this.answers, this.teaching.element),
+        el("div", { class: "column stay" }, this.asking.card.element, this.answers, this.teaching.element),
         el(
           "div",
           { class: "column" },
@@ -121,66 +101,42 @@ export class ShapesView {
     return !this.teaching.element.hidden;
   }
 
-  /** Whoever answers another way now is asked again about what is on the canvas. */
-  private changed(): void {
-    const { overview, busy } = this.room;
-    if (!busy && overview !== this.asked) {
-      this.asked = overview;
-      const { drawing } = this.pad;
-      if (this.answer !== null && isDrawn(drawing) && !this.isTeaching) this.recognise.put(drawing);
-    }
-    this.show();
-  }
-
-  private heard(answer: Answer): void {
-    this.answer = answer;
-    this.padCard.see(answer.image, answer.milliseconds);
-    this.show();
-  }
-
-  private clear(): void {
-    this.recognise.drop();
-    this.pad.clear();
-    this.padCard.cleared();
-    this.correction.close();
-    this.answer = null;
-    this.show();
-  }
-
   private paused(): void {
     if (this.isTeaching) return this.keep();
-    this.pad.finish();
-    const [best] = this.answer?.top ?? [];
+    this.asking.pad.finish();
+    const [best] = this.asking.answer?.top ?? [];
     if (best !== undefined) this.room.site.say(`${spoken(best.name)}, ${percent(best.probability)}.`);
   }
 
   private beginTeaching(name = ""): void {
-    this.clear();
+    if (!name && this.room.overview?.room === 0) {
+      this.asking.card.say(NO_ROOM);
+      return this.room.site.say(NO_ROOM);
+    }
+    this.asking.clear();
     this.teaching.element.hidden = false;
     this.answers.hidden = true;
     this.keepButton.hidden = false;
     this.teaching.begin(name);
-    this.padCard.setHint(name ? `Draw ${name} here.` : "Draw the new shape here.");
-    this.padCard.element.scrollIntoView({ block: "nearest" });
+    this.asking.card.setHint(name ? `Draw ${name} here.` : "Draw the new shape here.");
+    this.asking.card.element.scrollIntoView({ block: "nearest" });
     this.keepButton.focus({ preventScroll: true }); // the button that was pressed is hidden now
   }
 
   private endTeaching(): void {
-    this.clear();
+    this.asking.clear();
     this.teaching.element.hidden = true;
     this.answers.hidden = false;
     this.keepButton.hidden = true;
-    this.padCard.setHint(HINT);
-    this.start.focus();
+    this.asking.card.setHint(HINT);
+    focusOn(this.start);
   }
 
   /** The drawing on the canvas becomes an example. */
   private keep(): void {
-    const { drawing } = this.pad;
-    if (!isDrawn(drawing))
-      return this.padCard.say(this.pad.empty ? "Draw it first." : "That is too small to see. Draw it larger.");
-    this.pad.clear();
-    this.padCard.cleared();
+    const drawing = this.asking.drawn("Draw it first.");
+    if (drawing === null) return;
+    this.asking.clear();
     const more = this.teaching.add(drawing);
     this.room.site.say(more ? "Kept. Draw the next one." : "Kept. Five are enough.");
   }
@@ -193,13 +149,13 @@ export class ShapesView {
     if (!stored) return;
     this.endTeaching();
     const text = `It knows ${spoken(name)} by example now.`;
-    this.padCard.say(`${text} Draw one.`);
+    this.asking.card.say(`${text} Draw one.`);
     this.room.site.say(text);
   }
 
   private async correct(name: string): Promise<void> {
-    const { drawing } = this.pad;
-    if (!isDrawn(drawing) || !(await this.room.change("teach", { name, drawings: [drawing] }))) return;
+    const drawing = this.asking.drawn("Draw it first.");
+    if (drawing === null || !(await this.room.change("teach", { name, drawings: [drawing] }))) return;
     this.correcting = true;
     await this.learning.learn();
     this.correcting = false;
@@ -208,11 +164,12 @@ export class ShapesView {
   private show(): void {
     const { overview, busy } = this.room;
     this.element.dataset["state"] = overview === null ? "loading" : busy ? "busy" : "ready";
-    this.start.disabled = overview === null || busy || overview.room === 0;
-    this.start.title = overview?.room === 0 ? "There is no room for another: remove one first" : "";
-    this.wrong.disabled = this.answer === null || busy;
+    const { answer } = this.asking;
+    this.start.disabled = overview === null || busy;
+    this.wrong.disabled = answer === null || busy;
+    if (answer === null) this.correction.close();
     const text = overview === null ? this.room.loading : "It answers while you draw.";
-    const top = this.answer?.top.map(({ name, probability }) => ({ name: spoken(name), probability })) ?? [];
+    const top = answer?.top.map(({ name, probability }) => ({ name: spoken(name), probability })) ?? [];
     fill(this.said, top.length ? bars(top, "What it says") : el("p", { class: "quiet" }, text));
   }
 }

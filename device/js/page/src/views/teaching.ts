@@ -28,7 +28,7 @@ export class Teaching {
   private readonly picker = el("div", { class: "emoji", role: "radiogroup", "aria-label": "Its emoji" });
   private readonly word = el("input", {
     type: "text",
-    maxlength: LONGEST,
+    "aria-describedby": "missing",
     placeholder: "or a word",
     "aria-label": "Or a word of your own",
     "data-testid": "word",
@@ -86,7 +86,11 @@ export class Teaching {
     );
     fill(this.slots, ...drawings.map((one, place) => this.slot(one, place)), ...empty);
     this.showPicker();
-    const ready = missing <= 0 && name !== "";
+    const long = [...name].length - LONGEST;
+    const ready = missing <= 0 && name !== "" && long <= 0;
+    const lacks = missing <= 0 && name === "" ? "Pick an emoji for it, or write a word." : "";
+    const said = long > 0 ? `A name has at most ${LONGEST} characters: take ${long} off.` : lacks;
+    this.word.setAttribute("aria-invalid", String(long > 0));
     fill(
       this.foot,
       el(
@@ -112,7 +116,7 @@ export class Teaching {
         },
         "Cancel",
       ),
-      missing <= 0 && name === "" ? el("p", { class: "small quiet" }, "Pick an emoji for it, or write a word.") : null,
+      said ? el("p", { id: "missing", class: "small quiet", "data-testid": "missing" }, said) : null,
     );
   }
 

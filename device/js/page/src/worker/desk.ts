@@ -60,9 +60,9 @@ export class Desk {
     return overviewOf(this.there);
   }
 
-  /** Of what moves to other parameters. */
+  /** Of what deletes, or moves to other parameters: also where the space is full. */
   private async moved(change: (room: Room) => Promise<unknown>): Promise<Overview> {
-    await change(this.there);
+    await this.there.place.storage.holding(() => change(this.there));
     if (this.there.everybody !== null) await this.there.measure();
     return overviewOf(this.there);
   }

@@ -10,6 +10,7 @@ import {
   StorageError,
 } from "../../../src/index.js";
 import type { CallName, Refusal } from "../shared/messages.js";
+import { isFull } from "./room/overflow.js";
 
 /** A file that a person gave and that cannot be used. */
 export class FileError extends Error {
@@ -27,11 +28,12 @@ function kindOf(error: unknown, line: string): Refusal["kind"] {
   if (error instanceof FileError) return "file";
   if (error instanceof StorageError) {
     if (line.includes("open in another tab")) return "busy";
-    return line.includes("QuotaExceededError") ? "full" : "other";
+    return isFull(error) ? "full" : "other";
   }
   if (error instanceof DrawingError) return "drawing";
   if (error instanceof StateError) return "state";
-  if (error instanceof BundleError || /fetch|no available backend/i.test(line)) return "network";
+  if (/no available backend/i.test(line)) return "runtime";
+  if (error instanceof BundleError || /fetch/i.test(line)) return "network";
   if (error instanceof RuntimeError || /WebAssembly|wasm/i.test(line)) return "wasm";
   if (error instanceof SampleError && line.includes("spare class")) return "classes";
   if (error instanceof SampleError && /class name|is called/.test(line)) return "name";

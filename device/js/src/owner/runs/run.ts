@@ -12,6 +12,8 @@ import type { Curve, Done, ResolvedPlan } from "../record.js";
 import type { Answered } from "./replay.js";
 import { shifted } from "./shift.js";
 
+const ASLEEP = 1; // second that a step takes at most, or ten usual ones: the device slept, or the browser froze the tab
+
 /** A plan on its way, on the learner's present parameters. `numbers` [N] and `weights` [N] are of `samples`. */
 export class Run {
   done: Done;
@@ -55,7 +57,7 @@ export class Run {
 
   /** Draws a batch and learns from it; knobs of `settings` hold where the plan names none. Throws LearningError. */
   async step(settings: Partial<Record<string, Curve>>): Promise<Terms> {
-    const started = performance.now();
+    let started = performance.now();
     const { plan, learner } = this;
     const { manifest } = learner.bundle;
     const position = this.fraction;
@@ -63,6 +65,8 @@ export class Run {
     if (round > this.done.round) {
       await this.guess();
       this.done = { ...this.done, round };
+      this.spend((performance.now() - started) / 1000);
+      started = performance.now();
     }
     const curves = Object.entries({ ...settings, ...plan.knobs });
     const knobs: Partial<Record<string, number>> = Object.fromEntries(
@@ -77,9 +81,10 @@ export class Run {
     const mixing = { ownerWeight: plan.ownerWeight, weights, knobs: knobs as Partial<Knobs> };
     this.last = await learner.learnBatch({ input, labels }, more, mixing);
     if (!Object.keys(this.first).length) this.first = this.last;
-    const { steps, samples } = this.done;
+    const { steps, samples, seconds } = this.done;
     this.done = { ...this.done, steps: steps + 1, samples: samples + rows.length };
-    this.spend((performance.now() - started) / 1000);
+    const most = steps ? Math.max(ASLEEP, (10 * seconds) / steps) : Number.POSITIVE_INFINITY;
+    this.spend(Math.min((performance.now() - started) / 1000, most));
     return this.last;
   }
 

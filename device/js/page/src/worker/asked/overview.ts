@@ -37,6 +37,7 @@ export function overviewOf(room: Room): Overview {
     bytes: bytesOf(room),
     lasting: place.lasting,
     why: place.why,
+    heldBack: place.storage.heldBack,
   };
 }
 

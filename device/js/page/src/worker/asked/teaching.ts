@@ -26,19 +26,24 @@ export async function teach(room: Room, name: string, drawings: readonly Drawing
   }
 }
 
-/** Unlearns drawings, and takes them out of the examples; a class of the person's that has none left goes. */
+/** Takes drawings out of the examples, and unlearns them; a class of the person's that has none left goes. The examples come first:
+ * a page that is closed while it learns the rest anew has nothing of them left. */
 export async function forgetDrawings(room: Room, numbers: readonly number[], running: Running): Promise<void> {
   const { owner, place } = room;
-  const touched = owner.samples.filter(({ number }) => numbers.includes(number));
-  const names = new Set(touched.map(({ label }) => owner.classes[label] ?? ""));
-  await owner.unlearn(numbers, running);
-  for (const name of names) {
-    const left = owner.samples.filter(({ label }) => label === owner.classes.indexOf(name));
+  const gone = owner.samples.filter(({ number }) => numbers.includes(number));
+  for (const label of new Set(gone.map((one) => one.label))) {
+    const name = owner.classes[label] ?? "";
+    const left = owner.samples.filter((one) => one.label === label && !gone.includes(one));
+    if (!left.length && taughtClasses(owner).some((one) => one.name === name)) {
+      await owner.removeClass(name, running);
+      continue;
+    }
     const contents = await Promise.all(left.map(({ piece }) => place.storage.read(piece)));
     await owner.removeEnrolled(name);
     if (left.length) await owner.enrol(name, joined(contents.filter((one) => one !== undefined)));
-    else if (taughtClasses(owner).some((one) => one.name === name)) await owner.removeClass(name, running);
   }
+  const rest = owner.samples.filter(({ number }) => numbers.includes(number)).map(({ number }) => number);
+  if (rest.length) await owner.unlearn(rest, running);
 }
 
 /** By what was learnt; by example as long as there is a class that was not. */

@@ -33,8 +33,7 @@ export class Room {
     try {
       const all = [...places, fetchBundle(url), runtimeFor(provider)] as const; // none waits for another
       const [place, scorePlace, bundle, loaded] = await Promise.all(all);
-      const owner = await ownerOn(bundle, loaded, place);
-      if (owner.paused !== null) await owner.discard("the page was closed while it learnt");
+      const owner = await place.storage.holding(() => ownerOn(bundle, loaded, place));
       return new Room(name, bundle, loaded, place, await Scores.open(scorePlace.storage), scorePlace, owner);
     } catch (error) {
       for (const place of places)
@@ -102,8 +101,14 @@ export async function wipeUnopened(name: RoomName): Promise<void> {
   }
 }
 
+async function ownerOn(bundle: Bundle, loaded: Loaded, place: Place): Promise<Owner> {
+  const owner = await openedOn(bundle, loaded, place);
+  if (owner.paused !== null) await owner.discard("the page was closed while it learnt");
+  return owner;
+}
+
 /** A state of an older bundle, from before the page was updated, becomes one of this. */
-async function ownerOn(bundle: Bundle, { runtime, options }: Loaded, { storage }: Place): Promise<Owner> {
+async function openedOn(bundle: Bundle, { runtime, options }: Loaded, { storage }: Place): Promise<Owner> {
   try {
     return await Owner.open(bundle, runtime, storage, options);
   } catch (error) {

@@ -13,6 +13,7 @@ const loaded = new Map<Provider, Promise<Loaded>>();
 export function runtimeFor(provider: Provider): Promise<Loaded> {
   const there = loaded.get(provider) ?? load(provider);
   loaded.set(provider, there);
+  there.catch(() => loaded.delete(provider)); // a file of it that could not be fetched may be, later
   return there;
 }
 

@@ -1,9 +1,10 @@
 // Where a room's state lasts: IndexedDB, or the tab's memory where the browser forbids it.
 
-import { IndexedDbStorage, MemoryStorage, StorageError, type Storage } from "../../../../src/index.js";
+import { IndexedDbStorage, MemoryStorage, StorageError } from "../../../../src/index.js";
+import { Overflow } from "./overflow.js";
 
 export interface Place {
-  readonly storage: Storage;
+  readonly storage: Overflow;
   /** Whether it outlives the tab; `why` not. */
   readonly lasting: boolean;
   readonly why: string;
@@ -14,10 +15,10 @@ export interface Place {
 export async function placeOf(name: string): Promise<Place> {
   try {
     const storage = await IndexedDbStorage.open(name);
-    return { storage, lasting: true, why: "", close: () => storage.close() };
+    return { storage: new Overflow(storage), lasting: true, why: "", close: () => storage.close() };
   } catch (error) {
     if (!(error instanceof StorageError) || error.message.includes("open in another tab")) throw error;
-    return { storage: new MemoryStorage(), lasting: false, why: error.message, close: () => undefined };
+    return { storage: new Overflow(new MemoryStorage()), lasting: false, why: error.message, close: () => undefined };
   }
 }
 
