@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.knobs import Knobs as Knobs
 from mentor_mentee.recipe import Recipe, build
 
 Point = tuple[float, float]  # (fraction of the run, value)
@@ -22,17 +23,6 @@ PASSES = 2  # over the samples to each unit at most: what is seen a few times on
 SOFTNESS = 1.2  # T in standard deviations of the mentor's logits over the classes, where none is given; same page
 GAMMA_T = 4.0  # γ · T, where neither is given: T² · KL grows as T does once T follows the logits
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "temperature": "T"}
-
-
-@dataclass(frozen=True)
-class Knobs:
-    alpha: float
-    beta: float
-    gamma: float
-    temperature: float
-
-    def unsupervised(self) -> bool:
-        return self.beta == 0 and self.gamma == 0
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,17 @@ def members(value: Any) -> list[str]:
     if not inspect.isclass(value) or issubclass(value, BaseException):
         return []
     fields = getattr(value, "_fields", ())
-    return ["   :members:", *([f"   :exclude-members: {', '.join(fields)}"] if fields else [])]
+    return ["   :members:", *([f"   :exclude-members: {', '.join(fields)}"] if fields else []), *of_parts(value)]
+
+
+def of_parts(value: type) -> Iterator[str]:
+    """Directives for what a class has from classes of its own package, of which it is put together, in their order."""
+    package = value.__module__.rpartition(".")[0]
+    for part in value.__mro__[1:]:
+        if part.__module__.rpartition(".")[0] == package:
+            for name, member in vars(part).items():
+                if not name.startswith("_") and getattr(member, "__doc__", None):
+                    yield from ("", f"   .. auto{'property' if isinstance(member, property) else 'method'}:: {name}")
 
 
 def own_names(module: Any) -> list[str]:

@@ -20,6 +20,7 @@ from mentor_mentee.errors import UserError
 from mentor_mentee.files import write_bytes
 from mentor_mentee.objective.adapters import LEARNED, Adapter, Constants
 from mentor_mentee.objective.classifier import build_classifier
+from mentor_mentee.objective.knobs import Knobs
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import Probe
 from mentor_mentee.recipe import Recipe
@@ -31,13 +32,9 @@ ADAPTERS = "adapters/"  # before the names of adapters' tensors; no module's par
 
 
 @dataclass(frozen=True)
-class LastKnobs:
-    """α β γ T of a run's last step, from which the device's defaults follow, and the highest γ of the whole run."""
+class LastKnobs(Knobs):
+    """Those of a run's last step, from which the device's defaults follow, and the highest γ of the whole run."""
 
-    alpha: float
-    beta: float
-    gamma: float
-    temperature: float
     highest_gamma: float
     in_units: bool  # β is a strength, in the units of objective/units.py
 

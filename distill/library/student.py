@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from distill.curves import Knobs, Schedule
+from distill.curves import Schedule
 from distill.handover import last_knobs, run_facts
 from distill.library.caching import Caching
 from distill.library.looking import untouched_random_state
@@ -21,6 +21,7 @@ from mentor.mentor import Mentor
 from mentor_mentee.data.batches import Drawn, EpochBatches
 from mentor_mentee.data.splits import Batch
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.knobs import Knobs
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import ProbedMentee
 from mentor_mentee.recipe import Recipe

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from distill.curves import Knobs
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.knobs import Knobs
 from mentor_mentee.objective.loss import LossSpec, Terms
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import pytorch_lightning as pl
 import torch
 
-from distill.curves import Knobs, Schedule
+from distill.curves import Schedule
 from distill.schema import FitConfig
 from distill.training.finite import require_finite
 from distill.training.optimizer import optimizer_and_rates
@@ -17,6 +17,7 @@ from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.batches import Drawn
 from mentor_mentee.data.splits import Batch
 from mentor_mentee.data.views.view import View
+from mentor_mentee.objective.knobs import Knobs
 from mentor_mentee.objective.loss import LossSpec, Terms, mentee_loss
 from mentor_mentee.objective.probes import MenteeOutputs, ProbedMentee
 

@@ -6,10 +6,10 @@ mixed up on the way is found before a device learns from it.
 
 import torch
 
-from export.bundle.knobs import Knobs
 from export.bundle.prepare import Prepared
 from export.graph.ports import KNOBS, GraphInputs
 from export.parity.backends.reference import Reference
+from mentor_mentee.objective.knobs import Knobs
 
 SAMPLES = 8  # spread over the pack's labelled samples, or over all where none is
 

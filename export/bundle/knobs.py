@@ -3,24 +3,13 @@
 Run and device compute one loss: the weights of the probes are constants of the graphs. So the run's numbers mean the same there.
 """
 
-from dataclasses import dataclass
-
 from export.schema import Loss
 from mentee.checkpoint import MenteeCheckpoint
 from mentor_mentee.errors import UserError
+from mentor_mentee.objective.knobs import Knobs as Knobs
 
 GAMMA, TEMPERATURE = 1.0, 4.0  # after a run that never heard the mentor's softmax, or a checkpoint that does not say
 WEIGHTS, TEMPERATURES = (0.0, 1e9), (1e-3, 1e6)  # docs/bundle.md, "Reading one safely"
-
-
-@dataclass(frozen=True)
-class Knobs:
-    """The defaults in a bundle's manifest."""
-
-    alpha: float
-    beta: float
-    gamma: float
-    temperature: float
 
 
 def device_knobs(given: Loss, checkpoint: MenteeCheckpoint) -> Knobs:

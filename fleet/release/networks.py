@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from export.bundle.given import given_data
-from export.bundle.knobs import Knobs, device_knobs
+from export.bundle.knobs import device_knobs
 from export.bundle.prepare import named_mentor, require_named
 from export.schema import ExportSettings
 from mentee.checkpoint import MenteeCheckpoint
@@ -26,6 +26,7 @@ from mentor.mentor import Answers, Mentor
 from mentor.weights.file import file_digest
 from mentor_mentee.data.load import load_data, under_budget
 from mentor_mentee.data.splits import Split
+from mentor_mentee.objective.knobs import Knobs
 from mentor_mentee.objective.loss import mentee_loss
 from mentor_mentee.objective.loss_spec import LossSpec
 from mentor_mentee.objective.probes import MenteeOutputs, ProbedMentee

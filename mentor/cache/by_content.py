@@ -58,7 +58,7 @@ class ByContent:
                 self._database.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
             self._keep_within()
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._failed(error)
 
     def close(self) -> None:
         if self._database is not None:
@@ -71,7 +71,7 @@ class ByContent:
         try:
             found = dict(self._database.execute("SELECT key, content FROM answers WHERE sample = ?", (sample,)))
         except sqlite3.Error as error:
-            self._give_up(error)
+            self._failed(error)
             return None
         rows = {name: row_of(found.get(key, b""), self.packings[name]) for name, key in self.keys.items()}
         whole = {name: row for name, row in rows.items() if row is not None}
@@ -92,6 +92,13 @@ class ByContent:
             self._database.execute(
                 "DELETE FROM answers WHERE rowid IN (SELECT rowid FROM answers ORDER BY rowid LIMIT ?)", (surplus,)
             )
+
+    def _failed(self, error: sqlite3.Error) -> None:
+        """A full disk, and a file that is locked, pass: the next answers are tried again."""
+        if isinstance(error, sqlite3.OperationalError):
+            remark(f"answers are not cached in {self._name} for now ({error}): the mentor is asked where they lack")
+        else:
+            self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
         remark(f"answers are not cached in {self._name} ({error}): the mentor is asked each time")

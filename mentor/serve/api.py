@@ -1,6 +1,8 @@
 """LitServe's view of the mentor: requests of raw samples in, answers out. Axes: N samples of a batch."""
 
 import os
+import signal
+import threading
 from typing import Annotated, Any
 
 import litserve
@@ -19,6 +21,8 @@ from mentor.serve.settings import ServeSettings
 from mentor.serve.wire import MEDIA, write_answer
 
 Samples = NDArray[np.generic]
+FAILURES = 3  # of a mentor one after the other
+SAID = 1.0  # seconds in which the devices of the last are told
 One = tuple[Answer, int, int]  # the answer to one request, its cached samples, the samples of the batch
 
 
@@ -39,6 +43,9 @@ class MentorAPI(litserve.LitAPI):
 
     def setup(self, device: str) -> None:
         end_with(os.getppid())
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal and systemd send them to the whole group
+            signal.signal(number, signal.SIG_IGN)
+        self.failures = 0
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
         folder = None if self.settings.cache_dir is None else self.settings.cache_dir / "answers"
@@ -53,7 +60,12 @@ class MentorAPI(litserve.LitAPI):
 
     def predict(self, x: list[Samples]) -> list[One]:
         """The answers of each request, asked about together."""
-        found = self.answering.answer(np.concatenate(x))
+        try:
+            found = self.answering.answer(np.concatenate(x))
+        except Exception:
+            self._failed()
+            raise
+        self.failures = 0
         ends = np.cumsum([len(samples) for samples in x])
         answers, start = [], 0
         for end in ends.tolist():
@@ -61,6 +73,12 @@ class MentorAPI(litserve.LitAPI):
             answers.append((part, sum(found.known[start:end]), int(ends[-1])))
             start = end
         return answers
+
+    def _failed(self) -> None:
+        """Ends the worker, for a new one, where its mentor only fails: an accelerator that broke stays broken in its process."""
+        self.failures += 1
+        if self.failures == FAILURES:
+            threading.Timer(SAID, os._exit, (1,)).start()
 
     def unbatch(self, output: list[One]) -> list[One]:
         return output

@@ -1,11 +1,15 @@
 """The service as LitServe runs it: one HTTP process with the door, workers with the mentor, and what watches over both."""
 
 import logging
+import math
 import os
 import signal
 import socket
-import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -14,12 +18,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mentor.serve.api import MentorAPI
+from mentor.serve.entry.connections import Connection
 from mentor.serve.entry.door import Door, Rules
 from mentor.serve.entry.openapi import description
 from mentor.serve.orphans import end_with
 from mentor_mentee.errors import UserError
 
 CONNECTIONS = 1000  # beyond which uvicorn itself answers 503
+ACCEPTING = 0.3  # seconds in which the HTTP process heeds a signal to end
 KEEP_ALIVE = 30  # seconds that an idle connection stays open
 
 
@@ -28,7 +34,8 @@ def serve(rules: Rules, precision: str) -> None:
     settings = rules.settings
     require_free(settings.host, settings.port)
     server = made(rules, precision)
-    signal.signal(signal.SIGTERM, ending(os.getpid()))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ending(os.getpid()))
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     tls = {"ssl_certfile": settings.certificate, "ssl_keyfile": settings.private_key} if settings.certificate else {}
     try:
@@ -40,6 +47,7 @@ def serve(rules: Rules, precision: str) -> None:
             generate_client_file=False,
             access_log=False,
             ws="none",
+            http=partial(Connection, seconds=settings.body_seconds),
             limit_concurrency=CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE,
             **tls,
@@ -63,13 +71,12 @@ def require_free(host: str, port: int) -> None:
 
 
 def ending(first: int) -> Callable[[int, FrameType | None], None]:
-    """Handles SIGTERM: in the process `first`, LitServe ends in good order on KeyboardInterrupt alone; those forked from it are
-    ended by LitServe."""
+    """Handles SIGINT and SIGTERM: in the process `first`, LitServe ends in good order on KeyboardInterrupt alone. Those forked
+    from it, to which a group's signal comes as well, are ended by LitServe."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         if os.getpid() == first:
             raise KeyboardInterrupt
-        sys.exit(0)
 
     return end
 
@@ -85,7 +92,7 @@ def made(rules: Rules, precision: str) -> Any:
         "classes": list(served.classes),
         "probes": [{"name": probe.name, "shape": list(probe.adapter.shape)} for probe in served.probes],
     }
-    server: Any = litserve.LitServer(
+    server: Any = Server(
         MentorAPI(served, settings, precision),
         accelerator=settings.device,
         workers_per_device=settings.workers,
@@ -94,10 +101,42 @@ def made(rules: Rules, precision: str) -> Any:
         restart_workers=True,
         middlewares=[(Watched, {"rules": rules, "parent": os.getpid(), "others": lambda: children(server)})],
     )
+    server.uvicorn_graceful_timeout = math.ceil(settings.body_seconds + settings.answer_seconds)
     metrics = rules.metrics
     server.app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"))
     server.app.openapi = lambda: description(rules)
     return server
+
+
+class Server(litserve.LitServer):
+    """Its workers heed no signal that ends a service (api.py): they answer what is in work, and then go at once. Connections that
+    come then are refused: the socket is open in several processes, and would go on taking what nobody answers."""
+
+    def _start_server(self, port: int, servers: int, level: str, sockets: Any, kind: str, **given: Any) -> Any:
+        self.listening = sockets
+        return super()._start_server(port, servers, level, sockets, kind, **given)
+
+    def _perform_graceful_shutdown(self, manager: Any, uvicorn_workers: Any, shutdown_reason: str = "normal") -> None:
+        # A worker that ends now is not replaced. This thread's own line to the manager still waits for the event.
+        threading.Thread(target=self._shutdown_event.set, daemon=True).start()
+        for worker in uvicorn_workers.values():
+            worker.terminate()
+        time.sleep(ACCEPTING)
+        for listening in self.listening:
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+        super()._perform_graceful_shutdown(manager, uvicorn_workers, shutdown_reason)
+
+    def launch_inference_worker(self, lit_api: Any) -> Any:
+        return [at_once(worker) for worker in super().launch_inference_worker(lit_api)]
+
+    def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> Any:
+        return at_once(super().launch_single_inference_worker(lit_api, worker_id))
+
+
+def at_once(worker: Any) -> Any:
+    worker.terminate = worker.kill
+    return worker
 
 
 class Watched(Door):

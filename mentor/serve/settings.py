@@ -39,7 +39,9 @@ class ServeSettings:
     max_samples: int = setting(64, "samples in one request; more are answered with 413")
     rate: int = setting(6000, "samples a minute of one device; more are answered with 429")
     queue: int = setting(256, "requests in work at once; more are answered with 503")
-    body_seconds: float = setting(20.0, "time in which a body must have come; later it is answered with 408")
+    body_seconds: float = setting(
+        20.0, "time for a request's head, its body (later: 408), and for reading its answer, each"
+    )
     answer_seconds: float = setting(30.0, "time for the mentor's answer; later the request is answered with 503")
 
 

@@ -54,13 +54,13 @@ def test_of_the_library(way: str, name: str, bundle: Bundle, place: Path) -> Non
         assert "is no path that a file can have" in str(error.value)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "--"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_of_a_command(
     words: list[str], name: str, bundle: Bundle, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {*os.listdir(place)}
-    given = [word.replace("NAME", NAMES.get(name, name)).replace("BUNDLE", str(bundle.folder)) for word in words]
+    given = [word.replace("NAME", NAMES[name]).replace("BUNDLE", str(bundle.folder)) for word in words]
     try:
         code: object = main(given)
     except SystemExit as exit:
@@ -69,3 +69,13 @@ def test_of_a_command(
     assert (code, said.count("\n")) == (2, 1), said
     assert said.startswith("error: ")
     assert {*os.listdir(place)} == before
+
+
+@pytest.mark.parametrize("value", ["", "--"])
+def test_a_value_that_is_none(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in [*COMMANDS, ["versions", "--bundle=BUNDLE", "--state", "NAME"], ["settings", "--set=NAME"]]:
+        with pytest.raises(SystemExit, match="2"):
+            main([word.replace("NAME", value) for word in words])
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1

@@ -85,6 +85,8 @@ class Door:
         messages = task.result()
         if messages[0]["status"] == 504:  # LitServe's, of a request that waited too long
             raise Refused(503, "the mentor is busy; ask again later", retry_after=5)
+        if messages[0]["status"] >= 500:
+            raise Refused(500, "the mentor failed on these samples; the service's log says why")
         self._note(messages[0], len(samples))
         return messages
 

@@ -14,6 +14,7 @@ REFUSALS = {
     "415": "the body is no multipart/form-data",
     "422": "the samples are not what the bundle's devices send",
     "429": "the device's samples of this minute are used up: see Retry-After",
+    "500": "the mentor failed: the service's log says why",
     "503": "too many requests, or no answer in time: see Retry-After",
 }
 TERMS = {"description": "the bundle and its terms", "content": {"application/json": {"schema": {"type": "object"}}}}

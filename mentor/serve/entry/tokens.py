@@ -61,10 +61,10 @@ def read_tokens(path: Path) -> dict[str, str]:
         if not line.strip() or line.startswith("#"):
             continue
         match = LINE.fullmatch(line.strip())
-        if match is None or match[1] in known:
+        if match is None or match[1] in known or match[2] in known.values():
             raise UserError(
-                f"tokens={path}, line {number}: expected a device's name, which no other line has, and the sha256 of its token; "
-                "make one: python -m mentor.serve token name=phone tokens=…"
+                f"tokens={path}, line {number}: expected a device's name and the sha256 of its token, of which no other line "
+                "has either; make one: python -m mentor.serve token name=phone tokens=…"
             )
         known[match[1]] = match[2]
     return known

@@ -60,3 +60,16 @@ def test_the_oldest_go_where_the_bound_is_reached_and_no_folder_is_no_error(tmp_
     unwritable = ByContent(tmp_path / "file", KEYS, PACKINGS, 1e9)
     written(unwritable, 2)
     assert unwritable.read(samples[:1]) == [None]
+
+
+def test_a_full_disk_leaves_what_is_there_and_is_tried_again(tmp_path: Path) -> None:
+    cache = ByContent(tmp_path, KEYS, PACKINGS, 1e9)
+    samples, _ = written(cache, 3)
+    assert cache._database is not None
+    (pages,) = cache._database.execute("PRAGMA page_count").fetchone()
+    cache._database.execute(f"PRAGMA max_page_count = {pages}")  # SQLite then says what a full disk says
+    more, _ = written(cache, 500)
+    assert [rows is None for rows in cache.read([*samples, more[400]])] == [False, False, False, True]
+    cache._database.execute("PRAGMA max_page_count = 100000")
+    written(cache, 500)
+    assert cache.read([more[400]]) != [None]

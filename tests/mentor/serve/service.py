@@ -5,7 +5,6 @@ import http.client
 import ipaddress
 import json
 import os
-import signal
 import socket
 import ssl
 import subprocess
@@ -67,6 +66,16 @@ class Service:
     def post(self, body: bytes, token: str, kind: str = f"multipart/form-data; boundary={BOUNDARY}") -> Answer:
         return self._answer("POST", "/v1/answers", body, {"Content-Type": kind, "Authorization": f"Bearer {token}"})
 
+    def begin(self, body: bytes) -> http.client.HTTPSConnection:
+        """A request of which half has gone."""
+        connection, half = self.connection(), len(body) // 2
+        connection.putrequest("POST", "/v1/answers")
+        connection.putheader("Content-Type", f"multipart/form-data; boundary={BOUNDARY}")
+        connection.putheader("Authorization", f"Bearer {self.token}")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body[:half])
+        return connection
+
     def _answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         connection = self.connection()
         try:
@@ -75,11 +84,6 @@ class Service:
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
-
-    def kill(self) -> None:
-        """As a power cut ends it: every process at once."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def form(samples: bytes, fields: Mapping[str, str | None]) -> bytes:

@@ -4,13 +4,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
-from tests.mentor.serve.service import Service, samples, serving
+from tests.mentor.serve.service import Service, form, is_up, samples, serving
 from tests.waiting import wait_until
 
 Given = dict[int, bytes]  # seed of the samples -> the answer as a device was given it
@@ -39,9 +40,11 @@ def test_no_answer_that_was_given_is_lost(tmp_path: Path, bundle_folder: Path, m
     with serving(tmp_path, bundle_folder, mentor_file) as service:
         threads = flood(service, given, range(2000))
         wait_until(lambda: len(given) >= 40)
-        service.kill()
+        children = processes_of(service.process.pid)
+        os.kill(service.process.pid, signal.SIGKILL)  # the first process alone: the others must not hold the port
         for thread in threads:
             thread.join()
+        wait_until(lambda: not any(map(is_alive, children)), every=0.05)
     assert len(given) < 2000
     with serving(tmp_path, bundle_folder, mentor_file, answer_seconds=5) as service:
         for seed, body in given.items():
@@ -50,9 +53,23 @@ def test_no_answer_that_was_given_is_lost(tmp_path: Path, bundle_folder: Path, m
             for name, value in load(again.body).items():
                 np.testing.assert_array_equal(value, load(body)[name])
         survives_its_worker(service)
-        children = processes_of(service.process.pid)
-        os.kill(service.process.pid, signal.SIGKILL)  # the first process alone: the others must not hold the port
-        wait_until(lambda: not any(map(is_alive, children)), every=0.05)
+        answers_what_is_in_work_when_it_is_ended(service)
+
+
+def answers_what_is_in_work_when_it_is_ended(service: Service) -> None:
+    """As systemd ends it: SIGTERM for every process."""
+    body = form(save({"input": samples(2, 9000)}), {"bundle": service.bundle})
+    asked = [service.begin(body) for _ in range(3)]
+    wait_until(lambda: b"\nmentor_requests_in_work 3.0" in service.get("/metrics").body)
+    children = processes_of(service.process.pid)
+    os.killpg(service.process.pid, signal.SIGTERM)
+    wait_until(lambda: not is_up(service))
+    for connection in asked:
+        connection.send(body[len(body) // 2 :])
+        with closing(connection), connection.getresponse() as answer:
+            assert answer.status == 200
+    assert service.process.wait(20) == 0
+    wait_until(lambda: not any(map(is_alive, children)), every=0.05)
 
 
 def survives_its_worker(service: Service) -> None:

@@ -104,10 +104,29 @@ def test_a_body_that_ends_early_or_never_comes_holds_nobody_up(service: Service)
         chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
         endless.sendall(2 * chunk)
         assert b" 413 " in endless.recv(4096)
-    with opened(service) as slow:
+    with opened(service) as slow, opened(service) as silent, opened(service) as refused, opened(service) as vast:
         slow.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:100])
+        silent.sendall(head)
+        refused.sendall(b"POST /v1/answers HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\na")
+        assert rest(vast, head + b"A: " + b"a" * 2_000_000 + b"\r\n\r\n") == b""
         assert b" 408 " in slow.recv(4096)
+        assert rest(silent) == b""
+        assert b"token" in rest(refused, b"a")
     assert service.ask(samples(1)).status == 200
+
+
+def rest(connection: ssl.SSLSocket, more: bytes = b"") -> bytes:
+    """All that the service says after `more` until it ends the connection. Raises TimeoutError where it does not."""
+    said = b""
+    try:
+        connection.sendall(more)
+        while part := connection.recv(4096):
+            said += part
+    except TimeoutError:
+        raise
+    except OSError:
+        pass
+    return said
 
 
 def opened(service: Service) -> ssl.SSLSocket:

@@ -70,6 +70,9 @@ def test_a_token_is_one_devices_and_its_file_holds_none(tmp_path: Path) -> None:
     assert tokens.device_of(first) == "phone"  # a file that is half written changes nothing
     with pytest.raises(UserError, match="line 1: expected"):
         Tokens(path)
+    path.write_text(f"phone {'0' * 64}\nwatch {'0' * 64}\n")  # to remove one line would not lock it out
+    with pytest.raises(UserError, match="line 2: expected"):
+        Tokens(path)
 
 
 def test_a_devices_rate_fills_again_with_time() -> None:

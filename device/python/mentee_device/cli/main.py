@@ -50,9 +50,10 @@ def answer(arguments: Sequence[str]) -> int:
     """Runs one command line and prints its report or its mistake; the exit code."""
     words = [*arguments]
     words[:1] = [ALIASES.get(word, word) for word in words[:1]]
-    given, unknown = make_parser().parse_known_args(words)
+    parser = make_parser()
+    parser.refuse_lost(words)
+    given, unknown = parser.parse_known_args(words)
     given.command.refuse_unknown(unknown)
-    given.command.refuse_lost(given)
     given.say = lambda note: print(f"note: {shown(note)}", file=sys.stderr)
     more = {"on_progress": _progress_line()} if given.run in LONG else {}
     started = time.perf_counter()

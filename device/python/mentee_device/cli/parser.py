@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import NoReturn
 
 from mentee_device.anomaly.normal import Watch
@@ -49,14 +50,18 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Ends the process with 2."""
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
-        near = did_you_mean(wrong[1], re.findall(r"'(.*?)'", wrong[2])) if wrong else ""
+        near = did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2])) if wrong else ""
         self.exit(2, f"error: {message}{near} (see {self.prog} --help)\n")
 
-    def refuse_lost(self, given: argparse.Namespace) -> None:
-        """Ends the process with 2 for the value `--`, which argparse takes out: `--state=--`."""
-        for name, value in vars(given).items():
-            if value == [] and name != "set":
-                self.error(f"argument --{name.replace('_', '-')}: expected a value, '--' is none")
+    def refuse_lost(self, words: Sequence[str]) -> None:
+        """Ends the process with 2 for the value `--` (`--state=--`), of which each version of argparse makes something else, and
+        for an empty one, as a shell makes it of a variable that is not set."""
+        for word in takewhile(lambda word: word != "--", words):
+            name, equals, value = word.partition("=")
+            if not word:
+                self.error("an argument is empty: expected a value, '' is none")
+            if name.startswith("--") and equals and value in ("", "--"):
+                self.error(f"argument {name}: expected a value, '{value}' is none")
 
     def refuse_unknown(self, words: Sequence[str]) -> None:
         """Ends the process with 2 where `words` are left over."""
@@ -73,7 +78,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The whole grammar; a parsed command has its function in `run`."""
     parser = Parser(prog="mentee-device", description="A mentee on its owner's device.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -1,0 +1,68 @@
+"""A connection of the service: what uvicorn waits for without an end has one here.
+
+uvicorn ends an idle connection. It does not end one whose head, or whose body after an early refusal, comes byte by byte, nor
+one whose client never reads its answer.
+"""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD = 1 << 16  # bytes of a request's line and headers
+
+
+class Connection(HttpToolsProtocol):
+    """Ends after `seconds` of a request that is not there yet, or of an answer that is not read."""
+
+    def __init__(self, *, seconds: float, **given: Any) -> None:
+        super().__init__(**given)
+        self._seconds = seconds
+        self._asking: asyncio.TimerHandle | None = None
+        self._answering: asyncio.TimerHandle | None = None
+        self._in_head, self._head = True, 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._asking = self._ending()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._asking = stopped(self._asking)
+        self._answering = stopped(self._answering)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > HEAD:
+            self.transport.abort()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._asking = stopped(self._asking)
+        elif self._asking is None and not self.transport.is_closing():
+            self._asking = self._ending()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head, self._head = True, 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._answering = self._answering or self._ending()
+
+    def resume_writing(self) -> None:
+        self._answering = stopped(self._answering)
+        super().resume_writing()
+
+    def _ending(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(self._seconds, self.transport.abort)
+
+
+def stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """None, in its place."""
+    if timer is not None:
+        timer.cancel()
+    return None
