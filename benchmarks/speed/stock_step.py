@@ -145,15 +145,17 @@ class StockStep:
         self.state: dict[str, Any] = {name: held(state[name]) for name in ("parameters", "statistics") if name in state}
         self.state |= {name: held(np.zeros(P, np.float32)) for name in ("moment1", "moment2", "gradient")}
         self.state["learning_rate"] = held(np.full(1, OPTIMIZER.learning_rate, np.float32))
-        self.state["step"], self.loss = held(np.zeros(1, np.float32)), held(np.zeros(1, np.float32))
+        self.number, self.loss = (np.zeros(1, np.float32) for _ in range(2))  # memory that the runtime reads and writes
+        self.state["step"] = held(self.number)
         self.feeds = [{name: held(value.numpy()) for name, value in feed.named().items()} for feed in feeds]
         self.learning = [self.bound(self.gradients, feed) for feed in self.feeds]
         self.stepping = self.bound(self.optimizer, {})
-        self.number = 0
 
     def bound(self, session: Any, feeds: dict[str, Any]) -> Any:
+        import onnxruntime as ort
+
         binding = session.io_binding()
-        every = {**self.state, **feeds, "loss": self.loss}
+        every = {**self.state, **feeds, "loss": ort.OrtValue.ortvalue_from_numpy(self.loss)}
         for port in session.get_inputs():
             binding.bind_ortvalue_input(port.name, every[port.name])
         for port in session.get_outputs():
@@ -167,9 +169,8 @@ class StockStep:
     def __call__(self, number: int) -> float:
         self.gradients.run_with_iobinding(self.learning[number % len(self.learning)])
         self.number += 1
-        self.state["step"].update_inplace(np.full(1, self.number, np.float32))
         self.optimizer.run_with_iobinding(self.stepping)
-        return float(self.loss.numpy()[0])
+        return float(self.loss[0])
 
 
 def contenders(made: Made, batch: int, threads: int, training: bool) -> dict[str, Step]:

@@ -60,7 +60,7 @@ def lowered(t: Tape, node: onnx.NodeProto) -> dict[str, Seen]:
 def gradient(site: Site) -> dict[int, str]:
     """With c = mean − x, inv = 1/√(variance + ε) and M values a channel:
 
-    dshift = Σ g, dscale = −Σ g·c · inv, dx = scale · inv · (g + c · dscale · inv/M − dshift/M)
+    dshift = Σ g, dscale = −Σ g·c · inv, dx = scale · inv · (g + c · inv · dscale/M − dshift/M)
     """
     t, g, node = site.tape, site.gradient, site.node
     axes, zeros = around(t, site.input(0)), same(t, node, 0.0)
@@ -70,9 +70,8 @@ def gradient(site: Site) -> dict[int, str]:
     found = {1: t("Reshape", by_scale, [-1]), 2: t("ReduceSum", g, axes, keepdims=0)}
     if 0 in site.wanted:
         over = counted(t, site)
-        tilt = t("Mul", normal(t, node, by_scale, same(t, node, 1.0), zeros, zeros), over)
-        level_of_g = t("Mul", found[2], over)
-        found[0] = normal(t, node, t("Add", g, t("Mul", c, tilt)), site.input(1), zeros, level_of_g)
+        tilt = normal(t, node, c, t("Mul", found[1], over), zeros, zeros)
+        found[0] = normal(t, node, t("Add", g, tilt), site.input(1), zeros, t("Mul", found[2], over))
     return found
 
 

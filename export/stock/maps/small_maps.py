@@ -4,6 +4,7 @@ Axes: N samples, H W of a map, C input and K output channels, P places of the ke
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import onnx
 
@@ -15,7 +16,7 @@ from export.stock.tape import Site, Tape, fixed
 from export.stock.values import Free, Values
 
 SIZES = ((16, 16), (64, 32))  # at most so many places of the output with at least so many channels on either side
-TURNED = 16  # places up to which the input's gradient is one product too
+FEW = 16  # places of the output, up to which columns in the weight's order are a smaller copy than a weight in theirs
 
 
 def is_small(node: onnx.NodeProto, values: Values) -> bool:
@@ -35,8 +36,12 @@ def is_small(node: onnx.NodeProto, values: Values) -> bool:
 
 
 def seen_by(node: onnx.NodeProto) -> str:
-    """Name of the value [M, P·C] that the backward reads again."""
+    """Name of the columns that the backward reads again: [M, C·P] where they are in the weight's order, else [M, P·C]."""
     return f"{node.output[0]}/columns"
+
+
+def in_weights_order(windows: Windows) -> bool:
+    return prod(windows.out) <= FEW and prod(windows.kernel) > 1
 
 
 def windows_of(t: Tape, node: onnx.NodeProto) -> Windows:
@@ -47,21 +52,19 @@ def windows_of(t: Tape, node: onnx.NodeProto) -> Windows:
 def lowered(t: Tape, node: onnx.NodeProto) -> None:
     """Writes the convolution as products on `t`."""
     windows, (K, C, *_) = windows_of(t, node), fixed(t.shape_of(node.input[1]))
-    places = windows.kernel[0] * windows.kernel[1]
-    columns(t, node.input[0], windows, C)
-    t.nodes[-1].output[0] = seen_by(node)
-    weight = t("Reshape", places_first(t, node.input[1], K, C, places), [K, places * C])
+    places, seen, weight = prod(windows.kernel), columns(t, node.input[0], windows, C), str(node.input[1])
+    if in_weights_order(windows):
+        turned = t("Transpose", t("Reshape", seen, [-1, places, C]), perm=[0, 2, 1])
+        seen = t("Reshape", turned, [-1, C * places])
+    elif places > 1:
+        weight = t("Transpose", t("Reshape", weight, [K, C, places]), perm=[0, 2, 1])
+    made_by = t.maker(seen)
+    assert made_by is not None
+    made_by.output[0] = seen_by(node)
     bias = [node.input[2]] if len(node.input) > 2 and node.input[2] else []
-    rows = t("Gemm", seen_by(node), weight, *bias, transB=1)
+    rows = t("Gemm", seen_by(node), t("Reshape", weight, [K, places * C]), *bias, transB=1)
     t("Reshape", channels_first(t, rows, windows.out, K), [-1, K, *windows.out])
     t.nodes[-1].output[0] = node.output[0]
-
-
-def places_first(t: Tape, weight: str, K: int, C: int, places: int) -> str:
-    """[K, C, kh, kw] as [K, P, C]. To move one axis is several times as fast as to turn all round."""
-    if places == 1:
-        return t("Reshape", weight, [K, 1, C])
-    return t("Transpose", t("Reshape", weight, [K, C, places]), perm=[0, 2, 1])
 
 
 def channels_first(t: Tape, rows: str, map: Sequence[int], channels: int) -> str:
@@ -75,7 +78,11 @@ def gradient(site: Site) -> dict[int, str]:
     found = {}
     if 1 in site.wanted:
         g_KM = t("Reshape", t("Transpose", site.gradient, perm=[1, 0, 2, 3]), [K, -1])
-        found[1] = from_columns(t, t("MatMul", g_KM, seen_by(node)), [K, C, kh, kw])
+        product = t("MatMul", g_KM, seen_by(node))
+        if in_weights_order(windows):
+            found[1] = t("Reshape", product, [K, C, kh, kw])
+        else:
+            found[1] = from_columns(t, product, [K, C, kh, kw])
     if 2 in site.wanted:
         found[2] = t("ReduceSum", site.gradient, [0, 2, 3], keepdims=0)
     if 0 in site.wanted:
@@ -84,14 +91,12 @@ def gradient(site: Site) -> dict[int, str]:
 
 
 def of_input(t: Tape, site: Site, windows: Windows, K: int, C: int) -> str:
-    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out, and where
-    the map is so large that the copies cost what the product saves."""
-    if max(windows.strides) > 1 or windows.out[0] * windows.out[1] > TURNED:
+    """A convolution of the gradient with the kernel turned round; the runtime's own where strides leave places out."""
+    if max(windows.strides) > 1:
         return input_gradient(t, site.gradient, site.input(1), windows, 1)
-    seen = columns(t, site.gradient, windows.turned(), K, backwards=True)
-    places = windows.kernel[0] * windows.kernel[1]
-    weight = places_first(t, site.input(1), K, C, places)
+    seen, places = columns(t, site.gradient, windows.turned(), K, backwards=True), prod(windows.kernel)
+    weight = site.input(1)
     if places > 1:
-        weight = t("Transpose", weight, perm=[1, 0, 2])
+        weight = t("Transpose", t("Reshape", weight, [K, C, places]), perm=[2, 0, 1])
     rows = t("MatMul", seen, t("Reshape", weight, [places * K, C]))
     return t("Reshape", channels_first(t, rows, windows.map, C), [-1, C, *windows.map])

@@ -5,6 +5,7 @@ Axes: N samples, C input channels, K output channels, G groups, a dot for the ax
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 
 from export.stock.rules.columns import columns
 from export.stock.rules.depthwise import chosen, kernel_gradient
@@ -70,10 +71,16 @@ def reached(t: Tape, g: str, windows: Windows) -> tuple[str, Windows]:
 
 def input_gradient(t: Tape, g: str, weight: str, windows: Windows, group: int) -> str:
     """The gradient of [N, C, .]: the transposed convolution, with so many places more behind as the strides had left over. Where
-    the kernel has one place, a convolution does it with less."""
+    the kernel has one place, a convolution does it with less; and depthwise one with the kernel turned round."""
     if windows.pointwise and group == 1:
         axes = range(2, 2 + len(windows.kernel))
         return t("Conv", g, t("Transpose", weight, perm=[1, 0, *axes]))
+    around = windows.turned()
+    if t.shape_of(weight)[:2] == (group, 1) and set(windows.strides) == {1} and min(around.pads) >= 0:
+        places = prod(windows.kernel)
+        seen = t("Gather", t("Reshape", weight, [group, places]), list(range(places))[::-1], axis=1)
+        kernel = t("Reshape", seen, [group, 1, *windows.kernel])
+        return t("Conv", g, kernel, group=group, dilations=around.dilations, pads=around.pads)
     rest = [
         size - ((o - 1) * s + (k - 1) * d + 1 - b - a)
         for size, o, s, k, d, b, a in zip(

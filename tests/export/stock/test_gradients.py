@@ -87,6 +87,7 @@ def test_a_choice_is_torchs(choice: str) -> None:
         nn.Sequential(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1)),
         nn.Sequential(nn.Conv2d(2, 16, 3, 4), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1)),
         nn.Sequential(nn.Conv2d(2, 16, 3, 4), nn.ReLU(), nn.Conv2d(16, 20, 2, 2)),
+        nn.Sequential(nn.Conv2d(2, 32, 2, (2, 1)), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)),
         nn.Sequential(nn.Conv2d(2, 4, (2, 1)), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4)),
         nn.ConvTranspose2d(2, 3, 3, 2, 1, 1),
         nn.ConvTranspose2d(2, 4, (2, 3), 3, 1, 2, groups=2, dilation=2),
