@@ -1,7 +1,7 @@
 """A connection of the service: what uvicorn waits for without an end has one here.
 
-uvicorn ends an idle connection. It does not end one whose head, or whose body after an early refusal, comes byte by byte, nor
-one whose client never reads its answer.
+uvicorn ends an idle connection. It does not end one whose head, or whose body after an early refusal, comes byte by byte, one
+whose client never reads its answer, nor one that sends request after request without waiting for an answer.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD = 1 << 16  # bytes of a request's line and headers
+WAITING = 16  # requests of one connection that wait for the one before; uvicorn takes any number
 
 
 class Connection(HttpToolsProtocol):
@@ -44,6 +45,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+        if len(self.pipeline) > WAITING:
+            self.transport.abort()
 
     def on_message_complete(self) -> None:
         self._in_head, self._head = True, 0
