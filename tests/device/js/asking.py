@@ -18,10 +18,10 @@ MOST, RATE = 8, 40  # samples in one request, and a minute
 
 @contextmanager
 def served(fixtures: Path, folder: Path, checkpoint: MenteeCheckpoint) -> Iterator[tuple[real.Service, dict[str, str]]]:
-    """The mentor's service of the bundle, and what the TypeScript tests have to know of it."""
+    """The mentor's service of the bundle, which is up once TypeScript's tests have waited for it, and what those have to know."""
     folder.mkdir()
     checkpoint.save(folder / "mentee.safetensors")
-    with real.serving(folder, fixtures / "stock" / BUNDLE, folder, max_samples=MOST, rate=RATE) as service:
+    with real.serving(folder, fixtures / "stock" / BUNDLE, folder, wait=False, max_samples=MOST, rate=RATE) as service:
         about = {"address": f"https://localhost:{service.port}", "token": service.token}
         yield service, {"MENTEE_SERVICE": json.dumps(about), "NODE_EXTRA_CA_CERTS": str(service.authority)}
 

@@ -68,7 +68,9 @@ def asked(me: Owner, numbers: list[int]) -> None:
         me.state.answers.put(number, OnlineAnswer(logits, activations, 1))
     at = "2026-01-31T23:59:59Z"
     left = {str(number): at for number in numbers[:3]}
-    asked = Asked(tuple(numbers[2:4]), left, {str(numbers[4]): "not finite"}, sent=4, sent_bytes=1000, answered=2, last=at)
+    asked = Asked(
+        tuple(numbers[2:4]), left, {str(numbers[4]): "not finite"}, sent=4, sent_bytes=1000, answered=2, last=at
+    )
     write_asked(me.store, replace(asked, service="https://mentor.example", tries=1, not_before=1.5e9, why="busy"))
 
 

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as node from "onnxruntime-node";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { Samples } from "../../src/bundle/packs.js";
 import { SampleError } from "../../src/bundle/preprocess.js";
@@ -30,6 +30,14 @@ async function opened(): Promise<Owner> {
   return Owner.open(await openBundle(place("stock", "spare")), node, storage);
 }
 
+beforeAll(async () => {
+  const up = (): Promise<boolean> =>
+    fetch(`${address}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  while (THERE !== null && !(await up())) await new Promise((resolve) => setTimeout(resolve, 100));
+});
 beforeEach(async () => {
   if (THERE === null) return;
   storage = new MemoryStorage();
