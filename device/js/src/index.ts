@@ -10,7 +10,8 @@ export { SampleError, asItIs, preprocess, type Input } from "./bundle/preprocess
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Part, Stock } from "./bundle/manifest/stock.js";
 export type { Bytes } from "./bytes.js";
-export type { Guess, GuessRules } from "./labels/guessing.js";
+export type { Guess } from "./labels/guessing.js";
+export type { GuessRules } from "./labels/rules.js";
 export type { Mixing, OwnAnswers } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";
 export { Random, type RandomState } from "./learner/random.js";

@@ -15,7 +15,6 @@ import { unlearnLabels, type Unlearned } from "../owner/runs/unlearn.js";
 import { readSamples } from "../owner/samples.js";
 import type { State } from "../owner/state.js";
 import {
-  CLUSTER_WEIGHT,
   GUESSED,
   adaptiveThresholds,
   agreed,
@@ -25,27 +24,7 @@ import {
   pseudo,
   type Known,
 } from "./pseudo-labels.js";
-
-/** Rules of guessing: the mentor's guesses come first, then by `rule` the mentee's own or those by the groups that the samples
- * lie in, then those by their neighbours in a stream. */
-export interface GuessRules {
-  /** The mentee's own softmax ("pseudo", the default), or the groups that the samples lie in ("clusters"). */
-  readonly rule?: "pseudo" | "clusters";
-  /** Least probability of the mentee's own labels, 0.95; null: none of them. */
-  readonly threshold?: number | null;
-  /** Lowers the threshold for classes that the mentee is seldom sure of. */
-  readonly adaptive?: boolean;
-  /** Weight of a label by clusters, 1; an owner's weighs 1. */
-  readonly weight?: number;
-  /** Least probability of the mentor's answers, 0. */
-  readonly mentorThreshold?: number;
-  /** Seconds at most between two frames of one stream; null, the default: no streams. */
-  readonly pause?: number | null;
-  /** Frames that vote in a stream, an odd number: 5. */
-  readonly window?: number;
-  /** Least probability of a near-miss before a hit in a stream, 0.35. */
-  readonly near?: number;
-}
+import { SURE, checkedRules, type GuessRules } from "./rules.js";
 
 /** A sample's guessed label: how sure its `source` was of it, and the label `before` a neighbour's took its place, −1 for
  * none. */
@@ -53,20 +32,9 @@ export interface Guess extends Omit<Known, "weight"> {
   readonly number: number;
 }
 
-const RULES: Required<GuessRules> = {
-  rule: "pseudo",
-  threshold: 0.95,
-  adaptive: false,
-  weight: CLUSTER_WEIGHT,
-  mentorThreshold: 0,
-  pause: null,
-  window: 5,
-  near: 0.35,
-};
-
 /** The new guesses, written to the sample store. Throws SampleError. */
 export async function guess(state: State, learner: Learner, given: GuessRules): Promise<Guess[]> {
-  const rules = checked({ ...RULES, ...given }, given);
+  const rules = checkedRules(given);
   const seen = await asked(state, learner);
   const before = seen.samples.map(knownOf);
   let known = mentors(before, seen.online, rules.mentorThreshold, "mentor-online");
@@ -91,7 +59,7 @@ export async function guess(state: State, learner: Learner, given: GuessRules): 
       const part = nearMisses(
         known.slice(start, end),
         seen.probability.slice(start, end),
-        threshold ?? RULES.threshold ?? 1,
+        threshold ?? SURE,
         rules.near,
       );
       known.splice(start, end - start, ...agreed(part, rules.window));
@@ -215,28 +183,4 @@ async function stored(
     `${found.length} labels were guessed: ${words.join(", ")}`,
   );
   return found;
-}
-
-function checked(rules: Required<GuessRules>, given: object): Required<GuessRules> {
-  const require = (name: keyof GuessRules, fits: boolean, expected: string): void => {
-    if (!fits) throw new SampleError(`${name} is ${JSON.stringify(rules[name])}, expected ${expected}`);
-  };
-  const unknown = Object.keys(given).find((name) => !Object.hasOwn(RULES, name));
-  if (unknown !== undefined)
-    throw new SampleError(`no rule of guessing "${unknown}"; there are ${Object.keys(RULES).join(", ")}`);
-  const share = (value: unknown): boolean => typeof value === "number" && value >= 0 && value <= 1;
-  const above = (value: unknown): boolean => typeof value === "number" && value > 0 && Number.isFinite(value);
-  require("rule", ["pseudo", "clusters"].includes(rules.rule), "pseudo or clusters");
-  require("threshold", rules.threshold === null || share(rules.threshold), "a probability from 0 to 1, or null");
-  require("adaptive", typeof rules.adaptive === "boolean", "true or false");
-  require("weight", above(rules.weight), "a finite number above 0");
-  require("mentorThreshold", share(rules.mentorThreshold), "a probability from 0 to 1");
-  require("pause", rules.pause === null || above(rules.pause), "seconds above 0, or null");
-  require("window", Number.isInteger(rules.window) &&
-    rules.window >= 3 &&
-    rules.window % 2 === 1, "an odd number of at least 3 frames");
-  const most = rules.threshold ?? RULES.threshold ?? 1;
-  require("near", rules.pause === null ||
-    (rules.near > 0 && rules.near <= most), `above 0, at most the threshold ${most}`);
-  return rules;
 }

@@ -112,7 +112,13 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
       "the mentor's answers to 10 of them",
     );
 
-    await writeFile(join(WRITTEN, "js-asked.state"), await owner.exportState());
+    const file = await owner.exportState();
+    await writeFile(join(WRITTEN, "js-asked.state"), file);
+    const tablet = await Owner.open(owner.bundle, node, new MemoryStorage());
+    await tablet.merge(file);
+    expect(tablet.asking.answered).toHaveLength(10);
+    expect(tablet.asking.asked.sent).toBe(0); // counted where it was sent
+    await tablet.close();
     const there = { answered: numbers.slice(1, 11), left: numbers.slice(1, 11), sent: [asked.sent, asked.sentBytes] };
     const sources = owner.samples.map(({ source }) => source);
     const { last } = await owner.learn({ steps: 4, rounds: 1 });
@@ -126,13 +132,16 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
 
   test("may be sent while a run learns, which is for the next one to know", async () => {
     const after = async (asking: boolean): Promise<Float32Array> => {
-      const other = await Owner.open(owner.bundle, node, new MemoryStorage());
+      const place = new MemoryStorage();
+      const other = await Owner.open(owner.bundle, node, place);
       await other.set({ goldenDrop: 1, replay: "mentor", rounds: 0 });
       await other.asking.add((await other.add(some)).slice(0, 2));
       const run = other.learn({ steps: 6, seed: 3, saveEvery: 1 });
       if (asking) expect(await other.asking.run(new Service(address, token))).toMatchObject({ answered: 2 });
       expect((await run).status).toBe("accepted");
       expect(other.asking.answered).toHaveLength(asking ? 2 : 0);
+      const saved = other.versions.map(({ snapshot }) => snapshot!.piece);
+      expect(await place.names()).toEqual(expect.arrayContaining(saved)); // no change sweeps what another puts
       const { logits } = await other.predict(some.input);
       await other.close();
       return logits;
