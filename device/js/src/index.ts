@@ -10,7 +10,9 @@ export { SampleError, asItIs, preprocess, type Input } from "./bundle/preprocess
 export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Part, Stock } from "./bundle/manifest/stock.js";
 export type { Bytes } from "./bytes.js";
-export type { Mixing } from "./learner/batch.js";
+export type { Guess } from "./labels/guessing.js";
+export type { GuessRules } from "./labels/rules.js";
+export type { Mixing, OwnAnswers } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";
 export { Random, type RandomState } from "./learner/random.js";
 export { RuntimeError } from "./learner/refusals.js";
@@ -18,7 +20,13 @@ export type { Runtime, SessionOptions } from "./learner/runtime.js";
 export type { State } from "./learner/session.js";
 export { SnapshotError, readCheckpoint, readSnapshot, writeSnapshot, type Snapshot } from "./learner/snapshot.js";
 export type { Names } from "./bundle/manifest/spare.js";
-export { Owner, type Importing, type Migrating } from "./owner/owner.js";
+export { Asking, type AskOptions, type AskResult } from "./online/asking.js";
+export { onCharger, onNetwork } from "./online/conditions.js";
+export { AskError } from "./online/errors.js";
+export { Service, type ServiceOptions } from "./online/service.js";
+export type { Asked } from "./owner/asked.js";
+export type { Importing, Migrating } from "./owner/opening.js";
+export { Owner } from "./owner/owner.js";
 export type {
   AsideSample,
   Budget,
@@ -33,6 +41,7 @@ export type {
   Version,
 } from "./owner/record.js";
 export type { Progress, RunResult, Running } from "./owner/runs/runs.js";
+export type { Streaming } from "./owner/runs/stream.js";
 export { StateError } from "./owner/state.js";
 export type { Unlearned } from "./owner/runs/unlearn.js";
 export type { Score } from "./relocate/candidates.js";
@@ -42,6 +51,7 @@ export { samplePixels, type Photo, type PhotoRules } from "./photo/photo.js";
 export { INTERPOLATIONS, type Interpolation } from "./photo/resample.js";
 export { strokeImage, type Drawing } from "./strokes/image.js";
 export { DrawingError, sideOf, visible, type Canvas, type PenPoint, type Stroke } from "./strokes/strokes.js";
+export { EncryptedStorage, type StorageKey } from "./storage/encrypted.js";
 export { IndexedDbStorage } from "./storage/indexeddb.js";
 export { MemoryStorage } from "./storage/memory.js";
 export { StorageError, type Storage } from "./storage/storage.js";

@@ -24,6 +24,7 @@ def write_decisions(folder: Path) -> None:
         "verdicts": [verdict(random) for _ in range(600)],
         "held": [held(random) for _ in range(100)],
         "answers": [answers(random) for _ in range(50)],
+        "calibrations": [calibration(random) for _ in range(20)],
         "recognised": [recognised(random) for _ in range(40)],
     }
     (folder / "decisions.json").write_text(json.dumps(said))
@@ -64,6 +65,25 @@ def verdict(random: np.random.Generator) -> dict[str, Any]:
         "accuracy": candidate.accuracy,
         "agreement": candidate.agreement,
         "reasons": judge(candidate, base, limits, NAMES, gained),
+    }
+
+
+def calibration(random: np.random.Generator) -> dict[str, Any]:
+    """A base and a mentee that is surer than it, of the same answers mostly."""
+    N = int(random.choice([20, 60]))
+    labels_N = random.integers(0, K, N)
+    base_NK = (random.normal(0, 1, (N, K)) + 2 * np.eye(K)[labels_N]).astype(np.float32)
+    seen_NK = (base_NK * random.choice([1.2, 2, 4]) + random.normal(0, 0.1, (N, K))).astype(np.float32)
+    limits = Limits(golden_drop=1.0, ece_rise=float(random.choice([0.0, 0.01, 0.05, 0.1])))
+    base, seen = (measure(logits, labels_N, base_NK) for logits in (base_NK, seen_NK))
+    return {
+        "labels": labels_N.tolist(),
+        "base": base_NK.ravel().tolist(),
+        "seen": seen_NK.ravel().tolist(),
+        "limits": asdict(limits),
+        "ece": seen.ece,
+        "rise": seen.ece_rise,
+        "reasons": judge(seen, base, limits, NAMES),
     }
 
 

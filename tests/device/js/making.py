@@ -17,7 +17,7 @@ from tests.device.js.checkpoints import write_checkpoint
 from tests.device.js.decisions import write_decisions
 from tests.device.js.learning import write_learning, write_newer
 from tests.device.js.naming import write_naming
-from tests.device.js.owners import lived, merged, moved
+from tests.device.js.owners import labelled, lived, merged, moved
 from tests.device.js.photos import write_photos
 from tests.device.js.runtimes import write_runtimes
 from tests.device.js.states import write_states
@@ -44,6 +44,7 @@ def make_fixtures(folder: Path, bundle: Path, sealed: Path, checkpoint: MenteeCh
     (folder / "naming.json").write_text(json.dumps(write_naming(folder)))
     (folder / "merged.json").write_text(json.dumps(merged(folder / "stock" / "adamw", folder)))
     (folder / "moved.json").write_text(json.dumps(moved(folder / "stock" / "adamw", folder / "stock" / "newer")))
+    (folder / "labelled.json").write_text(json.dumps(labelled(folder / "stock" / "adamw")))
     (folder / "owner.json").write_text(json.dumps(lived(folder / "stock" / "adamw")))
 
 
@@ -63,7 +64,7 @@ def write_packs(folder: Path, path: Path) -> None:
 
 def write_draws(folder: Path) -> None:
     """random.json: choices without replacement by numpy's generator from several seeds, its state after them, then an
-    order of 17 and a whole number below 1000."""
+    order of 17, a whole number below 1000 and resamples."""
     said = []
     for seed in (0, 1, 12345, 2**32, 2**70 + 5, 2**200 + 17):
         random, draws = np.random.default_rng(seed), []
@@ -73,7 +74,8 @@ def write_draws(folder: Path) -> None:
         numbers = {name: str(value) for name, value in state["state"].items()}  # of 128 bits
         rest = {name: state[name] for name in ("has_uint32", "uinteger")}
         order = [random.permutation(np.arange(17)).tolist(), int(random.integers(1000))]
-        said.append({"seed": str(seed), "draws": draws, "state": numbers | rest, "order": order})
+        counts = [random.multinomial(size, np.full(size, 1 / size)).tolist() for size in (1, 2, 7, 150)]
+        said.append({"seed": str(seed), "draws": draws, "state": numbers | rest, "order": order, "counts": counts})
     (folder / "random.json").write_text(json.dumps(said))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mentee_device import Budget, Bundle, Owner, Plan, Samples, Watch
+from mentee_device import Budget, Bundle, GuessRules, Owner, Plan, Samples, Watch
 
 OWN = 24
 RUNS: list[tuple[dict[str, Any], dict[str, Any]]] = [  # settings before a run, and its plan
@@ -23,6 +23,12 @@ GUESSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"steps": 12, "rounds": 1, "learning_rate": 0.02},
     ),
     ({"golden_drop": 1.0, "agreement_least": None, "interpolate": False, "gamma": 2.0}, {"steps": 6}),
+]
+RULES: list[dict[str, Any]] = [
+    {"threshold": 0.108, "adaptive": True},
+    {"rule": "clusters", "weight": 0.5},
+    {"threshold": 0.15, "pause": 1e6, "window": 3, "near": 0.05},
+    {"threshold": None, "pause": 1e6},
 ]
 UNLEARNED = ([30], [3, 5], [11])
 
@@ -54,6 +60,34 @@ def lived(bundle: Path) -> dict[str, Any]:
             "back": back,
             "reset": me.predict(golden.input).classes.tolist(),
         }
+
+
+def labelled(bundle: Path) -> dict[str, Any]:
+    """One pass under a limit on the calibration error; then guesses by every rule, learnt from and taken back."""
+    with tempfile.TemporaryDirectory() as folder, Bundle.open(bundle) as base, Owner(base, Path(folder) / "me") as me:
+        golden = base.golden()
+        some = Samples(golden.input[:OWN], np.where(np.arange(OWN) % 5, golden.labels[:OWN], -1))
+        me.set(golden_drop=1.0, ece_rise=0.004, replay="mentor", rounds=0)
+        passes = me.stream(some, 6, plan=Plan(batch=4, seed=5, learning_rate=0.02))
+        told: dict[str, Any] = {"own": OWN, "streamed": [[one.status, one.why, one.last] for one in passes]}
+        told["waiting"] = me.waiting()
+        me.set(ece_rise=None)
+        me.add(Samples(golden.input[OPEN], np.where(np.arange(16) % 7, -1, golden.labels[OPEN])))
+        told |= {"open": [OPEN.start, OPEN.stop], "rules": []}
+        for rules in RULES:
+            found = me.guess(GuessRules(**rules))
+            told["rules"].append({"given": rules, "found": [asdict(one) for one in found]})
+            taken = me.undo_guesses() if rules != RULES[-1] else me.undo_guesses(sources=["near_miss"])
+            assert taken.replay is None
+        me.guess(GuessRules(rule="clusters"))
+        me.learn(Plan(budget=Budget(steps=4), seed=2))
+        told["standing"] = [asdict(one) for one in me.guesses()]
+        gone = me.undo_guesses()
+        assert gone.replay is not None
+        told["undone"] = {"samples": gone.samples, "versions": gone.versions, "current": gone.current}
+        told["replay"] = [gone.replay.status, gone.replay.why, gone.replay.steps]
+        told["classes"] = me.predict(golden.input).classes.tolist()
+        return told
 
 
 def moved(bundle: Path, newer: Path) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """A whole state travels from the Python program to TypeScript and back, and what was done to it on the way is refused by both."""
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mentee_device import Budget, Bundle, Owner, Plan, Samples, Watch, import_state
+from mentee_device.state.answers import OnlineAnswer
+from mentee_device.state.asked import Asked, write_asked
 
 from benchmarks.crashes.mutants.exports import write_mutants
 
@@ -45,6 +48,7 @@ def lived(me: Owner) -> None:
     numbers = me.add(Samples(golden.input[:24], labels), mentor_logits_NK=logits)
     me.guess()
     me.undo_guesses(numbers[:1])
+    asked(me, numbers[5:])
     me.learn(Plan(budget=Budget(steps=3), seed=5, holdout=0.3, rounds=0))
     me.learn(Plan(budget=Budget(steps=2), rounds=0))
     me.unlearn(numbers[-1:])
@@ -52,6 +56,22 @@ def lived(me: Owner) -> None:
     me.observe(golden.input[32:60], Watch(samples=40, capacity=10))
     me.add(Samples(golden.input[60:66], np.full(6, -1)))
     me.learn(Plan(budget=Budget(steps=8), rounds=2), on_progress=lambda at: me.pause() if at.done.steps == 5 else None)
+
+
+def asked(me: Owner, numbers: list[int]) -> None:
+    """Two of them were answered, two wait, one was refused."""
+    random = np.random.default_rng(6)
+    layers = me.bundle.manifest.probes.items()
+    for number in numbers[:2]:
+        logits = random.normal(0, 2, len(me.classes)).astype(np.float32)
+        activations = {name: random.normal(0, 1, shape).astype(np.float16) for name, shape in layers}
+        me.state.answers.put(number, OnlineAnswer(logits, activations, 1))
+    at = "2026-01-31T23:59:59Z"
+    left = {str(number): at for number in numbers[:3]}
+    asked = Asked(
+        tuple(numbers[2:4]), left, {str(numbers[4]): "not finite"}, sent=4, sent_bytes=1000, answered=2, last=at
+    )
+    write_asked(me.store, replace(asked, service="https://mentor.example", tries=1, not_before=1.5e9, why="busy"))
 
 
 def digest(me: Owner) -> str:

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from mentee.checkpoint import MenteeCheckpoint
 from tests.conftest import Once
+from tests.device.js.asking import come_answered, served
 from tests.device.js.checkpoints import apart
 from tests.device.js.making import make_fixtures
 from tests.device.js.naming import come_home
@@ -65,7 +66,10 @@ def test_package(
     fixtures = once("js", lambda folder: make_fixtures(folder, bundle_folder, sealed_folder, checkpoint))
     report = tmp_path / "report.json"
     given = {"MENTEE_FIXTURES": str(fixtures), "MENTEE_WRITTEN": str(tmp_path)}
-    ran(installed / "vitest", "run", "--reporter=dot", "--reporter=json", f"--outputFile={report}", **given)
+    with served(fixtures, tmp_path / "service", checkpoint) as (service, about):
+        reporters = ("--reporter=dot", "--reporter=json", f"--outputFile={report}")
+        ran(installed / "vitest", "run", *reporters, **given, **about)
+        assert come_answered(fixtures, tmp_path, service, tmp_path / "service") == []
     counts = json.loads(report.read_text())
     assert counts["numTotalTests"] == counts["numPassedTests"] + counts["numPendingTests"]
     assert (counts["numPendingTests"] == 0) == (CHROMIUM is not None)

@@ -94,13 +94,22 @@ def test_guesses_of_the_mentor_that_was_asked_say_so(
     assert result.status == "accepted"
     me.export_state(tmp_path / "exported")
     import_state(tmp_path / "exported", tmp_path / "elsewhere", me.bundle)
-    with Owner(
-        me.bundle, tmp_path / "elsewhere"
-    ) as other:  # answers stay behind, and other clients know no such source
-        assert {one.source for one in other.samples.all()} == {"mentor", *(one.source for one in me.samples.all())} - {
-            "mentor-online"
-        }
-        assert (other.state.answers.numbers(), other.asking.asked.sent) == (set(), 0)
+    with Owner(me.bundle, tmp_path / "elsewhere") as other:
+        assert [one.source for one in other.samples.all()] == [one.source for one in me.samples.all()]
+        assert format_of(other.store.folder) == ONLINE
+        assert other.asking.asked == me.asking.asked
+        for number, answer in logits.items():
+            came = other.state.answers.get(number)
+            assert came is not None
+            assert answer is not None
+            assert (came.version, answer.version) == (0, 0)
+            np.testing.assert_array_equal(came.mentor_logits, answer.mentor_logits)
+            for name, value in answer.activations.items():
+                np.testing.assert_array_equal(came.activations[name], value)
+    with Owner(me.bundle, tmp_path / "tablet") as tablet:  # what was sent elsewhere is counted there
+        tablet.merge(tmp_path / "exported")
+        assert len(tablet.state.answers.numbers()) == 3
+        assert tablet.asking.asked.sent == 0
     me.unlearn(numbers[:1])
     assert me.state.answers.numbers() == set(numbers[1:3])
     assert set(me.asking.asked.left) == {str(number) for number in numbers[1:3]}

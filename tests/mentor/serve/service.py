@@ -97,8 +97,9 @@ def form(samples: bytes, fields: Mapping[str, str | None]) -> bytes:
 
 
 @contextmanager
-def serving(folder: Path, bundle: Path, mentor: Path, **settings: Any) -> Iterator[Service]:
-    """A service in a process group of its own; `folder` has its token, its certificate and its cache, also of an earlier one."""
+def serving(folder: Path, bundle: Path, mentor: Path, *, wait: bool = True, **settings: Any) -> Iterator[Service]:
+    """A service in a process group of its own; `folder` has its token, its certificate and its cache, also of an earlier one.
+    Without `wait` it may not be up yet."""
     tokens, token = folder / "tokens", folder / "token"
     if not tokens.exists():
         token.write_text(add_token(tokens, "phone"))
@@ -131,7 +132,8 @@ def serving(folder: Path, bundle: Path, mentor: Path, **settings: Any) -> Iterat
     manifest = json.loads((bundle / "manifest.json").read_bytes())
     service = Service(process, port, folder / "certificate.pem", token.read_text(), manifest["id"])
     try:
-        wait_until(lambda: is_up(service), lambda: process.poll() is None, every=0.1)
+        if wait:
+            wait_until(lambda: is_up(service), lambda: process.poll() is None, every=0.1)
         yield service
     finally:
         if process.poll() is None:

@@ -25,12 +25,9 @@ export interface Embedded {
  *
  * A group that is not there, or two that are one, are cut differently by other samples; so most wrong labels go. */
 export function steadyClasses(owner: Embedded, everybody: Embedded, K: number, D: number): Int32Array | null {
-  const means = meansOf(owner, everybody, K, D);
-  const known = Array.from(means.keys()).sort((one, other) => one - other);
-  if (known.length < 2) return null;
-  const starts = known.map((label) => means.get(label) ?? new Float64Array(D));
-  const labels = owner.labels.map((label) => (label < 0 ? UNLABELLED : known.indexOf(label)));
-  const rows = rowsOf(owner.embedding, D);
+  const begun = beginning(owner, everybody, K, D);
+  if (begun === null) return null;
+  const { known, starts, labels, rows } = begun;
   const found = grouped(rows, starts, labels, null);
   const classes = found.slice();
   const open = Int32Array.from(labels.keys()).filter((row) => (labels[row] ?? 0) < 0);
@@ -46,13 +43,40 @@ export function steadyClasses(owner: Embedded, everybody: Embedded, K: number, D
   return classes.map((place) => (place < 0 ? UNLABELLED : (known[place] ?? UNLABELLED)));
 }
 
-/** For each row the place of the class with the largest share; `moving`: rows that move the means, null for all. */
-function grouped(
+/** The share that each class has in each of `owner`'s samples, N rows of K that add up to 1; null as `steadyClasses`. A class
+ * without a sample to start from has none. */
+export function shares(owner: Embedded, everybody: Embedded, K: number, D: number): Float64Array[] | null {
+  const begun = beginning(owner, everybody, K, D);
+  if (begun === null) return null;
+  return sharesIn(begun.rows, begun.starts, begun.labels, null).map((own) => {
+    const whole = new Float64Array(K);
+    begun.known.forEach((label, place) => void (whole[label] = own[place] ?? 0));
+    return whole;
+  });
+}
+
+/** Classes that have a sample, the means that they start from, and the owner's labels by their places. */
+function beginning(owner: Embedded, everybody: Embedded, K: number, D: number) {
+  const means = meansOf(owner, everybody, K, D);
+  const known = Array.from(means.keys()).sort((one, other) => one - other);
+  if (known.length < 2) return null;
+  const starts = known.map((label) => means.get(label) ?? new Float64Array(D));
+  const labels = owner.labels.map((label) => (label < 0 ? UNLABELLED : known.indexOf(label)));
+  return { known, starts, labels, rows: rowsOf(owner.embedding, D) };
+}
+
+/** For each row the place of the class with the largest share. */
+function grouped(...given: Parameters<typeof sharesIn>): Int32Array {
+  return Int32Array.from(sharesIn(...given), highest);
+}
+
+/** For each row the share of each class; `moving`: rows that move the means, null for all. */
+function sharesIn(
   rows: readonly Float32Array[],
   starts: readonly Float64Array[],
   labels: Int32Array,
   moving: readonly number[] | null,
-): Int32Array {
+): Float64Array[] {
   const size = starts[0]?.length ?? 0;
   const centre = new Float64Array(size);
   for (const start of starts) start.forEach((value, place) => void (centre[place]! += value / starts.length));
@@ -74,7 +98,7 @@ function grouped(
       return lengthOne(mean);
     });
   }
-  return Int32Array.from(shares, highest);
+  return shares;
 }
 
 /** Of each class; what was said stays whole in its class. */

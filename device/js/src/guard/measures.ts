@@ -2,6 +2,8 @@
 //
 // Axes: N samples of the golden set, K classes.
 
+import { highestRows } from "./answers.js";
+import { calibrationError, leastRise } from "./calibration.js";
 import { UNLIKELY, binomialTail, lossBeyond } from "./chance.js";
 
 const MOST = 2; // a loss of this many times its limit is refused whatever chance says
@@ -10,19 +12,20 @@ const SLACK = 1e-9; // a fall of exactly the limit must not hang on rounding
 /** Limits on how far a candidate may move from the base, on the golden set; null leaves that unwatched.
  *
  * `goldenDrop`: points of accuracy, as a fraction, that may be lost. `classDrop`: the same for each class by itself.
- * `agreementLeast`: share of samples that must get the base's answer. Each is broken by a change that is beyond it by more than
- * chance leaves open (95 %), and by one of twice the limit at all. */
+ * `agreementLeast`: share of samples that must get the base's answer. `eceRise`: growth of the calibration error. Each is broken
+ * by a change that is beyond it by more than chance leaves open (95 %), and by one of twice the limit at all. */
 export interface Limits {
   readonly goldenDrop: number;
   readonly classDrop: number | null;
   readonly agreementLeast: number | null;
+  readonly eceRise?: number | null;
 }
 
 /** The default holds accuracy alone: an owner wants other answers, and 0.02 is what replay costs at worst. */
 export const LIMITS: Limits = { goldenDrop: 0.02, classDrop: null, agreementLeast: null };
 
 /** A mentee on the golden set. Against the base, by class [K]: of `samples`, `right` are right, it alone is wrong on `lost` and it
- * alone right on `won`. */
+ * alone right on `won`. `eceRise`: what its calibration error `ece` is at least above the base's (95 %). */
 export interface Measured {
   readonly accuracy: number;
   readonly agreement: number; // share of answers equal to the base's
@@ -30,6 +33,8 @@ export interface Measured {
   readonly right: readonly number[];
   readonly lost: readonly number[];
   readonly won: readonly number[];
+  readonly ece?: number; // where the limit is watched
+  readonly eceRise?: number;
 }
 
 /** From the class that the mentee and the base answer, [N] each; N ≥ 1. */
@@ -46,6 +51,23 @@ export function measure(seen: Int32Array, labels: Int32Array, base: Int32Array, 
     if (seen[row] === base[row]) agreed++;
   });
   return { accuracy: sum(right) / labels.length, agreement: agreed / labels.length, samples, right, lost, won };
+}
+
+/** `measure` by the logits [N, K], with the calibration error where `limits` watch it. */
+export function measureLogits(
+  logits: Float32Array,
+  labels: Int32Array,
+  base: Float32Array,
+  K: number,
+  { eceRise = null }: Pick<Limits, "eceRise">,
+): Measured {
+  const measured = measure(highestRows(logits, K), labels, highestRows(base, K), K);
+  if (eceRise === null) return measured;
+  return {
+    ...measured,
+    ece: calibrationError(logits, labels),
+    eceRise: logits === base ? 0 : leastRise(logits, base, labels),
+  };
 }
 
 /** Why `candidate` must not become current, a line each; empty where it may. A limit is met at equality.
@@ -76,6 +98,15 @@ export function judge(
       reasons.push(
         `agrees with the base on ${candidate.agreement.toFixed(4)}, at least ${limits.agreementLeast} is wanted: ` +
           `${others} of ${samples} golden samples get another answer, ${how(byChance)}`,
+      );
+    }
+  }
+  if (limits.eceRise !== null && limits.eceRise !== undefined) {
+    const [now, then] = [candidate.ece ?? 0, base.ece ?? 0];
+    const byChance = (candidate.eceRise ?? 0) <= limits.eceRise;
+    if (now - then > limits.eceRise + SLACK && !(byChance && now - then <= MOST * limits.eceRise + SLACK)) {
+      reasons.push(
+        `calibration error ${now.toFixed(4)} is more than ${limits.eceRise} above the base's ${then.toFixed(4)}, ${how(byChance)}`,
       );
     }
   }

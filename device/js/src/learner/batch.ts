@@ -23,19 +23,30 @@ export interface Batch {
   readonly knobs: Knobs;
 }
 
-/** What a batch is mixed by. `weights` [B] of the owner's samples: 1, or the share of a label that was guessed. */
+/** The mentor's answers to an owner's N samples: `known` [N] is 1 where there is one, `mentorLogits` [N, K] and per probe [N,
+ * ...], half precision, are zeros elsewhere. */
+export interface OwnAnswers {
+  readonly known: Uint8Array;
+  readonly mentorLogits: Float32Array;
+  readonly activations: ReadonlyMap<string, Uint16Array>;
+}
+
+/** What a batch is mixed by. `weights` [B] of the owner's samples: 1, or the share of a label that was guessed; `answers` to
+ * them. */
 export interface Mixing {
   readonly ownerWeight?: number;
   readonly weights?: Float32Array;
+  readonly answers?: OwnAnswers;
   readonly knobs?: Partial<Knobs>;
 }
 
-/** The owner's samples, then the replayed ones with the mentor's answers; `knobs` over the bundle's defaults.
+/** The owner's samples, with the mentor's answers where it was asked, then the replayed ones with theirs; `knobs` over the
+ * bundle's defaults.
  *
  * `labelled` is 1 for an owner's label (or its share `weights`), 1/ownerWeight for a replayed one and 0 where there is none: the
  * graph takes weighted means. Throws SampleError for samples that do not fit the bundle, knobs and weights out of range. */
 export function mixed(manifest: Manifest, samples: Samples, replay: Supervision | null, mixing: Mixing = {}): Batch {
-  const { ownerWeight = 1 } = mixing;
+  const { ownerWeight = 1, answers } = mixing;
   if (!(ownerWeight > 0 && ownerWeight < Number.POSITIVE_INFINITY)) {
     throw new SampleError(`ownerWeight is ${ownerWeight}, expected a finite number above 0`);
   }
@@ -48,9 +59,14 @@ export function mixed(manifest: Manifest, samples: Samples, replay: Supervision 
     input: preprocess(samples.input, manifest.preprocessing),
     labels,
     labelled: Float32Array.from(labels, (label, row) => (label >= 0 ? (weights?.[row] ?? 1) : 0)),
-    mentorLogits: new Float32Array(B * K),
-    supervised: new Float32Array(B),
-    layers: new Map(Array.from(manifest.probes, ([probe, shape]) => [probe, new Float32Array(B * product(shape))])),
+    mentorLogits: answers?.mentorLogits ?? new Float32Array(B * K),
+    supervised: answers === undefined ? new Float32Array(B) : Float32Array.from(answers.known),
+    layers: new Map(
+      Array.from(manifest.probes, ([probe, shape]) => {
+        const said = answers?.activations.get(probe);
+        return [probe, said === undefined ? new Float32Array(B * product(shape)) : float16ToFloat32(said)];
+      }),
+    ),
     knobs: checkedKnobs(manifest, mixing.knobs ?? {}),
   };
   return replay === null ? owner : withReplay(manifest, owner, replay, ownerWeight);
@@ -128,18 +144,32 @@ export function takeSamples(manifest: Manifest, samples: Samples, rows: Int32Arr
   return { input: takeRows(samples.input, each, rows), labels: takeRows(samples.labels, 1, rows) };
 }
 
+/** Answers of these row numbers. */
+export function takeAnswers(manifest: Manifest, answers: OwnAnswers, rows: Int32Array): OwnAnswers {
+  return {
+    known: takeRows(answers.known, 1, rows),
+    mentorLogits: takeRows(answers.mentorLogits, manifest.classes.length, rows),
+    activations: takeLayers(manifest, answers.activations, rows),
+  };
+}
+
 /** Replay samples of these row numbers, with their answers. */
 export function takeSupervision(manifest: Manifest, pack: Supervision, rows: Int32Array): Supervision {
   return {
     samples: takeSamples(manifest, pack.samples, rows),
     mentorLogits: takeRows(pack.mentorLogits, manifest.classes.length, rows),
-    activations: new Map(
-      Array.from(pack.activations, ([probe, values]) => [
-        probe,
-        takeRows(values, product(manifest.probes.get(probe) ?? []), rows),
-      ]),
-    ),
+    activations: takeLayers(manifest, pack.activations, rows),
   };
+}
+
+function takeLayers(
+  { probes }: Manifest,
+  activations: ReadonlyMap<string, Uint16Array>,
+  rows: Int32Array,
+): Map<string, Uint16Array> {
+  return new Map(
+    Array.from(activations, ([probe, values]) => [probe, takeRows(values, product(probes.get(probe) ?? []), rows)]),
+  );
 }
 
 function takeRows<T extends Input | Int32Array | Uint16Array>(values: T, each: number, rows: Int32Array): T {

@@ -149,7 +149,8 @@ export class Learner {
   /** One step of the bundle's optimizer on the owner's `samples` and `replay` together.
    *
    * The label term is the weighted mean over all labelled samples, an owner's weighing `ownerWeight` times a replayed one, times
-   * its `weights` [B] where given (a guessed label's share); the mentor's terms are means over `replay`. A knob left out is the
+   * its `weights` [B] where given (a guessed label's share); the mentor's terms are means over `replay` and over
+   * the samples that have `answers`. A knob left out is the
    * bundle's default. Throws SampleError, and LearningError when no term has a sample or a number is not finite. */
   async learnBatch(samples: Samples, replay: Supervision | null = null, mixing: Mixing = {}): Promise<Terms> {
     this.requireFinite();

@@ -89,6 +89,41 @@ export class Random {
     return this.below(end - 1);
   }
 
+  /** How often each of `count` equally likely outcomes came in `count` draws: numpy's `multinomial(count, [1/count, …])`. */
+  multinomial(count: number): Int32Array {
+    const counts = new Int32Array(count);
+    let [left, rest] = [count, 1];
+    for (let place = 0; place < count - 1 && left > 0; place++) {
+      left -= counts[place] = this.binomial(left, 1 / count / rest);
+      rest -= 1 / count;
+    }
+    if (left > 0) counts[count - 1] = left;
+    return counts;
+  }
+
+  /** numpy's `binomial` for a mean of at most 30, by inversion (Kachitvichyanukul and Schmeiser, 1988). */
+  private binomial(tosses: number, probability: number): number {
+    if (!tosses) return 0;
+    if (probability > 0.5) return tosses - this.inverted(tosses, 1 - probability);
+    return this.inverted(tosses, probability);
+  }
+
+  private inverted(tosses: number, p: number): number {
+    const q = 1 - p;
+    const none = Math.exp(tosses * Math.log(q));
+    const bound = Math.trunc(Math.min(tosses, tosses * p + 10 * Math.sqrt(tosses * p * q + 1)));
+    let [heads, way, drawn] = [0, none, this.double()];
+    while (drawn > way) {
+      heads++;
+      if (heads > bound) [heads, way, drawn] = [0, none, this.double()];
+      else {
+        drawn -= way;
+        way = ((tosses - heads + 1) * p * way) / (heads * q);
+      }
+    }
+    return heads;
+  }
+
   private shuffleEnd(values: Int32Array, first: number): void {
     for (let place = values.length - 1; place >= first; place--) {
       const other = this.below(place);

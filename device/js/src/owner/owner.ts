@@ -6,48 +6,49 @@ import { Monitor } from "../anomaly/monitor.js";
 import type { Judged, Watch } from "../anomaly/normal.js";
 import type { Bundle } from "../bundle/bundle.js";
 import type { Samples } from "../bundle/packs.js";
-import { taughtOf, unnamedOf } from "../bundle/manifest/spare.js";
-import { SampleError, elementsOf, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
-import { answer, columnsOf, softmax, type Answers } from "../guard/answers.js";
-import { Learner, type Prediction } from "../learner/learner.js";
+import { unnamedOf } from "../bundle/manifest/spare.js";
+import { requireScale, type Input } from "../bundle/preprocess.js";
+import { answer, softmax, type Answers } from "../guard/answers.js";
+import { guess, guesses, undoGuesses, type Guess } from "../labels/guessing.js";
+import { GUESSED } from "../labels/pseudo-labels.js";
+import type { GuessRules } from "../labels/rules.js";
+import type { Learner, Prediction } from "../learner/learner.js";
 import type { Runtime, SessionOptions } from "../learner/runtime.js";
-import { Enrolment, type Recognised } from "../prototypes/enrolment.js";
-import { merge, type Merged } from "../relocate/merge.js";
-import { migrate, type Migrated } from "../relocate/migrate.js";
-import { MemoryStorage } from "../storage/memory.js";
-import type { Storage } from "../storage/storage.js";
-import type { Entry, Plan, Settings, StoredSample, Version } from "./record.js";
-import { Runs, type RunResult, type Running } from "./runs/runs.js";
-import { addSamples, bytesOf, readInput, type Adding } from "./samples.js";
-import { checkSettings } from "./settings.js";
+import { closeAnswers } from "../online/answers.js";
+import { Asking } from "../online/asking.js";
 import { readState, filled } from "../portable/reading.js";
 import { writeState } from "../portable/writing.js";
-import { storedBase } from "./base.js";
-import { carried, named, renamed } from "./class-names.js";
-import { State, StateError } from "./state.js";
-import { chosen, ofClass, unlearnSamples, type Unlearned } from "./runs/unlearn.js";
-
-/** `key`: 32 bytes that the file is encrypted with; `replace`: in place of the state that the storage holds. */
-export interface Importing extends SessionOptions {
-  readonly key?: Uint8Array;
-  readonly replace?: boolean;
-}
-
-export interface Migrating extends SessionOptions {
-  readonly steps?: number;
-  readonly onProgress?: NonNullable<Running["onProgress"]>;
-}
+import type { Recognised } from "../prototypes/enrolment.js";
+import { merge, type Merged } from "../relocate/merge.js";
+import type { Migrated } from "../relocate/migrate.js";
+import { MemoryStorage } from "../storage/memory.js";
+import type { Storage } from "../storage/storage.js";
+import { nameClass, removeClass } from "./naming.js";
+import { imported, migrated, opened, type Importing, type Migrating, type Opened } from "./opening.js";
+import { Recognition } from "./recognition.js";
+import type { Entry, Plan, Settings, Source, StoredSample, Version } from "./record.js";
+import type { RunResult, Running, Runs } from "./runs/runs.js";
+import { stream, waiting, type Streaming } from "./runs/stream.js";
+import { chosen, unlearnSamples, type Unlearned } from "./runs/unlearn.js";
+import { addSamples, type Adding } from "./samples.js";
+import { checkSettings } from "./settings.js";
+import type { State } from "./state.js";
 
 /** The mentee of a bundle as this owner's storage has it. One program at a time; call one method at a time. */
 export class Owner {
+  readonly learner: Learner;
+  /** The queue for the mentor's service. */
+  readonly asking: Asking;
+  private readonly state: State;
   private readonly runs: Runs;
-  private enrolment: Enrolment | null = null; // under the current version
+  private readonly monitor: Monitor;
+  private readonly recognition: Recognition;
 
-  private constructor(
-    readonly learner: Learner,
-    private readonly state: State,
-  ) {
-    this.runs = new Runs(learner, state);
+  private constructor({ learner, state, runs }: Opened) {
+    [this.learner, this.state, this.runs] = [learner, state, runs];
+    this.asking = new Asking(state, learner);
+    this.monitor = new Monitor(state, learner);
+    this.recognition = new Recognition(state, learner);
   }
 
   /** Its manifest has the names that the owner gave to spare classes. */
@@ -57,13 +58,7 @@ export class Owner {
 
   /** Throws BundleError, StateError. */
   static async open(bundle: Bundle, runtime: Runtime, storage: Storage, options: SessionOptions = {}): Promise<Owner> {
-    const learner = await Learner.open(bundle, runtime, options);
-    try {
-      return await Owner.on(learner, await State.open(storage, bundle.manifest.id));
-    } catch (error) {
-      await learner.close();
-      throw error;
-    }
+    return new Owner(await opened(bundle, runtime, storage, options));
   }
 
   /** What `exportState` gave on another device, or the Python program's `export-state`: goes on here as it would have there. `storage`
@@ -74,22 +69,9 @@ export class Owner {
     bundle: Bundle,
     runtime: Runtime,
     storage: Storage,
-    { key, replace = false, ...options }: Importing = {},
+    importing: Importing = {},
   ): Promise<Owner> {
-    const found = await readState(file, bundle.manifest, key ?? null);
-    const held = await State.held(storage);
-    if (held !== null && !replace) {
-      throw new StateError(
-        `the storage is not empty, it holds ${held}: give an empty one, or replace it (replace: true)`,
-      );
-    }
-    const learner = await Learner.open(bundle, runtime, options);
-    try {
-      return await Owner.on(learner, await filled(storage, bundle.manifest, found, held));
-    } catch (error) {
-      await learner.close();
-      throw error;
-    }
+    return new Owner(await imported(file, bundle, runtime, storage, importing));
   }
 
   /** An app update: the state in `storage`, of an older bundle, becomes one of `bundle`, with what was learnt where that helps; the
@@ -99,32 +81,17 @@ export class Owner {
     bundle: Bundle,
     runtime: Runtime,
     storage: Storage,
-    { steps, onProgress, ...options }: Migrating = {},
+    migrating: Migrating = {},
   ): Promise<{ readonly owner: Owner; readonly migrated: Migrated }> {
-    const state = await State.open(storage, null);
-    const learner = await Learner.open(bundle, runtime, options);
-    learner.name(carried(state.now, bundle.manifest));
-    try {
-      const migrated = await migrate(state, learner, onProgress === undefined ? {} : { onProgress }, steps);
-      return { owner: await Owner.on(learner, state), migrated };
-    } catch (error) {
-      await learner.close();
-      throw error;
-    }
-  }
-
-  private static async on(learner: Learner, state: State): Promise<Owner> {
-    learner.name(state.now.names);
-    const owner = new Owner(learner, state);
-    if (state.now.base === null) await state.change({ base: await storedBase(state, learner) }, "base");
-    await owner.runs.goToCurrent();
-    return owner;
+    const found = await migrated(bundle, runtime, storage, migrating);
+    return { owner: new Owner(found), migrated: found.migrated };
   }
 
   /** All of it as one file, for `importState`, the Python program's `import-state` or `merge` on another of the owner's devices;
    * encrypted under `key`, 32 random bytes, where there is one. docs/device-state.md has its format. */
   async exportState(key?: Uint8Array): Promise<Uint8Array> {
     this.runs.requireRest();
+    await closeAnswers(this.state, this.learner);
     return writeState(this.state, this.bundle.manifest, key ?? null);
   }
 
@@ -165,34 +132,35 @@ export class Owner {
    * already gives that one's. `number`: another name for that spare class. Throws SampleError. */
   async nameClass(name: string, number?: number): Promise<number> {
     this.runs.requireRest();
-    const { manifest } = this.bundle;
-    const [place, names] = named(manifest, name, number);
-    if (names === manifest.names) return place;
-    const text = `class ${place} is called ${JSON.stringify(name)}`;
-    await this.state.change(renamed(this.state.now, manifest, names), "class", text);
-    this.learner.name(names);
-    return place;
+    return nameClass(this.state, this.learner, name, number);
   }
 
   /** Unlearns every sample of a class, those set aside among them, removes what was enrolled of it, and frees the spare class that
    * has this name: nothing answers it, and another class may have it. */
   async removeClass(name: string, running: Running = {}): Promise<Unlearned> {
+    return this.moved(() => removeClass(this.state, this.learner, this.runs, this.recognition, name, running));
+  }
+
+  /** Labels for samples that have none, each marked as a guess, at a quarter of a label's weight; the new ones. First the
+   * mentor's, as its service answered or as it was recorded with the sample, then by `rules`. Throws SampleError. */
+  async guess(rules: GuessRules = {}): Promise<Guess[]> {
     this.runs.requireRest();
-    const { manifest } = this.bundle;
-    const gone = ofClass(this.state, manifest.classes, name);
-    if (this.state.now.enrolled.some((one) => one.name === name)) await this.removeEnrolled(name);
-    else if (!gone.size && !manifest.classes.includes(name))
-      throw new SampleError(`there is no class ${JSON.stringify(name)}, nothing was removed`);
-    return this.moved(async () => {
-      const left = Object.entries(manifest.names).filter(([, given]) => given !== name);
-      const also = renamed(this.state.now, manifest, Object.fromEntries(left));
-      const lostNames = this.state.now.lostNames.filter((one) => one !== name);
-      try {
-        return await unlearnSamples(this.state, this.runs, gone, running, { ...also, lostNames });
-      } finally {
-        this.learner.name(this.state.now.names);
-      }
-    });
+    return guess(this.state, this.learner, rules);
+  }
+
+  /** All guesses that stand, and what they were guessed from. */
+  get guesses(): readonly Guess[] {
+    return guesses(this.state);
+  }
+
+  /** Takes guessed labels back, all or those of these samples and sources, and what they taught, as `unlearn` does; the samples
+   * stay, unlabelled. Throws SampleError for one that has no guessed label. */
+  async undoGuesses(
+    samples?: readonly number[],
+    sources: readonly Source[] = GUESSED,
+    running: Running = {},
+  ): Promise<Unlearned> {
+    return this.moved(() => undoGuesses(this.state, this.runs, samples, sources, running));
   }
 
   /** Removes stored samples; what they taught stays in the versions. */
@@ -212,6 +180,17 @@ export class Owner {
    * steps, waits in `paused` and goes on with `resume`, as if nothing had happened. Throws LearningError, SampleError. */
   async learn(plan: Plan = {}, running: Running = {}): Promise<RunResult> {
     return this.moved(() => this.runs.begin(plan, running));
+  }
+
+  /** One pass: stores `samples` as they come, and runs `plan` each time `every` labelled ones wait, each of them in one step
+   * only. What is left over waits for the next call. Throws LearningError, SampleError. */
+  async stream(samples: Samples, streaming: Streaming = {}, running: Running = {}): Promise<RunResult[]> {
+    return this.moved(() => stream(this.state, this.learner, this.runs, samples, streaming, running));
+  }
+
+  /** Numbers of the labelled samples that no run has drawn from yet, oldest first. */
+  get waiting(): readonly number[] {
+    return waiting(this.state);
   }
 
   /** The unfinished run, of a `signal` or of a program that ended; null where there is none. */
@@ -270,52 +249,20 @@ export class Owner {
   /** Enrols samples of a class, of the bundle's or a new one, for `recognise`; their numbers. No step of training. */
   async enrol(name: string, input: Input): Promise<number[]> {
     this.runs.requireRest();
-    const rules = this.bundle.manifest.preprocessing;
-    const N = samplesIn(input, rules);
-    requireScale(input, rules);
-    if (!N) throw new SampleError(`no sample to enrol as ${JSON.stringify(name)}: expected at least one`);
-    const { next, enrolled } = this.state.now;
-    const numbers = Array.from({ length: N }, (_, row) => next.enrolled + row);
-    const enrolment = await this.enrolmentNow();
-    this.enrolment = null; // of what is stored, should anything fail from here on
-    enrolment.add(name, (await this.learner.predict(input)).embedding, numbers);
-    const dtype = input instanceof Uint8Array ? "uint8" : "float32";
-    const added = [];
-    for (const [row, number] of numbers.entries()) {
-      const piece = await this.state.put(`enrolled-${number}`, bytesOf(input, elementsOf(rules), row));
-      added.push({ ...piece, number, name, dtype } as const);
-    }
-    const left = new Set(enrolment.numbers());
-    const changes = {
-      enrolled: [...enrolled, ...added].filter(({ number }) => left.has(number)),
-      next: { ...next, enrolled: next.enrolled + N },
-    };
-    await this.state.change(changes, "enrol", `${N} samples were enrolled as ${JSON.stringify(name)}`);
-    this.enrolment = enrolment;
-    return numbers;
+    return this.recognition.enrol(name, input);
   }
 
   /** Removes an enrolled class, and every sample of it. */
   async removeEnrolled(name: string): Promise<void> {
     this.runs.requireRest();
-    const enrolled = this.state.now.enrolled.filter((one) => one.name !== name);
-    await this.state.change({ enrolled }, "enrol", `the enrolled samples of ${JSON.stringify(name)} were removed`);
-    this.enrolment = null;
+    return this.recognition.remove(name);
   }
 
   /** Among the bundle's and the enrolled classes, by embedding and the mentee's own answer, behind the rails of the settings;
    * `floor`: the cosine below which the answer is "don't know". */
   async recognise(input: Input, floor = -1): Promise<Recognised> {
     this.runs.requireRest();
-    requireScale(input, this.bundle.manifest.preprocessing);
-    const { logits, embedding } = await this.learner.predict(input);
-    const { classes, spare } = this.bundle.manifest;
-    const taught = columnsOf(logits, classes.length, classes.length - spare.length);
-    const own = softmax(taught, classes.length - spare.length);
-    const near = (await this.enrolmentNow()).recognise(embedding, { floor, softmax: own });
-    const blocked = new Set(this.settings.blocked.map((name) => near.names.indexOf(name)));
-    const railed = answer(near.probability, near.names.length, blocked, this.settings.confidenceFloor);
-    return { ...near, classes: near.classes.map((place, row) => (place < 0 ? place : (railed.classes[row] ?? -1))) };
+    return this.recognition.recognise(input, floor);
   }
 
   /** Takes samples in as normal, until the watch's period ends; how many. `watch` begins anew; `now` in seconds, by default the
@@ -323,26 +270,26 @@ export class Owner {
   async observe(input: Input, watch?: Watch, now?: number): Promise<number> {
     this.runs.requireRest();
     requireScale(input, this.bundle.manifest.preprocessing);
-    return new Monitor(this.state, this.learner).observe(input, watch, now);
+    return this.monitor.observe(input, watch, now);
   }
 
   /** Flags samples that deviate from what was observed, by their distance to it. Throws SampleError. */
   async anomaly(input: Input): Promise<Judged> {
     this.runs.requireRest();
     requireScale(input, this.bundle.manifest.preprocessing);
-    return new Monitor(this.state, this.learner).judge(input);
+    return this.monitor.judge(input);
   }
 
   /** Ends observing now (false), or observes for one more period. */
   async setObserving(observing: boolean): Promise<void> {
     this.runs.requireRest();
-    await new Monitor(this.state, this.learner).set(observing);
+    await this.monitor.set(observing);
   }
 
   /** Deletes what was observed. */
   async stopObserving(): Promise<void> {
     this.runs.requireRest();
-    await new Monitor(this.state, this.learner).stop();
+    await this.monitor.stop();
   }
 
   get settings(): Settings {
@@ -351,9 +298,9 @@ export class Owner {
 
   /** Changes settings. Throws LearningError for what makes no sense. */
   async set(changes: Partial<Settings>): Promise<void> {
-    const settings = { ...this.settings, ...changes };
-    checkSettings(settings, changes, this.bundle.manifest);
-    await this.state.change({ settings }, "settings", JSON.stringify(changes));
+    const changed = (now: Settings): Settings => ({ ...now, ...changes });
+    checkSettings(changed(this.settings), changes, this.bundle.manifest);
+    await this.state.change(({ settings }) => ({ settings: changed(settings) }), "settings", JSON.stringify(changes));
   }
 
   /** What was learnt when, and why it was accepted or dropped; oldest first. */
@@ -370,20 +317,7 @@ export class Owner {
     try {
       return await change();
     } finally {
-      this.enrolment = null;
+      this.recognition.forget();
     }
-  }
-
-  /** Under the current version: the enrolled samples embedded anew where that has changed. */
-  private async enrolmentNow(): Promise<Enrolment> {
-    if (this.enrolment !== null) return this.enrolment;
-    const { samples } = await this.learner.supervision();
-    const base = await this.learner.predict(samples.input);
-    const enrolment = new Enrolment(taughtOf(this.bundle.manifest), base.embedding, samples.labels);
-    for (const one of this.state.now.enrolled) {
-      const { embedding } = await this.learner.predict(await readInput(this.state, one));
-      enrolment.add(one.name, embedding, [one.number]);
-    }
-    return (this.enrolment = enrolment);
   }
 }

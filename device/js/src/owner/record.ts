@@ -5,6 +5,7 @@ import type { Preprocessing } from "../bundle/manifest/parts.js";
 import type { Names } from "../bundle/manifest/spare.js";
 import { LIMITS, type Limits } from "../guard/measures.js";
 import type { RandomState } from "../learner/random.js";
+import type { Asked } from "./asked.js";
 
 /** Content in the storage. */
 export interface Piece {
@@ -33,7 +34,15 @@ export interface AsideSample extends Omit<StoredSample, "label" | "confidence" |
   readonly preprocessing: Preprocessing;
 }
 
-export type Source = "owner" | "mentor" | "near_miss" | "stream" | "cluster" | "pseudo" | "none";
+/** The mentor's answer to a stored sample, safetensors as online/answers.ts has it. `version`: the newest that there was when it
+ * came; runs up to that one do not know it. `open`: its spare classes are the mentor's still, who does not know them. */
+export interface StoredAnswer extends Piece {
+  readonly number: number;
+  readonly version: number;
+  readonly open: boolean;
+}
+
+export type Source = "owner" | "mentor" | "mentor-online" | "near_miss" | "stream" | "cluster" | "pseudo" | "none";
 export type Status = "candidate" | "accepted" | "dropped" | "pruned" | "unlearned" | "damaged" | "superseded";
 
 /** One run's end, or a run under way; `snapshot` where it has one still. */
@@ -79,7 +88,6 @@ export interface Entry {
 
 /** Limits of the guard, rails of the answers, bounds of what is stored. */
 export interface Settings extends Limits {
-  /** Rise of the calibration error that a run may cost. The Python program holds it; here a run is refused while it is set. */
   readonly eceRise: number | null;
   /** Takes a run that breaks a limit part of the way, instead of not at all. */
   readonly interpolate: boolean;
@@ -170,6 +178,8 @@ export interface Content {
   readonly next: { readonly sample: number; readonly version: number; readonly enrolled: number };
   readonly enrolled: readonly EnrolledSample[];
   readonly watch: StoredWatch | null;
+  readonly answers: readonly StoredAnswer[]; // by the sample's number
+  readonly asked: Asked;
   readonly settings: Settings;
   readonly log: readonly Entry[];
 }
@@ -205,6 +215,8 @@ export interface Plan {
   readonly replay?: Settings["replay"];
   /** Share of the owner's labels of each class that judge the run, not learnt from. */
   readonly holdout?: number;
+  /** Takes the labelled samples in order, each in one step only, and guesses nothing. */
+  readonly once?: boolean;
   /** Rounds of guessing the labels that are missing: before each the groups that the mentee sees label them anew. By default the
    * setting. */
   readonly rounds?: number;

@@ -1,14 +1,24 @@
 // The owner's samples: a piece of the state each, bounded in number and bytes, with where its label came from.
 
-import type { Bytes } from "../bytes.js";
+import { sha256, type Bytes } from "../bytes.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
 import { unnamedOf } from "../bundle/manifest/spare.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
 import { SampleError, elementsOf, preprocess, requireScale, samplesIn, type Input } from "../bundle/preprocess.js";
-import type { Piece, Source, StoredSample } from "./record.js";
+import type { Content, Piece, Source, StoredSample } from "./record.js";
 import { StateError, clock, type State } from "./state.js";
 
-export const SOURCES: readonly Source[] = ["owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none"]; // the most trusted first
+/** The most trusted first. */
+export const SOURCES: readonly Source[] = [
+  "owner",
+  "mentor",
+  "mentor-online",
+  "near_miss",
+  "stream",
+  "cluster",
+  "pseudo",
+  "none",
+];
 
 export interface Adding {
   /** Of the labels; an unlabelled sample's is none. */
@@ -50,11 +60,11 @@ export async function addSamples(
   const numbers: number[] = [];
   for (const [row, label] of labels.entries()) {
     const content = bytesOf(samples.input, elementsOf(rules), row);
-    const piece = await state.put(`sample-${next}`, content);
-    const known = bySum.get(piece.sha256);
+    const known = bySum.get(await sha256(content));
     const before = known === undefined ? undefined : stored.get(known);
     const about = { time: clock(), source: label < 0 ? ("none" as const) : source, label, weight };
     if (before === undefined) {
+      const piece = await state.put(`sample-${next}`, content);
       stored.set(next, {
         ...piece,
         ...about,
@@ -98,11 +108,18 @@ export async function readSamples(state: State, manifest: Manifest, wanted: read
     else found.push([about, inputOf(content, about.dtype)]);
   }
   if (broken.size) {
-    const samples = state.now.samples.filter(({ number }) => !broken.has(number));
-    await state.change({ samples }, "mended", `${broken.size} damaged samples were removed: ${[...broken].join(", ")}`);
+    await state.change(
+      without(broken),
+      "mended",
+      `${broken.size} damaged samples were removed: ${[...broken].join(", ")}`,
+    );
   }
   const weights = Float32Array.from(found, ([about]) => about.weight);
   return [stacked(manifest, found), weights, found.map(([about]) => about.number)];
+}
+
+function without(broken: ReadonlySet<number>) {
+  return ({ samples }: Content) => ({ samples: samples.filter(({ number }) => !broken.has(number)) });
 }
 
 /** Samples of these contents; where some are raw and some were preprocessed already, all are preprocessed. */

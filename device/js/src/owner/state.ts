@@ -5,15 +5,20 @@
 // piece has its sha256 in the record; a record that is damaged gives way to its copy.
 
 import { sha256, utf8, type Bytes } from "../bytes.js";
+import { isEncrypted } from "../storage/encrypted.js";
 import type { Storage } from "../storage/storage.js";
+import { NOTHING_ASKED, only } from "./asked.js";
 import { SETTINGS, type Content, type Entry, type Piece } from "./record.js";
 import { upgraded } from "./upgrade.js";
 
 const FORMAT = "mentee-owner/2";
+const ONLINE = "mentee-owner/3"; // the same with labels by a mentor that was asked online, which a program before does not know
 const BEFORE = "mentee-owner/1";
 const RECORD = "state";
 const COPY = "state.copy";
 const MOST_LOG = 1000; // lines
+
+type Changes = Partial<Omit<Content, "change">>;
 
 /** A state that cannot be used; one line. */
 export class StateError extends Error {
@@ -21,6 +26,9 @@ export class StateError extends Error {
 }
 
 export class State {
+  private changing: Promise<void> = Promise.resolve();
+  private readonly coming = new Set<string>(); // pieces that no change has named yet
+
   private constructor(
     private readonly storage: Storage,
     private content: Content,
@@ -87,7 +95,13 @@ export class State {
   /** Stores `content` under a name that nothing had; it counts once a `change` names it. */
   async put(name: string, content: Bytes): Promise<Piece> {
     const piece = `${name}.${this.content.change}`;
-    await this.storage.write(piece, content);
+    this.coming.add(piece);
+    try {
+      await this.storage.write(piece, content);
+    } catch (error) {
+      this.coming.delete(piece);
+      throw error;
+    }
     return { piece, sha256: await sha256(content), bytes: content.length };
   }
 
@@ -97,29 +111,53 @@ export class State {
     return content !== undefined && (await sha256(content)) === expected ? content : null;
   }
 
-  /** One change, all or nothing, with a line in the log where there is a `text`. */
-  async change(changes: Partial<Omit<Content, "change">>, kind: string, text = ""): Promise<void> {
+  /** One change, all or nothing, with a line in the log where there is a `text`. One after the other: as a function it is asked
+   * what to change once those before are done, so that it may come while a run goes on. */
+  async change(changes: Changes | ((now: Content) => Changes), kind: string, text = ""): Promise<void> {
+    const done = this.changing.then(() => this.changed(changes, kind, text));
+    this.changing = done.catch(() => undefined);
+    return done;
+  }
+
+  private async changed(given: Changes | ((now: Content) => Changes), kind: string, text: string): Promise<void> {
+    const changes = typeof given === "function" ? given(this.content) : given;
     const { change } = this.content;
     const log = changes.log ?? this.content.log;
     const entries: Entry[] = text ? [{ time: clock(), kind, text }] : [];
-    const content = { ...this.content, ...changes, change: change + 1, log: [...log, ...entries].slice(-MOST_LOG) };
+    const whole = { ...this.content, ...changes, change: change + 1, log: [...log, ...entries].slice(-MOST_LOG) };
+    const content = withoutLost(whole);
     const record = await written(content);
+    for (const name of piecesOf(whole)) this.coming.delete(name); // done, or failed and of no use
     await this.storage.write(RECORD, record);
     this.content = content;
     await this.storage.write(COPY, record);
     await this.sweep();
   }
 
-  /** Removes what nothing names. */
+  /** Removes what nothing names; what was put since the last change may yet be named. */
   private async sweep(): Promise<void> {
-    const { samples, aside, versions, enrolled, watch, base } = this.content;
-    const snapshots = versions.map(({ snapshot }) => snapshot);
-    const answers = [...samples, ...aside].map(({ mentorLogits }) => mentorLogits);
-    const single = [base?.parameters ?? null, watch?.stored ?? null];
-    const pieces = [...samples, ...aside, ...enrolled, ...snapshots, ...answers, ...single];
-    const named = new Set([RECORD, COPY, ...pieces.flatMap((piece) => (piece === null ? [] : [piece.piece]))]);
-    for (const name of await this.storage.names()) if (!named.has(name)) await this.storage.delete(name);
+    const named = new Set([RECORD, COPY, ...piecesOf(this.content)]);
+    for (const name of await this.storage.names()) {
+      if (!named.has(name) && !this.coming.has(name)) await this.storage.delete(name);
+    }
   }
+}
+
+/** Names of all pieces. */
+function piecesOf({ samples, aside, versions, enrolled, watch, base, answers }: Content): string[] {
+  const snapshots = versions.map(({ snapshot }) => snapshot);
+  const logits = [...samples, ...aside].map(({ mentorLogits }) => mentorLogits);
+  const single = [base?.parameters ?? null, watch?.stored ?? null];
+  const pieces = [...samples, ...aside, ...enrolled, ...answers, ...snapshots, ...logits, ...single];
+  return pieces.flatMap((piece) => (piece === null ? [] : [piece.piece]));
+}
+
+/** An answer goes with its sample, and so does the wait for one. */
+function withoutLost(content: Content): Content {
+  const { samples, aside, answers, asked } = content;
+  const there = new Set(samples.map(({ number }) => number));
+  const stored = new Set([...there, ...aside.map(({ number }) => number)]);
+  return { ...content, answers: answers.filter(({ number }) => there.has(number)), asked: only(asked, there, stored) };
 }
 
 function fresh(bundle: string): Content {
@@ -132,6 +170,8 @@ function fresh(bundle: string): Content {
     aside: [],
     versions: [],
     enrolled: [],
+    answers: [],
+    asked: NOTHING_ASKED,
     watch: null,
     log: [],
   };
@@ -140,27 +180,35 @@ function fresh(bundle: string): Content {
 
 /** UTC, to the second. */
 export function clock(): string {
-  return new Date().toISOString().replace(/\.\d+Z$/, "Z");
+  return timeOf(Date.now() / 1000);
+}
+
+/** `seconds` since 1970. */
+export function timeOf(seconds: number): string {
+  return new Date(1000 * seconds).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 async function written(content: Content): Promise<Bytes> {
-  const text = JSON.stringify({ format: FORMAT, ...content });
+  const online = [...content.samples, ...content.aside].some(({ source }) => source === "mentor-online");
+  const text = JSON.stringify({ format: online ? ONLINE : FORMAT, ...content });
   return new TextEncoder().encode(`${await sha256(new TextEncoder().encode(text))}\n${text}`);
 }
 
 async function recordIn(storage: Storage, name: string): Promise<Content | "damaged" | "none"> {
   const record = await storage.read(name);
   if (record === undefined) return "none";
+  if (isEncrypted(record))
+    throw new StateError("the state is encrypted: open its storage with its key, EncryptedStorage.open(storage, key)");
   try {
     const text = utf8(record);
     const end = text.indexOf("\n");
     if ((await sha256(new TextEncoder().encode(text.slice(end + 1)))) !== text.slice(0, end)) return "damaged";
     const { format, ...content } = JSON.parse(text.slice(end + 1)) as Content & { format: string };
     if (format === BEFORE) return upgraded(content);
-    if (format !== FORMAT)
-      throw new StateError(`the state has format ${format}, this program reads ${FORMAT}: update it`);
-    const { settings, names = {}, lostNames = [] } = content; // a program before knew no names
-    return { ...content, names, lostNames, settings: { ...SETTINGS, ...settings } };
+    if (format !== FORMAT && format !== ONLINE)
+      throw new StateError(`the state has format ${format}, this program reads ${FORMAT} and ${ONLINE}: update it`);
+    const { settings, names = {}, lostNames = [], answers = [], asked = NOTHING_ASKED } = content; // a program before knew none
+    return { ...content, names, lostNames, answers, asked, settings: { ...SETTINGS, ...settings } };
   } catch (error) {
     if (error instanceof TypeError || error instanceof SyntaxError) return "damaged";
     throw error;

@@ -1,5 +1,6 @@
 // A record of format 1, of a program that knew no rounds of guesses, verdicts or bases, as this one has it.
 
+import { NOTHING_ASKED } from "./asked.js";
 import { NOTHING_DONE, SETTINGS, type Content, type Plan, type StoredSample, type Version } from "./record.js";
 
 type Before = Omit<Content, "versions" | "samples"> & {
@@ -15,6 +16,8 @@ export function upgraded(content: Content): Content {
     names: {},
     lostNames: [],
     aside: [],
+    answers: [],
+    asked: NOTHING_ASKED,
     watch: null,
     settings: { ...SETTINGS, ...settings },
     samples: samples.map((one) => ({ ...one, mentorLogits: null, confidence: null, before: null })),

@@ -4,6 +4,8 @@ import type { Bytes } from "../bytes.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
 import type { Stock } from "../bundle/manifest/stock.js";
 import { writeSnapshot } from "../learner/snapshot.js";
+import { answerBytes } from "../online/answers.js";
+import { NOTHING_ASKED } from "../owner/asked.js";
 import {
   NOTHING_DONE,
   SETTINGS,
@@ -86,6 +88,8 @@ class Filling {
       settings: { ...SETTINGS, ...renamed(record.settings, camel) } as Settings,
       log: [...log, { time: clock(), kind: "import", text }],
       watch: await this.watch(),
+      answers: await this.answered(),
+      asked: { ...NOTHING_ASKED, ...renamed(record.asked ?? {}, camel) },
     };
   }
 
@@ -163,6 +167,18 @@ class Filling {
       state,
     };
     return this.put(`version-${version.number}`, await writeSnapshot(snapshot));
+  }
+
+  private async answered(): Promise<Content["answers"]> {
+    const made = [];
+    for (const { number, version, mentor_logits, activations } of this.found.record.answers ?? []) {
+      const layers = Object.entries(activations).map(([probe, part]) => {
+        return [probe, new Uint16Array(this.part(part).slice().buffer)] as const;
+      });
+      const answer = { mentorLogits: floatsOf(this.part(mentor_logits)), activations: new Map(layers) };
+      made.push({ ...(await this.put(`answer-${number}`, answerBytes(answer))), number, version, open: false });
+    }
+    return made;
   }
 
   private async watch(): Promise<Content["watch"]> {

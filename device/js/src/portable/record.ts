@@ -8,13 +8,14 @@ import { withNames } from "../bundle/manifest/spare.js";
 import { SampleError, preprocess } from "../bundle/preprocess.js";
 import { sizeOf, type Stock } from "../bundle/manifest/stock.js";
 import type { Json } from "../json.js";
+import { float16Finite } from "../tensors/float16.js";
 import { Misfit } from "./checks.js";
 import type { FileContent } from "./container.js";
 import { RECORD, highest } from "./schema.js";
 import type { Dtype, FileRecord } from "./shape.js";
 
 const WITH_SNAPSHOT = ["candidate", "accepted"];
-const ITEM = { uint8: 1, float32: 4 } as const;
+const ITEM = { uint8: 1, float16: 2, float32: 4 } as const;
 
 /** The record, once all of it makes sense for the bundle of `manifest`. Throws Misfit. */
 export function checked({ record: raw, parts }: FileContent, bundle: Manifest, stock: Stock): FileRecord {
@@ -31,6 +32,7 @@ export function checked({ record: raw, parts }: FileContent, bundle: Manifest, s
     ...usedBySamples(record, parts, manifest),
     ...usedByVersions(record, parts, manifest, stock),
     ...usedByWatch(record, parts),
+    ...usedByAnswers(record, parts, manifest),
   ];
   if (used.length !== parts.length || new Set(used).size !== parts.length)
     throw new Misfit("a part is not used, or not there, or used twice");
@@ -132,7 +134,7 @@ function partAt(parts: readonly Bytes[], part: number): Bytes {
 function valuesOf(
   parts: readonly Bytes[],
   part: number,
-  dtype: Dtype,
+  dtype: keyof typeof ITEM,
   size: number | null,
   where: string,
 ): Uint8Array | Float32Array {
@@ -141,6 +143,11 @@ function valuesOf(
     throw new Misfit(`${where} has ${data.length} bytes, expected ${size} numbers of ${dtype}`);
   }
   if (dtype === "uint8") return data;
+  if (dtype === "float16") {
+    const halves = new Uint16Array(data.buffer, data.byteOffset, data.length / 2);
+    if (!float16Finite(halves)) throw new Misfit(`${where} holds NaN or Inf`);
+    return data;
+  }
   const values = new Float32Array(data.buffer, data.byteOffset, data.length / 4); // a part has memory of its own
   if (!values.every(Number.isFinite)) throw new Misfit(`${where} holds NaN or Inf`);
   return values;
@@ -210,6 +217,35 @@ function* usedByWatch({ watch }: FileRecord, parts: readonly Bytes[]): Generator
   }
   if ((watch.ends === null) !== (watch.samples === null) || (watch.first !== null && watch.last === null)) {
     throw new Misfit("watch does not know when it ends");
+  }
+}
+
+function* usedByAnswers(record: FileRecord, parts: readonly Bytes[], manifest: Manifest): Generator<number> {
+  const { answers = [], asked, samples, next } = record;
+  const there = new Set(samples.map((one) => one.number));
+  requireRising(answers, "answers", next.sample);
+  for (const { number, version, mentor_logits, activations } of answers) {
+    const where = `the answer to sample ${number}`;
+    if (!there.has(number) || version >= next.version) throw new Misfit(`${where} is to none, or of a version to come`);
+    if (JSON.stringify(Object.keys(activations).sort()) !== JSON.stringify([...manifest.probes.keys()].sort())) {
+      throw new Misfit(`${where} is of other layers than the bundle's`);
+    }
+    yield* logitsOf(mentor_logits, parts, manifest.classes.length, where);
+    for (const [probe, shape] of manifest.probes) {
+      const part = activations[probe] ?? 0;
+      yield part;
+      valuesOf(parts, part, "float16", product(shape), where);
+    }
+  }
+  if (asked === undefined) return;
+  const waiting = asked["waiting"] as number[];
+  const told = [asked["left"], asked["refused"]].flatMap((rows) => Object.keys(rows as object));
+  if (
+    waiting.some((number) => !there.has(number)) ||
+    new Set(waiting).size !== waiting.length ||
+    told.some((number) => Number(number) >= next.sample)
+  ) {
+    throw new Misfit("asked is about samples that are not there, or one twice");
   }
 }
 

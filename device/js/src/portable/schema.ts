@@ -6,6 +6,7 @@ import { KNOBS, type Knob } from "../bundle/manifest/inputs.js";
 import { RATE_RANGE } from "../bundle/manifest/parts.js";
 import { CLASS_NAME, isClassName } from "../class-name.js";
 import type { Json } from "../json.js";
+import { SOURCES } from "../owner/samples.js";
 import {
   Misfit,
   anything,
@@ -62,11 +63,11 @@ function each<T extends string>(names: readonly T[], check: (name: T) => Check):
 }
 
 const WHOLES = listOf(whole());
+const NUMBER = matching(/[1-9]\d{0,14}/, "a sample's number");
 const PART = whole();
 const SHARE = number({ least: 0, most: 1 });
 const NATURAL = whole(1);
 const DTYPE = oneOf("uint8", "float32");
-const SOURCES = ["owner", "mentor", "near_miss", "stream", "cluster", "pseudo", "none"];
 const REPLAYS = ["own", "mentor", "auto"];
 const STORED = { number: NATURAL, time, source: oneOf(...SOURCES), weight: number({ above: 0 }) };
 const INPUT = { dtype: DTYPE, input: PART, mentor_logits: maybe(PART) };
@@ -142,7 +143,7 @@ const VERSION = keys({
   why: text,
   identity: text,
   snapshot: maybe(SNAPSHOT),
-  guesses: tableOf(matching(/[1-9]\d{0,14}/, "a sample's number"), whole()),
+  guesses: tableOf(NUMBER, whole()),
 });
 const SETTINGS = keys(
   {},
@@ -181,6 +182,17 @@ const PREPROCESSING = keys({
   std: listOf(number({ above: 0, most: LARGEST })),
   dtype: DTYPE,
 });
+const ANSWERS = listOf(
+  keys({ number: NATURAL, version: whole(), mentor_logits: PART, activations: tableOf(text, PART) }),
+);
+const ASKED = keys({
+  waiting: listOf(NATURAL),
+  left: tableOf(NUMBER, time),
+  refused: tableOf(NUMBER, text),
+  ...each(["sent", "sent_bytes", "answered", "tries"], () => whole()),
+  ...each(["last", "service", "why"], () => text),
+  not_before: number({ least: 0 }),
+});
 const PARTS = {
   layout: keys({ parameters: LAYOUT, statistics: LAYOUT }),
   current: whole(),
@@ -195,4 +207,9 @@ const PARTS = {
   log: listOf(keys({ time: maybe(time), event: text, line: text, details: tableOf(text, anything) })),
   watch: maybe(WATCH),
 };
-export const RECORD = keys(PARTS, { names: tableOf(text, className), lost_names: listOf(className) });
+export const RECORD = keys(PARTS, {
+  names: tableOf(text, className),
+  lost_names: listOf(className),
+  answers: ANSWERS,
+  asked: ASKED,
+});

@@ -62,6 +62,13 @@ export interface FileWatch {
   readonly stored: number;
 }
 
+export interface FileAnswer {
+  readonly number: number;
+  readonly version: number;
+  readonly mentor_logits: number;
+  readonly activations: Readonly<Record<string, number>>;
+}
+
 export interface FilePreprocessing {
   readonly shape: readonly number[];
   readonly mean: readonly number[];
@@ -97,4 +104,6 @@ export interface FileRecord {
   readonly watch: FileWatch | null;
   readonly names?: Names; // of spare classes
   readonly lost_names?: readonly string[];
+  readonly answers?: readonly FileAnswer[]; // of the mentor that was asked online
+  readonly asked?: Readonly<Record<string, unknown>>; // Asked, in_words
 }

@@ -5,6 +5,8 @@ import { BundleError } from "../bundle/errors.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
 import type { Part, Stock } from "../bundle/manifest/stock.js";
 import type { Snapshot } from "../learner/snapshot.js";
+import { readAnswer } from "../online/answers.js";
+import { NOTHING_ASKED } from "../owner/asked.js";
 import { SETTINGS, storedRandom, type Piece, type Version } from "../owner/record.js";
 import { StateError, type State } from "../owner/state.js";
 import { Versions } from "../owner/versions.js";
@@ -15,7 +17,7 @@ const VECTORS = ["parameters", "statistics", "moment1", "moment2"]; // their par
 
 /** The file; encrypted where there is a key. Throws StateError where what answers is damaged. */
 export async function writeState(state: State, manifest: Manifest, key: Uint8Array | null): Promise<Bytes> {
-  const writer = new Writer(state);
+  const writer = new Writer(state, manifest);
   const record = await writer.record(stockOf(manifest));
   return packed(record, writer.parts, manifest.id, key);
 }
@@ -30,14 +32,17 @@ export function stockOf({ stock }: Manifest): Stock {
 class Writer {
   readonly parts: Bytes[] = [];
 
-  constructor(private readonly state: State) {}
+  constructor(
+    private readonly state: State,
+    private readonly manifest: Manifest,
+  ) {}
 
   async record(stock: Stock): Promise<Record<string, unknown>> {
-    const { current, next, settings, log, watch, names } = this.state.now;
+    const { current, next, settings, log, watch, names, asked } = this.state.now;
     const lost = this.state.now.lostNames.filter((name) => !Object.values(names).includes(name));
     const layout = (parts: readonly Part[]): unknown[] => parts.map(({ name, shape }) => [name, shape]);
     const given = Object.entries(settings).filter(([name, value]) => value !== SETTINGS[name as keyof typeof SETTINGS]);
-    return {
+    const record = {
       layout: { parameters: layout(stock.parameters), statistics: layout(stock.statistics) },
       current,
       next,
@@ -51,6 +56,27 @@ class Writer {
       ...(Object.keys(names).length ? { names } : {}),
       ...(lost.length ? { lost_names: lost } : {}),
     };
+    const answers = await this.answered();
+    const told = JSON.stringify(asked) === JSON.stringify(NOTHING_ASKED) ? {} : { asked: renamed(asked, snake) };
+    return { ...record, ...(answers.length ? { answers } : {}), ...told };
+  }
+
+  /** Answers of the mentor that was asked online, by the sample's number. */
+  private async answered(): Promise<unknown[]> {
+    const found = [];
+    const closed = this.state.now.answers.filter(({ open }) => !open);
+    for (const stored of closed.sort((one, other) => one.number - other.number)) {
+      const answer = await readAnswer(this.state, this.manifest, stored);
+      if (answer === null) continue; // damaged
+      const mentor_logits = this.part(bytesOf(answer.mentorLogits));
+      const activations = Object.fromEntries(
+        Array.from(answer.activations, ([probe, halves]) => {
+          return [probe, this.part(new Uint8Array(Uint16Array.from(halves).buffer))] as const;
+        }),
+      );
+      found.push({ number: stored.number, version: stored.version, mentor_logits, activations });
+    }
+    return found;
   }
 
   private part(bytes: Bytes): number {

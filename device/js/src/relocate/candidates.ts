@@ -7,7 +7,7 @@ import type { Samples } from "../bundle/packs.js";
 import type { Part } from "../bundle/manifest/stock.js";
 import { softmax } from "../guard/answers.js";
 import { clearlyBetter, clearlyWorse, compared, inWords } from "../guard/holdout.js";
-import { judge, measure, type Limits } from "../guard/measures.js";
+import { judge, measureLogits, type Limits } from "../guard/measures.js";
 import type { Learner } from "../learner/learner.js";
 import type { State } from "../learner/session.js";
 import { right } from "../owner/runs/verdict.js";
@@ -41,7 +41,7 @@ export function scoreInWords({ golden, owner, loss }: Score): string {
 export class Judge {
   private constructor(
     private readonly golden: Samples,
-    private readonly base: Int32Array,
+    private readonly base: Float32Array,
     private readonly names: readonly string[],
     private readonly limits: Limits,
   ) {}
@@ -49,8 +49,8 @@ export class Judge {
   /** `fresh` is at the base. */
   static async of(fresh: Learner, limits: Limits): Promise<Judge> {
     const golden = await fresh.bundle.golden();
-    const { classes } = await fresh.predict(golden.input);
-    return new Judge(golden, classes, fresh.bundle.manifest.classes, limits);
+    const { logits } = await fresh.predict(golden.input);
+    return new Judge(golden, logits, fresh.bundle.manifest.classes, limits);
   }
 
   /** `before`, of samples that nobody has learnt from: whether the mentee that stays otherwise is right on each. They are evidence
@@ -58,8 +58,8 @@ export class Judge {
   async score(learner: Learner, owner: Samples, before: readonly boolean[] | null): Promise<Score> {
     const { golden, base, names, limits } = this;
     const held = before === null ? null : compared(before, await right(learner, owner));
-    const measured = (seen: Int32Array) => measure(seen, golden.labels, base, names.length);
-    const found = measured((await learner.predict(golden.input)).classes);
+    const measured = (logits: Float32Array) => measureLogits(logits, golden.labels, base, names.length, limits);
+    const found = measured((await learner.predict(golden.input)).logits);
     const reasons = judge(found, measured(base), limits, names, held !== null && clearlyBetter(held));
     if (held !== null && clearlyWorse(held)) reasons.push(`worse for the owner, beyond chance: ${inWords(held)}`);
     if (!owner.labels.length) return { golden: found.accuracy, owner: null, loss: null, reasons };

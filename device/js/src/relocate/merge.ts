@@ -6,7 +6,7 @@
 import type { Samples } from "../bundle/packs.js";
 import { LearningError, type Learner } from "../learner/learner.js";
 import type { Snapshot } from "../learner/snapshot.js";
-import type { Content, EnrolledSample, Entry, StoredSample, Version } from "../owner/record.js";
+import type { Content, EnrolledSample, Entry, StoredAnswer, StoredSample, Version } from "../owner/record.js";
 import { renamed, united, type Renamed } from "../owner/class-names.js";
 import { SOURCES, inputOf, stacked, tooMany } from "../owner/samples.js";
 import { StateError, clock, type State } from "../owner/state.js";
@@ -81,6 +81,7 @@ class Merge {
     };
     if (snapshot === null) await this.mine.change(changes, "merge", text);
     else await this.makeCurrent(taken, snapshot, why, changes, text);
+    await this.takeAnswers();
     return { taken, number, why, scores: this.scores, samples: came, relabelled };
   }
 
@@ -111,6 +112,20 @@ class Merge {
       this.numbers.set(one.number, here?.number ?? next - 1);
     }
     return { came, relabelled, next };
+  }
+
+  /** The mentor's answers that this device has not; what the other sent stays counted there. */
+  private async takeAnswers(): Promise<void> {
+    const known = new Set(this.mine.now.answers.map(({ number }) => number));
+    const came: StoredAnswer[] = [];
+    for (const one of this.theirs.now.answers) {
+      const number = this.numbers.get(one.number);
+      const content = number === undefined || known.has(number) ? null : await this.theirs.get(one);
+      if (number === undefined || content === null) continue;
+      const piece = await this.mine.put(`answer-${number}`, content);
+      came.push({ ...one, ...piece, number, version: this.mine.now.next.version - 1 });
+    }
+    if (came.length) await this.mine.change(({ answers }) => ({ answers: [...answers, ...came] }), "merge");
   }
 
   private async enrolled(): Promise<{ rows: EnrolledSample[]; next: number }> {

@@ -10,6 +10,7 @@ import { LearningError, type Learner } from "../learner/learner.js";
 import { Random } from "../learner/random.js";
 import { readSnapshot, writeSnapshot, type Snapshot } from "../learner/snapshot.js";
 import { storedBase } from "../owner/base.js";
+import { forgotten } from "../owner/asked.js";
 import { lostOn } from "../owner/class-names.js";
 import { STEPS } from "../owner/runs/plan.js";
 import {
@@ -25,7 +26,7 @@ import {
 } from "../owner/record.js";
 import { answered, type Answered } from "../owner/runs/replay.js";
 import { Run } from "../owner/runs/run.js";
-import { knobsOf, requireHeld, type Running } from "../owner/runs/runs.js";
+import { knobsOf, type Running } from "../owner/runs/runs.js";
 import { inputOf, bytesOf } from "../owner/samples.js";
 import { StateError, clock, type State } from "../owner/state.js";
 import { right } from "../owner/runs/verdict.js";
@@ -57,7 +58,7 @@ interface Candidate {
  * current version has learnt for. Throws StateError, LearningError, BundleError; nothing is changed then. */
 export async function migrate(state: State, learner: Learner, running: Running, steps?: number): Promise<Migrated> {
   const { manifest } = learner.bundle;
-  const { base: old, bundle: before, enrolled, names } = state.now;
+  const { base: old, bundle: before, enrolled, names, answers, asked } = state.now;
   if (before === manifest.id) {
     throw new StateError(`the state is on bundle ${before.slice(0, 12)}… already: there is nothing to migrate`);
   }
@@ -71,7 +72,6 @@ export async function migrate(state: State, learner: Learner, running: Running, 
         "the old bundle; nothing was changed",
     );
   }
-  requireHeld(state.now.settings);
   if (!(await learner.bundle.golden()).labels.length) {
     throw new LearningError("the new bundle's golden set is empty, so nothing can guard a run: export it with one");
   }
@@ -85,7 +85,13 @@ export async function migrate(state: State, learner: Learner, running: Running, 
     ? `; ${aside.length} samples are set aside: the new base has not their class, shape or dtype`
     : "";
   const nameless = changes.lostNames.filter((name) => Object.values(names).includes(name)).join(", ");
-  const text = `from base ${before.slice(0, 12)} to base ${manifest.id.slice(0, 12)}, v${changes.current} is current: ${why}${lost}${nameless && `; it has no spare class for ${nameless}`}`;
+  const more = [
+    ...(nameless ? [`it has no spare class for ${nameless}`] : []),
+    ...(answers.length ? [`the answers of the former base's mentor to ${answers.length} samples went with it`] : []),
+    ...(asked.waiting.length ? [`${asked.waiting.length} samples that waited for that mentor wait no longer`] : []),
+  ];
+  const moved = `from base ${before.slice(0, 12)} to base ${manifest.id.slice(0, 12)}, v${changes.current} is current`;
+  const text = [`${moved}: ${why}${lost}`, ...more].join("; ");
   await state.change(changes, "migrate", text);
   return { taken: taken?.name ?? "base", number: changes.current, why, scores: comparison.scores, aside };
 }
@@ -324,6 +330,8 @@ async function written(
     next,
     enrolled: await enrolledOn(state, old, learner),
     watch: now.watch === null ? null : await watchOn(state, now.watch, learner),
+    answers: [], // of the former base's mentor
+    asked: forgotten(now.asked),
     settings: { ...now.settings, blocked },
   };
 }

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { answer, softmax } from "../../src/guard/answers.js";
 import { betterBeyondChance, binomialTail, lossBeyond } from "../../src/guard/chance.js";
 import { clearlyBetter, clearlyWorse, compared, heldOut } from "../../src/guard/holdout.js";
-import { judge, measure } from "../../src/guard/measures.js";
+import { judge, measure, measureLogits } from "../../src/guard/measures.js";
 import { Enrolment } from "../../src/prototypes/enrolment.js";
 import { SampleError } from "../../src/bundle/preprocess.js";
 import { FIXTURES, json } from "../fixtures.js";
@@ -41,6 +41,18 @@ describe.skipIf(FIXTURES === null)("as Python decides", () => {
     const refused = verdicts.filter(({ reasons }) => reasons.length).length;
     expect(refused).toBeGreaterThan(verdicts.length / 5);
     expect(refused).toBeLessThan(verdicts.length / 1.25);
+  });
+
+  test("a rise of the calibration error is found, and refused beyond chance", () => {
+    const drawn = said["calibrations"]!;
+    for (const { labels, base, seen, limits, ece, rise, reasons } of drawn) {
+      const [labels_N, base_NK, seen_NK] = [Int32Array.from(labels), Float32Array.from(base), Float32Array.from(seen)];
+      const given = { goldenDrop: 1, classDrop: null, agreementLeast: null, eceRise: limits.ece_rise };
+      const [before, candidate] = [base_NK, seen_NK].map((one) => measureLogits(one, labels_N, base_NK, K, given));
+      expect([candidate!.ece, candidate!.eceRise]).toEqual([expect.closeTo(ece, 9), expect.closeTo(rise, 9)]);
+      expect(judge(candidate!, before!, given, NAMES)).toEqual(reasons);
+    }
+    expect(new Set(drawn.map(({ reasons }) => reasons.length))).toEqual(new Set([0, 1]));
   });
 
   test("labels are held out and heard", () => {

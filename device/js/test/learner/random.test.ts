@@ -8,11 +8,12 @@ interface Draws {
   draws: [number, number, number[]][];
   state: { state: string; inc: string; has_uint32: number; uinteger: number };
   order: [number[], number];
+  counts: number[][];
 }
 
 describe.skipIf(FIXTURES === null)("Random", () => {
   test("draws as numpy does, from seeds of any size", () => {
-    for (const { seed, draws, state, order } of json<Draws[]>("random.json")) {
+    for (const { seed, draws, state, order, counts } of json<Draws[]>("random.json")) {
       const random = Random.seeded(BigInt(seed));
       for (const [count, size, expected] of draws) expect([...random.choice(count, size)], seed).toEqual(expected);
       const { state: numbers, ...rest } = random.state;
@@ -20,6 +21,7 @@ describe.skipIf(FIXTURES === null)("Random", () => {
       expect(seen).toEqual({ bit_generator: "PCG64", ...state });
       const places = Int32Array.from({ length: 17 }, (_, place) => place);
       expect([[...random.permutation(places)], random.integer(1000)]).toEqual(order);
+      for (const expected of counts) expect([...random.multinomial(expected.length)], seed).toEqual(expected);
     }
   });
 });

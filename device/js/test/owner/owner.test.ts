@@ -18,6 +18,7 @@ import type { Plan } from "../../src/owner/record.js";
 import { StateError } from "../../src/owner/state.js";
 import { camel, renamed } from "../../src/portable/names.js";
 import { readState } from "../../src/portable/reading.js";
+import { EncryptedStorage } from "../../src/storage/encrypted.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import type { Storage } from "../../src/storage/storage.js";
 import { bytes, json, place, refusal } from "../fixtures.js";
@@ -40,6 +41,11 @@ async function goldenOf(owner: Owner, from = 0, to?: number): Promise<Samples> {
   const { input, labels } = await owner.bundle.golden();
   const each = input.length / labels.length;
   return { input: input.subarray(from * each, (to ?? labels.length) * each), labels: labels.subarray(from, to) };
+}
+
+/** Whether a record lies there as it is. */
+function utf8like(content: Uint8Array): boolean {
+  return Buffer.from(content).includes("mentee-owner");
 }
 
 function planOf(given: object): Plan {
@@ -94,6 +100,74 @@ describe.skipIf(LIFE === null)("an owner", () => {
     await owner.reset();
     expect([...(await owner.predict(golden.input)).classes]).toEqual(LIFE.reset);
     expect(owner.log.map(({ kind }) => kind)).toContain("dropped");
+  });
+
+  test("learns in one pass, guesses labels and takes them back as Python does", async () => {
+    const told = json<any>("labelled.json");
+    const owner = await ownerOf(new MemoryStorage());
+    await owner.set({ goldenDrop: 1, eceRise: 0.004, replay: "mentor", rounds: 0 });
+    const some = await goldenOf(owner, 0, told.own);
+    const labels = some.labels.map((label, row) => (row % 5 ? label : -1));
+    const plan = { batch: 4, seed: 5, learningRate: 0.02 };
+    const passes = await owner.stream({ ...some, labels }, { every: 6, plan });
+    expect(passes.map(({ status, why }) => [status, why])).toEqual(told.streamed.map(([...one]) => one.slice(0, 2)));
+    for (const [place, { last }] of passes.entries()) {
+      for (const [name, value] of Object.entries<number>(told.streamed[place][2])) {
+        expect(last[name], name).toBeCloseTo(value, 4);
+      }
+    }
+    expect(new Set(passes.map(({ status }) => status))).toEqual(new Set(["accepted", "dropped"])); // else nothing was heard
+    expect(owner.waiting).toEqual(told.waiting);
+    await owner.set({ eceRise: null });
+    const open = await goldenOf(owner, ...(told.open as [number, number]));
+    await owner.add({ ...open, labels: open.labels.map((label, row) => (row % 7 ? -1 : label)) });
+    const sources = new Set<string>();
+    const compare = (found: readonly object[], expected: any[]): void => {
+      expect(found).toEqual(expected.map((one) => ({ ...one, confidence: expect.closeTo(one.confidence, 3) })));
+      for (const { source } of expected) sources.add(source);
+    };
+    for (const [place, { given, found }] of told.rules.entries()) {
+      compare(await owner.guess(renamed(given, camel)), found);
+      const last = place === told.rules.length - 1;
+      await (last ? owner.undoGuesses(undefined, ["near_miss"]) : owner.undoGuesses());
+    }
+    await owner.guess({ rule: "clusters" });
+    await owner.learn({ steps: 4, seed: 2 });
+    compare(owner.guesses, told.standing);
+    const { replay, ...undone } = await owner.undoGuesses();
+    expect(undone).toEqual(told.undone);
+    expect(replay && [replay.status, replay.why, replay.steps]).toEqual(told.replay);
+    expect([...(await owner.predict((await goldenOf(owner)).input)).classes]).toEqual(told.classes);
+    expect([...sources].sort()).toEqual(["cluster", "near_miss", "pseudo", "stream"]);
+    expect((await refusal(owner.guess({ window: 4 }))).message).toMatch(/window is 4, expected an odd number/);
+    expect((await refusal(owner.undoGuesses([1]))).message).toMatch(/sample 1 has no guessed label/);
+  });
+
+  test("lies encrypted, and is lost to no wrong key", async () => {
+    const plain = new MemoryStorage();
+    const key = crypto.getRandomValues(new Uint8Array(32));
+    let owner = await ownerOf(await EncryptedStorage.open(plain, key));
+    const some = await goldenOf(owner, 0, 12);
+    await owner.add(some);
+    await owner.learn({ steps: 2 });
+    const { logits } = await owner.predict(some.input);
+    const before = await Promise.all((await plain.names()).map((name) => plain.read(name)));
+    const first = Buffer.from(some.input.subarray(0, 64));
+    expect(before.some((content) => Buffer.from(content!).includes(first) || utf8like(content!))).toBe(false);
+    const other = EncryptedStorage.open(plain, new Uint8Array(32));
+    expect((await refusal(other)).message).toMatch(/encrypted under another key.*nothing was changed/);
+    expect((await refusal(ownerOf(plain))).message).toMatch(/the state is encrypted: open its storage with its key/);
+    expect((await refusal(EncryptedStorage.open(plain, new Uint8Array(16)))).message).toMatch(/16 bytes, expected 32/);
+    expect(await Promise.all((await plain.names()).map((name) => plain.read(name)))).toEqual(before);
+    const record = (await plain.read("state"))!;
+    record[record.length >> 1]! ^= 1;
+    await plain.write("state", record); // its copy takes its place, as without encryption
+    owner = await ownerOf(await EncryptedStorage.open(plain, key));
+    expect(owner.log.at(-1)?.kind).toBe("mended");
+    expect((await owner.predict(some.input)).logits).toEqual(logits);
+    const open = new MemoryStorage();
+    await (await ownerOf(open)).add(some);
+    expect((await refusal(EncryptedStorage.open(open, key))).message).toMatch(/a state that is not encrypted/);
   });
 
   test("migrates to a newer bundle as Python's does", async () => {

@@ -7,6 +7,7 @@ import { IDBFactory } from "fake-indexeddb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { FolderStorage } from "../../src/node/folder-storage.js";
+import { EncryptedStorage } from "../../src/storage/encrypted.js";
 import { IndexedDbStorage } from "../../src/storage/indexeddb.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import { StorageError, type Storage } from "../../src/storage/storage.js";
@@ -15,9 +16,15 @@ let scratch: string;
 beforeAll(async () => void (scratch = await mkdtemp(join(tmpdir(), "mentee-storage-"))));
 afterAll(() => rm(scratch, { recursive: true }));
 
+/** Of the kind that a browser stores, and gives nobody the bytes of. */
+async function cryptoKey(): Promise<CryptoKey> {
+  return crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+}
+
 const factory = new IDBFactory();
 const KINDS: [string, () => Promise<Storage>][] = [
   ["memory", async () => new MemoryStorage()],
+  ["memory, encrypted", async () => EncryptedStorage.open(new MemoryStorage(), await cryptoKey())],
   ["IndexedDB", () => IndexedDbStorage.open("all", factory)],
   ["a folder", () => FolderStorage.open(join(scratch, "all"))],
 ];

@@ -29,6 +29,7 @@ from mentee_device.runs.plans.plan import STEPS, ResolvedPlan
 from mentee_device.runs.plans.settings import rename_blocked
 from mentee_device.runs.runs import Runs
 from mentee_device.state.about import SOURCES
+from mentee_device.state.answers import delete_answers
 from mentee_device.state.class_names import read_names, united, write_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.storage.database import Damaged, StateError
@@ -104,10 +105,12 @@ class _Merge:
             with store.transaction():
                 self._name_classes()
                 came, relabelled = self._unite()
+                self._take_answers()
                 self._enrol()
                 taken, snapshot, why = self._choose()
                 number = versions.current if snapshot is None else self._make_current(taken, snapshot, why)
                 gone = self._mine.samples.make_room(settings.most_samples, settings.most_sample_bytes)
+                delete_answers(store, gone)
                 self._join_logs()
                 line = f"merged with {self._name}, v{number} is current: {why}; "
                 line += f"{len(came)} samples came, {len(relabelled)} took its label"
@@ -205,6 +208,15 @@ class _Merge:
                     relabelled.append(number)
             self._numbers[one.number] = number
         return came, relabelled
+
+    def _take_answers(self) -> None:
+        """The mentor's answers that this device has not; what the other sent stays counted there."""
+        newest = max((version.number for version in self._mine.versions.all()), default=BASE)
+        known = self._mine.answers.numbers()
+        for number in self._theirs.answers.numbers():
+            here, answer = self._numbers.get(number), self._theirs.answers.get(number)
+            if here is not None and here not in known and answer is not None:
+                self._mine.answers.put(here, replace(answer, version=newest))
 
     def _enrol(self) -> None:
         theirs = enrolled_rows(self._theirs.store)

@@ -21,14 +21,6 @@ SOURCES = (
 )  # of a label, the most trusted first
 
 
-PORTABLE = tuple(source for source in SOURCES if source != MENTOR_ONLINE)  # of a state file: the answers stay behind
-
-
-def portable(source: str) -> str:
-    """The source as a state file has it."""
-    return "mentor" if source == MENTOR_ONLINE else source
-
-
 @dataclass(frozen=True)
 class About:
     """All of a stored sample but its content. `weight` is that of its label against an owner's, which is 1."""

@@ -16,6 +16,7 @@ const DEFAULTS = {
   shift: 0,
   saveEvery: 20,
   holdout: 0,
+  once: false,
   guessedBatch: 16,
   guessWeight: 1,
 };
@@ -62,14 +63,17 @@ export function resolved(
   if (wantedBudget !== null) checkBudget(wantedBudget);
   if (!(whole.holdout >= 0 && whole.holdout < 1))
     throw new LearningError(`holdout is ${whole.holdout}, expected a share below 1`);
+  if (typeof whole.once !== "boolean" || (whole.once && whole.holdout))
+    throw new LearningError("once is true or false, and nothing is held out of one pass: holdout 0");
   for (const [name, curve] of Object.entries(whole.knobs)) checkCurve(name, curve);
   if (whole.replay === "own" && highestOf(whole.knobs.beta ?? settings.beta ?? 0) > 0) {
     throw new LearningError(
       "beta weighs the mentor's layers, and the base's own answers have none: leave beta out, or set replay to auto or mentor",
     );
   }
+  const guessing = whole.rounds > 0 && !whole.once;
   const wanted = plan.samples === undefined ? null : new Set(plan.samples);
-  const named = stored.filter(({ number, label }) => wanted?.has(number) ?? (label >= 0 || whole.rounds > 0));
+  const named = stored.filter(({ number, label }) => wanted?.has(number) ?? (label >= 0 || guessing));
   const labelled = named.filter(({ label }) => label >= 0);
   const held = heldOut(
     labelled.filter(({ source }) => source === "owner"),
@@ -78,12 +82,13 @@ export function resolved(
   );
   const drawn = named.filter(({ number }) => !held.includes(number));
   const unlabelled = drawn.filter(({ label }) => label < 0).map(({ number }) => number);
-  if (!drawn.length || (unlabelled.length === drawn.length && !whole.rounds)) {
+  if (!drawn.length || (unlabelled.length === drawn.length && !guessing)) {
     throw new LearningError("nothing to learn from: none of the run's samples has a label");
   }
   const open = unlabelled.length === drawn.length;
   const steps = open ? Math.floor((STEPS * whole.rounds) / (whole.rounds + 1)) : STEPS;
-  const { batch, replayBatch, ownerWeight, knobs, shift, saveEvery, replay, holdout, rounds, guessedBatch } = whole;
+  const { batch, replayBatch, ownerWeight, knobs, shift, saveEvery, replay, holdout, rounds, guessedBatch, once } =
+    whole;
   const samples = drawn.map(({ number }) => number);
   const budget = wantedBudget ?? { steps };
   const given = {
@@ -99,7 +104,7 @@ export function resolved(
     guessWeight: whole.guessWeight,
     ...(shift ? { shift } : {}), // without, so that an older program reads it
   };
-  return { ...given, samples, held, unlabelled, budget, once: false };
+  return { ...given, samples, held, unlabelled, budget, once };
 }
 
 /** The fraction of a run that is over: that of the bound which is nearest; 1 and more ends it. */

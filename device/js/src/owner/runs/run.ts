@@ -4,9 +4,9 @@
 
 import type { Knobs } from "../../bundle/manifest/inputs.js";
 import { UNLABELLED, type Samples } from "../../bundle/packs.js";
-import { steadyClasses } from "../../guard/clusters.js";
-import { takeSamples } from "../../learner/batch.js";
+import { takeAnswers, takeSamples, type OwnAnswers } from "../../learner/batch.js";
 import { LearningError, type Learner, type Terms } from "../../learner/learner.js";
+import { groupsOf } from "./groups.js";
 import { usedOf, valueAt } from "./plan.js";
 import type { Curve, Done, ResolvedPlan } from "../record.js";
 import type { Answered } from "./replay.js";
@@ -14,7 +14,7 @@ import { shifted } from "./shift.js";
 
 const ASLEEP = 1; // second that a step takes at most, or ten usual ones: the device slept, or the browser froze the tab
 
-/** A plan on its way, on the learner's present parameters. `numbers` [N] and `weights` [N] are of `samples`. */
+/** A plan on its way, on the learner's present parameters. `numbers` [N], `weights` [N] and `answers` [N] are of `samples`. */
 export class Run {
   done: Done;
   first: Terms = {};
@@ -32,6 +32,7 @@ export class Run {
     private readonly replay: Answered,
     done: Done,
     guesses: Readonly<Record<string, number>> = {},
+    private readonly answers: OwnAnswers | null = null,
   ) {
     this.done = done;
     const all = Int32Array.from(samples.labels.keys());
@@ -78,7 +79,8 @@ export class Run {
     const more = await learner.drawReplay(plan.replayBatch, this.replay(knobs["beta"] ?? manifest.knobs.beta));
     const own = takeSamples(manifest, this.samples, rows).input;
     const input = shifted(own, manifest.preprocessing.shape, plan.shift ?? 0, learner);
-    const mixing = { ownerWeight: plan.ownerWeight, weights, knobs: knobs as Partial<Knobs> };
+    const answers = this.answers === null ? {} : { answers: takeAnswers(manifest, this.answers, rows) };
+    const mixing = { ownerWeight: plan.ownerWeight, weights, knobs: knobs as Partial<Knobs>, ...answers };
     this.last = await learner.learnBatch({ input, labels }, more, mixing);
     if (!Object.keys(this.first).length) this.first = this.last;
     const { steps, samples, seconds } = this.done;
@@ -96,7 +98,9 @@ export class Run {
   /** The samples it learns from, in words for the log. */
   describe(): string {
     const guessed = this.open.length ? ` and ${this.open.length} that have no label` : "";
-    return `${this.rows.length} labelled samples${guessed}`;
+    const known = this.answers?.known.reduce((sum, one) => sum + one, 0) ?? 0;
+    const answered = known ? `, the mentor's answers to ${known} of them` : "";
+    return `${this.rows.length} labelled samples${guessed}${answered}`;
   }
 
   /** Row numbers, labels and weights of the owner's part of a batch. */
@@ -137,19 +141,4 @@ export class Run {
       );
     }
   }
-}
-
-/** `steadyClasses` of samples that have these embeddings under `learner`, from the bundle's labelled replay samples. */
-export async function groupsOf(
-  learner: Learner,
-  embedding: Float32Array,
-  labels: Int32Array,
-): Promise<Int32Array | null> {
-  const { samples } = await learner.supervision();
-  const rows = Int32Array.from(samples.labels.keys()).filter((row) => (samples.labels[row] ?? UNLABELLED) >= 0);
-  const everybody = takeSamples(learner.bundle.manifest, samples, rows);
-  const seen = rows.length ? (await learner.predict(everybody.input)).embedding : new Float32Array();
-  const pack = { embedding: seen, labels: everybody.labels };
-  const D = embedding.length / labels.length;
-  return steadyClasses({ embedding, labels }, pack, learner.bundle.manifest.classes.length, D);
 }

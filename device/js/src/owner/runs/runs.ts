@@ -5,6 +5,7 @@ import { SampleError } from "../../bundle/preprocess.js";
 import type { HeldOut } from "../../guard/holdout.js";
 import { LearningError, type Learner, type Terms } from "../../learner/learner.js";
 import { writeSnapshot, type Snapshot } from "../../learner/snapshot.js";
+import { answersOf, closeAnswers } from "../../online/answers.js";
 import { partOfTheWay } from "./interpolation.js";
 import { resolved } from "./plan.js";
 import { NOTHING_DONE, type Curve, type Plan, type ResolvedPlan, type Settings, type Version } from "../record.js";
@@ -77,13 +78,12 @@ export class Runs {
     if (this.paused !== null)
       throw new LearningError(`run v${this.paused.number} is unfinished: resume or discard it first`);
     const { settings, samples, current } = this.state.now;
-    requireHeld(settings);
     const whole = resolved(plan, settings, samples, new Set(this.versions.lineage(current).flatMap(learntLabels)));
     return this.guarded(async () => {
       const base = (this.base ??= await askBase(this.learner.bundle, this.learner)); // what answers meanwhile is the base
       if (plan.seed !== undefined) this.learner.seed(plan.seed);
       if (plan.learningRate !== undefined) this.learner.learningRate = plan.learningRate;
-      const run = await this.runOf(whole, NOTHING_DONE, {}, base);
+      const run = await this.runOf(whole, NOTHING_DONE, {}, base, null);
       const candidate = await this.versions.begun(whole, current, await this.learner.snapshot());
       const { next, versions } = this.state.now;
       const changes = { versions: [...versions, candidate], next: { ...next, version: candidate.number + 1 } };
@@ -103,7 +103,7 @@ export class Runs {
       }
       this.learner.restore(snapshot);
       if (candidate.plan === null) throw new StateError(`run v${candidate.number} has no plan: discard it`);
-      const run = await this.runOf(candidate.plan, candidate.progress, candidate.guesses, base);
+      const run = await this.runOf(candidate.plan, candidate.progress, candidate.guesses, base, candidate.number);
       return this.go(candidate, run, base, running);
     });
   }
@@ -174,13 +174,16 @@ export class Runs {
     }
   }
 
+  /** `number` of a run that was under way: an answer of the mentor that came since is for the next one. */
   private async runOf(
     plan: ResolvedPlan,
     done: Version["progress"],
     guesses: Version["guesses"],
     base: Base,
+    number: number | null,
   ): Promise<Run> {
     const { manifest } = this.learner.bundle;
+    await closeAnswers(this.state, this.learner);
     const [samples, weights, numbers] = await readSamples(this.state, manifest, plan.samples);
     const pack = await this.learner.supervision();
     const replay = answered(pack, plan.replay, base.replayLogits, manifest.classes.length);
@@ -188,7 +191,8 @@ export class Runs {
     numbers.forEach((number, row) => void (plan.unlabelled.includes(number) && (labels[row] = -1)));
     const drawn = plan.samples.filter((one) => !plan.unlabelled.includes(one)).slice(0, done.samples);
     const left = plan.once ? { ...done, samples: drawn.filter((one) => numbers.includes(one)).length } : done;
-    return new Run(this.learner, plan, { ...samples, labels }, numbers, weights, replay, left, guesses);
+    const answers = await answersOf(this.state, manifest, numbers, number);
+    return new Run(this.learner, plan, { ...samples, labels }, numbers, weights, replay, left, guesses, answers);
   }
 
   private async go(candidate: Version, run: Run, base: Base, { onProgress, signal }: Running): Promise<RunResult> {
@@ -280,10 +284,4 @@ export function learntLabels({ learned, plan }: Version): number[] {
 /** The knobs that the settings name. */
 export function knobsOf(settings: Settings): Partial<Record<string, Curve>> {
   return Object.fromEntries(KNOBS.flatMap((name) => (settings[name] === null ? [] : [[name, settings[name]]])));
-}
-
-/** Throws LearningError for a limit that only the Python program can hold a run to. */
-export function requireHeld({ eceRise }: Settings): void {
-  if (eceRise === null) return;
-  throw new LearningError("the setting eceRise cannot be held here: set it to null, or learn with the Python program");
 }

@@ -1,6 +1,7 @@
 // Unlearning: samples go, and what they taught: back to the newest version from before the first of them was learnt from, then the
 // runs since are done again without them, as one run, and the guard decides.
 
+import { UNLABELLED } from "../../bundle/packs.js";
 import { LearningError } from "../../learner/learner.js";
 import type { Content, ResolvedPlan, StoredSample, Version } from "../record.js";
 import type { RunResult, Running, Runs } from "./runs.js";
@@ -44,8 +45,8 @@ export function ofClass(state: State, classes: readonly string[], name: string):
   return new Set(found.map(({ number }) => number));
 }
 
-/** Removes the samples `gone`, and what they taught; `also` changes with them. They are gone when this resolves or rejects; a replay that was cut off waits
- * in `Runs.paused`. */
+/** Removes the samples `gone`, and what they taught; `also` changes with them. They are gone when this resolves or rejects; a
+ * replay that was cut off waits in `Runs.paused`. */
 export async function unlearnSamples(
   state: State,
   runs: Runs,
@@ -53,24 +54,49 @@ export async function unlearnSamples(
   running: Running,
   also: Partial<Content> = {},
 ): Promise<Unlearned> {
+  const { samples, aside } = state.now;
+  const left = {
+    samples: samples.filter(({ number }) => !gone.has(number)),
+    aside: aside.filter(({ number }) => !gone.has(number)),
+  };
+  return without(state, runs, gone, "samples", running, { ...also, ...left });
+}
+
+/** Takes the labels of `gone`, and what they taught; the samples stay, unlabelled. */
+export async function unlearnLabels(
+  state: State,
+  runs: Runs,
+  gone: ReadonlySet<number>,
+  running: Running,
+): Promise<Unlearned> {
+  const none = { source: "none", label: UNLABELLED, weight: 1, confidence: null, before: null } as const;
+  const samples = state.now.samples.map((one) => (gone.has(one.number) ? { ...one, ...none } : one));
+  return without(state, runs, gone, "labels", running, { samples });
+}
+
+/** `what` goes of the samples `gone`, by `removed`. */
+async function without(
+  state: State,
+  runs: Runs,
+  gone: ReadonlySet<number>,
+  what: "samples" | "labels",
+  running: Running,
+  removed: Partial<Content>,
+): Promise<Unlearned> {
   const versions = new Versions(state);
   const { now } = state;
-  const tainted = taintedBy(now.versions, gone);
+  const tainted = taintedBy(now.versions, gone, what === "labels");
   const lineage = versions.lineage(now.current);
   const clean = lineage.filter(({ number }) => !tainted.has(number));
   const root = clean.length === lineage.length ? now.current : await versions.newestIntact(clean);
   const again = clean.length === lineage.length ? [] : lineage.filter(({ number }) => number > root).reverse();
-  const samples = now.samples.filter(({ number }) => !gone.has(number));
-  const plan = planWithout(again, samples);
-  const settled = now.versions.map((one) => settledOf(one, tainted, plan !== null));
-  const changes = {
-    ...also,
-    samples,
-    aside: now.aside.filter(({ number }) => !gone.has(number)),
-    current: again.length ? root : now.current,
-    versions: settled,
-  };
-  const text = lineOf(gone.size, tainted.size, again.length > 0, root, plan !== null);
+  const plan = planWithout(
+    again,
+    now.samples.filter(({ number }) => !gone.has(number)),
+  );
+  const settled = now.versions.map((one) => settledOf(one, tainted, what, plan !== null));
+  const changes = { ...removed, current: again.length ? root : now.current, versions: settled };
+  const text = lineOf(`${gone.size} ${what}`, tainted.size, again.length > 0, root, plan !== null);
   if (plan === null) await state.change(changes, "unlearn", text);
   else {
     const start = await runs.startAt(root);
@@ -87,24 +113,26 @@ export async function unlearnSamples(
     if (!(error instanceof StateError || error instanceof LearningError)) throw error;
     const waits = runs.paused === null ? "" : "; `resume` learns the rest anew";
     throw new StateError(
-      `${gone.size} samples are gone and v${state.now.current} answers, but not all is done: ${error.message}${waits}`,
+      `${gone.size} ${what} are gone and v${state.now.current} answers, but not all is done: ${error.message}${waits}`,
     );
   }
 }
 
-/** Versions that learnt from `gone`, and those that grew from one; parents come first. */
-function taintedBy(versions: readonly Version[], gone: ReadonlySet<number>): Set<number> {
+/** Versions that learnt from `gone`, with `byLabel` from labels that those had, and those that grew from one; parents come
+ * first. */
+function taintedBy(versions: readonly Version[], gone: ReadonlySet<number>, byLabel: boolean): Set<number> {
   const found = new Set<number>();
-  for (const { number, parent, learned } of versions) {
-    if (found.has(parent) || learned.some((sample) => gone.has(sample))) found.add(number);
+  for (const { number, parent, learned, plan } of versions) {
+    const own = byLabel ? learned.filter((sample) => !plan?.unlabelled.includes(sample)) : learned;
+    if (found.has(parent) || own.some((sample) => gone.has(sample))) found.add(number);
   }
   return found;
 }
 
-function settledOf(one: Version, tainted: ReadonlySet<number>, replayed: boolean): Version {
+function settledOf(one: Version, tainted: ReadonlySet<number>, what: string, replayed: boolean): Version {
   const bare = { snapshot: null, guesses: {} };
   if (tainted.has(one.number) && ["accepted", "candidate", "dropped", "pruned"].includes(one.status)) {
-    return { ...one, ...bare, status: "unlearned", why: "learnt from samples that were unlearned" };
+    return { ...one, ...bare, status: "unlearned", why: `learnt from ${what} that were unlearned` };
   }
   if (replayed && one.status === "candidate") {
     return { ...one, ...bare, status: "dropped", why: "what it grew from was unlearned" };
@@ -125,9 +153,9 @@ function planWithout(again: readonly Version[], left: readonly StoredSample[]): 
   return { ...last, samples, unlabelled, budget: { steps }, once: false };
 }
 
-function lineOf(samples: number, versions: number, back: boolean, root: number, replayed: boolean): string {
+function lineOf(gone: string, versions: number, back: boolean, root: number, replayed: boolean): string {
   const where = back
     ? `, back to v${root}${root === BASE ? ", the base" : ""}${replayed ? ", the rest follows" : ""}`
     : "";
-  return `${samples} samples and ${versions} versions that learnt from them were unlearned${where}`;
+  return `${gone} and ${versions} versions that learnt from them were unlearned${where}`;
 }

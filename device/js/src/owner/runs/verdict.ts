@@ -6,16 +6,16 @@ import type { Bundle } from "../../bundle/bundle.js";
 import { UNLABELLED, type Samples } from "../../bundle/packs.js";
 import { binomialTail } from "../../guard/chance.js";
 import { clearlyBetter, clearlyWorse, compared, inWords, type HeldOut } from "../../guard/holdout.js";
-import { judge, measure, type Limits, type Measured } from "../../guard/measures.js";
+import { judge, measureLogits, type Limits, type Measured } from "../../guard/measures.js";
 import { LearningError, type Learner } from "../../learner/learner.js";
-import { groupsOf } from "./run.js";
+import { groupsOf } from "./groups.js";
 
 const DOUBTFUL = 0.2; // stricter than a test's .05: without a label it is the run that needs evidence
 
 /** What the bundle's own mentee answers on its packs. */
 export interface Base {
   readonly golden: Samples;
-  readonly goldenClasses: Int32Array;
+  readonly goldenLogits: Float32Array;
   readonly replayLogits: Float32Array;
 }
 
@@ -58,12 +58,12 @@ export async function askBase(bundle: Bundle, learner: Learner): Promise<Base> {
   const pack = await learner.supervision();
   const now = await learner.snapshot();
   learner.reset();
-  const goldenClasses = (await learner.predict(golden.input)).classes;
+  const goldenLogits = (await learner.predict(golden.input)).logits;
   const replayLogits = pack.samples.labels.length
     ? (await learner.predict(pack.samples.input)).logits
     : new Float32Array();
   learner.restore(now);
-  return { golden, goldenClasses, replayLogits };
+  return { golden, goldenLogits, replayLogits };
 }
 
 /** On which of them the highest logit is the label's. */
@@ -94,9 +94,10 @@ export async function judged(
   limits: Limits,
   names: readonly string[],
 ): Promise<Verdict> {
-  const { golden, goldenClasses } = base;
-  const measured = (answers: Int32Array): Measured => measure(answers, golden.labels, goldenClasses, names.length);
-  const [then, now] = [measured(goldenClasses), measured((await learner.predict(golden.input)).classes)];
+  const { golden, goldenLogits } = base;
+  const measured = (logits: Float32Array): Measured =>
+    measureLogits(logits, golden.labels, goldenLogits, names.length, limits);
+  const [then, now] = [measured(goldenLogits), measured((await learner.predict(golden.input)).logits)];
   const heldOut = was?.held.labels.length ? compared(was.right, await right(learner, was.held)) : null;
   const gained = heldOut !== null && clearlyBetter(heldOut);
   const reasons = judge(now, then, limits, names, gained);
@@ -118,9 +119,10 @@ export async function judged(
   return { reasons, why, goldenBase: then.accuracy, goldenAfter: now.accuracy, heldOut, evidence: given };
 }
 
-/** As Python's verdict has them, without the calibration error. */
-function figures({ accuracy, agreement, samples, lost, won }: Measured): Record<string, unknown> {
-  return { accuracy, agreement, samples, lost, won };
+/** As Python's verdict has them; the calibration error where it was watched. */
+function figures({ accuracy, agreement, samples, lost, won, ece, eceRise }: Measured): Record<string, unknown> {
+  const calibration = ece === undefined ? {} : { ece, ece_rise: eceRise };
+  return { accuracy, agreement, samples, lost, won, ...calibration };
 }
 
 async function guessedOf({ learnt, open, classes, steady }: Before, learner: Learner): Promise<Guessed> {

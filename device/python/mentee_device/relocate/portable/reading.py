@@ -24,7 +24,9 @@ from mentee_device.relocate.portable.writing import layout_of
 from mentee_device.runs.plans.settings import NAME as SETTINGS
 from mentee_device.state import aside
 from mentee_device.state.about import About
+from mentee_device.state.answers import AnswerStore, OnlineAnswer
 from mentee_device.state.aside import Aside
+from mentee_device.state.asked import NAME as ASKED
 from mentee_device.state.base import Base, replace_base
 from mentee_device.state.class_names import LOST
 from mentee_device.state.class_names import NAME as NAMES
@@ -82,6 +84,7 @@ class _Filling:
         self._store.set(LOST, self._record.get("lost_names") or None)
         self._log()
         self._watch()
+        self._asked()
 
     def _input(self, one: Mapping[str, Any], shape: tuple[int, ...]) -> NDArray[Any]:
         dtype = "<f4" if one["dtype"] == "float32" else "|u1"
@@ -178,6 +181,18 @@ class _Filling:
         rest |= {"watch": {name: watch[name] for name in rules}, "random": random_state(watch["random"])}
         stored = np.frombuffer(self._parts[watch["stored"]], "<f4").reshape(-1, watch["size"])
         store_normal(self._store, self._manifest.id, Normal.of(rest, stored.astype(np.float32)))
+
+    def _asked(self) -> None:
+        answers = AnswerStore(self._store, self._manifest)
+        for one in self._record.get("answers", []):
+            logits = np.frombuffer(self._parts[one["mentor_logits"]], "<f4")
+            layers = {
+                name: np.frombuffer(self._parts[one["activations"][name]], "<f2").reshape(shape)
+                for name, shape in self._manifest.probes.items()
+            }
+            answers.put(one["number"], OnlineAnswer(logits, layers, one["version"]))
+        if "asked" in self._record:
+            self._store.set(ASKED, self._record["asked"])
 
 
 def random_state(raw: Mapping[str, Any]) -> dict[str, Any]:

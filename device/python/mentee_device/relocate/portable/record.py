@@ -19,7 +19,8 @@ from mentee_device.relocate.portable.schema import RECORD, highest
 from mentee_device.runs.replay import OWN
 
 WITH_SNAPSHOT = ("candidate", "accepted")
-ITEM = {"uint8": 1, "float32": 4}
+ITEM = {"uint8": 1, "float16": 2, "float32": 4}
+TYPES = {"uint8": "u1", "float16": "<f2", "float32": "<f4"}
 
 
 def check(content: Content, manifest: Manifest) -> None:
@@ -39,6 +40,7 @@ def check(content: Content, manifest: Manifest) -> None:
     if {one["number"] for one in record["samples"]} & {one["number"] for one in record["aside"]}:
         raise Misfit("a sample is stored and set aside")
     used = [*_used_by_samples(content, manifest), *_used_by_versions(content, manifest), *_used_by_watch(content)]
+    used += _used_by_answers(content, manifest)
     if sorted(used) != list(range(len(content.parts))):
         raise Misfit("a part is not used, or not there, or used twice")
     _settings(record["settings"], manifest)
@@ -106,7 +108,7 @@ def _values(content: Content, part: int, dtype: str, size: int | None, where: st
     data = _part(content, part)
     if len(data) % ITEM[dtype] or size not in (None, len(data) // ITEM[dtype]):
         raise Misfit(f"{where} has {len(data)} bytes, expected {size} numbers of {dtype}")
-    values = np.frombuffer(data, "<f4" if dtype == "float32" else np.uint8)
+    values = np.frombuffer(data, TYPES[dtype])
     if not np.isfinite(values).all():
         raise Misfit(f"{where} holds NaN or Inf")
     return values
@@ -174,6 +176,28 @@ def _used_by_watch(content: Content) -> Iterator[int]:
         raise Misfit("watch makes no sense")
     if (watch["ends"] is None) != (watch["samples"] is None) or (watch["first"] is not None and watch["last"] is None):
         raise Misfit("watch does not know when it ends")
+
+
+def _used_by_answers(content: Content, manifest: Manifest) -> Iterator[int]:
+    record, there = content.record, {one["number"] for one in content.record["samples"]}
+    answers, end = record.get("answers", []), record["next"]["sample"]
+    _rising(answers, "answers", end)
+    for one in answers:
+        where = f"the answer to sample {one['number']}"
+        if one["number"] not in there or one["version"] >= record["next"]["version"]:
+            raise Misfit(f"{where} is to none, or of a version to come")
+        if one["activations"].keys() != manifest.probes.keys():
+            raise Misfit(f"{where} is of other layers than the bundle's")
+        yield from _logits(content, one["mentor_logits"], len(manifest.classes), where)
+        for probe, shape in manifest.probes.items():
+            yield one["activations"][probe]
+            _values(content, one["activations"][probe], "float16", math.prod(shape), where)
+    if "asked" not in record:
+        return
+    asked = record["asked"]
+    waiting, told = asked["waiting"], [*asked["left"], *asked["refused"]]
+    if len(set(waiting)) != len(waiting) or not there.issuperset(waiting) or any(int(one) >= end for one in told):
+        raise Misfit("asked is about samples that are not there, or one twice")
 
 
 def _settings(settings: Mapping[str, Any], manifest: Manifest) -> None:

@@ -26,7 +26,7 @@ from mentee_device.relocate.portable.checks import (
     whole,
 )
 from mentee_device.runs.replay import OWN, REPLAYS
-from mentee_device.state.about import PORTABLE
+from mentee_device.state.about import SOURCES
 from mentee_device.state.class_names import CLASS_NAME, is_class_name
 from mentee_device.state.storage.store import CLOCK
 
@@ -72,10 +72,11 @@ def _curve(name: str) -> Check:
     return check
 
 
+NUMBER = matching(r"[1-9]\d{0,14}", "a sample's number")
 WHOLES, PART, SHARE = list_of(whole()), whole(), number(0, 1)
 NATURAL = whole(1)
 DTYPE = one_of("uint8", "float32")
-STORED = {"number": NATURAL, "time": _time, "source": one_of(*PORTABLE), "weight": number(above=0)}
+STORED = {"number": NATURAL, "time": _time, "source": one_of(*SOURCES), "weight": number(above=0)}
 INPUT = {"dtype": DTYPE, "input": PART, "mentor_logits": maybe(PART)}
 RANDOM = keys({"state": _uint128, "inc": _uint128, "has_uint32": whole(0, 1), "uinteger": whole(0, 2**32 - 1)})
 BOUNDS = {name: number(above=0) for name in ("steps", "seconds", "samples", "joules", "watts")}
@@ -147,7 +148,7 @@ VERSION = keys(
         "why": text,
         "identity": text,
         "snapshot": maybe(SNAPSHOT),
-        "guesses": table_of(matching(r"[1-9]\d{0,14}", "a sample's number"), whole()),
+        "guesses": table_of(NUMBER, whole()),
     }
 )
 SETTINGS = keys(
@@ -182,6 +183,19 @@ WATCH = keys(
         "stored": PART,
     }
 )
+ANSWERS = list_of(
+    keys({"number": NATURAL, "version": whole(), "mentor_logits": PART, "activations": table_of(text, PART)})
+)
+ASKED = keys(
+    {
+        "waiting": list_of(NATURAL),
+        "left": table_of(NUMBER, _time),
+        "refused": table_of(NUMBER, text),
+        **dict.fromkeys(("sent", "sent_bytes", "answered", "tries"), whole()),
+        **dict.fromkeys(("last", "service", "why"), text),
+        "not_before": number(0),
+    }
+)
 LAYOUT = list_of(pair(text, list_of(NATURAL, 8)))
 RECORD = keys(
     {
@@ -214,5 +228,10 @@ RECORD = keys(
         "log": list_of(keys({"time": maybe(_time), "event": text, "line": text, "details": table_of(text, anything)})),
         "watch": maybe(WATCH),
     },
-    {"names": table_of(text, class_name), "lost_names": list_of(class_name)},  # of spare classes
+    {  # names of spare classes; what a mentor that was asked online said, and what left the device for it
+        "names": table_of(text, class_name),
+        "lost_names": list_of(class_name),
+        "answers": ANSWERS,
+        "asked": ASKED,
+    },
 )

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Collection
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from mentee_device.relocate.portable.record import WITH_SNAPSHOT
 from mentee_device.runs.plans.plan import ResolvedPlan
 from mentee_device.runs.plans.settings import given_settings
 from mentee_device.state import aside as set_aside
-from mentee_device.state.about import portable
+from mentee_device.state.asked import Asked, read_asked
 from mentee_device.state.class_names import lost_names, read_names
 from mentee_device.state.device_state import DeviceState
 from mentee_device.state.sample_store import unpack
@@ -69,6 +71,14 @@ class _Writer:
             record["names"] = names
         if lost := [name for name in lost_names(self._store) if name not in self._state.manifest.classes]:
             record["lost_names"] = lost
+        stored = {one["number"] for one in samples}
+        if answers := self._answers(stored):
+            record["answers"] = answers
+        asked, known = read_asked(self._store), stored | {one["number"] for one in aside}
+        asked = asked.without({*asked.waiting, *map(int, asked.left), *map(int, asked.refused)} - known)
+        asked = replace(asked, waiting=tuple(number for number in asked.waiting if number in stored))
+        if asked != Asked():
+            record["asked"] = asdict(asked)
         return Content(record, self._parts)
 
     def _part(self, data: bytes) -> int:
@@ -88,7 +98,7 @@ class _Writer:
             if content is None:  # damaged: nothing of it could be used
                 continue
             confidence, before = evidence.get(str(one.number), (None, None))
-            head = {"number": one.number, "time": one.time, "source": portable(one.source), "label": one.label}
+            head = {"number": one.number, "time": one.time, "source": one.source, "label": one.label}
             guess = {"weight": one.weight, "confidence": confidence, "before": before}
             found.append({**head, **guess, **self._input(*content)})
         return found
@@ -100,7 +110,7 @@ class _Writer:
             if one is not None:
                 rules = one.preprocessing
                 described = {"shape": list(rules.shape), "mean": list(rules.mean), "std": list(rules.std)}
-                head = {"number": number, "time": one.time, "source": portable(one.source), "weight": one.weight}
+                head = {"number": number, "time": one.time, "source": one.source, "weight": one.weight}
                 content = self._input(*unpack(one.content))
                 found.append(
                     {**head, "class": one.name, "preprocessing": {**described, "dtype": rules.dtype}, **content}
@@ -168,6 +178,16 @@ class _Writer:
             ):
                 raise StateError(f"a version has other {vector} than the bundle")
             found[vector] = b"".join(arrays[name].astype("<f4").tobytes() for name, _ in layout)
+        return found
+
+    def _answers(self, stored: Collection[int]) -> list[dict[str, Any]]:
+        found = []
+        for number in sorted(self._state.answers.numbers().intersection(stored)):
+            one = self._state.answers.get(number)
+            if one is not None:  # else damaged
+                logits = self._part(one.mentor_logits.astype("<f4").tobytes())
+                layers = {name: self._part(value.astype("<f2").tobytes()) for name, value in one.activations.items()}
+                found.append({"number": number, "version": one.version, "mentor_logits": logits, "activations": layers})
         return found
 
     def _watch(self) -> dict[str, Any] | None:
