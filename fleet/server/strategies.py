@@ -1,7 +1,9 @@
 """Which of Flower's strategies a run is under, by its settings."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import NeighboringRelation, PrivacyConfig, RdpAccountant, SamplingMethod
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
@@ -33,10 +35,22 @@ def strategy_of(settings: FleetSettings) -> Strategy:
         case "krum":
             return flower.Krum(**common, num_malicious_nodes=settings.poisoned)
         case "multi-krum":
-            sound = max(1, settings.min_devices - settings.poisoned)
-            return flower.MultiKrum(**common, num_malicious_nodes=settings.poisoned, num_nodes_to_select=sound)
+            return SoundMultiKrum(**common, num_malicious_nodes=settings.poisoned)
         case _:
             return flower.FedAvg(**common)
+
+
+class SoundMultiKrum(flower.MultiKrum):
+    """MultiKrum that averages as many replies as came without an error, less those that may be poisoned. Flower's number is fixed
+    for the run: where devices fail it takes the liars in."""
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        came = list(replies)
+        answered = sum(not one.has_error() for one in came)
+        self.num_nodes_to_select = max(1, answered - self.num_malicious_nodes)
+        return super().aggregate_train(server_round, came)
 
 
 def private(settings: FleetSettings, common: dict[str, Any]) -> Strategy:
