@@ -1,5 +1,6 @@
 """Imports and registries that every child needs, loaded once: this takes seconds, and each child is forked from its end."""
 
+import gc
 from functools import cache
 
 import torch
@@ -18,3 +19,5 @@ utils._materialize_cpp_cia_ops = cache(utils._materialize_cpp_cia_ops)
 preflight(
     PlainCNN(1, 2, [2, 2], batch_norm=False).eval(), (1, 8, 8)
 )  # imports what an export imports; it differentiates nothing
+gc.collect()
+gc.freeze()  # what lives as long as the process is not looked through again: a twenty-fifth of an export
