@@ -17,6 +17,7 @@ from mentee_device import Bundle, Learner
 from benchmarks.fleet.arms import Arm, Arms
 from benchmarks.fleet.base import make_base
 from benchmarks.fleet.people import Source
+from benchmarks.personal.figures import spread
 from export.bundle.prepare import on_device
 from export.bundle.verify import settings as export_settings
 from fleet.release.networks import distilled
@@ -100,6 +101,7 @@ def compare(source: Source, name: str, doc: str | None) -> None:
     parser.add_argument("--public", type=int, default=30, help="public samples of each class (%(default)s)")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--settings", type=json.loads, default={}, help="of the server, for all arms, as JSON")
     given = parser.parse_args()
     logging.getLogger("flwr").setLevel("ERROR")
     torch.set_num_threads(1)
@@ -108,13 +110,35 @@ def compare(source: Source, name: str, doc: str | None) -> None:
         people = source.people(given.data, seed)
         with tempfile.TemporaryDirectory() as scratch:
             checkpoint = make_base(source, people.server, Path(scratch), seed, given.public)
-            arms = Arms(people, Path(scratch) / "base", Path(scratch) / "states", given.rounds, given.steps)
+            arms = Arms(
+                people, Path(scratch) / "base", Path(scratch) / "states", given.rounds, given.steps, given.settings
+            )
             for arm in given.arms:
                 started = time.perf_counter()
                 for row, values in figures_of(arms, arm, checkpoint).items():
                     figures.setdefault(row, {})[str(seed)] = values
                     print(seed, row, values, f"{time.perf_counter() - started:.0f} s", flush=True)
                 given.out.write_text(json.dumps(figures, indent=1))
+    print(table(figures))
+
+
+def table(figures: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: mean ± std over the seeds of each row, in percent; the last column in points, over seeds that both have."""
+    lines = [
+        "| arm | seeds | owner, % | everybody, % | bytes | everybody, against central |",
+        "|---|---|---|---|---|---|",
+    ]
+    central = figures.get("central", {})
+    for row, runs in figures.items():
+        owner, everybody = ([100 * run[whose] for run in runs.values()] for whose in ("owner", "everybody"))
+        against = [100 * (runs[seed]["everybody"] - central[seed]["everybody"]) for seed in runs if seed in central]
+        cells = [row, str(len(runs)), spread(owner, ".1f"), spread(everybody, ".1f")]
+        cells += [
+            f"{np.mean([run['bytes'] for run in runs.values()]):,.0f}",
+            spread(against, "+.1f") if against else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def figures_of(arms: Arms, name: str, checkpoint: MenteeCheckpoint) -> dict[str, dict[str, float]]:
