@@ -67,7 +67,7 @@ class Arms:
         nodes = self.nodes(arm, **(config or {}))
         grid = LocalGrid(app, nodes, tamper=tamper)
         usual = {"bundle": str(self.base), "fleet": arm, "rounds": self.rounds, "steps": self.steps, "holdout": 0.0}
-        usual |= {"min_devices": 1, "golden_drop": 1.0, "evaluate": False}
+        usual |= {"min_devices": 1, "golden_drop": 1.0, "reply_drop": 1.0, "evaluate": False}
         result = run(grid, FleetSettings(**{**usual, **self.settings, **settings}))
         shared = {} if result.about["mode"] == "distil" else result.arrays
 

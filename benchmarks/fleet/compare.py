@@ -21,6 +21,7 @@ from benchmarks.personal.figures import spread
 from export.bundle.prepare import on_device
 from export.bundle.verify import settings as export_settings
 from fleet.release.networks import distilled
+from fleet.server.settings import FleetSettings
 from fleet.wire.arrays import record_of
 from fleet.wire.terms import ARRAYS
 from mentee.checkpoint import MenteeCheckpoint
@@ -37,6 +38,12 @@ MADE: dict[str, Callable[[Arms], Arm]] = {
     "distil": lambda arms: arms.together("distil", mode="distil", ask=100),
     "fedavg-failing": lambda arms: arms.together("fedavg-failing", trouble(arms, 0.3, 0.0)),
     "fedavg-poisoned": lambda arms: arms.together("fedavg-poisoned", trouble(arms, 0.3, 0.2)),
+    "fedavg-screened-poisoned": lambda arms: arms.together(
+        "fedavg-screened-poisoned",
+        trouble(arms, 0.3, 0.2),
+        golden_drop=FleetSettings.golden_drop,
+        reply_drop=FleetSettings.reply_drop,
+    ),
     "trimmed-poisoned": lambda arms: arms.together(
         "trimmed-poisoned", trouble(arms, 0.3, 0.2), strategy="trimmed-mean", trim=0.3
     ),

@@ -1,8 +1,8 @@
 """A strategy around one of Flower's: replies are screened before it, and its result is judged after it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from logging import WARNING
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -16,13 +16,22 @@ from fleet.wire.arrays import Arrays, arrays_of, bytes_of, record_of
 from fleet.wire.errors import FleetError
 from fleet.wire.terms import COUNT
 
-Judge = Callable[[Arrays, int], list[str]]
+
+class Judge(Protocol):
+    """Who judges a round's result (`__call__`: reasons against it), and single replies `against` where the round did `begin`."""
+
+    def begin(self, arrays: Arrays, server_round: int) -> None: ...
+
+    def against(self, arrays: Arrays, server_round: int) -> str: ...
+
+    def __call__(self, arrays: Arrays, server_round: int) -> list[str]: ...
 
 
 class Guarded(Strategy):
     """`inner` among `members`. A reply with other names or shapes, NaN or Inf is refused and its device left out of the run; a
-    count above `most_examples` is cut down to it. A result that `judge` has reasons against is not taken: the round before
-    stands. `dtype`: of what devices send; the inner strategy computes in float32."""
+    count above `most_examples` is cut down to it. A reply that `judge` is against is left out of its round. A result that it has
+    reasons against is not taken: the round before stands. `dtype`: of what devices send; the inner strategy computes in
+    float32."""
 
     def __init__(
         self, inner: Strategy, members: Members, judge: Judge, most_examples: int, dtype: Any = np.float32
@@ -32,6 +41,7 @@ class Guarded(Strategy):
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.sent = self.received = 0  # bytes of arrays
         self.refused: list[str] = []
+        self.screened: list[str] = []
 
     def summary(self) -> None:
         self.inner.summary()
@@ -40,6 +50,7 @@ class Guarded(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         self._shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+        self._judge.begin({name: array.numpy() for name, array in arrays.items()}, server_round)
         messages = list(self.inner.configure_train(server_round, arrays, config, grid))
         self.sent += bytes_of(arrays) * len(messages)
         return messages
@@ -47,7 +58,8 @@ class Guarded(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        arrays, metrics = self.inner.aggregate_train(server_round, [one for one in replies if self._sound(one)])
+        taken = [one for one in replies if self._sound(one) and self._fit(one, server_round)]
+        arrays, metrics = self.inner.aggregate_train(server_round, taken)
         if arrays is None:
             log(WARNING, "round %d: no usable reply, the round before stands", server_round)
             return None, metrics
@@ -83,6 +95,20 @@ class Guarded(Strategy):
         metrics[COUNT] = min(count, self._most)
         reply.content[key] = record_of({name: value.astype(np.float32) for name, value in arrays.items()})
         return True
+
+    def _fit(self, reply: Message, server_round: int) -> bool:
+        """False for a sound reply that costs too much by itself; its device is asked again in the next round."""
+        if reply.has_error():
+            return True
+        (record,) = reply.content.array_records.values()
+        try:
+            why = self._judge.against({name: array.numpy() for name, array in record.items()}, server_round)
+        except LearningError as error:
+            why = str(error)
+        if why:
+            self.screened.append(f"round {server_round}, device {reply.metadata.src_node_id}: {why}")
+            log(WARNING, "fleet: the reply of %s", f"{self.screened[-1]} (left out of the round)")
+        return not why
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

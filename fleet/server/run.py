@@ -40,10 +40,12 @@ def parts_of(grid: Grid, settings: FleetSettings, bundle: Bundle) -> Parts:
     members = Members(grid, terms.record(), max(settings.timeout, 120.0))
     inner, most = strategy_of(settings), 1 if settings.noise else settings.most_examples
     if settings.mode == DISTIL:
-        judge = PublicLabels(bundle, terms, settings.golden_drop)
+        judge = PublicLabels(bundle, terms, settings.golden_drop, settings.reply_drop)
         distillation = Distillation(inner, members, judge, terms, most)
         return Parts(distillation, members, terms, distillation.begin())
-    golden = GoldenSet(bundle, settings.golden_drop)
+    if settings.noise:
+        log(INFO, "fleet: replies are not screened under noise, whose ε holds for a sum of all of them")
+    golden = GoldenSet(bundle, settings.golden_drop, 1.0 if settings.noise else settings.reply_drop)
     head = bundle.manifest.head
     shared = {
         name: value
@@ -84,6 +86,7 @@ def about(settings: FleetSettings, bundle: Bundle, parts: Parts, result: Result)
         "devices": len(parts.members.members),
         "left_out": list(parts.members.strangers.values()),
         "refused": parts.strategy.refused,
+        "screened": parts.strategy.screened,
         "bytes_to_devices": parts.strategy.sent,
         "bytes_from_devices": parts.strategy.received,
         **({} if spent is None else {"privacy": spent}),

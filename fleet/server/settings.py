@@ -46,6 +46,9 @@ class FleetSettings:
     ask: int = described(200, "distil: public samples of a round", least=1)
     most_examples: int = described(1000, "samples that a device counts for at most", least=1)
     golden_drop: float = described(0.02, "golden accuracy that a round may cost against the base", least=0)
+    reply_drop: float = described(
+        0.05, "golden accuracy that a device's reply may lie below the round's start; 1: all count", least=0
+    )
     noise: float = described(0.0, "noise multiplier of differential privacy; 0: none", least=0)
     clip: float = described(1.0, "norm that an update is clipped to under noise", above=0)
     delta: float = described(1e-5, "δ of the ε that is stated", above=0)

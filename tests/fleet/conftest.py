@@ -61,6 +61,7 @@ def fleet(bundle_folder: Path) -> Callable[..., "FleetResult"]:
             "steps": 3,
             "min_devices": 1,
             "golden_drop": 1.0,
+            "reply_drop": 1.0,
             "evaluate": False,
         }
         return run(LocalGrid(app, nodes, tamper=tamper), FleetSettings(**{**usual, **settings}))

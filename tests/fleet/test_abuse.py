@@ -1,21 +1,24 @@
 """Updates that are unusable or poisoned, and noise: what is refused, what a robust strategy makes of it, which ε is said."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from flwr.app import Error, Message
 from mentee_device import Bundle, Learner
 from numpy.typing import NDArray
 
+from fleet.server.golden import PublicLabels
 from fleet.server.result import FleetResult
 from fleet.server.settings import FleetSettings
 from fleet.server.strategies import privacy_of, strategy_of
 from fleet.wire.arrays import record_of
-from fleet.wire.terms import ARRAYS, METRICS
+from fleet.wire.terms import ARRAYS, METRICS, Terms
 
 Node = Callable[..., dict[str, Any]]
 Fleet = Callable[..., FleetResult]
@@ -33,6 +36,14 @@ def sends(change: Callable[[str, NDArray[Any]], NDArray[Any]], liar: int = 1, co
         return reply
 
     return tamper
+
+
+def spoils(bundle_folder: Path) -> Any:
+    """Device 1 answers the golden set's rarest class to everything, and says that it has learnt from a million samples."""
+    with Bundle.open(bundle_folder) as bundle:
+        rarest = int(np.argmin(np.bincount(bundle.golden().labels, minlength=10)))
+    wrong = np.where(np.arange(10) == rarest, 1e3, -1e3).astype(np.float32)
+    return sends(lambda name, value: wrong if name == "head.bias" else value, count=10**6)
 
 
 UNUSABLE: dict[
@@ -88,14 +99,53 @@ def test_the_servers_guard_refuses_a_round_that_spoils_the_golden_set(
     with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
         base, right = learner.parameters(), learner.evaluate_golden()
     assert right > 0.1
-    worst = int(np.argmin(np.bincount(Bundle.open(bundle_folder).golden().labels, minlength=10)))
-    wrong = np.full(10, -1e3, np.float32)
-    wrong[worst] = 1e3
-    spoilt = sends(lambda name, value: wrong if name == "head.bias" else value, count=10**6)
-    result = fleet({1: node(0), 2: node(1)}, spoilt, golden_drop=0.0)
+    result = fleet({1: node(0), 2: node(1)}, spoils(bundle_folder), golden_drop=0.0)
     (said,) = result.about["refused"]
     assert said.startswith("round 1: golden accuracy")
     np.testing.assert_array_equal(result.arrays["head.bias"], base["head.bias"])
+
+
+def test_a_reply_below_the_rounds_start_is_left_out_of_that_round(
+    node: Node, fleet: Fleet, bundle_folder: Path
+) -> None:
+    """The fleet has learnt something when device 1 begins to lie; from there on it is as if that device had failed."""
+    lie = spoils(bundle_folder)
+
+    def from_the_second(change: Callable[[int, Message], Message]) -> Callable[[int, Message], Message]:
+        seen = Counter[int]()
+
+        def tamper(number: int, reply: Message) -> Message:
+            seen[number] += reply.has_content() and ARRAYS in reply.content
+            return change(number, reply) if number == 1 and seen[number] > 1 else reply
+
+        return tamper
+
+    settings = {"rounds": 3, "steps": 40, "learning_rate": 0.01, "reply_drop": FleetSettings.reply_drop}
+    nodes = {1: node(0), 2: node(1)}
+    lied = fleet(nodes, from_the_second(lie), **settings)
+    failed = fleet(
+        nodes, from_the_second(lambda number, reply: Message(Error(2, "it fails"), reply_to=reply)), **settings
+    )
+    said = [line.partition(": accuracy")[0] for line in lied.about["screened"]]
+    assert said == ["round 2, device 1", "round 3, device 1"]
+    assert (failed.about["screened"], lied.about["left_out"]) == ([], [])
+    for name, value in failed.arrays.items():
+        np.testing.assert_array_equal(lied.arrays[name], value)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_logits_are_judged_by_labels_or_by_the_mentors_answers(bundle_folder: Path, labelled: bool) -> None:
+    terms = Terms("fleet", mode="distil", ask=1000)
+    with Bundle.open(bundle_folder) as bundle:
+        judge = PublicLabels(bundle, terms, 1.0, 0.0)  # the untrained base is seldom right
+    samples = judge.public.samples
+    right = samples.labels if labelled else judge.public.mentor_logits.argmax(axis=1)
+    if not labelled:
+        judge.public = replace(judge.public, samples=replace(samples, labels=np.full_like(right, -1)))
+    judge.begin({}, 1)
+    firm = 8 * np.eye(10, dtype=np.float16)[right]
+    assert judge.against({"logits": firm}, 1) == ""
+    assert judge.against({"logits": -firm}, 1).startswith(f"accuracy 0.0000 on the server's {len(samples)} samples")
 
 
 def test_noise_is_clipped_counted_alike_and_its_epsilon_is_flowers(
