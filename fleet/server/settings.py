@@ -47,7 +47,7 @@ class FleetSettings:
     most_examples: int = described(1000, "samples that a device counts for at most", least=1)
     golden_drop: float = described(0.02, "golden accuracy that a round may cost against the base", least=0)
     reply_drop: float = described(
-        0.05, "golden accuracy that a device's reply may lie below the round's start; 1: all count", least=0
+        0.1, "golden accuracy that a device's reply may lie below the round's start; 1: all count", least=0
     )
     noise: float = described(0.0, "noise multiplier of differential privacy; 0: none", least=0)
     clip: float = described(1.0, "norm that an update is clipped to under noise", above=0)
