@@ -49,11 +49,7 @@ MADE: dict[str, Callable[[Arms], Arm]] = {
     ),
     "median-poisoned": lambda arms: arms.together("median-poisoned", trouble(arms, 0.3, 0.2), strategy="median"),
     "multi-krum-poisoned": lambda arms: arms.together(
-        "multi-krum-poisoned",
-        trouble(arms, 0.3, 0.2),
-        strategy="multi-krum",
-        poisoned=4,
-        min_devices=len(arms.people.learn),
+        "multi-krum-poisoned", trouble(arms, 0.3, 0.2), strategy="multi-krum", poisoned=4
     ),
     "noise-1": lambda arms: arms.together(
         "noise-1", noise=1.0, clip=0.5, delta=1e-3, min_devices=len(arms.people.learn)

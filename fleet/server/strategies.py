@@ -1,13 +1,27 @@
 """Which of Flower's strategies a run is under, by its settings."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import NeighboringRelation, PrivacyConfig, RdpAccountant, SamplingMethod
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from fleet.server.settings import FleetSettings
 from fleet.wire.errors import FleetError
+
+
+class MultiKrum(flower.MultiKrum):
+    """Averages all replies that came but as many as may be poisoned. Flower's averages a fixed number, which is all of them once
+    as many devices fail."""
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        came = [one for one in replies if not one.has_error()]
+        self.num_nodes_to_select = max(1, len(came) - self.num_malicious_nodes)
+        return super().aggregate_train(server_round, came)
 
 
 def strategy_of(settings: FleetSettings) -> Strategy:
@@ -34,7 +48,7 @@ def strategy_of(settings: FleetSettings) -> Strategy:
             return flower.Krum(**common, num_malicious_nodes=settings.poisoned)
         case "multi-krum":
             sound = max(1, settings.min_devices - settings.poisoned)
-            return flower.MultiKrum(**common, num_malicious_nodes=settings.poisoned, num_nodes_to_select=sound)
+            return MultiKrum(**common, num_malicious_nodes=settings.poisoned, num_nodes_to_select=sound)
         case _:
             return flower.FedAvg(**common)
 

@@ -72,7 +72,8 @@ def test_unusable_updates_are_refused_and_their_devices_left_out(node: Node, fle
 
 
 def test_one_poisoned_in_five_moves_robust_strategies_little(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
-    """Scaled and flipped: away from where the round began, twenty times as far. FedAvg is there to show that it matters."""
+    """Scaled and flipped: away from where the round began, twenty times as far; two more devices failed. FedAvg is there to show
+    that it matters."""
     with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
         base = learner.parameters()
     replies: dict[int, Message] = {}
@@ -86,7 +87,7 @@ def test_one_poisoned_in_five_moves_robust_strategies_little(node: Node, fleet: 
     poison(1, replies[1])
     far = {}
     for strategy in ("fedavg", "median", "trimmed-mean", "krum", "multi-krum"):
-        settings = FleetSettings(bundle="x", strategy=strategy, poisoned=1, trim=0.2, min_devices=5)
+        settings = FleetSettings(bundle="x", strategy=strategy, poisoned=1, trim=0.2, min_devices=7)
         arrays, _ = strategy_of(settings).aggregate_train(1, copy.deepcopy([*replies.values()]))
         assert arrays is not None
         far[strategy] = sum(float(np.square(arrays[name].numpy() - honest[name]).sum()) for name in base)
