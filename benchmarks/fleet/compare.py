@@ -25,6 +25,7 @@ from fleet.server.settings import FleetSettings
 from fleet.wire.arrays import record_of
 from fleet.wire.terms import ARRAYS
 from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.files import write_json
 
 MADE: dict[str, Callable[[Arms], Arm]] = {
     "untouched": lambda arms: arms.untouched(),
@@ -118,10 +119,12 @@ def compare(source: Source, name: str, doc: str | None) -> None:
             )
             for arm in given.arms:
                 started = time.perf_counter()
-                for row, values in figures_of(arms, arm, checkpoint).items():
+                found = figures_of(arms, arm, checkpoint)
+                for row, values in found.items():
                     figures.setdefault(row, {})[str(seed)] = values
+                write_json(given.out, figures)
+                for row, values in found.items():
                     print(seed, row, values, f"{time.perf_counter() - started:.0f} s", flush=True)
-                given.out.write_text(json.dumps(figures, indent=1))
     print(table(figures))
 
 
