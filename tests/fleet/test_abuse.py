@@ -121,7 +121,7 @@ def test_a_reply_below_the_rounds_start_is_left_out_of_that_round(
 
         return tamper
 
-    settings = {"rounds": 3, "steps": 40, "learning_rate": 0.01, "reply_drop": FleetSettings.reply_drop}
+    settings = {"rounds": 3, "steps": 40, "learning_rate": 0.01, "reply_drop": 0.05}
     nodes = {1: node(0), 2: node(1)}
     lied = fleet(nodes, from_the_second(lie), **settings)
     failed = fleet(
