@@ -1,13 +1,14 @@
 """A round in which parameters travel: they come in, the device learns from there, and goes out what it does not keep private."""
 
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 from mentee_device import Learner, Owner
 
 from fleet.client import kept
+from fleet.client.answer import judged_answer, learnt_answer
 from fleet.client.learning import learn, plan_of, towards
 from fleet.client.settings import DeviceSettings
-from fleet.wire.arrays import Arrays, arrays_of, bytes_of, record_of, shapes_of
-from fleet.wire.terms import ARRAYS, CONFIG, COUNT, METRICS, PROXIMAL, ROUND, Terms
+from fleet.wire.arrays import Arrays, arrays_of, record_of, shapes_of
+from fleet.wire.terms import ARRAYS, CONFIG, PROXIMAL, ROUND, Terms
 
 
 def of_head(owner: Owner, names: list[str]) -> set[str]:
@@ -40,16 +41,9 @@ def train(owner: Owner, settings: DeviceSettings, terms: Terms, message: Message
         learnt = learn(owner, learner, plan, terms.seed + server_round, towards(came, mu) if mu > 0 else None)
         after = learner.parameters()
     out = record_of({name: came[name] if name in own else after[name] for name in came})
-    with owner.store.transaction():
-        if own:
-            kept.write(owner, terms.fleet, {name: after[name] for name in sorted(own)}, learnt.learned)
-        owner.store.record(
-            "fleet",
-            f"round {server_round} of fleet {terms.fleet}: learnt on {learnt.count} samples, {bytes_of(out):,} bytes of "
-            f"parameters left this device{' (its own head did not)' if own else ''}",
-        )
-    metrics = MetricRecord({COUNT: learnt.count, "loss": learnt.loss, "golden": learnt.golden})
-    return RecordDict({ARRAYS: out, METRICS: metrics})
+    keep = {name: after[name] for name in sorted(own)}
+    said = f"parameters left this device{' (its own head did not)' if own else ''}"
+    return learnt_answer(owner, terms, server_round, learnt, out, said, keep)
 
 
 def evaluate(owner: Owner, settings: DeviceSettings, terms: Terms, message: Message) -> RecordDict:
@@ -57,11 +51,4 @@ def evaluate(owner: Owner, settings: DeviceSettings, terms: Terms, message: Mess
     plan = plan_of(owner, terms, settings.most_steps)
     with owner.state.base() as learner:
         begin(owner, learner, terms, message.content.array_records[ARRAYS], settings.private)
-        return judged(owner, learner, plan.held)
-
-
-def judged(owner: Owner, learner: Learner, held: tuple[int, ...]) -> RecordDict:
-    samples, _ = owner.samples.read(held)
-    golden = learner.evaluate_golden()
-    mine = learner.evaluate(samples.input, samples.labels) if len(samples) else golden
-    return RecordDict({METRICS: MetricRecord({COUNT: max(1, len(samples)), "accuracy": mine, "golden": golden})})
+        return judged_answer(owner, learner, plan.held)

@@ -7,16 +7,16 @@ Axes: N public samples, n of a round, K classes.
 from dataclasses import replace
 
 import numpy as np
-from flwr.app import Message, MetricRecord, RecordDict
+from flwr.app import Message, RecordDict
 from mentee_device import Owner, Supervision
 
 from fleet.client import kept
-from fleet.client.averaging import judged
+from fleet.client.answer import judged_answer, learnt_answer
 from fleet.client.learning import learn, plan_of
 from fleet.client.settings import DeviceSettings
-from fleet.wire.arrays import arrays_of, bytes_of, record_of
+from fleet.wire.arrays import arrays_of, record_of
 from fleet.wire.public import rows_of
-from fleet.wire.terms import ARRAYS, CONFIG, COUNT, LOGITS, METRICS, ROUND, Terms
+from fleet.wire.terms import ARRAYS, CONFIG, LOGITS, ROUND, Terms
 
 
 def under_average(public: Supervision, terms: Terms, message: Message, server_round: int) -> Supervision:
@@ -40,16 +40,8 @@ def train(owner: Owner, settings: DeviceSettings, terms: Terms, message: Message
         asked = public.samples.take(rows_of(len(public), terms.ask, terms.seed, server_round))
         logits_nK = learner.predict(asked.input, checked=True).logits.astype(np.float16)
         after = learner.parameters()
-    out = record_of({LOGITS: logits_nK})
-    with owner.store.transaction():
-        kept.write(owner, terms.fleet, after, learnt.learned)
-        owner.store.record(
-            "fleet",
-            f"round {server_round} of fleet {terms.fleet}: learnt on {learnt.count} samples, {bytes_of(out):,} bytes left this "
-            f"device, logits on {len(asked)} samples that are not the owner's",
-        )
-    metrics = MetricRecord({COUNT: learnt.count, "loss": learnt.loss, "golden": learnt.golden})
-    return RecordDict({ARRAYS: out, METRICS: metrics})
+    said = f"logits on {len(asked)} samples that are not the owner's left this device"
+    return learnt_answer(owner, terms, server_round, learnt, record_of({LOGITS: logits_nK}), said, after)
 
 
 def evaluate(owner: Owner, settings: DeviceSettings, terms: Terms, message: Message) -> RecordDict:
@@ -57,4 +49,4 @@ def evaluate(owner: Owner, settings: DeviceSettings, terms: Terms, message: Mess
     plan = plan_of(owner, terms, settings.most_steps)
     with owner.state.base() as learner:
         learner.set_parameters(kept.read(owner, terms.fleet))
-        return judged(owner, learner, plan.held)
+        return judged_answer(owner, learner, plan.held)

@@ -12,18 +12,6 @@ from fleet.server.settings import FleetSettings
 from fleet.wire.errors import FleetError
 
 
-class MultiKrum(flower.MultiKrum):
-    """Averages all replies that came but as many as may be poisoned. Flower's averages a fixed number, which is all of them once
-    as many devices fail."""
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        came = [one for one in replies if not one.has_error()]
-        self.num_nodes_to_select = max(1, len(came) - self.num_malicious_nodes)
-        return super().aggregate_train(server_round, came)
-
-
 def strategy_of(settings: FleetSettings) -> Strategy:
     """A strategy of Flower's, under its differential privacy where there is noise. Raises FleetError."""
     common: dict[str, Any] = {
@@ -47,10 +35,22 @@ def strategy_of(settings: FleetSettings) -> Strategy:
         case "krum":
             return flower.Krum(**common, num_malicious_nodes=settings.poisoned)
         case "multi-krum":
-            sound = max(1, settings.min_devices - settings.poisoned)
-            return MultiKrum(**common, num_malicious_nodes=settings.poisoned, num_nodes_to_select=sound)
+            return SoundMultiKrum(**common, num_malicious_nodes=settings.poisoned)
         case _:
             return flower.FedAvg(**common)
+
+
+class SoundMultiKrum(flower.MultiKrum):
+    """MultiKrum that averages as many replies as came without an error, less those that may be poisoned. Flower's number is fixed
+    for the run: where devices fail it takes the liars in."""
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        came = list(replies)
+        answered = sum(not one.has_error() for one in came)
+        self.num_nodes_to_select = max(1, answered - self.num_malicious_nodes)
+        return super().aggregate_train(server_round, came)
 
 
 def private(settings: FleetSettings, common: dict[str, Any]) -> Strategy:

@@ -105,7 +105,8 @@ class Processes:
             str(self.key),
         ]
         ports = ["--host", "127.0.0.1", "--port", str(self.port), "--disable-runtime-dependency-installation"]
-        self.start("superlink", self.server, "flower-superlink", *tls, *ports, "--enable-supernode-auth")
+        kept = ["--database", str(self.folder / "superlink.db")]  # a SuperLink without it knows no node after a restart
+        self.start("superlink", self.server, "flower-superlink", *tls, *ports, *kept, "--enable-supernode-auth")
         self.wait(lambda: answers(self.port), "the SuperLink does not listen")
 
     def supernode(self, name: str, config: str, key: Path) -> None:

@@ -72,8 +72,8 @@ def test_unusable_updates_are_refused_and_their_devices_left_out(node: Node, fle
 
 
 def test_one_poisoned_in_five_moves_robust_strategies_little(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
-    """Scaled and flipped: away from where the round began, twenty times as far; two more devices failed. FedAvg is there to show
-    that it matters."""
+    """Scaled and flipped: away from where the round began, twenty times as far. FedAvg is there to show that it matters. Two more
+    devices were asked and failed."""
     with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
         base = learner.parameters()
     replies: dict[int, Message] = {}

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
 from mentee_device import Bundle, Learner, Owner
 
 from fleet.client import kept
 from fleet.client.learning import learn, plan_of
 from fleet.server.result import FleetResult
 from fleet.wire.errors import FleetError
-from fleet.wire.terms import Terms
+from fleet.wire.terms import ARRAYS, Terms
 
 Node = Callable[..., dict[str, Any]]
 Fleet = Callable[..., FleetResult]
@@ -82,6 +83,29 @@ def test_fedprox_stays_nearer_to_where_the_round_began(node: Node, fleet: Fleet,
         return float(sum(np.square(value - base[name]).sum() for name, value in result.arrays.items()))
 
     assert 0 < moved(held) < 0.5 * moved(free)
+
+
+def test_fedadam_takes_adams_step_along_what_devices_learnt(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
+    """By hand, as Flower has it: m ← β₁m + (1−β₁)Δ, v ← β₂v + (1−β₂)Δ², η corrected for both with t = round + 1."""
+    sent: list[dict[str, Any]] = []
+
+    def watch(number: int, reply: Message) -> Message:
+        if reply.has_content() and ARRAYS in reply.content:
+            sent.append({name: one.numpy() for name, one in reply.content.array_records[ARRAYS].items()})
+        return reply
+
+    result = fleet({1: node(0)}, watch, strategy="fedadam", eta=0.01, rounds=2)
+    with Bundle.open(bundle_folder) as bundle, Learner(bundle, backend="stock") as learner:
+        base = learner.parameters()
+    assert len(sent) == 2
+    for name, first in base.items():
+        now, m, v = first.astype(np.float64), 0.0, 0.0
+        for t, learnt in enumerate(sent, 2):
+            delta = learnt[name] - now
+            m, v = 0.9 * m + 0.1 * delta, 0.99 * v + 0.01 * delta**2
+            now += 0.01 * np.sqrt(1 - 0.99**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-3)
+        np.testing.assert_allclose(result.arrays[name], now, atol=2e-5)
+        assert np.abs(now - first).max() > 1e-3
 
 
 def test_the_result_can_be_read_again_and_says_what_it_is(node: Node, fleet: Fleet, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Distillation through Flower's messages: what travels, what is averaged, and what the devices learn under."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,15 @@ import numpy as np
 from flwr.app import Message
 from mentee_device import Bundle, Learner, Owner
 
+from export.bundle.write import export_bundle
 from fleet.client import kept
 from fleet.server.result import FleetResult
 from fleet.wire.arrays import bytes_of, record_of
 from fleet.wire.public import rows_of
 from fleet.wire.terms import ARRAYS, LOGITS
+from mentee.checkpoint import MenteeCheckpoint
+from mentor_mentee.recipe import build
+from tests.conftest import MENTEE, SETTINGS, Once, seeded
 
 Node = Callable[..., dict[str, Any]]
 Fleet = Callable[..., FleetResult]
@@ -37,6 +42,26 @@ def test_only_logits_travel_and_the_average_is_theirs(node: Node, fleet: Fleet, 
     assert result.arrays["answered"].sum() == 12
     others = result.arrays["answered"] == 0
     np.testing.assert_array_equal(result.arrays["logits"][others], public.mentor_logits[others])
+
+
+def test_mentees_of_different_sizes_learn_together(
+    node: Node, fleet: Fleet, checkpoint: MenteeCheckpoint, bundle_folder: Path, once: Once
+) -> None:
+    recipe = {**MENTEE, "widths": [6, 10]}
+    with seeded(1):
+        smaller = replace(checkpoint, recipe=recipe, state=build(recipe, "a test").state_dict(), probes=())
+        settings = replace(SETTINGS, backend="stock")
+        folder = once("smaller", lambda folder: export_bundle(smaller, folder / "base", settings)) / "base"
+    configs = {1: node(0), 2: node(1, bundle=folder)}
+    result = fleet(configs, mode="distil", ask=12)
+    assert (result.about["devices"], result.about["left_out"]) == (2, [])
+    sizes = []
+    for config in configs.values():
+        with Bundle.open(config["bundle"]) as bundle, Owner(bundle, config["state"], backend="stock") as owner:
+            mine, base = kept.read(owner, "fleet"), owner.learner.parameters()
+            assert all((mine[name] != base[name]).any() for name in ("head.weight", "head.bias"))
+            sizes.append(sum(value.size for value in mine.values()))
+    assert sizes[1] < sizes[0]
 
 
 def test_a_device_keeps_its_mentee_and_learns_under_the_average(node: Node, fleet: Fleet, bundle_folder: Path) -> None:
