@@ -4,7 +4,7 @@ Every arm gives a device `rounds` × `steps` steps of the same program. Accuraci
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,13 @@ class Arm:
 
 
 class Arms:
-    """One base, its people, and states of devices under `folder`."""
+    """One base, its people, and states of devices under `folder`. `settings` of `FleetSettings` hold in all arms."""
 
-    def __init__(self, people: People, base: Path, folder: Path, rounds: int, steps: int) -> None:
+    def __init__(
+        self, people: People, base: Path, folder: Path, rounds: int, steps: int, settings: Mapping[str, Any]
+    ) -> None:
         self.people, self.base, self.folder, self.rounds, self.steps = people, base, folder, rounds, steps
+        self.settings = settings
 
     def nodes(self, arm: str, **config: Any) -> dict[int, dict[str, Any]]:
         """Devices with their samples; their guards hold nothing, so that arms differ in one thing."""
@@ -65,7 +68,7 @@ class Arms:
         grid = LocalGrid(app, nodes, tamper=tamper)
         usual = {"bundle": str(self.base), "fleet": arm, "rounds": self.rounds, "steps": self.steps, "holdout": 0.0}
         usual |= {"min_devices": 1, "golden_drop": 1.0, "reply_drop": 1.0, "evaluate": False}
-        result = run(grid, FleetSettings(**{**usual, **settings}))
+        result = run(grid, FleetSettings(**{**usual, **self.settings, **settings}))
         shared = {} if result.about["mode"] == "distil" else result.arrays
 
         def mine(number: int) -> Arrays:
@@ -78,10 +81,7 @@ class Arms:
     def alone(self, arm: str = "alone", **terms: Any) -> Arm:
         """Each device by itself."""
         nodes = self.nodes(arm)
-        found = {
-            number: self._learnt(config["state"], Terms(arm, steps=self.rounds * self.steps, holdout=0.0, **terms))
-            for number, config in nodes.items()
-        }
+        found = {number: self._learnt(config["state"], arm, **terms) for number, config in nodes.items()}
         return self._judged(lambda number: found[number], 0.0)
 
     def central(self, **terms: Any) -> Arm:
@@ -95,18 +95,18 @@ class Arms:
         with Bundle.open(self.base) as bundle, Owner(bundle, state) as owner:
             owner.set(golden_drop=1.0, most_samples=10**6, most_sample_bytes=1 << 40)
             owner.add(samples)
-        found = self._learnt(
-            str(state), Terms("central", steps=self.rounds * self.steps, batch=64, holdout=0.0, **terms)
-        )
+        found = self._learnt(str(state), "central", batch=64, **terms)
         return self._judged(lambda number: found, 0.0, None, found)
 
-    def _learnt(self, state: str, terms: Terms) -> Arrays:
+    def _learnt(self, state: str, arm: str, **terms: Any) -> Arrays:
+        usual = {"steps": self.rounds * self.steps, "holdout": 0.0}
+        usual |= {one.name: self.settings[one.name] for one in fields(Terms) if one.name in self.settings}
         with (
             Bundle.open(self.base) as bundle,
             Owner(bundle, state) as owner,
             owner.state.base() as learner,
         ):
-            learn(owner, learner, plan_of(owner, terms, 10**6), 1)
+            learn(owner, learner, plan_of(owner, Terms(arm, **{**usual, **terms}), 10**6), 1)
             return learner.parameters()
 
     def _judged(

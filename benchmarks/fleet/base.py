@@ -13,6 +13,7 @@ from mentee_device import Samples
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmarks.fleet.people import Source
 from export.bundle.write import export_bundle
 from export.graph.optimizer_spec import Optimizer
 from export.schema import ExportSettings, Loss
@@ -24,36 +25,35 @@ from mentor_mentee.objective.loss import mentee_loss
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
 
-MENTOR = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [32, 64, 64]}
-MENTEE = {"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [16, 32, 32]}
 STEPS, BATCH, TEMPERATURE = 200, 64, 4.0
 
 
-def make_base(server: Samples, folder: Path, seed: int, per_class: int) -> MenteeCheckpoint:
+def make_base(source: Source, server: Samples, folder: Path, seed: int, per_class: int) -> MenteeCheckpoint:
     """`folder`/base, the bundle, and `folder`/mentee.safetensors; `per_class`: public samples of each class."""
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "server.npz", inputs=server.input, labels=server.labels)
     data = {
         "_target_": "mentor_mentee.data.arrays.arrays",
         "path": str(folder / "server.npz"),
+        "layout": "NCHW",
         "cache": str(folder / "cache"),
     }
     splits = load_data(data, whole=True)
-    view = View(splits.shape, *normalisation(splits.train))
+    view = View(splits.shape, *normalisation(splits.train), splits.dtype)
     torch.manual_seed(seed)
-    mentor, mentee = build(MENTOR, "mentor"), build(MENTEE, "mentee")
+    mentor, mentee = build(source.mentor, "mentor"), build(source.mentee, "mentee")
     train(mentor, splits.train, view, lambda image: None, seed)
     train(mentee, splits.train, view, lambda image: mentor(view(image)).detach(), seed)
     weights = folder / "mentor.safetensors"
     save_file({name: value.contiguous() for name, value in mentor.state_dict().items()}, weights)
     made = MenteeCheckpoint(
-        recipe=MENTEE,
+        recipe=dict(source.mentee),
         state=mentee.state_dict(),
         head=find_head(mentee, view(splits.train.images[:2])),
         view=view,
         classes=splits.classes,
         probes=(),
-        mentor={"network": MENTOR, "weights": str(weights), "view": asdict(view)},
+        mentor={"network": dict(source.mentor), "weights": str(weights), "view": asdict(view)},
         data=data,
         accuracy={},
     )

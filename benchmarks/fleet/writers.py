@@ -1,139 +1,59 @@
-"""A fleet of MNIST's writers: alone, together, in one place, with devices that fail or lie.
+"""A fleet of MNIST's writers: a server with a few writers' images, twenty devices of one writer each, writers nobody has seen.
 
-    python -m benchmarks.fleet.writers DATA --out writers.json --seeds 5 --arms alone central fedavg fedprox distil
+    python -m benchmarks.fleet.writers DATA --out writers.json --seeds 1 2 3 --arms alone central fedavg fedprox distil
 
-DATA holds MNIST's files and `MNIST/writer_ids.npz`. Runs where Flower is (.venv/fleet); states go to the temporary folder.
+DATA holds MNIST's files and `MNIST/writer_ids.npz` (of QMNIST). Runs where Flower is (.venv/fleet); states go to the temporary
+folder.
+
+Axes: N images, 1 × 28 × 28.
 """
 
-import argparse
-import json
-import logging
-import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from flwr.app import Error, Message
-from mentee_device import Bundle, Learner
+from mentee_device import Samples
+from numpy.typing import NDArray
+from torchvision.datasets import MNIST
 
-from benchmarks.fleet.arms import Arm, Arms
-from benchmarks.fleet.base import make_base
-from benchmarks.fleet.people import people_of
-from export.bundle.prepare import on_device
-from export.bundle.verify import settings as export_settings
-from fleet.release.networks import distilled
-from fleet.server.settings import FleetSettings
-from fleet.wire.arrays import record_of
-from fleet.wire.terms import ARRAYS
+from benchmarks.fleet.people import LEARN, People, Source
 
-MADE: dict[str, Callable[[Arms], Arm]] = {
-    "untouched": lambda arms: arms.untouched(),
-    "alone": lambda arms: arms.alone(),
-    "alone-no-mentor": lambda arms: arms.alone("alone-no-mentor", replay_batch=0),
-    "central": lambda arms: arms.central(),
-    "fedavg": lambda arms: arms.together("fedavg"),
-    "fedavg-no-mentor": lambda arms: arms.together("fedavg-no-mentor", replay_batch=0),
-    "fedavg-head": lambda arms: arms.together("fedavg-head", shared="body"),
-    "fedprox": lambda arms: arms.together("fedprox", strategy="fedprox", proximal_mu=1.0),
-    "distil": lambda arms: arms.together("distil", mode="distil", ask=100),
-    "fedavg-failing": lambda arms: arms.together("fedavg-failing", trouble(arms, 0.3, 0.0)),
-    "fedavg-poisoned": lambda arms: arms.together("fedavg-poisoned", trouble(arms, 0.3, 0.2)),
-    "fedavg-screened-poisoned": lambda arms: arms.together(
-        "fedavg-screened-poisoned",
-        trouble(arms, 0.3, 0.2),
-        golden_drop=FleetSettings.golden_drop,
-        reply_drop=FleetSettings.reply_drop,
-    ),
-    "trimmed-poisoned": lambda arms: arms.together(
-        "trimmed-poisoned", trouble(arms, 0.3, 0.2), strategy="trimmed-mean", trim=0.3
-    ),
-    "median-poisoned": lambda arms: arms.together("median-poisoned", trouble(arms, 0.3, 0.2), strategy="median"),
-    "multi-krum-poisoned": lambda arms: arms.together(
-        "multi-krum-poisoned",
-        trouble(arms, 0.3, 0.2),
-        strategy="multi-krum",
-        poisoned=4,
-        min_devices=len(arms.people.learn),
-    ),
-    "noise-1": lambda arms: arms.together(
-        "noise-1", noise=1.0, clip=0.5, delta=1e-3, min_devices=len(arms.people.learn)
-    ),
-    "noise-0.3": lambda arms: arms.together(
-        "noise-0.3", noise=0.3, clip=0.5, delta=1e-3, min_devices=len(arms.people.learn)
-    ),
-}
+DEVICES, SERVER, UNSEEN = 20, 600, 2000  # devices; samples of the server and of unseen writers
 
 
-def trouble(arms: Arms, failing: float, poisoned: float) -> Callable[[int, Message], Message | None]:
-    """Lets devices fail in each round; the first `poisoned` share of all always sends the base less ten times its way."""
-    random, liars = np.random.default_rng(0), range(round(poisoned * len(arms.people.learn)))
-    with Bundle.open(arms.base) as bundle, Learner(bundle) as learner:
-        base = learner.parameters()
-
-    def tamper(number: int, reply: Message) -> Message | None:
-        if reply.has_error() or not reply.content.array_records:
-            return reply
-        if random.random() < failing:
-            return Message(Error(2, "it fails"), reply_to=reply)
-        if number in liars:
-            arrays = {name: one.numpy() for name, one in reply.content.array_records[ARRAYS].items()}
-            reply.content[ARRAYS] = record_of({name: 11 * base[name] - 10 * value for name, value in arrays.items()})
-        return reply
-
-    return tamper
+def split_of(root: Path, train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
+    """Images [N, 1, 28, 28], labels [N] and writers [N] of MNIST."""
+    data = MNIST(str(root), train=train, download=False)
+    with np.load(root / "MNIST" / "writer_ids.npz") as ids:
+        writer_N = ids["train_writer" if train else "t10k_writer"]
+    return data.data.numpy()[:, None], data.targets.numpy().astype(np.int64), writer_N.astype(np.int64)
 
 
-def servers_mentee(arms: Arms, checkpoint: Any, arm: Arm) -> dict[str, float]:
-    """Under distillation the server's own mentee, distilled from the average, judged as the others are."""
-    assert arm.result is not None
-    with Bundle.open(arms.base) as bundle, Learner(bundle) as learner:
-        settings = export_settings(json.loads((arms.base / "manifest.json").read_bytes())["settings"])
-        made = distilled(checkpoint, settings, bundle, arm.result.arrays, arms.folder / "server")
-        network = on_device(made, settings).network
-        learner.set_parameters({name: value.detach().numpy() for name, value in network.named_parameters()})
-        owner = [learner.evaluate(one.input, one.labels) for one in arms.people.test]
-        everybody = learner.evaluate(arms.people.everybody.input, arms.people.everybody.labels)
-    return {"owner": float(np.mean(owner)), "everybody": everybody, "bytes": arm.bytes}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.fleet.writers", description=(__doc__ or "").partition("\n")[0]
+def people_of(root: Path, seed: int) -> People:
+    """Draws which writers are on which device; MNIST's test half has the unseen ones."""
+    random = np.random.default_rng(seed)
+    images_N, labels_N, writer_N = split_of(root, train=True)
+    writers = random.permutation(np.unique(writer_N))
+    learn, test = [], []
+    for writer in writers[:DEVICES]:
+        rows = random.permutation(np.flatnonzero(writer_N == writer))
+        cut = round(LEARN * len(rows))
+        learn.append(Samples(images_N[rows[:cut]], labels_N[rows[:cut]]))
+        test.append(Samples(images_N[rows[cut:]], labels_N[rows[cut:]]))
+    rows = random.permutation(np.flatnonzero(np.isin(writer_N, writers[DEVICES:])))[:SERVER]
+    unseen_images, unseen_labels, _ = split_of(root, train=False)
+    seen = random.permutation(len(unseen_labels))[:UNSEEN]
+    return People(
+        Samples(images_N[rows], labels_N[rows]), learn, test, Samples(unseen_images[seen], unseen_labels[seen])
     )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("writers.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--arms", nargs="+", choices=list(MADE), default=list(MADE))
-    parser.add_argument("--devices", type=int, default=20)
-    parser.add_argument("--server-samples", type=int, default=600)
-    parser.add_argument("--public", type=int, default=30, help="public samples of each class (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=20)
-    given = parser.parse_args()
-    logging.getLogger("flwr").setLevel("ERROR")
-    torch.set_num_threads(1)
-    figures: dict[str, Any] = json.loads(given.out.read_text()) if given.out.exists() else {}
-    for seed in given.seeds:
-        people = people_of(given.data, seed, given.devices, given.server_samples)
-        with tempfile.TemporaryDirectory() as scratch:
-            checkpoint = make_base(people.server, Path(scratch), seed, given.public)
-            arms = Arms(people, Path(scratch) / "base", Path(scratch) / "states", given.rounds, given.steps)
-            for name in given.arms:
-                started = time.perf_counter()
-                arm = MADE[name](arms)
-                rows = {name: {"owner": arm.owner, "everybody": arm.everybody, "bytes": arm.bytes}}
-                if name == "distil":
-                    rows["distil-server"] = servers_mentee(arms, checkpoint, arm)
-                if arm.result is not None and "privacy" in arm.result.about:
-                    rows[name] |= arm.result.about["privacy"]
-                for row, values in rows.items():
-                    figures.setdefault(row, {})[str(seed)] = values
-                    print(seed, row, values, f"{time.perf_counter() - started:.0f} s", flush=True)
-                given.out.write_text(json.dumps(figures, indent=1))
 
+
+SOURCE = Source(
+    people_of,
+    mentor={"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [32, 64, 64]},
+    mentee={"_target_": "mentee.networks.PlainCNN", "in_channels": 1, "num_classes": 10, "widths": [16, 32, 32]},
+)
 
 if __name__ == "__main__":
-    main()
+    from benchmarks.fleet.compare import compare
+
+    compare(SOURCE, "writers", __doc__)

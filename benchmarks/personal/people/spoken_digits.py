@@ -13,6 +13,7 @@ Axes: N utterances, S samples of one, T frames, F frequencies, M mel bands.
 import argparse
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,13 +65,18 @@ def centred(bands_MT: Floats) -> Floats:
     return np.pad(bands_MT, ((0, 0), (-spare // 2, -spare - -spare // 2)))
 
 
-def convert(source: Path, target: Path) -> None:
+def log_mels(source: Path) -> dict[str, Any]:
+    """The columns above of fsdd.npz."""
     with np.load(source) as fsdd:
         audio, offset, names = fsdd["audio"], fsdd["offset"], fsdd["speaker_names"]
         labels, speaker = fsdd["label"].astype(np.int64), fsdd["speaker"]
     inputs = np.stack([log_mel(audio[start:end]) for start, end in pairwise(offset)])
+    return {"inputs": inputs, "labels": labels, "owners": names[speaker].astype(str)}
+
+
+def convert(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(target, inputs=inputs, labels=labels, owners=names[speaker].astype(str))
+    np.savez(target, **log_mels(source))
 
 
 if __name__ == "__main__":
