@@ -169,7 +169,7 @@ export class Asking {
       ({ answers, asked, next }) => ({
         answers: [
           ...answers.filter(({ number }) => !brought.has(number)),
-          ...made.map((one) => ({ ...one, version: next.version - 1 })),
+          ...made.map((one) => ({ ...one, version: this.state.beginning ?? next.version - 1 })),
         ],
         asked: {
           ...asked,

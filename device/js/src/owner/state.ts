@@ -26,6 +26,8 @@ export class StateError extends Error {
 }
 
 export class State {
+  /** The number that a run will have which reads what it learns on: an answer of the mentor that comes now is for the next one. */
+  beginning: number | null = null;
   private changing: Promise<void> = Promise.resolve();
   private readonly coming = new Set<string>(); // pieces that no change has named yet
 

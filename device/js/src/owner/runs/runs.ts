@@ -80,14 +80,16 @@ export class Runs {
     const { settings, samples, current } = this.state.now;
     const whole = resolved(plan, settings, samples, new Set(this.versions.lineage(current).flatMap(learntLabels)));
     return this.guarded(async () => {
+      const number = (this.state.beginning = this.state.now.next.version);
       const base = (this.base ??= await askBase(this.learner.bundle, this.learner)); // what answers meanwhile is the base
       if (plan.seed !== undefined) this.learner.seed(plan.seed);
       if (plan.learningRate !== undefined) this.learner.learningRate = plan.learningRate;
-      const run = await this.runOf(whole, NOTHING_DONE, {}, base, null);
+      const run = await this.runOf(whole, NOTHING_DONE, {}, base, number);
       const candidate = await this.versions.begun(whole, current, await this.learner.snapshot());
       const { next, versions } = this.state.now;
       const changes = { versions: [...versions, candidate], next: { ...next, version: candidate.number + 1 } };
       await this.state.change(changes, "run", `v${candidate.number} begins on ${run.describe()}`);
+      this.state.beginning = null;
       return this.go(candidate, run, base, running);
     });
   }
@@ -171,16 +173,17 @@ export class Runs {
       throw error;
     } finally {
       this.running = false;
+      this.state.beginning = null;
     }
   }
 
-  /** `number` of a run that was under way: an answer of the mentor that came since is for the next one. */
+  /** `number`: of the run. An answer of the mentor that came since it was asked for is for the next one. */
   private async runOf(
     plan: ResolvedPlan,
     done: Version["progress"],
     guesses: Version["guesses"],
     base: Base,
-    number: number | null,
+    number: number,
   ): Promise<Run> {
     const { manifest } = this.learner.bundle;
     await closeAnswers(this.state, this.learner);
