@@ -103,6 +103,8 @@ class FleetSettings:
             )
         if self.fraction > 1 or self.trim >= 0.5 or self.holdout >= 1 or self.delta >= 1:
             raise FleetError("expected fraction ≤ 1, trim < 0.5, holdout < 1 and delta < 1")
+        if self.golden_drop > 1 or self.reply_drop > 1:
+            raise FleetError("golden-drop and reply-drop are shares, as 0.1 for ten points: expected at most 1")
 
     def terms(self, base: str, public: str) -> Terms:
         """Terms that devices are told. Under distillation any bundle with the same public set takes part."""

@@ -87,6 +87,7 @@ def test_a_node_config_that_makes_no_sense(config: dict[str, Any], line: str) ->
         ({"bundle": "x", "learning-rate": float("nan")}, "expected a finite number"),
         ({"bundle": "x", "noise": 1.0, "strategy": "krum"}, "noise is accounted for with"),
         ({"bundle": "x", "mode": "distil", "strategy": "fedadam"}, "choose another strategy"),
+        ({"bundle": "x", "reply-drop": 10}, "golden-drop and reply-drop are shares"),
         ({"bundle": "x", "checkpoint": "y"}, "checkpoint and release belong together"),
     ],
 )

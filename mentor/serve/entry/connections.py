@@ -1,7 +1,8 @@
 """A connection of the service: what uvicorn waits for without an end has one here.
 
 uvicorn ends an idle connection. It does not end one whose head, or whose body after an early refusal, comes byte by byte, one
-whose client never reads its answer, nor one that sends request after request without waiting for an answer.
+whose client never reads its answer, one that sends request after request without waiting for an answer, nor one whose trailers
+after a chunked body have no end, which it keeps, all of them.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD = 1 << 16  # bytes of a request's line and headers
+HEAD = 1 << 16  # bytes of a request's line and headers, and of what lies between or after the bytes of its body
 WAITING = 16  # requests of one connection that wait for the one before; uvicorn takes any number
 
 
@@ -21,7 +22,7 @@ class Connection(HttpToolsProtocol):
         self._seconds = seconds
         self._asking: asyncio.TimerHandle | None = None
         self._answering: asyncio.TimerHandle | None = None
-        self._in_head, self._head = True, 0
+        self._head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,7 +36,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > HEAD:
+        if self._head > HEAD:
             self.transport.abort()
         if self.cycle is not None and not self.cycle.response_complete:
             self._asking = stopped(self._asking)
@@ -43,13 +44,16 @@ class Connection(HttpToolsProtocol):
             self._asking = self._ending()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         super().on_headers_complete()
         if len(self.pipeline) > WAITING:
             self.transport.abort()
 
+    def on_body(self, body: bytes) -> None:
+        self._head = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._in_head, self._head = True, 0
+        self._head = 0
         super().on_message_complete()
 
     def pause_writing(self) -> None:

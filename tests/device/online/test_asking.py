@@ -12,6 +12,7 @@ import pytest
 from mentee_device import Bundle, Learner, Owner, Plan, Samples, Service, import_state
 from mentee_device.bundle.samples import OwnAnswers
 from mentee_device.cli.main import main
+from mentee_device.online.errors import AskError
 from mentee_device.runs.plans.budget import Budget
 from mentee_device.state.storage.schema import FORMAT, ONLINE
 from safetensors.numpy import load
@@ -33,6 +34,8 @@ def test_only_what_was_chosen_leaves_and_it_is_counted(
     me: Owner, owner: Samples, service: Service, running: real.Service
 ) -> None:
     numbers, before = me.add(owner), requests_of(running)
+    with pytest.raises(AskError, match="together is 0 "):
+        me.asking.run(service, together=0)
     nothing = me.asking.run(service)
     assert (nothing.sent, requests_of(running)) == (0, before)
     assert me.asking.add(numbers[:11]) == numbers[:11]

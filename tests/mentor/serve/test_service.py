@@ -104,6 +104,10 @@ def test_a_body_that_ends_early_or_never_comes_holds_nobody_up(service: Service)
         chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
         endless.sendall(2 * chunk)
         assert b" 413 " in endless.recv(4096)
+    with opened(service) as trailing:
+        trailing.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            trailing.sendall(400 * (b"A: " + b"a" * 40_000 + b"\r\n"))
     with opened(service) as slow, opened(service) as silent, opened(service) as refused, opened(service) as vast:
         slow.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:100])
         silent.sendall(head)

@@ -70,10 +70,16 @@ export class Asking {
     const stored = new Set(this.state.now.samples.map(({ number }) => number));
     const missing = samples?.find((number) => !stored.has(number));
     if (missing !== undefined) throw new SampleError(`no sample ${missing} in the sample store: nothing was chosen`);
-    const passed = new Set([...this.answered, ...this.asked.waiting]);
-    const added = [...new Set(samples ?? stored)].filter((number) => !passed.has(number));
+    const fresh = (asked: Asked): number[] => {
+      const passed = new Set([...this.answered, ...asked.waiting]);
+      return [...new Set(samples ?? stored)].filter((number) => !passed.has(number));
+    };
+    let added = fresh(this.asked);
     const text = added.length ? `${added.length} samples may leave the device for the mentor's service` : "";
-    await this.change((asked) => ({ ...left(asked, added), waiting: [...asked.waiting, ...added] }), text);
+    await this.change((asked) => {
+      added = fresh(asked); // another call may have chosen some meanwhile
+      return { ...left(asked, added), waiting: [...asked.waiting, ...added] };
+    }, text);
     return added;
   }
 
@@ -101,6 +107,8 @@ export class Asking {
 
   private async asking(service: Service, { when, signal, ...options }: AskOptions): Promise<AskResult> {
     const { mentor = "", most = Number.POSITIVE_INFINITY, together = TOGETHER } = options;
+    requireCount("together", together, 1);
+    if (most !== Number.POSITIVE_INFINITY) requireCount("most", most, 0);
     const fingerprint = fingerprintOf(this.learner.bundle.manifest, mentor);
     let [sent, answered, size] = [0, 0, together];
     const result = (why = "", after = 0): AskResult => {
@@ -227,6 +235,11 @@ export class Asking {
 function left(asked: Asked, added: readonly number[]): Asked {
   const refused = Object.entries(asked.refused).filter(([number]) => !added.includes(Number(number)));
   return { ...asked, refused: Object.fromEntries(refused) };
+}
+
+function requireCount(name: string, value: number, least: number): void {
+  if (Number.isInteger(value) && value >= least) return;
+  throw new AskError(`${name} is ${value}, expected a whole number of at least ${least}`);
 }
 
 function requireSpace({ now }: State): void {

@@ -6,7 +6,7 @@ import type { Manifest } from "../bundle/manifest/manifest.js";
 import type { Part, Stock } from "../bundle/manifest/stock.js";
 import type { Snapshot } from "../learner/snapshot.js";
 import { readAnswer } from "../online/answers.js";
-import { NOTHING_ASKED } from "../owner/asked.js";
+import { NOTHING_ASKED, only } from "../owner/asked.js";
 import { SETTINGS, storedRandom, type Piece, type Version } from "../owner/record.js";
 import { StateError, type State } from "../owner/state.js";
 import { Versions } from "../owner/versions.js";
@@ -38,16 +38,17 @@ class Writer {
   ) {}
 
   async record(stock: Stock): Promise<Record<string, unknown>> {
-    const { current, next, settings, log, watch, names, asked } = this.state.now;
+    const { current, next, settings, log, watch, names } = this.state.now;
     const lost = this.state.now.lostNames.filter((name) => !Object.values(names).includes(name));
     const layout = (parts: readonly Part[]): unknown[] => parts.map(({ name, shape }) => [name, shape]);
     const given = Object.entries(settings).filter(([name, value]) => value !== SETTINGS[name as keyof typeof SETTINGS]);
+    const [samples, aside] = [await this.samples(), await this.aside()];
     const record = {
       layout: { parameters: layout(stock.parameters), statistics: layout(stock.statistics) },
       current,
       next,
-      samples: await this.samples(),
-      aside: await this.aside(),
+      samples,
+      aside,
       enrolled: await this.enrolled(),
       versions: await this.versions(),
       settings: renamed(Object.fromEntries(given), snake),
@@ -56,15 +57,17 @@ class Writer {
       ...(Object.keys(names).length ? { names } : {}),
       ...(lost.length ? { lost_names: lost } : {}),
     };
-    const answers = await this.answered();
+    const there = new Set(samples.map(({ number }) => number)); // without damaged ones
+    const answers = await this.answered(there);
+    const asked = only(this.state.now.asked, there, new Set([...there, ...aside.map(({ number }) => number)]));
     const told = JSON.stringify(asked) === JSON.stringify(NOTHING_ASKED) ? {} : { asked: renamed(asked, snake) };
     return { ...record, ...(answers.length ? { answers } : {}), ...told };
   }
 
   /** Answers of the mentor that was asked online, by the sample's number. */
-  private async answered(): Promise<unknown[]> {
+  private async answered(there: ReadonlySet<number>): Promise<unknown[]> {
     const found = [];
-    const closed = this.state.now.answers.filter(({ open }) => !open);
+    const closed = this.state.now.answers.filter(({ open, number }) => !open && there.has(number));
     for (const stored of closed.sort((one, other) => one.number - other.number)) {
       const answer = await readAnswer(this.state, this.manifest, stored);
       if (answer === null) continue; // damaged
@@ -94,7 +97,7 @@ class Writer {
     return content === null ? null : this.part(content);
   }
 
-  private async samples(): Promise<unknown[]> {
+  private async samples(): Promise<{ readonly number: number }[]> {
     const found = [];
     for (const { number, time, source, label, weight, dtype, confidence, before, ...one } of this.state.now.samples) {
       const content = await this.state.get(one);
@@ -105,7 +108,7 @@ class Writer {
     return found;
   }
 
-  private async aside(): Promise<unknown[]> {
+  private async aside(): Promise<{ readonly number: number }[]> {
     const found = [];
     for (const { number, time, source, weight, dtype, name, preprocessing, ...one } of this.state.now.aside) {
       const content = await this.state.get(one);

@@ -125,7 +125,11 @@ class Merge {
       const piece = await this.mine.put(`answer-${number}`, content);
       came.push({ ...one, ...piece, number, version: this.mine.now.next.version - 1 });
     }
-    if (came.length) await this.mine.change(({ answers }) => ({ answers: [...answers, ...came] }), "merge");
+    if (!came.length) return;
+    await this.mine.change(({ answers }) => {
+      const here = new Set(answers.map(({ number }) => number)); // some may have come from the service meanwhile
+      return { answers: [...answers, ...came.filter(({ number }) => !here.has(number))] };
+    }, "merge");
   }
 
   private async enrolled(): Promise<{ rows: EnrolledSample[]; next: number }> {

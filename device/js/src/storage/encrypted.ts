@@ -31,20 +31,19 @@ export class EncryptedStorage implements Storage {
   static async open(storage: Storage, key: StorageKey): Promise<EncryptedStorage> {
     const opened = new EncryptedStorage(storage, await cipherKey(key));
     const names = await storage.names();
+    let encrypted = false;
     for (const name of names) {
       const content = await storage.read(name);
       if (content === undefined) continue;
-      if (!isEncrypted(content)) {
-        throw new StorageError(
-          "the storage holds a state that is not encrypted: export it, import it into an encrypted storage, then delete it here; " +
-            "nothing was changed",
-        );
-      }
-      if ((await opened.decrypted(name, content)) !== null) return opened;
+      if ((await opened.decrypted(name, content)) !== null) return opened; // what else is damaged, its reader finds
+      encrypted ||= isEncrypted(content);
     }
     if (!names.length) return opened;
     throw new StorageError(
-      "the storage is encrypted under another key, or all of it is damaged: give the key it was made with; nothing was changed",
+      encrypted
+        ? "the storage is encrypted under another key, or all of it is damaged: give the key it was made with; nothing was changed"
+        : "the storage holds a state that is not encrypted: export it, import it into an encrypted storage, then delete it here; " +
+            "nothing was changed",
     );
   }
 
@@ -91,8 +90,9 @@ function cipher(iv: Bytes, name: string): AesGcmParams {
 
 async function cipherKey(key: StorageKey): Promise<CryptoKey> {
   if (!(key instanceof Uint8Array)) {
-    if (key?.algorithm?.name === "AES-GCM") return key;
-    throw new StorageError("the key is neither 32 bytes nor a CryptoKey of AES-GCM");
+    const both = ["encrypt", "decrypt"] as const;
+    if (key?.algorithm?.name === "AES-GCM" && both.every((usage) => key.usages.includes(usage))) return key;
+    throw new StorageError("the key is neither 32 bytes nor a CryptoKey of AES-GCM to encrypt and decrypt");
   }
   if (key.length !== KEY_BYTES)
     throw new StorageError(`the key has ${key.length} bytes, expected ${KEY_BYTES} random ones`);

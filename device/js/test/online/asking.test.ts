@@ -80,7 +80,8 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
       },
     });
     expect(await owner.asking.run(service)).toMatchObject({ sent: 0, why: "" });
-    expect(await owner.asking.add(numbers.slice(0, 11))).toEqual(numbers.slice(0, 11));
+    const twice = await Promise.all([1, 2].map(() => owner.asking.add(numbers.slice(0, 11))));
+    expect(twice).toEqual([numbers.slice(0, 11), []]);
     expect(await owner.asking.remove(numbers.slice(0, 1))).toEqual(numbers.slice(0, 1));
     expect(sent).toEqual([]);
     // The service takes 8 at once, which the device finds out: the refused request held all of them.
@@ -128,6 +129,11 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
     expect(Object.keys(owner.asking.asked.left)).toHaveLength(8);
     expect(owner.asking.asked.sent).toBe(20);
     expect((await storage.names()).filter((name) => name.startsWith("answer-"))).toHaveLength(8);
+
+    await storage.write(owner.samples.find(({ number }) => number === numbers[4])!.piece, new Uint8Array());
+    const saved = await Owner.importState(await owner.exportState(), owner.bundle, node, new MemoryStorage());
+    expect([saved.samples.length, saved.asking.answered.length]).toEqual([9, 7]); // a damaged sample takes its answer along
+    await saved.close();
   });
 
   test("may be sent while a run learns, which is for the next one to know", async () => {
@@ -201,6 +207,10 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
     const other = owner.asking.run(new Service(address, token), { mentor: "0".repeat(64) });
     expect((await refusal(other)).message).toMatch(/the bundle's mentor is .* answers of another are refused/);
     expect(owner.asking.answered).toEqual([]);
+    for (const some of [{ together: 0 }, { together: Number.NaN }, { most: 0.5 }]) {
+      const endless = owner.asking.run(saying(503, "busy"), some);
+      expect((await refusal(endless)).message).toMatch(/(together|most) is .*, expected a whole number of at least/);
+    }
     for (const [where, given, why] of [
       ["http://mentor.example", "token", /in the clear/],
       ["https://mentor.example/path", "token", /expected https/],

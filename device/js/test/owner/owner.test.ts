@@ -158,10 +158,13 @@ describe.skipIf(LIFE === null)("an owner", () => {
     expect((await refusal(other)).message).toMatch(/encrypted under another key.*nothing was changed/);
     expect((await refusal(ownerOf(plain))).message).toMatch(/the state is encrypted: open its storage with its key/);
     expect((await refusal(EncryptedStorage.open(plain, new Uint8Array(16)))).message).toMatch(/16 bytes, expected 32/);
+    const oneWay = await crypto.subtle.generateKey({ name: "AES-GCM", length: 256 }, false, ["encrypt"]);
+    expect((await refusal(EncryptedStorage.open(plain, oneWay))).message).toMatch(/AES-GCM to encrypt and decrypt/);
     expect(await Promise.all((await plain.names()).map((name) => plain.read(name)))).toEqual(before);
     const record = (await plain.read("state"))!;
     record[record.length >> 1]! ^= 1;
     await plain.write("state", record); // its copy takes its place, as without encryption
+    await plain.write((await plain.names())[0]!, new Uint8Array()); // nothing that goes by the key is left of the first piece
     owner = await ownerOf(await EncryptedStorage.open(plain, key));
     expect(owner.log.at(-1)?.kind).toBe("mended");
     expect((await owner.predict(some.input)).logits).toEqual(logits);

@@ -96,6 +96,8 @@ class Asking:
         or busy ends the run, and is left alone for a while that grows. Raises AskError for what waiting does not mend; what was
         answered by then is stored.
         """
+        if together < 1 or (most is not None and most < 0):
+            raise AskError(f"together is {together} and most {most}, expected at least 1 and 0")
         fingerprint, sent, answered = self._fingerprint(mentor), 0, 0
         asked = self._pruned([one.number for one in self._state.samples.all()])
         wait = asked.not_before - self._clock()
