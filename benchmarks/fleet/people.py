@@ -1,4 +1,4 @@
-"""Whose samples are where: at the server, on each device, and nowhere."""
+"""Parts samples by the people they are of: the server's, each device's, and those of people whom none has."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

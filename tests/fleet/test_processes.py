@@ -74,7 +74,7 @@ def test_a_fleet_outlives_a_device_that_is_killed_mid_round(
 def test_two_fleets_on_one_superlink_outlive_its_kill_mid_round(
     node: Node, bundle_folder: Path, processes: Processes
 ) -> None:
-    """What a device has is byte for byte what it was; its SuperNode finds the new SuperLink by itself."""
+    """A killed SuperLink changes no byte of a device's state; a SuperNode connects to the new one by itself."""
     configs = {name: node(number, fleet=name) for number, name in enumerate(("ours", "theirs"))}
     before = {name: rows_of(config) for name, config in configs.items()}
     start(processes, configs)

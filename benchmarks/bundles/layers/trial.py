@@ -170,7 +170,7 @@ def traced_again(
 
 @dataclass(frozen=True)
 class Asked:
-    """What a trace of a `SideBySide` depends on; `words` has its modules, their modes and ports, `numbers` all tensors."""
+    """Holds what a trace of a `SideBySide` depends on; `words` has its modules, their modes and ports, `numbers` all tensors."""
 
     words: tuple[object, ...]
     numbers: dict[str, Tensor]

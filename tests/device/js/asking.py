@@ -55,7 +55,7 @@ def come_answered(fixtures: Path, written: Path, service: real.Service, folder: 
 
 
 def difference(me: Owner, mine: Owner, number: int) -> float:
-    """Of two answers to a sample, the layers byte for byte."""
+    """The largest difference of the logits of two answers to a sample; infinite where their layers are not the same bytes."""
     one, other = me.state.answers.get(number), mine.state.answers.get(number)
     if one is None or other is None:
         return np.inf

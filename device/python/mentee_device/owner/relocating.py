@@ -15,7 +15,7 @@ from mentee_device.runs.run import OnProgress
 
 
 class Relocating(Opened):
-    """What was learnt moves along."""
+    """The owner's moves to another bundle or device, with what was learnt."""
 
     def migrate(
         self, bundle: Bundle, budget: Budget | None = None, *, on_progress: OnProgress | None = None
