@@ -36,6 +36,7 @@ MADE: dict[str, Callable[[Arms], Arm]] = {
     "fedavg-no-mentor": lambda arms: arms.together("fedavg-no-mentor", replay_batch=0),
     "fedavg-head": lambda arms: arms.together("fedavg-head", shared="body"),
     "fedprox": lambda arms: arms.together("fedprox", strategy="fedprox", proximal_mu=1.0),
+    "fedprox-head": lambda arms: arms.together("fedprox-head", strategy="fedprox", proximal_mu=1.0, shared="body"),
     "distil": lambda arms: arms.together("distil", mode="distil", ask=100),
     "fedavg-failing": lambda arms: arms.together("fedavg-failing", trouble(arms, 0.3, 0.0)),
     "fedavg-poisoned": lambda arms: arms.together("fedavg-poisoned", trouble(arms, 0.3, 0.2)),
