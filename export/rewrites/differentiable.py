@@ -161,9 +161,6 @@ def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
     if node.op_type in WITHOUT_END:
         return f"{node.op_type} may never end, so devices refuse every graph that has one"
     given = attributes(node)
-    if node.op_type in RECURRENT and given.get("direction", b"forward") != b"forward":
-        # it puts its training kernel in the place of every one, also where nothing trains
-        return f"{node.op_type} runs in the forward direction only"
     if node.op_type == "BatchNormalization" and node.input[3] in known.constants and KEPT not in written_as(node):
         return "BatchNormalization runs on the statistics of the batch, also where they are held"
     if node.op_type in ("AveragePool", "MaxPool") and given.get("ceil_mode"):
@@ -171,6 +168,14 @@ def unlike_torch(node: onnx.NodeProto, known: Known) -> str | None:
     if node.op_type == "Resize" and given.get("mode", b"nearest") == b"nearest" and not whole(known, node.input[2:3]):
         return "Resize to the nearest place rounds a scale otherwise than torch"
     return None
+
+
+def unlike_torch_in_training(node: onnx.NodeProto, known: Known) -> str | None:
+    """The same of ONNX Runtime Training."""
+    if node.op_type in RECURRENT and attributes(node).get("direction", b"forward") != b"forward":
+        # it puts its training kernel in the place of every one, also where nothing trains
+        return f"{node.op_type} runs in the forward direction only"
+    return unlike_torch(node, known)
 
 
 def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> str | None:

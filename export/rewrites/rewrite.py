@@ -17,7 +17,15 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from export.backends import BY_TRAINING
-from export.rewrites.differentiable import RECURRENT, WITHOUT_END, Array, Known, gradient_path, read_by, unlike_torch
+from export.rewrites.differentiable import (
+    RECURRENT,
+    WITHOUT_END,
+    Array,
+    Known,
+    gradient_path,
+    read_by,
+    unlike_torch_in_training,
+)
 from export.rewrites.differentiable import obstacle as training_obstacle
 from export.rewrites.operators.einsum import einsum
 from export.rewrites.operators.pooling import pooled_by_torch
@@ -64,12 +72,13 @@ def rewrite(
     allowed: bool = True,
     obstacle: Obstacle = training_obstacle,
     rules: Mapping[str, tuple[Rule, str]] = RULES,
+    unlike_torch: Callable[[onnx.NodeProto, Known], str | None] = unlike_torch_in_training,
 ) -> list[Finding]:
     """Rewrites `model` where a gradient from one of `trainable` to an output needs it; returns all that it found there.
 
     Not `allowed`, the nodes stay as they are and each finding is without a rewrite. A rewrite whose outputs differ by more
-    than `BOUND` on random inputs is refused and the node stays. `obstacle` says what cannot be differentiated, by default by
-    ONNX Runtime Training.
+    than `BOUND` on random inputs is refused and the node stays. `obstacle` says what cannot be differentiated, `unlike_torch`
+    what a runtime computes otherwise, by default ONNX Runtime Training.
     """
     name_casts(model, trainable)
     fold_sizes(model)

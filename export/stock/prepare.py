@@ -8,18 +8,17 @@ import onnx
 from export.graph.ports import Port, random_feeds
 from export.graph.tracing import one_line
 from export.graph.training_graph import Forward, TrainingGraph, origins, require_gradients, sample_shape, trained
-from export.rewrites.differentiable import RECURRENT, Known, attributes
+from export.rewrites.differentiable import RECURRENT, Known, attributes, unlike_torch
 from export.rewrites.rewrite import PREFIX, RULES, Finding, require_differentiable, rewrite
 from export.rewrites.writer import Rule
 from export.stock.batch_norm import is_on_batch
-from export.stock.recurrent import unrolled
 from export.stock.rules import FLAT
 from export.stock.rules import RULES as GRADIENTS
+from export.stock.rules.recurrent import is_plain
 from export.stock.settle import settle_sizes
 
 INSTEAD: Mapping[str, tuple[Rule, str]] = {
-    **RULES,
-    **dict.fromkeys(RECURRENT, (unrolled, "its gates, place by place of the sequence")),
+    operator: rule for operator, rule in RULES.items() if operator not in RECURRENT
 }
 
 
@@ -48,7 +47,7 @@ def stock_forward(
 
 def for_stock(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = True) -> list[Finding]:
     """Rewrites `model`, as torch's exporter wrote it, in place; returns what it found without a gradient rule."""
-    return rewrite(model, [PREFIX + name for name in trainable], allowed, obstacle, INSTEAD)
+    return rewrite(model, [PREFIX + name for name in trainable], allowed, obstacle, INSTEAD, unlike_torch)
 
 
 def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> str | None:
@@ -66,6 +65,8 @@ def obstacle(node: onnx.NodeProto, known: Known, reached: Collection[str]) -> st
         return "ReduceProd has a gradient along one axis of a fixed size"
     if node.op_type in ("ScatterElements", "ScatterND") and given.get("reduction", b"none") not in (b"none", b"add"):
         return f"{node.op_type} with reduction={bytes(given['reduction']).decode()} has no gradient"
+    if node.op_type in RECURRENT and not is_plain(node, known.shapes.get(node.input[0], ("",))[0]):
+        return f"{node.op_type} has a gradient over a sequence of a fixed length, with the options that torch's exporter writes"
     if node.op_type == "GatherND" and given.get("batch_dims"):
         return "GatherND over batches has no gradient"
     if node.op_type == "Pow" and not known.carries_gradient(node.input[1]):

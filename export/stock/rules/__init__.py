@@ -2,7 +2,18 @@
 
 from collections.abc import Callable
 
-from export.stock.rules import convolution, elementwise, indexing, layout, matrix, norms, pooling, reductions, softmax
+from export.stock.rules import (
+    convolution,
+    elementwise,
+    indexing,
+    layout,
+    matrix,
+    norms,
+    pooling,
+    recurrent,
+    reductions,
+    softmax,
+)
 from export.stock.tape import Site
 
 Rule = Callable[[Site], dict[int, str]]
@@ -17,6 +28,7 @@ RULES: dict[str, Rule] = {
     **convolution.RULES,
     **pooling.RULES,
     **norms.RULES,
+    **recurrent.RULES,
     **softmax.RULES,
 }
 FLAT = elementwise.FLAT

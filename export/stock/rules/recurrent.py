@@ -1,0 +1,249 @@
+"""Gradients of GRU and LSTM, whose nodes stay in the forward. The gates are computed again, for all places at once; only what
+goes from place to place is written place by place.
+
+Axes: T places, D directions, B batch, H hidden, I input, G all gates: z r h of a GRU, i o f c of an LSTM; N = T·B rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from export.rewrites.differentiable import attributes
+from export.stock.rules.elementwise import Gradients
+from export.stock.tape import Site, Tape, fixed
+
+W, R, BIAS, LENGTHS, HIDDEN, CELL, PEEPHOLES = range(1, 8)
+UNUSUAL = ("layout", "activations", "clip", "input_forget")  # options that torch's exporter does not write
+
+
+def is_plain(node: onnx.NodeProto, places: object) -> bool:
+    """Whether this node has nothing that torch's exporter does not write, and a sequence of a fixed length."""
+    given = attributes(node)
+    extra = [name for place, name in enumerate(node.input) if name and place in (LENGTHS, PEEPHOLES)]
+    if extra or any(given.get(option) for option in UNUSUAL) or not (isinstance(places, int) and places > 0):
+        return False
+    return node.op_type == "LSTM" or bool(given.get("linear_before_reset"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One direction of a node. `given`: the gradient of the state at each place, [1, B, H], None where there is none."""
+
+    tape: Tape
+    width: int
+    backwards: bool
+    input_NI: str
+    weight_GI: str
+    recurrent_GH: str
+    bias_G: Sequence[str] | None  # of the input and of the hidden state
+    first: Sequence[str]  # hidden and cell state, [1, B, H]
+    before_NH: str  # the hidden state that each place begins with
+    given: list[str | None]
+    last: Sequence[str | None]  # gradients of the last hidden and cell state
+
+    @property
+    def places(self) -> list[int]:
+        """In the order in which the states were computed."""
+        found = list(range(len(self.given)))
+        return found[::-1] if self.backwards else found
+
+    def by_place(self, rows: str, count: int = 1) -> list[str]:
+        """[N, count · H] -> [1, B, count · H] of each place."""
+        places = len(self.given)
+        return self.tape.apart(self.tape("Reshape", rows, [places, -1, count * self.width]), [1] * places)
+
+    def rows(self, by_place: Mapping[int, str]) -> str:
+        """[1, B, H] of each place -> [N, H]"""
+        values = [by_place[place] for place in sorted(by_place)]
+        whole = self.tape("Concat", *values, axis=0) if len(values) > 1 else values[0]
+        return self.tape("Reshape", whole, [-1, self.width])
+
+    def product(self, rows: str, weight: str, *plus: str) -> str:
+        return self.tape("Gemm", rows, weight, *plus, transB=1)
+
+    def met(self, place: int, carried: str | None) -> str | None:
+        """The gradient of the state at `place`: what is given there and what the next place carries back."""
+        parts = [part for part in (carried, self.given[place]) if part is not None]
+        return self.tape.total(parts) if parts else None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Gradients of what the input and the hidden state add to the gates, [N, G] each, and of the first states, [1, B, H]."""
+
+    by_input: str
+    by_hidden: str
+    first: Sequence[str]
+
+
+def less(t: Tape, value: str) -> str:
+    """1 − value"""
+    return t("Sub", 1.0, value)
+
+
+def gru(run: Run) -> Found:
+    """h = n + z · (b − n) of the state b before it, n = tanh(x_n + r · h_n). Where d is the gradient of h, those of the sums in
+    the gates are d times a number that does not depend on d."""
+    t, width = run.tape, run.width
+    biases = [(bias,) for bias in run.bias_G] if run.bias_G else [(), ()]
+    by_input = run.product(run.input_NI, run.weight_GI, *biases[0])
+    by_hidden = run.product(run.before_NH, run.recurrent_GH, *biases[1])
+    (x_zr, x_n), (h_zr, h_n) = (t.apart(sums, [2 * width, width], axis=1) for sums in (by_input, by_hidden))
+    z, r = t.apart(t("Sigmoid", t("Add", x_zr, h_zr)), [width, width], axis=1)
+    n = t("Tanh", t("Add", x_n, t("Mul", r, h_n)))
+    fresh = less(t, z)
+    to_n = t("Mul", fresh, less(t, t("Mul", n, n)))
+    to_h_n = t("Mul", to_n, r)
+    to_z = t("Mul", t("Sub", run.before_NH, n), t("Mul", z, fresh))
+    to_r = t("Mul", t("Mul", to_h_n, h_n), less(t, r))
+    slopes, stays = run.by_place(t("Concat", to_z, to_r, to_h_n, axis=1), 3), run.by_place(z)
+    met: dict[int, str] = {}
+    carried = run.last[0]
+    for place in reversed(run.places):
+        d = run.met(place, carried)
+        assert d is not None
+        met[place] = d
+        gates = t("Mul", t("Concat", d, d, d, axis=2), slopes[place])
+        carried = t("Add", t("MatMul", gates, run.recurrent_GH), t("Mul", d, stays[place]))
+    d_NH = run.rows(met)
+    of_z, of_r, of_n, of_h_n = (t("Mul", d_NH, slope) for slope in (to_z, to_r, to_n, to_h_n))
+    assert carried is not None
+    return Found(t("Concat", of_z, of_r, of_n, axis=1), t("Concat", of_z, of_r, of_h_n, axis=1), [carried])
+
+
+def lstm(run: Run) -> Found:
+    """c = f · c before it + i · g, h = o · tanh(c). Gradients of the sums in the gates are those of h or c times a number that
+    depends on neither."""
+    t, width = run.tape, run.width
+    bias = (t("Add", *run.bias_G),) if run.bias_G else ()
+    sums = run.product(run.before_NH, run.recurrent_GH, run.product(run.input_NI, run.weight_GI, *bias))
+    gates, raw = t.apart(sums, [3 * width, width], axis=1)
+    i, o, f = t.apart(t("Sigmoid", gates), [width] * 3, axis=1)
+    g = t("Tanh", raw)
+    kept, added = run.by_place(f), run.by_place(t("Mul", i, g))
+    before: dict[int, str] = {}
+    cells: dict[int, str] = {}
+    cell = run.first[1]
+    for place in run.places:
+        before[place] = cell
+        cells[place] = cell = t("Add", t("Mul", kept[place], cell), added[place])
+    high = t("Tanh", run.rows(cells))
+    to_c = t("Mul", o, less(t, t("Mul", high, high)))
+    to_i = t("Mul", g, t("Mul", i, less(t, i)))
+    to_o = t("Mul", high, t("Mul", o, less(t, o)))
+    to_f = t("Mul", run.rows(before), t("Mul", f, less(t, f)))
+    to_g = t("Mul", i, less(t, t("Mul", g, g)))
+    slopes, to_cells = run.by_place(t("Concat", to_i, to_o, to_f, to_g, axis=1), 4), run.by_place(to_c)
+    of_gates: dict[int, str] = {}
+    carried, of_cell = run.last
+    for place in reversed(run.places):
+        d = run.met(place, carried)
+        if d is not None:
+            through = t("Mul", d, to_cells[place])
+            of_cell = through if of_cell is None else t("Add", of_cell, through)
+        assert of_cell is not None
+        d = t("Mul", of_cell, 0.0) if d is None else d
+        of_gates[place] = t("Mul", t("Concat", of_cell, d, of_cell, of_cell, axis=2), slopes[place])
+        carried = t("MatMul", of_gates[place], run.recurrent_GH)
+        of_cell = t("Mul", of_cell, kept[place])
+    values = [of_gates[place] for place in sorted(of_gates)]
+    whole = t("Concat", *values, axis=0) if len(values) > 1 else values[0]
+    rows = t("Reshape", whole, [-1, 4 * width])
+    assert carried is not None
+    assert of_cell is not None
+    return Found(rows, rows, [carried, of_cell])
+
+
+@dataclass(frozen=True)
+class One:
+    """Takes from values of all directions what is one's."""
+
+    tape: Tape
+    number: int
+    directions: int
+
+    def kept(self, name: str, axis: int = 0) -> str:
+        """With the axis of directions, of size 1: a first state is [1, B, H]."""
+        if self.directions == 1:
+            return name
+        return self.tape("Slice", name, [self.number], [self.number + 1], [axis])
+
+    def squeezed(self, name: str, axis: int = 0) -> str:
+        return self.tape("Squeeze", self.kept(name, axis), [axis])
+
+
+def run_of(site: Site, one: One) -> Run:
+    t, node = site.tape, site.node
+    places, inputs = fixed_but_batch(site)
+    gates, width = fixed(site.shape(R))[1:]
+    backwards = site.options.get("direction") == b"reverse" or one.number == 1
+    states = one.squeezed(node.output[0], 1)
+    first = [
+        one.kept(site.input(place)) if site.input(place) else t("Mul", t("Slice", states, [0], [1], [0]), 0.0)
+        for place in (HIDDEN, CELL)[: 1 + (node.op_type == "LSTM")]
+    ]
+    before = first[0]
+    if places > 1:
+        start, end = (1, places) if backwards else (0, places - 1)
+        others = t("Slice", states, [start], [end], [0])
+        before = t("Concat", *((others, before) if backwards else (before, others)), axis=0)
+    of_states, *of_last = [*site.gradients, None, None][:3]
+    biases = t.apart(one.squeezed(site.input(BIAS)), [gates, gates]) if site.input(BIAS) else None
+    return Run(
+        t,
+        width,
+        backwards,
+        t("Reshape", site.input(0), [-1, inputs]),
+        one.squeezed(site.input(W)),
+        one.squeezed(site.input(R)),
+        biases,
+        first,
+        t("Reshape", before, [-1, width]),
+        [None] * places if of_states is None else list(t.apart(one.squeezed(of_states, 1), [1] * places)),
+        [None if gradient is None else one.kept(gradient) for gradient in of_last],
+    )
+
+
+def of_inputs(run: Run, found: Found, wanted: frozenset[int]) -> Gradients:
+    """By place, with an axis of size 1 for the direction."""
+    t = run.tape
+    made: Gradients = {}
+    if W in wanted:
+        made[W] = t("Unsqueeze", t("Gemm", found.by_input, run.input_NI, transA=1), [0])
+    if R in wanted:
+        made[R] = t("Unsqueeze", t("Gemm", found.by_hidden, run.before_NH, transA=1), [0])
+    if BIAS in wanted:
+        both = (t("ReduceSum", gates, [0], keepdims=1) for gates in (found.by_input, found.by_hidden))
+        made[BIAS] = t("Concat", *both, axis=1)
+    states = zip((HIDDEN, CELL), found.first, strict=False)
+    return made | {place: value for place, value in states if place in wanted}
+
+
+def recurrent(site: Site) -> Gradients:
+    t, node = site.tape, site.node
+    if not node.output[0]:  # nobody reads the states between, but the gradient does
+        node.output[0] = f"{node.name}/states"
+    directions = fixed(site.shape(R))[0]
+    by_direction: list[Gradients] = []
+    of_input: list[str] = []
+    for number in range(directions):
+        run = run_of(site, One(t, number, directions))
+        found = (lstm if node.op_type == "LSTM" else gru)(run)
+        by_direction.append(of_inputs(run, found, site.wanted))
+        if 0 in site.wanted:
+            of_input.append(t("MatMul", found.by_input, run.weight_GI))
+    made = {
+        place: t("Concat", *(each[place] for each in by_direction), axis=0) if directions > 1 else value
+        for place, value in by_direction[0].items()
+    }
+    return made | ({0: t.shaped(t.total(of_input), site.input(0))} if of_input else {})
+
+
+def fixed_but_batch(site: Site) -> tuple[int, int]:
+    """T and I."""
+    places, _, inputs = site.shape()
+    return fixed((places, inputs))  # type: ignore[return-value]
+
+
+RULES: dict[str, Callable[[Site], Gradients]] = {"GRU": recurrent, "LSTM": recurrent}
