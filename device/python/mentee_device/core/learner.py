@@ -187,7 +187,11 @@ class Learner:
                 "a batch of one sample: this bundle's BatchNorm uses the statistics of the batch, and one value a channel has "
                 "no variance; learn from at least two samples at a time, replayed ones included"
             )
-        terms = take_step(self._session, self._manifest, whole, self.step)
+        try:
+            terms = take_step(self._session, self._manifest, whole, self.step)
+        except RuntimeError:
+            self._broken = self._session.not_finite()
+            raise
         self.step += 1
         self._broken = self._session.not_finite()
         self._require_finite()

@@ -23,14 +23,14 @@ from mentee_device.files import replacing
 
 Vectors = dict[str, NDArray[np.float32]]
 SEEDS = 1 << 24  # whole numbers that float32 holds
+LARGE = 1 << 18  # numbers of a vector that a step writes in place
 NO_DROPOUT = np.full(1, -1, np.float32)
 
 
 class StockSession:
     """The three stock graphs of `bundle` on `values`, by default the bundle's own. Raises BundleError, RuntimeMissing.
 
-    Each step makes the vectors anew. Writing them in place by IO binding took 3 to 5 % off the optimizer graph, less than that
-    costs in a step of a small mentee.
+    Each step makes small vectors anew, since binding costs more than it saves there, and writes large ones in their own place.
     """
 
     name = STOCK
@@ -100,8 +100,12 @@ class StockSession:
         if self._gradient is not None and self.collecting:
             given = {"learning_rate": self._rate, "step": self._taken + 1}
             scalars = {name: np.full(1, value, np.float32) for name, value in given.items()}
-            moved = self._moving.run({**self._state, "gradient": self._gradient, **scalars})
-            self._state |= {name.removeprefix("new_"): vector for name, vector in moved.items()}
+            feeds = {**self._state, "gradient": self._gradient, **scalars}
+            if len(self._gradient) < LARGE:
+                moved = self._moving.run(feeds)
+                self._state |= {name.removeprefix("new_"): vector for name, vector in moved.items()}
+            else:
+                self._moving.run_into(feeds, {f"new_{name}": vector for name, vector in self._state.items()})
             self._taken += 1
         self._gradient, self._collected = None, 0
 
@@ -178,7 +182,26 @@ class _Graph:
         try:
             return dict(zip(self.outputs, self.session.run(self.outputs, given), strict=True))
         except Exception as error:  # the runtime's own classes, of no common base but this
-            raise RuntimeError(f"{self.file!r}: {' '.join(str(error).split())[:300]}") from error
+            raise self._failed(error) from error
+
+    def run_into(self, feeds: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        """Writes all outputs into `outputs`, which may be inputs too: a step's vector depends, number by number, on its old one.
+        Raises RuntimeError, and leaves them NaN then."""
+        binding = self.session.io_binding()
+        for name in self.inputs:
+            binding.bind_cpu_input(name, feeds[name])
+        for name in self.outputs:
+            vector = outputs[name]
+            binding.bind_output(name, "cpu", 0, vector.dtype, vector.shape, vector.ctypes.data)
+        try:
+            self.session.run_with_iobinding(binding)
+        except Exception as error:
+            for name in self.outputs:
+                outputs[name].fill(np.nan)
+            raise self._failed(error) from error
+
+    def _failed(self, error: Exception) -> RuntimeError:
+        return RuntimeError(f"{self.file!r}: {' '.join(str(error).split())[:300]}")
 
 
 def _largest(vector: NDArray[np.float32]) -> float:
