@@ -2,6 +2,7 @@
 
 import { guess, guesses, undoGuesses, type Guess } from "../../labels/guessing.js";
 import { GUESSED } from "../../labels/pseudo-labels.js";
+import type { Mentor } from "../../labels/own-mentor.js";
 import type { GuessRules } from "../../labels/rules.js";
 import type { Source } from "../record.js";
 import type { Running } from "../runs/runs.js";
@@ -10,10 +11,11 @@ import { Learning } from "./learning.js";
 
 export class Labelling extends Learning {
   /** Labels for samples that have none, each marked as a guess, at a quarter of a label's weight; the new ones. First the
-   * mentor's, as its service answered or as it was recorded with the sample, then by `rules`. Throws SampleError. */
-  async guess(rules: GuessRules = {}): Promise<Guess[]> {
+   * mentor's, as its service answered, as it was recorded with the sample, or as `mentor` says now; then by `rules`. Throws
+   * SampleError. */
+  async guess(rules: GuessRules = {}, mentor: Mentor | null = null): Promise<Guess[]> {
     this.runs.requireRest();
-    return guess(this.state, this.learner, rules);
+    return guess(this.state, this.learner, rules, mentor);
   }
 
   /** All guesses that stand, and what they were guessed from. */
