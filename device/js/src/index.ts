@@ -11,6 +11,7 @@ export { MemorySource, type Found, type Source } from "./bundle/source.js";
 export type { Part, Stock } from "./bundle/manifest/stock.js";
 export type { Bytes } from "./bytes.js";
 export type { Guess } from "./labels/guessing.js";
+export type { Mentor } from "./labels/own-mentor.js";
 export type { GuessRules } from "./labels/rules.js";
 export type { Mixing, OwnAnswers } from "./learner/batch.js";
 export { Learner, LearningError, type Learned, type Learning, type Prediction, type Terms } from "./learner/learner.js";

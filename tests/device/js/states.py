@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mentee_device import Budget, Bundle, Owner, Plan, Samples, Watch, import_state
+from mentee_device import Budget, Bundle, GuessRules, Owner, Plan, Samples, Watch, import_state
 from mentee_device.state.answers import OnlineAnswer
 from mentee_device.state.asked import Asked, write_asked
 
@@ -105,5 +105,9 @@ def come_back(folder: Path, written: Path) -> list[str]:
             found |= {"versions": [[one.number, one.status] for one in me.versions.all()], **seen(me)}
             done = me.learn(Plan(budget=Budget(steps=4), rounds=1))
             apart = max(abs(done.last[name] - value) for name, value in told["last"].items())
+            answered = told["logits"][0]
+            found["logits"] = [answered, np.ravel([me.samples.mentor_logits(number) for number in answered]).tolist()]
+            guessed = me.guess(GuessRules(threshold=None), lambda input: input.reshape(len(input), -1)[:, 20:30])
+            found["guessed"] = [[one.number, one.label, one.source] for one in guessed]
     wrong = [name for name, value in found.items() if told[name] != value]
     return wrong + ([f"losses by {apart}"] if not apart < 1e-5 else [])

@@ -26,7 +26,7 @@ export function answer(probabilities: Float64Array, K: number, blocked: Readonly
 }
 
 /** Rows of K that sum to 1, in float64. */
-export function softmax(logits: Float32Array, K: number): Float64Array {
+export function softmax(logits: Float32Array | Float64Array, K: number): Float64Array {
   const normal = new Float64Array(logits.length);
   for (let start = 0; start < logits.length; start += K) {
     const row = logits.subarray(start, start + K);

@@ -6,6 +6,7 @@
 import { unnamedOf } from "../bundle/manifest/spare.js";
 import { SampleError } from "../bundle/preprocess.js";
 import { softmax } from "../guard/answers.js";
+import { takeSamples } from "../learner/batch.js";
 import type { Learner } from "../learner/learner.js";
 import { answersOf, closeAnswers } from "../online/answers.js";
 import type { Source, StoredSample } from "../owner/record.js";
@@ -14,6 +15,7 @@ import type { Running, Runs } from "../owner/runs/runs.js";
 import { unlearnLabels, type Unlearned } from "../owner/runs/unlearn.js";
 import { readSamples } from "../owner/samples.js";
 import type { State } from "../owner/state.js";
+import { ask, requireMentor, type Mentor } from "./own-mentor.js";
 import {
   GUESSED,
   adaptiveThresholds,
@@ -26,6 +28,8 @@ import {
 } from "./pseudo-labels.js";
 import { SURE, checkedRules, type GuessRules } from "./rules.js";
 
+const CHUNK = 64; // samples that a mentor is asked about at once
+
 /** A sample's guessed label: how sure its `source` was of it, and the label `before` a neighbour's took its place, −1 for
  * none. */
 export interface Guess extends Omit<Known, "weight"> {
@@ -33,9 +37,15 @@ export interface Guess extends Omit<Known, "weight"> {
 }
 
 /** The new guesses, written to the sample store. Throws SampleError. */
-export async function guess(state: State, learner: Learner, given: GuessRules): Promise<Guess[]> {
+export async function guess(
+  state: State,
+  learner: Learner,
+  given: GuessRules,
+  mentor: Mentor | null,
+): Promise<Guess[]> {
   const rules = checkedRules(given);
-  const seen = await asked(state, learner);
+  requireMentor(mentor);
+  const seen = await asked(state, learner, mentor);
   const before = seen.samples.map(knownOf);
   let known = mentors(before, seen.online, rules.mentorThreshold, "mentor-online");
   known = mentors(known, seen.recorded, rules.mentorThreshold, "mentor");
@@ -114,10 +124,10 @@ interface Seen {
   readonly probability: readonly Float64Array[]; // the mentee's
   readonly embedding: Float32Array;
   readonly online: readonly (Float64Array | null)[]; // the mentor's, by its service
-  readonly recorded: readonly (Float64Array | null)[]; // the mentor's, as it came with the sample
+  readonly recorded: readonly (Float64Array | null)[]; // the mentor's, as it came with the sample or as it says now
 }
 
-async function asked(state: State, learner: Learner): Promise<Seen> {
+async function asked(state: State, learner: Learner, mentor: Mentor | null): Promise<Seen> {
   const { manifest } = learner.bundle;
   await closeAnswers(state, learner);
   const wanted = state.now.samples.map(({ number }) => number);
@@ -128,7 +138,7 @@ async function asked(state: State, learner: Learner): Promise<Seen> {
   const K = manifest.classes.length;
   const unnamed = unnamedOf(manifest);
   const answers = await answersOf(state, manifest, numbers, null);
-  const said = (logits: Float32Array): Float64Array => {
+  const said = (logits: Float32Array | Float64Array): Float64Array => {
     const known = logits.slice();
     for (const place of unnamed) known[place] = -Number.MAX_VALUE; // no mentor knows a class that has no name
     return softmax(known, K);
@@ -147,6 +157,12 @@ async function asked(state: State, learner: Learner): Promise<Seen> {
     online.push(answer);
     const content = answer !== null || one.mentorLogits === null ? null : await state.get(one.mentorLogits);
     recorded.push(content?.length === 4 * K ? said(new Float32Array(content.slice().buffer)) : null);
+  }
+  const open = samples.flatMap(({ label }, row) => (label < 0 && !online[row] && !recorded[row] ? [row] : []));
+  for (let start = 0; mentor !== null && start < open.length; start += CHUNK) {
+    const rows = Int32Array.from(open.slice(start, start + CHUNK));
+    const answers = await ask(mentor, takeSamples(manifest, inputs, rows).input, rows.length, K);
+    for (const [place, logits] of answers.entries()) if (logits !== null) recorded[rows[place] ?? 0] = said(logits);
   }
   return { samples, probability, embedding: found.embedding, online, recorded };
 }
@@ -167,9 +183,10 @@ async function stored(
   after: readonly Known[],
 ): Promise<Guess[]> {
   const changed = new Map<number, StoredSample>();
+  const standing = new Set(state.now.samples); // without those that another change has touched while a mentor thought
   for (const [row, one] of samples.entries()) {
     const [then, now] = [before[row], after[row]];
-    if (now === undefined || !GUESSED.includes(now.source)) continue;
+    if (now === undefined || !standing.has(one) || !GUESSED.includes(now.source)) continue;
     if (now.label === then?.label && now.source === then.source) continue;
     changed.set(one.number, { ...one, ...now, confidence: Math.round(now.confidence * 1e6) / 1e6 });
   }

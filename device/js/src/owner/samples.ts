@@ -1,6 +1,7 @@
 // The owner's samples: a piece of the state each, bounded in number and bytes, with where its label came from.
 
 import { sha256, type Bytes } from "../bytes.js";
+import { LARGEST } from "../bundle/manifest/fields.js";
 import type { Manifest } from "../bundle/manifest/manifest.js";
 import { unnamedOf } from "../bundle/manifest/spare.js";
 import { UNLABELLED, checkLabels, type Samples } from "../bundle/packs.js";
@@ -25,17 +26,19 @@ export interface Adding {
   readonly source?: Source;
   /** Of a label, against an owner's, which is 1. */
   readonly weight?: number;
+  /** What the mentor said of the samples: [N, K] in a row, float32, spare classes included. `guess` labels by them. */
+  readonly mentorLogits?: ArrayLike<number> | null;
 }
 
-/** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label if that is trusted as much or
- * more. Where a bound of the settings is reached others go, which the log says. Throws SampleError for any that does not fit. */
+/** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label, and the mentor's logits where
+ * there are new ones, if that label is trusted as much or more. Where a bound of the settings is reached others go, which the log says. Throws SampleError for any that does not fit. */
 export async function addSamples(
   state: State,
   manifest: Manifest,
   samples: Samples,
   adding: Adding,
 ): Promise<number[]> {
-  const { source = "owner", weight = 1 } = adding;
+  const { source = "owner", weight = 1, mentorLogits = null } = adding;
   const rules = manifest.preprocessing;
   if (!SOURCES.includes(source))
     throw new SampleError(`no source "${source}" of labels; there are ${SOURCES.join(", ")}`);
@@ -53,6 +56,8 @@ export async function addSamples(
   if (source === "none" && labels.some((label) => label >= 0)) {
     throw new SampleError('source is "none", but some samples have a label: say whose it is');
   }
+  const K = manifest.classes.length;
+  const said = mentorLogits === null ? null : logitsOf(mentorLogits, labels.length, K);
   const { now } = state;
   const stored = new Map(now.samples.map((one) => [one.number, one]));
   const bySum = new Map(now.samples.map((one) => [one.sha256, one.number]));
@@ -63,22 +68,20 @@ export async function addSamples(
     const known = bySum.get(await sha256(content));
     const before = known === undefined ? undefined : stored.get(known);
     const about = { time: clock(), source: label < 0 ? ("none" as const) : source, label, weight };
-    if (before === undefined) {
-      const piece = await state.put(`sample-${next}`, content);
-      stored.set(next, {
-        ...piece,
-        ...about,
-        number: next,
-        dtype: samples.input instanceof Uint8Array ? "uint8" : "float32",
-        mentorLogits: null,
-        confidence: null,
-        before: null,
-      });
-      bySum.set(piece.sha256, next);
-    } else if (SOURCES.indexOf(about.source) <= SOURCES.indexOf(before.source))
-      stored.set(before.number, { ...before, ...about, time: before.time, confidence: null, before: null });
-    numbers.push(before?.number ?? next);
-    if (before === undefined) next++;
+    const number = before?.number ?? next++;
+    numbers.push(number);
+    if (before !== undefined && SOURCES.indexOf(about.source) > SOURCES.indexOf(before.source)) continue;
+    const guess = { confidence: null, before: null };
+    const logits = said && (await state.put(`sample-${number}-answers`, bytesOf(said, K, row)));
+    if (before !== undefined) {
+      const answered = { mentorLogits: logits ?? before.mentorLogits };
+      stored.set(number, { ...before, ...about, ...guess, ...answered, time: before.time });
+      continue;
+    }
+    const piece = await state.put(`sample-${number}`, content);
+    const dtype = samples.input instanceof Uint8Array ? "uint8" : "float32";
+    stored.set(number, { ...piece, ...about, ...guess, number, dtype, mentorLogits: logits });
+    bySum.set(piece.sha256, number);
   }
   const gone = new Set(tooMany([...stored.values()], now.settings.mostSamples, now.settings.mostSampleBytes));
   const left = [...stored.values()].filter(({ number }) => !gone.has(number));
@@ -89,6 +92,20 @@ export async function addSamples(
     `${numbers.length} samples were added${lost}`,
   );
   return numbers;
+}
+
+/** [N, K] as float32. Throws SampleError. */
+function logitsOf(given: ArrayLike<number>, N: number, K: number): Float32Array {
+  const expected = `expected [${N}, ${K}] in a row, a Float32Array of ${N * K} for ${N} samples and ${K} classes`;
+  if (given?.length !== N * K) {
+    throw new SampleError(`the mentor's logits are ${given?.length ?? "no"} numbers, ${expected}`);
+  }
+  const wrong = Array.from(given).findIndex((value) => !(typeof value === "number" && Math.abs(value) <= LARGEST));
+  if (wrong >= 0) {
+    const where = `sample ${Math.floor(wrong / K)} have ${String(given[wrong])}`;
+    throw new SampleError(`the mentor's logits of ${where} for class ${wrong % K}: expected finite numbers of float32`);
+  }
+  return Float32Array.from(given);
 }
 
 /** Samples, the weights of their labels, and their numbers. */
@@ -149,7 +166,7 @@ export function bytesOf(input: Input, each: number, row: number): Bytes {
 export function tooMany(stored: readonly StoredSample[], most: number, mostBytes: number): number[] {
   const left = [...stored];
   const gone: number[] = [];
-  let bytes = left.reduce((sum, one) => sum + one.bytes, 0);
+  let bytes = left.reduce((sum, one) => sum + bytesWith(one), 0);
   while (left.length && (left.length > most || bytes > mostBytes)) {
     const least = Math.min(...left.map(trust));
     const perClass = new Map<number, number>();
@@ -159,10 +176,15 @@ export function tooMany(stored: readonly StoredSample[], most: number, mostBytes
     const first = among.find(({ label }) => perClass.get(label) === largest);
     if (first === undefined) break;
     left.splice(left.indexOf(first), 1);
-    bytes -= first.bytes;
+    bytes -= bytesWith(first);
     gone.push(first.number);
   }
   return gone;
+}
+
+/** Its own, and those of the mentor's logits. */
+function bytesWith({ bytes, mentorLogits }: StoredSample): number {
+  return bytes + (mentorLogits?.bytes ?? 0);
 }
 
 function trust({ source }: StoredSample): number {

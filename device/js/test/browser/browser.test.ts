@@ -9,6 +9,7 @@ import { Browser, CHROMIUM, WEBGPU, ran } from "./chromium.js";
 
 const LEARNS = existsSync(place("learning.json"));
 const STEPS = 50; // recorded
+const ALL = process.env["MENTEE_WEBGPU"] === "all"; // each network, all of its steps
 const NOT_FINITE = /LearningError: step \d+: loss .*nothing was changed/;
 
 const MENTEE = `const { IndexedDbStorage, Learner, Owner, fetchBundle, readCheckpoint } = await import("/dist/index.js");`;
@@ -73,24 +74,26 @@ describe.skipIf(CHROMIUM === null)("in Chromium", () => {
       }
     });
 
-    test("learns on WebGPU what Python does", async (context) => {
-      const kind: string | undefined = await ran(
-        page,
-        `return (await navigator.gpu?.requestAdapter())?.info.architecture;`,
-      );
-      if (kind === undefined) context.skip("this Chromium offers no WebGPU adapter");
-      // A CPU that plays the card takes ten seconds for the shaders of one network, and half a second a step.
-      const some = kind === "swiftshader" && process.env["MENTEE_WEBGPU"] !== "all";
-      const options = { executionProviders: ["webgpu"] };
-      const found = some ? await replayed("webgpu", options, ["everything"], 4) : await replayed("webgpu", options);
-      for (const [name, { terms, state, logits }, why, same] of found) {
-        expect(terms, name).toBeLessThan(1e-5);
-        expect([why, same], name).toEqual([expect.stringMatching(NOT_FINITE), true]);
-        if (some) continue; // Python's state is that after the last step
-        expect(state, name).toBeLessThan(1e-4);
-        expect(logits, name).toBeLessThan(1e-4);
-      }
-    });
+    // A CPU that plays the card takes ten seconds for the shaders of one network, and half a second a step.
+    test.for(ALL ? NAMES : (["everything"] as const))(
+      "learns on WebGPU what Python does: %s",
+      async (name, context) => {
+        const kind: string | undefined = await ran(
+          page,
+          `return (await navigator.gpu?.requestAdapter())?.info.architecture;`,
+        );
+        if (kind === undefined) context.skip("this Chromium offers no WebGPU adapter");
+        const some = kind === "swiftshader" && !ALL;
+        const options = { executionProviders: ["webgpu"] };
+        const [found] = await replayed("webgpu", options, [name], some ? 4 : STEPS);
+        const [, { terms, state, logits }, why, same] = found!;
+        expect(terms).toBeLessThan(1e-5);
+        expect([why, same]).toEqual([expect.stringMatching(NOT_FINITE), true]);
+        if (some) return; // Python's state is that after the last step
+        expect(state).toBeLessThan(1e-4);
+        expect(logits).toBeLessThan(1e-4);
+      },
+    );
   });
 
   test.skipIf(!LEARNS)("a runtime that cannot start or lacks an operator is told from a bad bundle", async () => {

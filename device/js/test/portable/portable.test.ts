@@ -8,6 +8,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { sha256, type Bytes } from "../../src/bytes.js";
 import type { Bundle } from "../../src/bundle/bundle.js";
 import { openBundle } from "../../src/node/folder.js";
+import type { Mentor } from "../../src/labels/own-mentor.js";
 import { Owner } from "../../src/owner/owner.js";
 import { StateError } from "../../src/owner/state.js";
 import { readState } from "../../src/portable/reading.js";
@@ -65,19 +66,28 @@ describe.skipIf(!THERE)("a state of the Python program", () => {
     expect(await seen(owner)).toEqual({ classes, recognised });
     const folder = process.env["MENTEE_WRITTEN"] ?? tmpdir(); // for Python to read
     const parameters = await digest(owner);
+    const golden = await owner.bundle.golden();
+    const each = golden.input.length / golden.labels.length;
+    const logits = Array.from({ length: 20 }, (_, place) => (place % 11) - 3);
+    const two = { input: golden.input.subarray(70 * each, 72 * each), labels: Int32Array.of(-1, -1) };
+    const answered = await owner.add(two, { mentorLogits: logits });
     const samples = owner.samples.map(({ number }) => number);
     const versions = owner.versions.map(({ number, status }) => [number, status]);
     await writeFile(join(folder, "js.state"), await owner.exportState(KEY));
     const answers = await seen(owner);
     const { last } = await owner.learn({ steps: 4, rounds: 1 });
-    const golden = await owner.bundle.golden();
-    const each = golden.input.length / golden.labels.length;
     const taken = await owner.observe(golden.input.subarray(10 * each, 40 * each));
     const judged = await owner.anomaly(golden.input.subarray(0, 40 * each));
+    const pixels: Mentor = (input) => {
+      return [...input].filter((_, place) => place % each >= 20 && place % each < 30); // ten of each image
+    };
+    const found = await owner.guess({ threshold: null }, pixels);
+    const guessed = found.map(({ number, label, source }) => [number, label, source]);
     const { threshold, ...watched } = SAID.watched;
     expect({ taken, anomalous: judged.anomalous }).toEqual(watched);
     expect(judged.threshold).toBeCloseTo(threshold, 5);
-    const told = { keyed: true, parameters, samples, versions, ...answers, last };
+    const mentor = { logits: [answered, logits], guessed };
+    const told = { keyed: true, parameters, samples, versions, ...answers, last, ...mentor };
     await writeFile(join(folder, "js-state.json"), JSON.stringify(told));
   });
 

@@ -9,7 +9,7 @@ import type { State } from "../state.js";
 import { learntLabels, type RunResult, type Running, type Runs } from "./runs.js";
 
 /** `every`: labelled samples that a run waits for, 32 by default; `plan`: of each run, its samples and budget are set here. */
-export interface Streaming extends Adding {
+export interface Streaming extends Omit<Adding, "mentorLogits"> {
   readonly every?: number;
   readonly plan?: Plan;
 }
