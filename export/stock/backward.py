@@ -46,7 +46,10 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
         wanted = frozenset(place for place, name in enumerate(node.input) if name in reached)
         if not any(parts) or not wanted or node.op_type in FLAT:
             continue
-        gradients = [tape.total(part) if part else None for part in parts]
+        gradients = [
+            tape.total(part, values.shapes[name]) if part else None
+            for part, name in zip(parts, node.output, strict=True)
+        ]
         if node.op_type == "MatMul" and node.input[1] in shared:
             wanted -= {1}
             products.setdefault(node.input[1], []).append((node.input[0], str(gradients[0])))
@@ -64,7 +67,7 @@ def differentiated(model: onnx.ModelProto, parameters: Sequence[str], values: Va
             if place in wanted:
                 collected.setdefault(node.input[place], []).append(gradient)
     found = {name: collect(name) for name in parameters}
-    return Backward(tape, {name: tape.total(parts) for name, parts in found.items() if parts})
+    return Backward(tape, {name: tape.total(parts, values.shapes[name]) for name, parts in found.items() if parts})
 
 
 def shared_factors(model: onnx.ModelProto, reached: Collection[str], values: Values) -> set[str]:

@@ -109,12 +109,34 @@ class Tape:
             sizes = self("Shape", like)
         return self("ConstantOfShape", sizes, value=helper.make_tensor("", onnx.TensorProto.FLOAT, [1], [0.0]))
 
-    def total(self, parts: Sequence[str]) -> str:
-        """Adds gradients that come from several users of one value."""
+    def total(self, parts: Sequence[str], shape: Shape = ()) -> str:
+        """Adds gradients that come from several users of one value, of `shape` where that is known."""
+        if len(parts) > 1 and (whole := self.side_by_side(parts, shape)) is not None:
+            return whole
         added = parts[0]
         for part in parts[1:]:
             added = self("Add", added, part)
         return added
+
+    def side_by_side(self, parts: Sequence[str], shape: Shape) -> str | None:
+        """The sum of parts that are zeros around pieces of a value, where those make up the whole along one axis, as the slices
+        of a value cut into pieces do."""
+        pieces: list[tuple[int, int, str]] = []
+        axes = set()
+        for part in parts:
+            node = self.maker(part)
+            if node is None or node.op_type != "Pad" or len(node.input) != 2 or node.attribute:
+                return None
+            before, after = np.split(self.constants[node.input[1]], 2)
+            around = np.flatnonzero(before + after)
+            axes |= set(around.tolist())
+            if len(before) != len(shape) or len(around) != 1 or len(axes) != 1 or isinstance(shape[around[0]], Free):
+                return None
+            pieces.append((int(before.sum()), int(shape[around[0]]) - int(after.sum()), str(node.input[0])))
+        ends = [0, *(end for _, end, _ in sorted(pieces))]
+        if ends != [*(start for start, _, _ in sorted(pieces)), shape[min(axes)]]:
+            return None
+        return self("Concat", *(piece for _, _, piece in sorted(pieces)), axis=min(axes))
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
-"""Gradients of GRU and LSTM, whose nodes stay in the forward. The gates are computed again, for all places at once; only what
-goes from place to place is written place by place.
+"""Gradients of GRU and LSTM, whose nodes stay in the forward.
 
-Axes: T places, D directions, B batch, H hidden, I input, G all gates: z r h of a GRU, i o f c of an LSTM; N = T·B rows.
+Axes: T places, D directions, B batch, H hidden, I input.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
-from export.rewrites.differentiable import attributes
+from export.rewrites.differentiable import Array, attributes
 from export.stock.rules.elementwise import Gradients
+from export.stock.rules.gates import Found, Run, gru, lstm
 from export.stock.tape import Site, Tape, fixed
 
 W, R, BIAS, LENGTHS, HIDDEN, CELL, PEEPHOLES = range(1, 8)
@@ -24,135 +25,6 @@ def is_plain(node: onnx.NodeProto, places: object) -> bool:
     if extra or any(given.get(option) for option in UNUSUAL) or not (isinstance(places, int) and places > 0):
         return False
     return node.op_type == "LSTM" or bool(given.get("linear_before_reset"))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One direction of a node. `given`: the gradient of the state at each place, [1, B, H], None where there is none."""
-
-    tape: Tape
-    width: int
-    backwards: bool
-    input_NI: str
-    weight_GI: str
-    recurrent_GH: str
-    bias_G: Sequence[str] | None  # of the input and of the hidden state
-    first: Sequence[str]  # hidden and cell state, [1, B, H]
-    before_NH: str  # the hidden state that each place begins with
-    given: list[str | None]
-    last: Sequence[str | None]  # gradients of the last hidden and cell state
-
-    @property
-    def places(self) -> list[int]:
-        """In the order in which the states were computed."""
-        found = list(range(len(self.given)))
-        return found[::-1] if self.backwards else found
-
-    def by_place(self, rows: str, count: int = 1) -> list[str]:
-        """[N, count · H] -> [1, B, count · H] of each place."""
-        places = len(self.given)
-        return self.tape.apart(self.tape("Reshape", rows, [places, -1, count * self.width]), [1] * places)
-
-    def rows(self, by_place: Mapping[int, str]) -> str:
-        """[1, B, H] of each place -> [N, H]"""
-        values = [by_place[place] for place in sorted(by_place)]
-        whole = self.tape("Concat", *values, axis=0) if len(values) > 1 else values[0]
-        return self.tape("Reshape", whole, [-1, self.width])
-
-    def product(self, rows: str, weight: str, *plus: str) -> str:
-        return self.tape("Gemm", rows, weight, *plus, transB=1)
-
-    def met(self, place: int, carried: str | None) -> str | None:
-        """The gradient of the state at `place`: what is given there and what the next place carries back."""
-        parts = [part for part in (carried, self.given[place]) if part is not None]
-        return self.tape.total(parts) if parts else None
-
-
-@dataclass(frozen=True)
-class Found:
-    """Gradients of what the input and the hidden state add to the gates, [N, G] each, and of the first states, [1, B, H]."""
-
-    by_input: str
-    by_hidden: str
-    first: Sequence[str]
-
-
-def less(t: Tape, value: str) -> str:
-    """1 − value"""
-    return t("Sub", 1.0, value)
-
-
-def gru(run: Run) -> Found:
-    """h = n + z · (b − n) of the state b before it, n = tanh(x_n + r · h_n). Where d is the gradient of h, those of the sums in
-    the gates are d times a number that does not depend on d."""
-    t, width = run.tape, run.width
-    biases = [(bias,) for bias in run.bias_G] if run.bias_G else [(), ()]
-    by_input = run.product(run.input_NI, run.weight_GI, *biases[0])
-    by_hidden = run.product(run.before_NH, run.recurrent_GH, *biases[1])
-    (x_zr, x_n), (h_zr, h_n) = (t.apart(sums, [2 * width, width], axis=1) for sums in (by_input, by_hidden))
-    z, r = t.apart(t("Sigmoid", t("Add", x_zr, h_zr)), [width, width], axis=1)
-    n = t("Tanh", t("Add", x_n, t("Mul", r, h_n)))
-    fresh = less(t, z)
-    to_n = t("Mul", fresh, less(t, t("Mul", n, n)))
-    to_h_n = t("Mul", to_n, r)
-    to_z = t("Mul", t("Sub", run.before_NH, n), t("Mul", z, fresh))
-    to_r = t("Mul", t("Mul", to_h_n, h_n), less(t, r))
-    slopes, stays = run.by_place(t("Concat", to_z, to_r, to_h_n, axis=1), 3), run.by_place(z)
-    met: dict[int, str] = {}
-    carried = run.last[0]
-    for place in reversed(run.places):
-        d = run.met(place, carried)
-        assert d is not None
-        met[place] = d
-        gates = t("Mul", t("Concat", d, d, d, axis=2), slopes[place])
-        carried = t("Add", t("MatMul", gates, run.recurrent_GH), t("Mul", d, stays[place]))
-    d_NH = run.rows(met)
-    of_z, of_r, of_n, of_h_n = (t("Mul", d_NH, slope) for slope in (to_z, to_r, to_n, to_h_n))
-    assert carried is not None
-    return Found(t("Concat", of_z, of_r, of_n, axis=1), t("Concat", of_z, of_r, of_h_n, axis=1), [carried])
-
-
-def lstm(run: Run) -> Found:
-    """c = f · c before it + i · g, h = o · tanh(c). Gradients of the sums in the gates are those of h or c times a number that
-    depends on neither."""
-    t, width = run.tape, run.width
-    bias = (t("Add", *run.bias_G),) if run.bias_G else ()
-    sums = run.product(run.before_NH, run.recurrent_GH, run.product(run.input_NI, run.weight_GI, *bias))
-    gates, raw = t.apart(sums, [3 * width, width], axis=1)
-    i, o, f = t.apart(t("Sigmoid", gates), [width] * 3, axis=1)
-    g = t("Tanh", raw)
-    kept, added = run.by_place(f), run.by_place(t("Mul", i, g))
-    before: dict[int, str] = {}
-    cells: dict[int, str] = {}
-    cell = run.first[1]
-    for place in run.places:
-        before[place] = cell
-        cells[place] = cell = t("Add", t("Mul", kept[place], cell), added[place])
-    high = t("Tanh", run.rows(cells))
-    to_c = t("Mul", o, less(t, t("Mul", high, high)))
-    to_i = t("Mul", g, t("Mul", i, less(t, i)))
-    to_o = t("Mul", high, t("Mul", o, less(t, o)))
-    to_f = t("Mul", run.rows(before), t("Mul", f, less(t, f)))
-    to_g = t("Mul", i, less(t, t("Mul", g, g)))
-    slopes, to_cells = run.by_place(t("Concat", to_i, to_o, to_f, to_g, axis=1), 4), run.by_place(to_c)
-    of_gates: dict[int, str] = {}
-    carried, of_cell = run.last
-    for place in reversed(run.places):
-        d = run.met(place, carried)
-        if d is not None:
-            through = t("Mul", d, to_cells[place])
-            of_cell = through if of_cell is None else t("Add", of_cell, through)
-        assert of_cell is not None
-        d = t("Mul", of_cell, 0.0) if d is None else d
-        of_gates[place] = t("Mul", t("Concat", of_cell, d, of_cell, of_cell, axis=2), slopes[place])
-        carried = t("MatMul", of_gates[place], run.recurrent_GH)
-        of_cell = t("Mul", of_cell, kept[place])
-    values = [of_gates[place] for place in sorted(of_gates)]
-    whole = t("Concat", *values, axis=0) if len(values) > 1 else values[0]
-    rows = t("Reshape", whole, [-1, 4 * width])
-    assert carried is not None
-    assert of_cell is not None
-    return Found(rows, rows, [carried, of_cell])
 
 
 @dataclass(frozen=True)
@@ -189,6 +61,11 @@ def run_of(site: Site, one: One) -> Run:
         others = t("Slice", states, [start], [end], [0])
         before = t("Concat", *((others, before) if backwards else (before, others)), axis=0)
     of_states, *of_last = [*site.gradients, None, None][:3]
+    given: list[str | None] = [None] * places
+    if of_states is not None:
+        met = places_of(t, of_states, (places, one.directions, 2, width)) | {0 if backwards else places - 1}
+        by_place = t.apart(one.squeezed(of_states, 1), [1] * places)
+        given = [gradient if place in met else None for place, gradient in enumerate(by_place)]
     biases = t.apart(one.squeezed(site.input(BIAS)), [gates, gates]) if site.input(BIAS) else None
     return Run(
         t,
@@ -200,9 +77,40 @@ def run_of(site: Site, one: One) -> Run:
         biases,
         first,
         t("Reshape", before, [-1, width]),
-        [None] * places if of_states is None else list(t.apart(one.squeezed(of_states, 1), [1] * places)),
+        given,
         [None if gradient is None else one.kept(gradient) for gradient in of_last],
     )
+
+
+def places_of(t: Tape, gradient: str, shape: tuple[int, ...]) -> set[int]:
+    """Those at which a gradient of `shape`, [T, D, B, H] for a batch of 2, is not known to be 0: where one state of a sequence is
+    read it is zeros around that one's, and the nodes that move it are followed here with numbers."""
+    moves: list[onnx.NodeProto] = []
+    node = t.maker(gradient)
+    while node is not None and node.op_type in ("Reshape", "Transpose", "Squeeze", "Unsqueeze"):
+        moves.append(node)
+        node = t.maker(node.input[0])
+    every = set(range(shape[0]))
+    inner = t.maker(node.input[0]) if node is not None and node.op_type == "Pad" and not node.attribute else None
+    constants = [t.constants.get(move.input[1]) for move in (*moves, inner) if move is not None and len(move.input) > 1]
+    if node is None or inner is None or inner.op_type != "Reshape" or any(value is None for value in constants):
+        return every
+    value = np.ones([2 if size == -1 else size for size in t.constants[inner.input[1]]])
+    value = np.pad(value, np.reshape(t.constants[node.input[1]], (2, -1)).T)
+    try:
+        for move in reversed(moves):
+            value = moved(value, move, t.constants.get(move.input[1]) if len(move.input) > 1 else None)
+    except ValueError:  # what was free is not the batch
+        return every
+    return set(np.flatnonzero(value.any((1, 2, 3))).tolist()) if value.shape == shape else every
+
+
+def moved(value: Array, node: onnx.NodeProto, sizes: Array | None) -> Array:
+    if sizes is None:
+        return value.transpose(attributes(node)["perm"])
+    if node.op_type == "Reshape":
+        return value.reshape(sizes)
+    return (np.squeeze if node.op_type == "Squeeze" else np.expand_dims)(value, tuple(sizes))
 
 
 def of_inputs(run: Run, found: Found, wanted: frozenset[int]) -> Gradients:
