@@ -13,7 +13,7 @@ from mentee_device import LearningError
 
 from fleet.server.members import Members
 from fleet.wire.arrays import Arrays, arrays_of, bytes_of, record_of
-from fleet.wire.errors import FleetError
+from fleet.wire.errors import FleetError, TooFewDevices
 from fleet.wire.terms import COUNT
 
 
@@ -30,8 +30,8 @@ class Judge(Protocol):
 class Guarded(Strategy):
     """`inner` among `members`. A reply with other names or shapes, NaN or Inf is refused and its device left out of the run; a
     count above `most_examples` is cut down to it. A reply that `judge` is against is left out of its round. A result that it has
-    reasons against is not taken: the round before stands. `dtype`: of what devices send; the inner strategy computes in
-    float32."""
+    reasons against is not taken: the round before stands. Where too few devices are left after a round, the run `ended` with what
+    came by then. `dtype`: of what devices send; the inner strategy computes in float32."""
 
     def __init__(
         self, inner: Strategy, members: Members, judge: Judge, most_examples: int, dtype: Any = np.float32
@@ -40,6 +40,8 @@ class Guarded(Strategy):
         self._most, self._dtype = most_examples, dtype
         self._shapes: dict[str, tuple[int, ...]] = {}
         self.sent = self.received = 0  # bytes of arrays
+        self.rounds = 0
+        self.ended = ""
         self.refused: list[str] = []
         self.screened: list[str] = []
 
@@ -49,15 +51,25 @@ class Guarded(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        if self.ended:
+            return []
         self._shapes = {name: tuple(array.shape) for name, array in arrays.items()}
         self._judge.begin({name: array.numpy() for name, array in arrays.items()}, server_round)
-        messages = list(self.inner.configure_train(server_round, arrays, config, grid))
+        try:
+            messages = list(self.inner.configure_train(server_round, arrays, config, grid))
+        except TooFewDevices as error:
+            if not self.rounds:
+                raise
+            return self._end(error)
+        self.rounds = server_round
         self.sent += bytes_of(arrays) * len(messages)
         return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        if self.ended:
+            return None, None
         taken = [one for one in replies if self._sound(one) and self._fit(one, server_round)]
         arrays, metrics = self.inner.aggregate_train(server_round, taken)
         if arrays is None:
@@ -113,7 +125,17 @@ class Guarded(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        return self.inner.configure_evaluate(server_round, arrays, config, grid)
+        if self.ended:
+            return []
+        try:
+            return self.inner.configure_evaluate(server_round, arrays, config, grid)
+        except TooFewDevices as error:
+            return self._end(error)
+
+    def _end(self, error: TooFewDevices) -> list[Message]:
+        self.ended = str(error)
+        log(WARNING, "fleet: the run ends with round %d: %s", self.rounds, error)
+        return []
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        return self.inner.aggregate_evaluate(server_round, replies)
+        return None if self.ended else self.inner.aggregate_evaluate(server_round, replies)

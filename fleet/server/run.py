@@ -37,7 +37,8 @@ def parts_of(grid: Grid, settings: FleetSettings, bundle: Bundle) -> Parts:
     """Raises FleetError."""
     public = digest_of(bundle.supervision().samples.input, bundle.manifest.classes) if settings.mode == DISTIL else ""
     terms = settings.terms(bundle.manifest.id, public)
-    members = Members(grid, terms.record(), max(settings.timeout, 120.0))
+    patience = max(settings.timeout, 120.0)
+    members = Members(grid, terms.record(), patience, settings.min_devices, settings.wait)
     inner, most = strategy_of(settings), 1 if settings.noise else settings.most_examples
     if settings.mode == DISTIL:
         judge = PublicLabels(bundle, terms, settings.golden_drop, settings.reply_drop)
@@ -82,7 +83,8 @@ def about(settings: FleetSettings, bundle: Bundle, parts: Parts, result: Result)
         "fleet": settings.fleet,
         "strategy": settings.strategy,
         "shared": settings.shared,
-        "rounds": settings.rounds,
+        "rounds": parts.strategy.rounds,
+        **({"ended": parts.strategy.ended} if parts.strategy.ended else {}),
         "devices": len(parts.members.members),
         "left_out": list(parts.members.strangers.values()),
         "refused": parts.strategy.refused,
@@ -103,4 +105,4 @@ def save(result: FleetResult, settings: FleetSettings) -> None:
     path = Path(settings.out)
     result.save(path)
     what = "parameters" if settings.mode == AVERAGE else "average logits"
-    log(INFO, "fleet: %s of %d rounds in %s", what, settings.rounds, path)
+    log(INFO, "fleet: %s of %d rounds in %s", what, result.about["rounds"], path)

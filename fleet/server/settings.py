@@ -24,6 +24,9 @@ class FleetSettings:
     rounds: int = described(10, "rounds", least=1)
     fraction: float = described(1.0, "share of the devices that a round asks", above=0)
     min_devices: int = described(2, "devices that a round waits for, and asks at least", least=1)
+    wait: float = described(
+        86400.0, "seconds that a round waits for them; then the run ends with the rounds that it had", above=0
+    )
     timeout: float = described(600.0, "seconds that a round waits for answers", above=0)
     evaluate: bool = described(True, "devices also say how good each round's mentee is with them")
     shared: str = described("all", "all; or body: devices keep their classifiers")

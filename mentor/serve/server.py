@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import litserve
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -99,13 +100,22 @@ def made(rules: Rules, precision: str) -> Any:
         timeout=2 * settings.answer_seconds,  # the door gives up first
         model_metadata=terms,
         restart_workers=True,
-        middlewares=[(Watched, {"rules": rules, "parent": os.getpid(), "others": lambda: children(server)})],
+        middlewares=[
+            (Watched, {"rules": rules, "parent": os.getpid(), "others": lambda: children(server)}),
+            *for_pages(settings.allowed_origins()),  # outermost: a page must be able to read a refusal, too
+        ],
     )
     server.uvicorn_graceful_timeout = math.ceil(settings.body_seconds + settings.answer_seconds)
     metrics = rules.metrics
     server.app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"))
     server.app.openapi = lambda: description(rules)
     return server
+
+
+def for_pages(origins: list[str]) -> list[tuple[Any, dict[str, Any]]]:
+    """Lets pages of `origins` ask, and read when to come again. None is the default: without a header browsers let no page."""
+    given = {"allow_methods": ["POST"], "allow_headers": ["Authorization"], "expose_headers": ["Retry-After", "Date"]}
+    return [(CORSMiddleware, {"allow_origins": origins, **given})] if origins else []
 
 
 class Server(litserve.LitServer):

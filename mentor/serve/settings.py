@@ -3,6 +3,7 @@
 Imports neither torch nor LitServe: a typo must be answered at once.
 """
 
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,8 @@ AUTO = "auto"
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")
 DEVICES = ("cpu", "cuda", "mps", AUTO)
 PACKAGES = ("litserve", "prometheus_client", "python_multipart")
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::([1-9]\d{0,4}))?")
+OWN_PORT = {"http": "80", "https": "443"}  # which a browser leaves out
 
 
 @dataclass
@@ -24,10 +27,14 @@ class ServeSettings:
     weights: Path | None = setting(None, "the mentor's file of weights, where it is not where the run left it")
     tokens: Path = setting("???", "file of the devices' tokens; `python -m mentor.serve token` adds one")
     host: str = setting("127.0.0.1", "address to listen on: 127.0.0.1, 0.0.0.0 or ::")
-    port: int = setting(8000, "port, 1024 to 65535")
+    port: int = setting(8010, "port, 1024 to 65535")
     certificate: Path | None = setting(None, "PEM file of the TLS certificate and its chain")
     private_key: Path | None = setting(None, "PEM file of the certificate's private key")
     behind_proxy: bool = setting(False, "a proxy on this machine speaks TLS with the devices (docs/serve.md)")
+    origins: str | None = setting(
+        None,
+        "pages of other origins that may ask from a browser: https://app.example, more after commas; none by default",
+    )
     cache_dir: Path | None = setting(Path(".cache"), "folder whose answers/ keeps the answers; null: in memory only")
     cache_mb: float = setting(4096.0, "bound of the stored answers, in 10^6 bytes")
     precision: str = setting(AUTO, "32-true, bf16-mixed, 16-mixed; auto: bf16 where it is faster and changes nothing")
@@ -43,6 +50,9 @@ class ServeSettings:
         20.0, "time for a request's head, its body (later: 408), and for reading its answer, each"
     )
     answer_seconds: float = setting(30.0, "time for the mentor's answer; later the request is answered with 503")
+
+    def allowed_origins(self) -> list[str]:
+        return self.origins.split(",") if self.origins else []
 
 
 @dataclass
@@ -68,7 +78,19 @@ def check_serve(settings: ServeSettings) -> None:
             raise UserError(f"{name}={getattr(settings, name)}; expected a number above 0")
     if settings.threads < 0 or not 0 <= settings.window_ms <= 1000:
         raise UserError(f"threads={settings.threads} window_ms={settings.window_ms}; expected 0 or more, and 0 to 1000")
+    check_origins(settings)
     check_files(settings)
+
+
+def check_origins(settings: ServeSettings) -> None:
+    """Raises `UserError` for one that no browser sends: what is compared is its `Origin`, letter by letter."""
+    for origin in settings.allowed_origins():
+        match = ORIGIN.fullmatch(origin)
+        if match is None or OWN_PORT.get(match[1]) == match[2] is not None:
+            raise UserError(
+                f"origins: {origin!r} is no origin as browsers send it; expected https://HOST or https://HOST:PORT in lower "
+                "case, without a path, without the port that the scheme has anyway; several with commas and no spaces"
+            )
 
 
 def check_files(settings: ServeSettings) -> None:

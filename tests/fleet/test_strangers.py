@@ -5,13 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mentee_device import Bundle, Owner
 
 from fleet.client.settings import DeviceSettings
 from fleet.server.result import FleetResult
 from fleet.server.settings import FleetSettings
-from fleet.wire.errors import FleetError
+from fleet.wire.arrays import record_of
+from fleet.wire.errors import FleetError, TooFewDevices
+from fleet.wire.terms import ARRAYS
 from tests.paths import ROOT
 
 Node = Callable[..., dict[str, Any]]
@@ -32,6 +35,30 @@ def test_who_is_on_another_bundle_or_in_another_fleet_is_left_out_with_the_reaso
     with Bundle.open(stock_folder) as bundle, Owner(bundle, nodes[2]["state"]) as owner:
         assert len(owner.samples.all()) == 9
         assert [entry for entry in owner.log() if entry.event == "fleet"] == []
+
+
+def test_a_run_that_is_left_with_too_few_devices_ends_with_the_rounds_that_it_had(node: Node, fleet: Fleet) -> None:
+    theirs = {1: node(0), 2: node(1, fleet="theirs")}
+    with pytest.raises(TooFewDevices, match=r"^1 of 2 devices .* 1 were left out .*is in the fleet 'theirs'.*0\.5 s"):
+        fleet(theirs, fleet="ours", min_devices=2, wait=0.5)
+    replies = []
+
+    def spoil_the_third(number: int, reply: Any) -> Any:
+        if number == 1 and reply.has_content() and ARRAYS in reply.content:
+            replies.append(reply)
+            if len(replies) == 3:
+                reply.content[ARRAYS] = record_of({"head.bias": np.zeros(1, np.float32)})
+        return reply
+
+    ours = {1: node(2), 2: node(3)}
+    result = fleet(ours, spoil_the_third, min_devices=2, wait=0.5, rounds=5, evaluate=True)
+    assert result.about["rounds"] == 3
+    assert result.about["ended"].startswith("1 of 2 devices (min-devices) are here, 1 were left out of this run")
+    assert list(result.about["evaluate"]) == ["1", "2"]
+    replies.clear()
+    whole = fleet(ours, spoil_the_third, min_devices=1, rounds=3)
+    assert "ended" not in whole.about
+    np.testing.assert_array_equal(result.arrays["head.weight"], whole.arrays["head.weight"])
 
 
 def test_a_device_whose_guard_refuses_what_it_learnt_sends_nothing(

@@ -9,6 +9,7 @@ import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import is_ssl
 
 HEAD = 1 << 16  # bytes of a request's line and headers, and of what lies between or after the bytes of its body
 WAITING = 16  # requests of one connection that wait for the one before; uvicorn takes any number
@@ -42,6 +43,15 @@ class Connection(HttpToolsProtocol):
             self._asking = stopped(self._asking)
         elif self._asking is None and not self.transport.is_closing():
             self._asking = self._ending()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True, and the connection stays open for its answers, where the client ended its own side after whole requests. Under
+        TLS asyncio closes it all the same: a client there ends with both sides."""
+        cycle = self.cycle
+        if is_ssl(self.transport) or cycle is None or cycle.response_complete or cycle.more_body:
+            return False
+        cycle.keep_alive = False  # that of the last request, whose answer ends the connection
+        return True
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

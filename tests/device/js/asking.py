@@ -1,5 +1,6 @@
 """A device that asks the real service under TypeScript, and whether Python goes on from its state as from one of its own."""
 
+import datetime
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,16 +22,30 @@ def served(fixtures: Path, folder: Path, checkpoint: MenteeCheckpoint) -> Iterat
     """The mentor's service of the bundle, which is up once TypeScript's tests have waited for it, and what those have to know."""
     folder.mkdir()
     checkpoint.save(folder / "mentee.safetensors")
-    with real.serving(folder, fixtures / "stock" / BUNDLE, folder, wait=False, max_samples=MOST, rate=RATE) as service:
-        about = {"address": f"https://localhost:{service.port}", "token": service.token}
-        yield service, {"MENTEE_SERVICE": json.dumps(about), "NODE_EXTRA_CA_CERTS": str(service.authority)}
+    page = f"http://127.0.0.1:{real.free_port()}"
+    given = {"max_samples": MOST, "rate": RATE, "origins": page}
+    with real.serving(folder, fixtures / "stock" / BUNDLE, folder, wait=False, **given) as service:
+        others = {name: add_token(folder / "tokens", name) for name in ("tablet", "watch")}
+        about = {"address": f"https://localhost:{service.port}", "token": service.token, "page": page, **others}
+        trusted = folder / "trusted.pem"
+        trusted.write_bytes(b"".join(path.read_bytes() for path in (service.authority, *certificates(folder))))
+        about["certificates"] = str(folder)
+        yield service, {"MENTEE_SERVICE": json.dumps(about), "NODE_EXTRA_CA_CERTS": str(trusted)}
+
+
+def certificates(folder: Path) -> list[Path]:
+    """Makes those of devices whose clocks are years off, and one that no device trusts; those that are trusted."""
+    for name, years in (("early", 30), ("late", -30), ("unknown", 0)):
+        made = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365 * years)
+        real.make_certificate(folder / f"{name}.pem", folder / f"{name}.key", made)
+    return [folder / "early.pem", folder / "late.pem"]
 
 
 def come_answered(fixtures: Path, written: Path, service: real.Service, folder: Path) -> list[str]:
     """Differences between the state in `written`/js-asked.state, which TypeScript exported with the mentor's answers, and what it
     says of that in js-asked.json; and between its answers and those that Python gets to the same samples."""
     told = json.loads((written / "js-asked.json").read_text())
-    token = add_token(folder / "tokens", "tablet")
+    token = add_token(folder / "tokens", "python")
     with Bundle.open(fixtures / "stock" / BUNDLE) as bundle:
         import_state(written / "js-asked.state", written / "asked", bundle)
         with (

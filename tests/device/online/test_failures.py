@@ -24,6 +24,9 @@ from export.bundle.packs import SupervisionPack
 from tests.device.online.conftest import Bad, response
 from tests.mentor.serve import service as real
 
+LONG_AGO = "Mon, 01 Jan 2001 00:00:%02d GMT"  # by the service's clock
+YEAR = 365 * 86400.0
+
 
 @pytest.fixture
 def asking(me: Owner, owner: Samples, now: list[float]) -> Asking:
@@ -43,6 +46,10 @@ def asking(me: Owner, owner: Samples, now: list[float]) -> Asking:
         (response("200 OK", b"no safetensors"), "cannot be read"),
         (response("500 Internal Server Error", b"<html>"), "said 500: Internal Server Error"),
         (response("503 Service Unavailable", b'{"detail": "busy"}', "Retry-After: 40"), "busy"),
+        (
+            response("503 Service Unavailable", b"", f"Date: {LONG_AGO % 0}", f"Retry-After: {LONG_AGO % 40}"),
+            "said 503",
+        ),
     ],
 )
 def test_a_service_that_is_away_or_busy_is_left_alone_for_a_while(
@@ -128,7 +135,7 @@ def test_a_bundle_for_another_base_and_a_wrong_token_are_said(
 
 
 def test_nothing_is_sent_in_the_clear_or_to_a_certificate_that_is_not_trusted(
-    asking: Asking, running: real.Service, tmp_path: Path, now: list[float]
+    asking: Asking, running: real.Service
 ) -> None:
     with pytest.raises(AskError, match="in the clear"):
         Service("http://mentor.example", "token")
@@ -136,13 +143,23 @@ def test_nothing_is_sent_in_the_clear_or_to_a_certificate_that_is_not_trusted(
         Service("https://mentor.example/path", "token")
     with pytest.raises(AskError, match=r"is not trusted.*nothing was sent"):
         asking.run(Service(f"https://localhost:{running.port}", running.token))
-    today = datetime.datetime.now(datetime.UTC)
-    for days, said in ((-2, "expired, by this device's clock"), (2, "not valid yet, by this device's clock")):
-        real.make_certificate(tmp_path / "c.pem", tmp_path / "k.pem", today + datetime.timedelta(days=days))
-        with speaking_tls(tmp_path) as port:
-            result = asking.run(Service(f"https://localhost:{port}", "token", str(tmp_path / "c.pem"), timeout=10))
-        assert said in result.why
-        now[0] = asking.asked.not_before + 1  # past the back-off
+
+
+@pytest.mark.parametrize(("years", "state"), [(-30, "not valid yet"), (30, "expired")])
+def test_a_clock_that_is_years_off_costs_one_line_and_no_wait_once_it_is_right(
+    asking: Asking, service: Service, tmp_path: Path, now: list[float], years: int, state: str
+) -> None:
+    """To a device whose clock is `years` ahead, the certificate is that much older."""
+    waiting, shown = asking.asked.waiting, datetime.datetime.now(datetime.UTC)
+    made = shown - datetime.timedelta(seconds=years * YEAR)
+    real.make_certificate(tmp_path / "c.pem", tmp_path / "k.pem", made)
+    with speaking_tls(tmp_path) as port:
+        result = asking.run(Service(f"https://localhost:{port}", "token", str(tmp_path / "c.pem"), timeout=10))
+    assert f"is {state}, by this device's clock ({shown:%Y-%m-%d}" in result.why
+    assert asking.asked.waiting == waiting
+    assert asking.run(service).sent == 0  # left alone, by that clock
+    now[0] -= years * YEAR
+    assert asking.run(service).answered == 4
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mentee.checkpoint import MenteeCheckpoint
-from tests.mentor.serve.service import Service, serving
+from tests.mentor.serve.service import PAGE, Service, serving
 
 collect_ignore_glob = [] if find_spec("litserve") else ["test_*.py"]  # without the extra `serve`
 
@@ -22,5 +22,6 @@ def mentor_file(checkpoint: MenteeCheckpoint, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="package")
 def service(bundle_folder: Path, mentor_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("service"), bundle_folder, mentor_file, rate=1500, body_seconds=1) as running:
+    given = {"rate": 1500, "body_seconds": 1, "origins": f"http://localhost:5173,{PAGE}"}
+    with serving(tmp_path_factory.mktemp("service"), bundle_folder, mentor_file, **given) as running:
         yield running

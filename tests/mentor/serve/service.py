@@ -27,6 +27,7 @@ from tests.paths import ROOT
 from tests.waiting import wait_until
 
 BOUNDARY = "a-boundary-of-the-test"
+PAGE = "https://app.example"  # whose pages may ask
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Service:
         return http.client.HTTPSConnection("localhost", self.port, timeout=60, context=context)
 
     def get(self, path: str) -> Answer:
-        return self._answer("GET", path, b"", {})
+        return self.send("GET", path)
 
     def ask(self, samples: NDArray[Any] | bytes, **other: Any) -> Answer:
         """`other`: token, bundle and mentor instead of the right ones."""
@@ -64,7 +65,7 @@ class Service:
         return self.post(form(content, fields), other.get("token", self.token))
 
     def post(self, body: bytes, token: str, kind: str = f"multipart/form-data; boundary={BOUNDARY}") -> Answer:
-        return self._answer("POST", "/v1/answers", body, {"Content-Type": kind, "Authorization": f"Bearer {token}"})
+        return self.send("POST", "/v1/answers", body, {"Content-Type": kind, "Authorization": f"Bearer {token}"})
 
     def begin(self, body: bytes) -> http.client.HTTPSConnection:
         """A request of which half has gone."""
@@ -76,10 +77,10 @@ class Service:
         connection.endheaders(body[:half])
         return connection
 
-    def _answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         connection = self.connection()
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
@@ -104,9 +105,7 @@ def serving(folder: Path, bundle: Path, mentor: Path, *, wait: bool = True, **se
     if not tokens.exists():
         token.write_text(add_token(tokens, "phone"))
         make_certificate(folder / "certificate.pem", folder / "key.pem")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     given = {
         "bundle": bundle,
         "mentor": mentor,
@@ -139,6 +138,12 @@ def serving(folder: Path, bundle: Path, mentor: Path, *, wait: bool = True, **se
         if process.poll() is None:
             process.terminate()
             process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def is_up(service: Service) -> bool:

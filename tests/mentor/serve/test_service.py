@@ -14,7 +14,7 @@ from mentee.checkpoint import MenteeCheckpoint
 from mentor.restore import restore_mentor
 from mentor.serve.entry.openapi import REFUSALS
 from mentor.serve.entry.tokens import add_token
-from tests.mentor.serve.service import BOUNDARY, Service, form, samples
+from tests.mentor.serve.service import BOUNDARY, PAGE, Service, form, samples
 
 
 def test_the_answers_are_those_of_the_pack(service: Service, bundle_folder: Path, checkpoint: MenteeCheckpoint) -> None:
@@ -151,6 +151,33 @@ def test_a_device_that_asks_too_much_waits_and_others_do_not(service: Service, b
     assert service.ask(samples(1)).status == 200
     tokens.write_text("\n".join(line for line in tokens.read_text().splitlines() if not line.startswith("greedy")))
     assert service.ask(samples(1), token=greedy).status == 401
+
+
+def test_pages_of_the_origins_that_were_named_may_ask_and_read_refusals(service: Service) -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    allows, exposes = "access-control-allow-origin", "access-control-expose-headers"
+    preflight = service.send("OPTIONS", "/v1/answers", headers={"Origin": PAGE, **asks})
+    assert (preflight.status, preflight.headers[allows]) == (200, PAGE)
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    refusal = service.send("POST", "/v1/answers", headers={"Origin": PAGE})
+    assert (refusal.status, refusal.headers[allows], refusal.headers["vary"]) == (401, PAGE, "Origin")
+    assert "Retry-After" in refusal.headers[exposes]
+    assert "access-control-allow-credentials" not in refusal.headers
+    for origin in (f"{PAGE}:8443", "http://app.example", "null", "https://app.example.evil.example"):
+        assert allows not in service.send("OPTIONS", "/v1/answers", headers={"Origin": origin, **asks}).headers
+        assert allows not in service.send("POST", "/v1/answers", headers={"Origin": origin}).headers
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", "null", f"{PAGE}/", f"{PAGE}:443", "https://App.example", f"{PAGE}, {PAGE}:8443", "app.example"]
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(origins: str, tmp_path: Path) -> None:
+    from mentor.serve.settings import ServeSettings, check_serve
+    from mentor_mentee.errors import UserError
+
+    given = ServeSettings(bundle=tmp_path, mentor=tmp_path, tokens=tmp_path, origins=origins)
+    with pytest.raises(UserError, match=r"no origin as browsers send it; expected https://HOST"):
+        check_serve(given)
 
 
 def test_it_says_how_it_is(service: Service) -> None:

@@ -8,6 +8,9 @@ const PATH = "/v1/answers";
 const HERE = ["localhost", "127.0.0.1", "[::1]"]; // where a request without TLS crosses no network
 const LINE = 300; // characters of what a service says that an error repeats
 const ERROR_BODY = 1 << 16;
+// Node's codes of a certificate; a browser tells a page of none.
+const NOT_NOW: Record<string, string> = { CERT_NOT_YET_VALID: "not valid yet", CERT_HAS_EXPIRED: "expired" };
+const NOT_TRUSTED = /^(CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|ERR_TLS_CERT_)/;
 
 export interface ServiceOptions {
   readonly fetch?: typeof globalThis.fetch;
@@ -65,8 +68,8 @@ export class Service {
       return content;
     } catch (error) {
       if (error instanceof AskError) throw error;
-      const why = controller.signal.aborted ? `nothing came within ${this.seconds} s` : said(error);
-      throw new NotNow(`${this.address} cannot be reached (${why})`);
+      if (controller.signal.aborted) throw this.unreachable(`nothing came within ${this.seconds} s`);
+      throw this.certificate(error) ?? (await this.otherOrigin(controller.signal)) ?? this.unreachable(said(error));
     } finally {
       clearTimeout(timer);
     }
@@ -81,6 +84,42 @@ export class Service {
     if (status === 413 || status === 422) return new NotTaken(line);
     if (status === 401 || status === 403) return new AskError(`${line}: give this device's own token`);
     return status >= 300 && status < 400 ? this.elsewhere() : new AskError(line);
+  }
+
+  private unreachable(why: string): NotNow {
+    return new NotNow(`${this.address} cannot be reached (${why})`);
+  }
+
+  private certificate(error: unknown): AskError | null {
+    const cause =
+      error instanceof Error ? (error.cause as { code?: unknown; message?: unknown } | undefined) : undefined;
+    const code = typeof cause?.code === "string" ? cause.code : "";
+    const state = NOT_NOW[code];
+    if (state !== undefined) {
+      const now = new Date().toISOString().slice(0, 16).replace("T", " ");
+      return new NotNow(
+        `the certificate of ${this.address} is ${state}, by this device's clock (${now} UTC): is that right?`,
+      );
+    }
+    if (!NOT_TRUSTED.test(code)) return null;
+    const why = onOneLine(String(cause?.message));
+    return new AskError(`the certificate of ${this.address} is not trusted (${why}): nothing was sent`);
+  }
+
+  /** A browser hides from a page why it got no answer. A service that is there, and that pages of this origin get nothing of, does
+   * not allow it. */
+  private async otherOrigin(signal: AbortSignal): Promise<AskError | null> {
+    const { origin } = (globalThis as { location?: { origin?: string } }).location ?? {};
+    if (origin === undefined || origin === new URL(this.address).origin) return null;
+    const answers = (mode: RequestMode): Promise<boolean> =>
+      this.fetch(`${this.address}/health`, { mode, signal, credentials: "omit", cache: "no-store" }).then(
+        () => true,
+        () => false,
+      );
+    if ((await answers("cors")) || !(await answers("no-cors"))) return null;
+    return new AskError(
+      `${this.address} is there, but does not let pages of ${origin} ask: nothing was sent; who runs it names them (origins=…)`,
+    );
   }
 
   private elsewhere(): AskError {

@@ -45,7 +45,7 @@ export class Browser {
     private readonly flags: readonly string[],
   ) {}
 
-  static async start(flags: readonly string[] = ["--disable-gpu"]): Promise<Browser> {
+  static async start(flags: readonly string[] = ["--disable-gpu"], port = 0): Promise<Browser> {
     const server = createServer((request, response) => {
       void content(request.url ?? "/").then(
         ([type, body]) =>
@@ -53,7 +53,7 @@ export class Browser {
         () => response.writeHead(404).end(),
       );
     });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
     const browser = new Browser(server, await mkdtemp(join(tmpdir(), "mentee-chromium-")), flags);
     await browser.restart();
     return browser;

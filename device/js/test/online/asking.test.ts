@@ -1,4 +1,7 @@
-import { writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:https";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as node from "onnxruntime-node";
@@ -15,8 +18,8 @@ import { Owner } from "../../src/owner/owner.js";
 import type { State } from "../../src/owner/state.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import { place, refusal } from "../fixtures.js";
+import { THERE, up } from "./there.js";
 
-const THERE: { address: string; token: string } | null = JSON.parse(process.env["MENTEE_SERVICE"] ?? "null");
 const { address, token } = THERE ?? { address: "", token: "" };
 const WRITTEN = process.env["MENTEE_WRITTEN"] ?? tmpdir();
 const N = 12;
@@ -31,12 +34,7 @@ async function opened(): Promise<Owner> {
 }
 
 beforeAll(async () => {
-  const up = (): Promise<boolean> =>
-    fetch(`${address}/health`).then(
-      ({ ok }) => ok,
-      () => false,
-    );
-  while (THERE !== null && !(await up())) await new Promise((resolve) => setTimeout(resolve, 100));
+  if (THERE !== null) await up();
 });
 beforeEach(async () => {
   if (THERE === null) return;
@@ -160,10 +158,11 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
     const asking = queue(now);
     const waiting = await asking.add(numbers.slice(0, 2));
     const gone = new Service("https://localhost:65001", token);
+    const longAgo = { Date: "Mon, 01 Jan 2001 00:00:00 GMT", "Retry-After": "Mon, 01 Jan 2001 00:00:17 GMT" };
     const cases: [Service, RegExp, number, number][] = [
       [gone, /cannot be reached \(.*ECONNREFUSED/, 2.5, 5],
       [saying(503, "busy", { "Retry-After": "40" }), /said 503: busy/, 40, 40],
-      [saying(429, "above 40 samples a minute", { "Retry-After": "17" }), /said 429: above 40/, 17, 20],
+      [saying(429, "above 40 samples a minute", longAgo), /said 429: above 40/, 17, 20],
       [answering(() => new Response("half")), /cannot be read/, 20, 40],
       [aborting(), /cannot be reached \(nothing came within 0.05 s\)/, 40, 80],
     ];
@@ -185,6 +184,26 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
     expect(owner.asking.asked.waiting).toEqual(waiting);
   });
 
+  test.each([
+    ["early", "not valid yet", -30],
+    ["late", "expired", 30],
+  ])(
+    "says that the clock may be wrong by %s certificates, and waits no longer once it is right",
+    async (name, state, years) => {
+      const now = { seconds: 1.8e9 };
+      const asking = queue(now);
+      const waiting = await asking.add(numbers.slice(0, 2));
+      const shown = new Date().toISOString().slice(0, 10);
+      const { why, sent } = await speakingTls(name, (service) => asking.run(service));
+      expect(why).toContain(`is ${state}, by this device's clock (${shown}`);
+      expect([sent, asking.asked.waiting]).toEqual([2, waiting]);
+      const right = new Service(address, token);
+      expect((await asking.run(right)).sent).toBe(0); // left alone, by that clock
+      now.seconds -= years * 365 * 86400;
+      expect((await asking.run(right)).answered).toBe(2);
+    },
+  );
+
   test("ends with an error where waiting does not help", async () => {
     const waiting = await owner.asking.add(numbers.slice(0, 2));
     const elsewhere = { Location: "https://elsewhere.example/" };
@@ -204,6 +223,11 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
       expect(error.message).not.toMatch(/\n/);
       expect(owner.asking.asked.waiting).toEqual(waiting);
     }
+    const unknown = speakingTls("unknown", (service) => owner.asking.run(service));
+    expect(await refusal(unknown)).toMatchObject({
+      name: "AskError",
+      message: expect.stringMatching(/ is not trusted \(.*\): nothing was sent$/),
+    });
     const other = owner.asking.run(new Service(address, token), { mentor: "0".repeat(64) });
     expect((await refusal(other)).message).toMatch(/the bundle's mentor is .* answers of another are refused/);
     expect(owner.asking.answered).toEqual([]);
@@ -268,6 +292,18 @@ function altered(value: string): Service {
       return new Response(body);
     },
   });
+}
+
+/** What `ask` comes to at a server that has this certificate. */
+async function speakingTls<T>(name: string, ask: (service: Service) => Promise<T>): Promise<T> {
+  const read = (kind: string): Promise<Buffer> => readFile(join(THERE!.certificates, `${name}.${kind}`));
+  const server = createServer({ cert: await read("pem"), key: await read("key") }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    return await ask(new Service(`https://localhost:${(server.address() as AddressInfo).port}`, token));
+  } finally {
+    server.close();
+  }
 }
 
 /** Takes a request, and never answers. */
