@@ -2,9 +2,10 @@
 # `make page` installs its packages of npm once.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := install --quiet --disable-pip-version-check --constraint constraints.txt
+# what is imported is compiled then: of all that is installed a third
+PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
-.PHONY: demo page page-files page-score check-npm test test-house test-fleet lint ruff mypy imports docs bench env check-python clean
+.PHONY: demo page page-files page-score check-npm test test-house test-fleet test-clients lint ruff mypy imports docs bench env environments check-python clean
 
 demo: env
 	$(BIN)/python -m demo
@@ -42,18 +43,25 @@ device/js/node_modules/.installed: device/js/package-lock.json | check-npm
 	npm ci --prefix device/js --ignore-scripts --no-audit --no-fund
 	cp $< $@
 
-# The fleet's tests mostly wait for processes: they run beside the others, and say what they have to at their end.
+# The tests of the fleet and then those of the TypeScript client and the page mostly wait, for processes and a browser: they run
+# beside the others, and say what they have to at their end.
 test: lint
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-house test-fleet
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-house test-fleet test-clients
 
 # The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
 test-house:
-	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+	    $(addprefix --ignore=,$(CLIENTS))
+
+CLIENTS := tests/device/js tests/device/page
+AT_ITS_END = said=$$(OMP_NUM_THREADS=1 $(1) 2>&1); code=$$?; echo "$$said"; exit $$code
 
 test-fleet:
-	@if test -e .venv/fleet/bin/flwr; then \
-	said=$$(OMP_NUM_THREADS=1 .venv/fleet/bin/python -m pytest tests/fleet 2>&1); code=$$?; echo "$$said"; exit $$code; \
+	@if test -e .venv/fleet/bin/flwr; then $(call AT_ITS_END,.venv/fleet/bin/python -m pytest tests/fleet); \
 	else echo "no Flower: the tests of the fleet were skipped"; fi
+
+test-clients:
+	@$(call AT_ITS_END,$(BIN)/python -m pytest $(CLIENTS))
 
 # Two at a time, what each says in one piece (make 4 and newer), and all that fail are seen.
 lint: env
@@ -76,28 +84,35 @@ docs: env
 bench: env
 	$(BIN)/python -m benchmarks all
 
-env: .venv/.ready .venv/device/.ready .venv/web.ready .venv/fleet.ready
+# The small ones are made while pip downloads and unpacks torch.
+env:
+	@$(MAKE) --no-print-directory --jobs 3 environments
+
+environments: .venv/.ready .venv/device/.ready .venv/web.ready .venv/fleet.ready
+	@:
 
 # says at once, in one line, which Python versions work, and what to do about a .venv that does not
 check-python:
 	@sh .ci/check-python '$(PYTHON)' '$(origin PYTHON)'
 
+$(BIN)/pip: | check-python
+	$(PYTHON) -m venv .venv
+
 # torch and torchvision come from the index with plain pip, both the newest: a CPU-only torch does not fit its torchvision
-.venv/.ready: pyproject.toml constraints.txt device/python/pyproject.toml | check-python
-	test -e $(BIN)/pip || $(PYTHON) -m venv .venv
+.venv/.ready: pyproject.toml constraints.txt device/python/pyproject.toml | $(BIN)/pip
 	$(BIN)/python -m pip $(PIP) torch torchvision
 	$(BIN)/python -m pip $(PIP) --editable '.[dev]'
 	$(BIN)/python -m pip $(PIP) --no-deps --editable ./device/python
 	touch $@
 
 # the phone's side: an environment in which torch and onnx cannot be imported, since they are not there
-.venv/device/.ready: .venv/.ready device/python/requirements.txt
+.venv/device/.ready: device/python/requirements.txt | $(BIN)/pip
 	$(BIN)/python -m venv .venv/device
 	.venv/device/bin/python -m pip $(PIP) --no-deps --requirement device/python/requirements.txt --editable ./device/python
 	touch $@
 
 # the web build of ONNX Runtime, to hold the Python one against in Node; without npm those tests are skipped, and say so
-.venv/web.ready: device/web/package-lock.json .venv/.ready
+.venv/web.ready: device/web/package-lock.json | $(BIN)/pip
 	@if command -v npm > /dev/null && npm ci --prefix device/web --silent --no-audit --no-fund; then :; \
 	else echo "no npm, or it could not install onnxruntime-web: the tests in Node are skipped"; fi
 	touch $@
@@ -105,14 +120,13 @@ check-python:
 # Flower has an environment of its own, which sees .venv's packages after its own, and in it the device's: Flower and what
 # .venv/device has, neither torch nor onnx. Where it cannot be installed the tests of the fleet are skipped, and say so
 .venv/fleet.ready: .ci/fleet-requirements.txt .ci/see.py .venv/device/.ready
-	@if $(BIN)/python -m venv .venv/fleet && .venv/fleet/bin/python -m pip install --quiet --disable-pip-version-check \
-	--requirement .ci/fleet-requirements.txt && $(BIN)/python -m venv .venv/fleet/device && \
-	.venv/fleet/device/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-	--requirement .ci/fleet-requirements.txt && $(SEEN); \
+	@if $(BIN)/python -m venv .venv/fleet && .venv/fleet/bin/python -m pip $(FLOWER) && $(BIN)/python -m venv .venv/fleet/device && \
+	.venv/fleet/device/bin/python -m pip $(FLOWER) --no-deps && $(SEEN); \
 	then :; else rm -rf .venv/fleet; echo "Flower could not be installed: the tests of the fleet are skipped"; fi
 	touch $@
 
 PACKAGES := lib/python*/site-packages
+FLOWER := install --quiet --disable-pip-version-check --no-compile --requirement .ci/fleet-requirements.txt
 SEEN = .venv/fleet/device/bin/python .ci/see.py .venv/device/$(PACKAGES) .venv/fleet/$(PACKAGES) . device/python && \
 	.venv/fleet/bin/python .ci/see.py --links .venv/$(PACKAGES)
 

@@ -48,6 +48,8 @@ if ADDRESS not in os.environ:  # workers and commands of this run share both; no
     atexit.register(shutil.rmtree, ours, True)
     os.environ.setdefault("MENTEE_DEVICE_CACHE", os.path.join(ours, "device"))
     os.environ[ADDRESS] = os.path.join(ours, "warm")
+# Read once, by whoever imports it first: else a test that asks for a model that is not there tries the network for 20 seconds.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # With a label budget, so that the packs hold unlabelled samples as well.
 DATA = {"_target_": "mentor_mentee.data.datasets.digits", "labels_per_class": 4}

@@ -20,7 +20,8 @@ FAINT = "its gradient is next to 0, less than float32 knows, in every batch that
 
 class GradientCheck:
     """The worst seen of each parameter: `nearer` is what is judged (`to_nearer`), `float64` ONNX Runtime's distance to torch in
-    float64, `torch_float32` that of torch's own float32. `large`, `agreeing`, `nonzero`: what was so in some batch."""
+    float64, `torch_float32` that of torch's own float32. `large`: those that were so in some batch; `agreeing`, `nonzero`: the
+    same, of those that were never large before."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.nearer, self.float64, self.torch_float32 = (dict.fromkeys(names, 0.0) for _ in range(3))
@@ -39,18 +40,21 @@ class GradientCheck:
         """`rough`: torch's float32 gradients, as float64 numbers. `shaken`: torch's in float64 at weights that float32 hardly
         tells from these; only where another gradient is out of bounds is any of them asked for. `nearby`: what torch's float32
         differs by at such weights, asked for where those explain nothing: near a pole one rounding is luck."""
-        nearer, own = to_nearer(seen, exact, rough), differences(rough, exact)
+        norms = norms_of(exact)
+        to_exact, own = differences(seen, exact, norms), differences(rough, exact, norms)
+        nearer = smaller(to_exact, differences(seen, rough))
         if out_of_bounds(nearer, own) and not self.wrong:
             nearer, own = to_nearest(seen, exact, nearer, own, shaken)
             if out_of_bounds(nearer, own):
                 own = joined(own, {**own, **nearby()})
             self.wrong = out_of_bounds(nearer, own)
         self.nearer = joined(self.nearer, nearer)
-        self.float64 = joined(self.float64, differences(seen, exact))
+        self.float64 = joined(self.float64, to_exact)
         self.torch_float32 = joined(self.torch_float32, own)
-        self.large |= large(exact)
-        self.agreeing |= agreeing(seen, exact)
-        self.nonzero |= {name for name, gradient in exact.items() if bool(gradient.any())}
+        self.large |= large(norms)
+        small = {name: norm for name, norm in norms.items() if name not in self.large}
+        self.agreeing |= agreeing(seen, exact, small)
+        self.nonzero |= {name for name in small if bool(exact[name].any())}
 
     @property
     def asleep(self) -> list[str]:
@@ -73,27 +77,33 @@ class GradientCheck:
         self.nonzero |= other.nonzero
 
 
-def large(gradients: dict[str, Tensor]) -> set[str]:
+def norms_of(gradients: Mapping[str, Tensor]) -> dict[str, float]:
+    """‖gradient‖ of each: most of a judgement's time where there are many parameters, so asked once."""
+    return {name: float(gradient.norm()) for name, gradient in gradients.items()}
+
+
+def large(norms: Mapping[str, float]) -> set[str]:
     """Names of those of which `differences` shows a difference of 1 %."""
-    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
-    return {name for name, norm in norms.items() if norm > ASLEEP * max(norms.values())}
+    least = ASLEEP * max(norms.values())
+    return {name for name, norm in norms.items() if norm > least}
 
 
-def agreeing(seen: dict[str, Tensor], exact: dict[str, Tensor]) -> set[str]:
-    """Names of those that are the same to `AGREES` of their own size, however small."""
-    norms = {name: float(gradient.norm()) for name, gradient in exact.items()}
+def agreeing(seen: Mapping[str, Tensor], exact: Mapping[str, Tensor], norms: Mapping[str, float]) -> set[str]:
+    """Names in `norms`, those of `exact`, that are the same to `AGREES` of their own size, however small."""
     return {
         name for name, norm in norms.items() if norm > 0 and float((seen[name] - exact[name]).norm()) <= AGREES * norm
     }
 
 
-def differences(seen: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
+def differences(
+    seen: Mapping[str, Tensor], expected: Mapping[str, Tensor], norms: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """‖difference‖ / ‖gradient‖, a gradient below a thousandth of the largest counting as that thousandth: the rest of it is
-    rounding."""
-    floor = FLOOR * max_or_nan(gradient.norm() for gradient in expected.values()) + 1e-12
+    rounding. `norms` are those of `expected`, where they are known."""
+    norms = norms_of(expected) if norms is None else norms
+    floor = FLOOR * max_or_nan(norms.values()) + 1e-12
     return {
-        name: float((seen[name] - gradient).norm()) / worse(float(gradient.norm()), floor)
-        for name, gradient in expected.items()
+        name: float((seen[name] - gradient).norm()) / worse(norms[name], floor) for name, gradient in expected.items()
     }
 
 
@@ -107,15 +117,19 @@ def own_nearby(reference: Reference, single: Reference, feeds: Sequence[Feed], f
             for feed in feeds:
                 side.backward(feed)
             sides.append({name: factor * gradient.double() for name, gradient in side.take_gradients().items()})
-        worst = joined(worst, differences(*sides))
+        own, exact = sides
+        worst = joined(worst, differences(own, exact))
     return worst
 
 
 def to_nearer(seen: dict[str, Tensor], exact: dict[str, Tensor], rough: dict[str, Tensor]) -> dict[str, float]:
     """`differences` to the nearer of torch's float64 and its float32 gradient. A value within rounding of 0 before a ReLU, or
     of its neighbour before a pool, may go another way in float32, whoever computes it."""
-    to_exact, to_rough = differences(seen, exact), differences(seen, rough)
-    return {name: float(np.minimum(value, to_rough[name])) for name, value in to_exact.items()}  # NaN stays NaN
+    return smaller(differences(seen, exact), differences(seen, rough))
+
+
+def smaller(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(np.minimum(value, other[name])) for name, value in one.items()}  # NaN stays NaN
 
 
 def to_nearest(
@@ -129,7 +143,7 @@ def to_nearest(
     they differ by among one another is torch's own, too. After `FEW` that explain nothing, no more are asked."""
     apart = own
     for number, other in enumerate(shaken, 1):
-        nearer = {name: float(np.minimum(value, nearer[name])) for name, value in differences(seen, other).items()}
+        nearer = smaller(differences(seen, other), nearer)
         if not out_of_bounds(nearer, own):
             return nearer, own
         apart = joined(apart, differences(other, exact))

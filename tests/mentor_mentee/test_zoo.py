@@ -45,14 +45,12 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(
 
 
 @pytest.fixture
-def timm(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def timm() -> Any:
     return pytest.importorskip("timm", reason="needs pip install 'mentor-mentee[timm]'")
 
 
 @pytest.fixture
-def transformers(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def transformers() -> Any:
     return pytest.importorskip("transformers", reason="needs pip install 'mentor-mentee[transformers]'")
 
 

@@ -177,7 +177,8 @@ class Asked:
 
     @classmethod
     def of(cls, graph: TrainingGraph, inputs: Sequence[Port], outputs: Sequence[Port]) -> "Asked":
-        named = [(name, type(module), module.training) for name, module in graph.named_modules()]
+        # by name: a parametrization makes a class for each module that it is put on
+        named = [(name, str(type(module)), module.training) for name, module in graph.named_modules()]
         learnt = [(name, parameter.requires_grad) for name, parameter in graph.named_parameters()]
         words = (repr(graph), graph.loss, named, learnt, list(inputs), list(outputs))
         numbers = {**graph.state_dict(), **dict(graph.named_buffers())}

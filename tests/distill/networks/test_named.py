@@ -72,9 +72,8 @@ def test_a_mentee_of_torchvisions_by_name_is_told_and_trains(
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("labels", [10, 3])
 def test_a_mentor_of_transformers_from_a_folder_answers_as_there_or_gets_a_new_head(
-    labels: int, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    labels: int, machine: Machine, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     transformers: ModuleType = pytest.importorskip(
         "transformers", reason="needs pip install 'mentor-mentee[transformers]'"
     )
