@@ -34,15 +34,21 @@ def stock_forward(
 
     Raises `UserError` where an operator has no gradient rule, and where a parameter gets no gradient.
     """
-    names, found = trained(graph), origins(model)
+    names, found, allowed = trained(graph), origins(model), rewriting == "auto"
     with one_line(graph.student.mentee, "rewriting its operators"):
+        findings = like_torch(model, names, allowed)
         settle_sizes(model, lambda batch: random_feeds(inputs, batch))
-        findings = for_stock(model, names, allowed=rewriting == "auto")
+        findings += for_stock(model, names, allowed)
     if seen is not None:
         seen += findings
     require_differentiable(findings, where="")
     require_gradients(graph, model, names, sample_shape(inputs))
     return Forward(model, found)
+
+
+def like_torch(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = True) -> list[Finding]:
+    """Rewrites, in place, what a runtime computes otherwise than torch: before sizes are asked of it, which may be others too."""
+    return rewrite(model, [PREFIX + name for name in trainable], allowed, lambda *about: None, INSTEAD, unlike_torch)
 
 
 def for_stock(model: onnx.ModelProto, trainable: Collection[str], allowed: bool = True) -> list[Finding]:

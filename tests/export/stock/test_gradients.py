@@ -58,6 +58,9 @@ CHOICES = {
     "strides over a slice": lambda x: x[:, :, 1::2, ::3],
     "a pool that averages in its padding": lambda x: F.avg_pool2d(x, 3, 2, 1),
     "a pool that does not": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "windows that torch leaves out": lambda x: torch.cat(
+        [F.avg_pool2d(x, 2, 3, 1, ceil_mode=True), F.max_pool2d(x, 2, 3, 1, ceil_mode=True)], 1
+    ),
     "reflections": lambda x: F.pad(x, (1, 2, 2, 1), mode="reflect"),
 }
 
