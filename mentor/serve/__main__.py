@@ -48,9 +48,10 @@ def print_token(settings: "TokenSettings") -> int:
 
 def act(settings: "ServeSettings") -> int:
     """Checks that the mentor is the bundle's, and serves it."""
-    from mentor.serve.settings import check_serve
+    from mentor.serve.settings import check_serve, require_free
 
     check_serve(settings)
+    require_free(settings.host, settings.port)
     with while_importing():
         import torch  # takes seconds to import: only now
 

@@ -33,7 +33,6 @@ KEEP_ALIVE = 30  # seconds that an idle connection stays open
 def serve(rules: Rules, precision: str) -> None:
     """Answers until Ctrl-C or SIGTERM; requests in work are answered first. Raises `UserError` where it cannot begin."""
     settings = rules.settings
-    require_free(settings.host, settings.port)
     server = made(rules, precision)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ending(os.getpid()))
@@ -59,16 +58,6 @@ def serve(rules: Rules, precision: str) -> None:
         if isinstance(error, KeyboardInterrupt):
             raise
         raise UserError(f"{error}; the lines above say why") from None
-
-
-def require_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host, port))
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); give another port=…") from None
 
 
 def ending(first: int) -> Callable[[int, FrameType | None], None]:

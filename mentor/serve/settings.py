@@ -4,6 +4,7 @@ Imports neither torch nor LitServe: a typo must be answered at once.
 """
 
 import re
+import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +92,16 @@ def check_origins(settings: ServeSettings) -> None:
                 f"origins: {origin!r} is no origin as browsers send it; expected https://HOST or https://HOST:PORT in lower "
                 "case, without a path, without the port that the scheme has anyway; several with commas and no spaces"
             )
+
+
+def require_free(host: str, port: int) -> None:
+    """Raises `UserError` for a port that another program has: before a mentor is loaded for it."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); give another port=…") from None
 
 
 def check_files(settings: ServeSettings) -> None:

@@ -194,6 +194,14 @@ def test_it_says_how_it_is(service: Service) -> None:
     assert service.token not in text
 
 
+def test_a_port_that_is_taken_is_said_with_the_fix(service: Service) -> None:
+    from mentor.serve.settings import require_free
+    from mentor_mentee.errors import UserError
+
+    with pytest.raises(UserError, match=rf"cannot listen on 127.0.0.1:{service.port} \(.*in use\); give another port="):
+        require_free("127.0.0.1", service.port)
+
+
 @pytest.mark.parametrize("name", ["tokens", "certificate"])
 def test_a_service_without_its_files_does_not_start(name: str, tmp_path: Path) -> None:
     from mentor.serve.settings import ServeSettings, check_serve

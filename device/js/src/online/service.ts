@@ -40,7 +40,9 @@ export class Service {
       );
     }
     if (typeof token !== "string" || !/^[!-~]+$/.test(token)) {
-      throw new AskError("the token is empty or no token: give the line that `python -m mentor.serve token` printed");
+      throw new AskError(
+        "the token is empty, or has a space or line break in it: give what `python -m mentor.serve token` printed, alone",
+      );
     }
     [this.address, this.fetch, this.seconds] = [address, fetch, seconds];
   }

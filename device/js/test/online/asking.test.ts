@@ -239,7 +239,7 @@ describe.skipIf(THERE === null)("an owner's queue for the mentor's service", () 
       ["http://mentor.example", "token", /in the clear/],
       ["https://mentor.example/path", "token", /expected https/],
       ["https://mentor.example:99999", "token", /no host or port/],
-      ["https://mentor.example", "two words", /the token is empty or no token/],
+      ["https://mentor.example", "two words", /has a space or line break in it/],
     ] as const) {
       expect(() => new Service(where, given)).toThrow(why);
     }

@@ -32,7 +32,9 @@ class Service:
                 f"{address} has no TLS, so samples and the token would cross the network in the clear: use https"
             )
         if not token or not token.isascii() or not token.isprintable() or " " in token:
-            raise AskError("the token is empty or no token: give the line that `python -m mentor.serve token` printed")
+            raise AskError(
+                "the token is empty, or has a space or line break in it: give what `python -m mentor.serve token` printed, alone"
+            )
         self.address, self.host, self._timeout, self._token = address, parts.hostname or "", timeout, token
         try:
             self._port = parts.port
