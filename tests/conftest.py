@@ -35,7 +35,6 @@ from mentor_mentee.data.views.view import View, normalisation
 from mentor_mentee.objective.probes import find_probes
 from mentor_mentee.objective.taps import find_head
 from mentor_mentee.recipe import build
-from tests.paths import ROOT
 from tests.warm_client import ADDRESS
 
 # A shell's background job starts with it ignored, and children inherit that.
@@ -65,12 +64,12 @@ SETTINGS = ExportSettings(  # of bundle_folder
 PROBES = {"early": ("stages.0", "features.0"), "late": ("stages.1", "features.1")}
 Once = Callable[[str, Callable[[Path], object]], Path]
 # The longest, and those of which one waits for another: begun first, by one worker; the others take from its end.
-FIRST = ("demo", "device/js", "docs", "notebooks", "packaging")
+FIRST = ("demo", "device/js", "device/page", "docs", "notebooks", "packaging")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    first = tuple(ROOT / "tests" / name for name in FIRST)
-    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in first))
+    first = tuple(f"tests/{name}/" for name in FIRST)
+    items.sort(key=lambda item: not item.nodeid.startswith(first))
 
 
 def pytest_collection_finish() -> None:
