@@ -3,8 +3,8 @@
 
 import { SampleError, type Input } from "../bundle/preprocess.js";
 
-/** From N stored samples in a row, at most 64 of them, to their logits [N, K] in a row, spare classes included; a row of NaN: it was
- * not asked about that one; null: it cannot be reached now. What it throws passes through, and nothing is labelled then. */
+/** From N stored samples in a row, at most 64 of them, to their logits [N, K] in a row, spare classes included; a row of NaN: it
+ * was not asked about that one; null: it cannot be reached now. What it throws passes through, and nothing is labelled then. */
 export type Mentor = (input: Input) => ArrayLike<number> | null | Promise<ArrayLike<number> | null>;
 
 /** Throws SampleError for what is no function. */
@@ -30,8 +30,8 @@ export async function ask(mentor: Mentor, input: Input, N: number, K: number): P
     if (row_K.every(Number.isFinite)) return row_K;
     if (row_K.every(Number.isNaN)) return null;
     throw new SampleError(
-      `the mentor's logits hold NaN or Inf, first for sample ${row} of ${N}: expected finite numbers, or NaN alone for one that it ` +
-        "was not asked about",
+      `the mentor's logits hold NaN or Inf, first for sample ${row} of ${N}: expected finite numbers, or NaN alone for one ` +
+        "that it was not asked about",
     );
   });
 }

@@ -30,8 +30,9 @@ export interface Adding {
   readonly mentorLogits?: ArrayLike<number> | null;
 }
 
-/** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label, and the mentor's logits where
- * there are new ones, if that label is trusted as much or more. Where a bound of the settings is reached others go, which the log says. Throws SampleError for any that does not fit. */
+/** Stores samples, all or none; their numbers. The same sample twice is one, which takes the new label, and the mentor's logits
+ * where there are new ones, if that label is trusted as much or more. Where a bound of the settings is reached others go, which the
+ * log says. Throws SampleError for any that does not fit. */
 export async function addSamples(
   state: State,
   manifest: Manifest,

@@ -52,8 +52,8 @@ describe.skipIf(!existsSync(place("stock", "spare")))("the mentor's logits of an
     logits[3 * K + 2] = 1; // the best of the classes that stand for something
     const given = await some(owner, 0, 4);
     const numbers = await owner.add(given, { mentorLogits: logits });
-    await owner.add({ ...given, labels: Int32Array.of(-1, 6, -1, -1) }); // what the mentor said of it stays, the label is the owner's
-    await owner.add(await some(owner, 1, 2), { mentorLogits: logitsFor([0]) }); // the owner's word is trusted more: this changes nothing
+    await owner.add({ ...given, labels: Int32Array.of(-1, 6, -1, -1) }); // what the mentor said stays, the label is the owner's
+    await owner.add(await some(owner, 1, 2), { mentorLogits: logitsFor([0]) }); // less trusted than a label: changes nothing
     owner = await ownerOf(storage);
     const found = await owner.guess(NONE);
     expect(found.map(({ number, label, source }) => [number, label, source])).toEqual([
