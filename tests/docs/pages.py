@@ -51,4 +51,4 @@ def commands_in(block: str) -> Iterator[list[str]]:
         if words[:1] == ["$"]:
             words = words[1:]
         if words and words[0] in PROGRAMS:
-            yield words
+            yield words[: words.index(">")] if ">" in words else words
