@@ -36,12 +36,17 @@ def main() -> None:
     mentor.load_state_dict(load_file(about["weights"]))
     mentee = PlainCNN(3, 10, widths=about["widths"])
     box = get_distillation_box(mentor, mentee, sets, configuration(about), torch.device("cpu"), None, False, 1)
+    mentor.eval()  # a box leaves that to its user: in training mode it would answer by, and learn, each batch's statistics
     for epoch in range(box.num_epochs):
         box.pre_epoch_process(epoch=epoch)
         for image_BCHW, label_B, more in box.train_data_loader:
             box.post_forward_process(loss=box.forward_process(image_BCHW, label_B, more))
         print(epoch, accuracy(mentee, box.val_data_loader), flush=True)
         box.post_epoch_process()
+    if changed := [
+        name for name, value in load_file(about["weights"]).items() if not value.equal(mentor.state_dict()[name])
+    ]:
+        raise SystemExit(f"the mentor is no longer that of {about['weights']}: {', '.join(changed[:4])} changed")
     of_mentor = [accuracy(mentor, DataLoader(sets[part], 256)) for part in ("val", "test")]  # as the other side does
     print(json.dumps({"accuracy": accuracy(mentee, DataLoader(sets["test"], 256)), "mentor": of_mentor}))
 
