@@ -12,6 +12,7 @@ from distill.mentors.probe_options import read_probes
 from distill.run_folder import require_checkpoint
 from distill.schema import CacheConfig, DistillConfig, FitConfig, MentorConfig, ViewConfig
 from mentor.cache.options import PRECISIONS as CACHED
+from mentor.precisions import AUTO
 from mentor.precisions import PRECISIONS as MENTOR_PRECISIONS
 from mentor.weights.file import NAMED, require_file
 from mentor_mentee.data.load import check_data, require_budget
@@ -83,8 +84,8 @@ def check_settings(config: DistillConfig) -> None:
     check_transfer(config.mentor)
     check_view(config.mentor.view, "mentor.view")
     check_view(config.mentee.view, "mentee.view")
-    if (given := config.mentor.precision) not in MENTOR_PRECISIONS:
-        expected = f"expected {', '.join(MENTOR_PRECISIONS)}{did_you_mean(given, MENTOR_PRECISIONS)}"
+    if (given := config.mentor.precision) not in (known := (AUTO, *MENTOR_PRECISIONS)):
+        expected = f"expected {', '.join(known)}{did_you_mean(given, known)}"
         raise UserError(f"mentor.precision={given}; {expected}")
     if config.mentor.shard and config.trainer.devices * config.trainer.num_nodes < 2:
         raise UserError(

@@ -10,6 +10,7 @@ from distill.curves import Schedule
 from distill.exportable import EarlyWarning
 from distill.machine import Machine
 from distill.mentors.find import FoundMentor, find_mentor
+from distill.mentors.half import harmed
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
 from distill.mentors.probe_options import read_probes
 from distill.mentors.softness import logit_deviation
@@ -22,13 +23,14 @@ from distill.training.loaders import epoch_batches, total_steps
 from distill.training.optimizer import require_rates
 from mentor.cache import AnswerCache
 from mentor.mentor import Mentor
+from mentor.precisions import AUTO, FULL
 from mentor_mentee.data.load import load_data, under_budget
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.drawn import require_drawable
 from mentor_mentee.data.views.view import View
 from mentor_mentee.errors import UserError
 from mentor_mentee.objective.loss_spec import LossSpec
-from mentor_mentee.objective.probes import ProbedMentee
+from mentor_mentee.objective.probes import Probe, ProbedMentee
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ def prepare(
     probes = [one.probe for one in chosen]
     if warning is not None:
         warning.ask(mentee, splits.classes, loss, probes)
+    if found is not None and config.mentor.precision == AUTO:
+        found = without_harm(found, probes, splits, machine)
     answering = None if found is None else found.mentor(probes, logits=schedule.asks_logits())
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches: dict[str, AnswerCache] = {}
@@ -136,6 +140,17 @@ def find_for(
         devices=[]
     ):  # the mentee's random state is the same whether a mentor is trained or cached
         return find_mentor(config.mentor, whole, Path(config.cache_dir), machine, before_training=try_on)
+
+
+def without_harm(found: FoundMentor, probes: list[Probe], splits: Splits, machine: Machine) -> FoundMentor:
+    """The mentor in float32 where half precision, which does its softmax no harm, does some to a layer that is compared."""
+    if found.precision == FULL or not probes:
+        return found
+    exact = replace(found, precision=FULL)
+    if (harm := harmed(exact.mentor(probes), found.mentor(probes), splits.train)) is None:
+        return found
+    machine.say(f"mentor: answers in float32 after all: {found.precision} {harm}")
+    return exact
 
 
 def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:

@@ -117,7 +117,11 @@ class MentorConfig:
     fit: FitConfig = setting(FitConfig, "how a mentor is trained here")
     transfer: TransferConfig = setting(TransferConfig, "a new head for other classes")
     seed: int = setting(0, "of a mentor that is trained here")
-    precision: str = setting("32-true", f"in which it computes its answers: {', '.join(MENTOR_PRECISIONS)} (on a GPU)")
+    precision: str = setting(
+        "auto",
+        f"in which it computes its answers: {', '.join(MENTOR_PRECISIONS)} (on a GPU); auto: bf16-mixed where a "
+        "CPU is much faster in it and it does no harm",
+    )
     shard: bool = setting(False, "each process of the training holds a part of it; it is asked at each step, uncached")
     least_accuracy: float | None = setting(
         None,

@@ -16,6 +16,7 @@ from torch import nn
 from distill.evaluate.evaluation import judged
 from distill.machine import Machine
 from distill.mentors.doubts import too_sure
+from distill.mentors.half import decided
 from distill.mentors.weights import (
     as_published,
     given_content,
@@ -114,12 +115,14 @@ def find_mentor(
                 if not loaded(network, weights):
                     origin = make_mentor(network, recipe, view, config, named, splits, machine, weights)
                     cache_weights(network, weights)
-    asked = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"), precision=config.precision)
+    exact = Mentor(network, view, identity=recipe_identity(recipe, "mentor.network"))
+    precision = decided(config, exact, splits.train, machine, cache_dir)
+    asked = exact if precision == FULL else Mentor(network, view, identity=exact.identity, precision=precision)
     accuracy = require_accuracy(asked, config, splits, origin, machine, cache_dir)
-    if accuracy == 1 and (doubt := too_sure(Mentor(network, view), splits, given)):
+    if accuracy == 1 and (doubt := too_sure(exact, splits, given)):
         machine.say(doubt)
     return FoundMentor(
-        network, recipe, view, weights, accuracy, origin, config.weights_at if given else None, config.precision
+        network, recipe, view, weights, accuracy, origin, config.weights_at if given else None, precision
     )
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from mentor.precisions import PRECISIONS
+from mentor.precisions import AUTO, PRECISIONS
 from mentor_mentee.errors import UserError, did_you_mean
 from mentor_mentee.settings import setting
 
-AUTO = "auto"
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")
 DEVICES = ("cpu", "cuda", "mps", AUTO)
 PACKAGES = ("litserve", "prometheus_client", "python_multipart")

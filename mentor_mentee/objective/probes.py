@@ -87,7 +87,7 @@ def measure_probes(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable
     taps = Taps(mentor, outputs=list(dict.fromkeys(probe.mentor for probe in wanted)))
     with evaluating(mentor), torch.no_grad():
         for batch in batches:
-            _, outputs, _ = taps(batch)
+            outputs = taps.outputs_alone(batch)
             for probe in wanted:
                 require_finite(probe, outputs[probe.mentor])
                 moments[probe.name].add(

@@ -34,7 +34,7 @@ def in_units(probes: Sequence[Probe], mentor: nn.Module, batches: Iterable[Tenso
     with evaluating(mentor), torch.no_grad():
         for batch in batches:
             count += len(batch)
-            _, outputs, _ = taps(batch)
+            outputs = taps.outputs_alone(batch)
             for probe in probes:
                 compared = probe.adapter.from_mentor(outputs[probe.mentor])
                 require_finite(probe, compared)

@@ -178,7 +178,10 @@ def changed(**changes: Any) -> DistillConfig:
         ({"trainer": FitConfig(class_weights="rare")}, r"trainer\.class_weights=rare; expected auto"),
         ({"trainer": FitConfig(class_weights="auto", class_balance=True)}, r"class_weights=auto with .* take one"),
         ({"trainer": FitConfig(layer_rates={"a": -1.0})}, r"trainer\.layer_rates: 'a' has -1\.0"),
-        ({"mentor": MentorConfig(precision="bf16")}, r"mentor\.precision=bf16; expected 32-true, bf16-mixed, 16-mixed"),
+        (
+            {"mentor": MentorConfig(precision="bf16")},
+            r"mentor\.precision=bf16; expected auto, 32-true, bf16-mixed, 16-mixed",
+        ),
         ({"mentor": MentorConfig(shard=True)}, r"mentor\.shard=true in a training of one process; expected several"),
         (
             {"mentor": MentorConfig(shard=True), "trainer": FitConfig(devices=2), "cache": CacheConfig(answers=True)},

@@ -12,7 +12,7 @@ from mentor.mentor import Answers
 from mentor.serve.__main__ import CHECKED, read
 from mentor.serve.entry.limits import Rates
 from mentor.serve.entry.tokens import Tokens, add_token
-from mentor.serve.precision import harm
+from mentor.serve.precision import HARMLESS
 from mentor.serve.served import require_recorded
 from mentor_mentee.errors import UserError
 
@@ -44,10 +44,10 @@ def test_another_mentor_than_the_bundles_is_refused(
 def test_half_precision_is_harmless_only_where_no_answer_moves() -> None:
     logits = torch.tensor([[4.0, 0.0, -1.0], [0.0, 3.0, 1.0]])
     exact = Answers(logits, {"early": torch.ones(2, 4)})
-    assert harm(exact, Answers(logits + 0.001, {"early": torch.full((2, 4), 1.01)})) is None
-    assert "class" in str(harm(exact, Answers(logits.flip(0), exact.activations)))
-    assert "probability" in str(harm(exact, Answers(logits * 1.3, exact.activations)))
-    assert "early" in str(harm(exact, Answers(logits, {"early": torch.full((2, 4), 1.03)})))
+    assert HARMLESS.of(exact, Answers(logits + 0.001, {"early": torch.full((2, 4), 1.01)})) is None
+    assert "class" in str(HARMLESS.of(exact, Answers(logits.flip(0), exact.activations)))
+    assert "probability" in str(HARMLESS.of(exact, Answers(logits * 1.3, exact.activations)))
+    assert "early" in str(HARMLESS.of(exact, Answers(logits, {"early": torch.full((2, 4), 1.03)})))
 
 
 def test_a_token_is_one_devices_and_its_file_holds_none(tmp_path: Path) -> None:
