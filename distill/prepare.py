@@ -68,7 +68,7 @@ def prepare(
     whole = load_data(config.data, whole=True)
     splits = teachable(under_budget(config.data, whole), schedule, machine)
     if config.resume:
-        require_checkpoint(Path(config.run_dir))
+        config, mentor = as_before(config, mentor, require_checkpoint(Path(config.run_dir)))
     if schedule.supervised():
         require_cacheable(config)
     batches = epoch_batches(splits.train, config.trainer, config.seed)
@@ -140,6 +140,19 @@ def find_for(
         devices=[]
     ):  # the mentee's random state is the same whether a mentor is trained or cached
         return find_mentor(config.mentor, whole, Path(config.cache_dir), machine, before_training=try_on)
+
+
+def as_before(
+    config: DistillConfig, mentor: FoundMentor | None, checkpoint: Path
+) -> tuple[DistillConfig, FoundMentor | None]:
+    """Both with the precision that was found for the run that goes on: its cache may be gone, or another machine's."""
+    from distill.training.resume import precision_before  # Lightning takes seconds to import
+
+    if config.mentor.precision != AUTO:
+        return config, mentor
+    precision = precision_before(checkpoint)
+    config = replace(config, mentor=replace(config.mentor, precision=precision))
+    return config, None if mentor is None else replace(mentor, precision=precision)
 
 
 def without_harm(found: FoundMentor, probes: list[Probe], splits: Splits, machine: Machine) -> FoundMentor:

@@ -15,11 +15,13 @@ import torch
 from distill.schema import FitConfig
 from distill.training.differing import NAMED, differing
 from distill.training.module import Distillation
+from mentor.precisions import FULL
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.errors import UserError
 
 SOURCE = ", of source "  # between a network's recipe and the identity of its code
+PRECISION = "mentor.precision"  # the one that was found, under auto
 FREE = ("max_epochs", "workers", "log_every_n_steps")  # settings of a training that may change when it goes on
 # of a checkpoint that was written before there were all of today's settings
 BEFORE = {f"trainer.{name}": str(value) for name, value in asdict(FitConfig()).items()} | {"callbacks": "{}"}
@@ -62,6 +64,7 @@ def describe_run(module: Distillation, splits: Splits) -> dict[str, str]:
         "seed": str(module.seed),
         "probes": str(module.student.probes),
         "mentor": "none" if module.mentor is None else module.mentor.fingerprint(),
+        PRECISION: FULL if module.mentor is None else module.mentor.precision,
         "callbacks": module.callbacks_recipe,
         **trainer,
     }
@@ -109,6 +112,12 @@ def damage(checkpoint: Path) -> str | None:
     return f"the sum of {altered!r} in it does not match" if altered else None
 
 
+def precision_before(checkpoint: Path) -> str:
+    """Precision in which the mentor of this run answered until now."""
+    content = torch.load(undamaged(checkpoint, lambda line: None), map_location="cpu", weights_only=True)
+    return str(content.get("run", {}).get(PRECISION, FULL))
+
+
 def check_resumable(checkpoint: Path, module: Distillation) -> Content:
     """Leaves `module` with its weights. Raises `UserError` unless it is of this network and of a run under the same settings."""
     try:
@@ -125,6 +134,8 @@ def check_resumable(checkpoint: Path, module: Distillation) -> Content:
     for name, value in module.run.items():
         if (before := str(was.get(name))) == value or (name == "mentor" and not module.schedule.supervised()):
             continue  # a run that listens to no mentor is the same with any
+        if name == PRECISION and (name not in was or not module.schedule.supervised()):
+            continue  # a checkpoint of before: the mentor's fingerprint has it
         (recipe, old), (same, new) = (text.partition(SOURCE)[::2] for text in (before, value))
         if recipe == same:
             raise UserError(

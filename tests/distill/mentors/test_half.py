@@ -17,11 +17,13 @@ from distill.mentors import half
 from distill.mentors.find import FoundMentor
 from distill.mentors.half import decided
 from distill.prepare import prepare
+from distill.run import distill
 from distill.schema import DistillConfig, MentorConfig
 from mentor.harm import Harm
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.datasets import digits
 from mentor_mentee.data.splits import Split
+from mentor_mentee.errors import UserError
 
 MakeConfig = Callable[..., DistillConfig]
 AUTO = MentorConfig()
@@ -169,6 +171,20 @@ def test_a_run_compares_layers_in_half_precision_unless_that_harms_one(
     assert torch.equal(as_asked.activations["early"], run.mentor.answer(images).activations["early"])
     whole = replace(run.found, precision="32-true").mentor(run.mentor.probes).answer(images)
     assert torch.equal(whole.activations["early"], as_asked.activations["early"]) == (not layer)
+
+
+def test_a_run_goes_on_in_its_precision_whatever_is_found_by_then(
+    make_config: MakeConfig, mentor: FoundMentor, machine: Machine, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run")
+    config = replace(config, trainer=replace(config.trainer, max_epochs=1))
+    distill(replace(config, mentor=replace(config.mentor, precision="bf16-mixed")), machine)
+    longer = replace(config, trainer=replace(config.trainer, max_epochs=2), resume=True)
+    for given in (None, mentor):
+        assert (distill(longer, machine, mentor=given).checkpoint.mentor or {})["precision"] == "bf16-mixed"
+    full = replace(longer, mentor=replace(longer.mentor, precision="32-true"))
+    with pytest.raises(UserError, match=r"is of a run with mentor.*; resume it with the settings it began with"):
+        distill(full, machine)
 
 
 def test_harm_by_hand() -> None:
