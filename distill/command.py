@@ -10,7 +10,7 @@ from rich.console import Console
 
 from distill.check import check_networks, check_settings, require_files
 from distill.curves import Schedule
-from distill.machine import Machine, NamedConsole, is_first
+from distill.machine import Machine, NamedConsole, is_first, keep_freed_memory
 from distill.mentors.probe_options import OPTIONS
 from distill.run_folder import CHECKPOINT
 from distill.schema import DistillConfig
@@ -65,6 +65,7 @@ def act(config: Any) -> float:
 
 def run(config: DistillConfig) -> float:
     """Distils, draws, prints. Returns the validation accuracy at the last step, for Hydra's sweepers."""
+    keep_freed_memory()
     with while_importing():
         from distill.exportable import EarlyWarning  # torch takes seconds to import: only now
         from distill.present import present

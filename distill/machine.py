@@ -1,5 +1,6 @@
 """The accelerator and threads of a run, the console that it prints its progress on, and its place among other processes."""
 
+import ctypes
 import os
 import sys
 from dataclasses import dataclass, field
@@ -8,6 +9,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
+KEPT = 2**30  # bytes: the largest block, and the most at the end of the heap, that a process keeps when it is freed
+MALLOPT = {
+    "MALLOC_TRIM_THRESHOLD_": -1,
+    "MALLOC_MMAP_THRESHOLD_": -3,
+}  # variables of glibc, and their numbers in malloc.h
 PIPED_WIDTH = 120  # of tables where no terminal says how wide it is
 
 
@@ -42,6 +48,18 @@ class Machine:
 
 def elsewhere(accelerator: str, threads: int | None, run: str) -> Machine:
     return Machine(accelerator, threads, NamedConsole(run))
+
+
+def keep_freed_memory() -> None:
+    """Lets this process keep the memory of freed tensors for the next ones, unless its environment says what glibc's malloc is to
+    do. Otherwise each block above 32 MB, a map of 64 images of 128 px, is the system's again, which clears it for each new use:
+    as long as half of a step on a CPU takes (docs/experiments/server-cost.md). Nothing with another C library."""
+    if sys.platform != "linux" or any(name in os.environ for name in MALLOPT):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for number in MALLOPT.values():
+            mallopt(number, KEPT)
 
 
 class Place(NamedTuple):
