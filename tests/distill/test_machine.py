@@ -8,18 +8,19 @@ import sys
 import pytest
 
 FAULTS = """
-import resource, sys
-import numpy as np
+import ctypes, resource, sys
 from distill.machine import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):
     before = faults()
-    map_of_images = np.empty(2**26, np.uint8)
-    map_of_images.fill(1)
-    del map_of_images
+    block = libc.malloc(2**26)
+    ctypes.memset(block, 1, 2**26)
+    libc.free(block)
     count = faults() - before
 print(count)
 """
