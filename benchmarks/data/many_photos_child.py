@@ -47,10 +47,11 @@ def main() -> None:
         write_mentor(folder / "mentor.safetensors", network)
     check_distill(config)
     require_files(config)
-    from distill.machine import Machine
+    from distill.machine import Machine, keep_freed_memory
     from distill.run import distill
     from distill.training.module import Distillation
 
+    keep_freed_memory()  # as the command does
     step, seconds = Distillation.training_step, list[float]()
 
     def timed(self: Distillation, *given: Any) -> dict[str, Any]:
