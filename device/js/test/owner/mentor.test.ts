@@ -171,6 +171,12 @@ describe.skipIf(!existsSync(place("stock", "spare")))("a mentor of one's own", (
       ],
       [async () => undefined, /the mentor answered no numbers/],
       [() => holed, /NaN or Inf, first for sample 1 of 2/],
+      [
+        () => JSON.parse(JSON.stringify([...logitsFor([1]), ...new Array(K).fill(Number.NaN)])),
+        /sample 1 have null for/,
+      ],
+      [() => "7".repeat(2 * K), /sample 0 have 7 for class 0: expected numbers, NaN where it was not asked/],
+      [() => new BigInt64Array(2 * K), /sample 0 have 0 for class 0: expected numbers/],
       [owner, /the mentor is Owner, expected a function/],
       [
         (_: Input) => {
