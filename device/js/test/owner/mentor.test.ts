@@ -7,6 +7,7 @@ import { SampleError, type Input } from "../../src/bundle/preprocess.js";
 import type { Mentor } from "../../src/labels/own-mentor.js";
 import { openBundle } from "../../src/node/folder.js";
 import { Owner } from "../../src/owner/owner.js";
+import { StateError } from "../../src/owner/state.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import { place, refusal } from "../fixtures.js";
 
@@ -157,6 +158,25 @@ describe.skipIf(!existsSync(place("stock", "spare")))("a mentor of one's own", (
       [1, "owner", 9],
       [2, "mentor", 2],
     ]);
+  });
+
+  test("that answers once its owner was closed changes nothing of what the next one stored", async () => {
+    const storage = new MemoryStorage();
+    const owner = await ownerOf(storage);
+    await owner.add(await some(owner, 0, 2));
+    const late: Mentor = async () => {
+      await owner.close();
+      const next = await ownerOf(storage);
+      await next.add(await some(next, 2, 3));
+      return logitsFor([1, 2]);
+    };
+    const error = await refusal(owner.guess(NONE, late));
+    expect(error).toBeInstanceOf(StateError);
+    expect(error.message).toMatch(/the owner was closed, and nothing was changed: open it again/);
+    expect((await refusal(owner.add(await some(owner, 0, 1), { mentorLogits: logitsFor([0]) }))).message).toMatch(
+      /was closed/,
+    );
+    expect(labels(await ownerOf(storage)).map(([, source]) => source)).toEqual(["none", "none", "none"]);
   });
 
   test("that answers nonsense labels nothing", async () => {
