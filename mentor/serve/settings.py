@@ -7,6 +7,7 @@ import re
 import socket
 from dataclasses import dataclass
 from importlib.util import find_spec
+from ipaddress import ip_address
 from pathlib import Path
 
 from mentor.precisions import AUTO, PRECISIONS
@@ -16,7 +17,7 @@ from mentor_mentee.settings import setting
 HOSTS = ("127.0.0.1", "0.0.0.0", "::")
 DEVICES = ("cpu", "cuda", "mps", AUTO)
 PACKAGES = ("litserve", "prometheus_client", "python_multipart")
-ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:]+\])(?::([1-9]\d{0,4}))?")
+ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]*[a-z0-9_-]|\[[0-9a-f:]+\])(?::([1-9]\d{0,4}))?", re.ASCII)
 OWN_PORT = {"http": "80", "https": "443"}  # which a browser leaves out
 
 
@@ -86,11 +87,28 @@ def check_origins(settings: ServeSettings) -> None:
     """Raises `UserError` for one that no browser sends: what is compared is its `Origin`, letter by letter."""
     for origin in settings.allowed_origins():
         match = ORIGIN.fullmatch(origin)
-        if match is None or OWN_PORT.get(match[1]) == match[2] is not None:
+        if (
+            match is None
+            or not is_host(match[2])
+            or int(match[3] or 0) > 65535
+            or OWN_PORT.get(match[1]) == match[3] is not None
+        ):
             raise UserError(
                 f"origins: {origin!r} is no origin as browsers send it; expected https://HOST or https://HOST:PORT in lower "
-                "case, without a path, without the port that the scheme has anyway; several with commas and no spaces"
+                "case, without a path or a dot behind the host, a port of at most 65535 and not the one that the scheme has "
+                "anyway; several with commas and no spaces"
             )
+
+
+def is_host(text: str) -> bool:
+    """Whether a browser writes a host so: an address has one form only, [::1] or 127.0.0.1."""
+    address = text.strip("[]")
+    if ":" not in address and not address.rpartition(".")[2].isdigit():
+        return True
+    try:
+        return str(ip_address(address)) == address
+    except ValueError:
+        return False
 
 
 def require_free(host: str, port: int) -> None:

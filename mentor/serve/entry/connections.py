@@ -24,6 +24,7 @@ class Connection(HttpToolsProtocol):
         self._asking: asyncio.TimerHandle | None = None
         self._answering: asyncio.TimerHandle | None = None
         self._head = 0
+        self._open: list[Any] = []  # uvicorn's cycles, of requests that are not answered yet
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -32,13 +33,14 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._asking = stopped(self._asking)
         self._answering = stopped(self._answering)
+        self._left()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._head += len(data)
         super().data_received(data)
         if self._head > HEAD:
-            self.transport.abort()
+            self._abort()
         if self.cycle is not None and not self.cycle.response_complete:
             self._asking = stopped(self._asking)
         elif self._asking is None and not self.transport.is_closing():
@@ -55,8 +57,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._open = [cycle for cycle in (*self._open, self.cycle) if cycle and not cycle.response_complete]
         if len(self.pipeline) > WAITING:
-            self.transport.abort()
+            self._abort()
 
     def on_body(self, body: bytes) -> None:
         self._head = 0
@@ -75,7 +78,18 @@ class Connection(HttpToolsProtocol):
         super().resume_writing()
 
     def _ending(self) -> asyncio.TimerHandle:
-        return self.loop.call_later(self._seconds, self.transport.abort)
+        return self.loop.call_later(self._seconds, self._abort)
+
+    def _abort(self) -> None:
+        self._left()
+        self.transport.abort()
+
+    def _left(self) -> None:
+        """Answers to nobody are dropped. uvicorn does so for the last request alone; under uvloop each of the others would be an
+        error in the log."""
+        for cycle in self._open:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
 
 def stopped(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:

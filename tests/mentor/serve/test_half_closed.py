@@ -2,8 +2,13 @@
 
 import asyncio
 import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from threading import Thread
+from typing import Any
 
 import pytest
 import uvicorn
@@ -17,7 +22,7 @@ REQUEST = b"POST /%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbod
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
     """Answers with its path, later than the client's end comes."""
-    while (await receive())["more_body"]:
+    while (await receive()).get("more_body"):
         pass
     await asyncio.sleep(0.1)
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -26,17 +31,36 @@ async def slow(scope: Scope, receive: Receive, send: Send) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_requests_that_came_whole_are_answered_then_the_connection_ends(loop: str) -> None:
-    pytest.importorskip(loop)
-    http = partial(Connection, seconds=5)
-    server = uvicorn.Server(uvicorn.Config(slow, port=0, lifespan="off", log_level="error", loop=loop, http=http))  # type: ignore[arg-type]
-    thread = Thread(target=server.run)
-    thread.start()
-    wait_until(lambda: server.started)
-    address = server.servers[0].sockets[0].getsockname()
-    try:
+    with listening(loop) as address:
         assert said(address, REQUEST % 1 + REQUEST % 2).count(b" 200 ") == 2
         assert said(address, REQUEST % 1 + b"POST /2").endswith(b"/1\r\n0\r\n\r\n")
         assert said(address, (REQUEST % 1)[:-1]) == b""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_client_that_leaves_before_its_answers_is_no_error_in_the_log(
+    loop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with listening(loop) as address:
+        with socket.create_connection(address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # its end is a reset
+            client.sendall(REQUEST % 1 + REQUEST % 2)
+            time.sleep(0.05)  # while the first is in work
+        assert said(address, REQUEST % 3).count(b" 200 ") == 1  # later than those would have been
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+@contextmanager
+def listening(loop: str) -> Iterator[tuple[str, int]]:
+    pytest.importorskip(loop)
+    http = partial(Connection, seconds=5)
+    given: dict[str, Any] = {"loop": loop, "http": http, "log_level": "error", "log_config": None}
+    server = uvicorn.Server(uvicorn.Config(slow, port=0, lifespan="off", **given))
+    thread = Thread(target=server.run)
+    thread.start()
+    wait_until(lambda: server.started)
+    try:
+        yield server.servers[0].sockets[0].getsockname()
     finally:
         server.should_exit = True
         thread.join()

@@ -169,7 +169,27 @@ def test_pages_of_the_origins_that_were_named_may_ask_and_read_refusals(service:
 
 
 @pytest.mark.parametrize(
-    "origins", ["*", "null", f"{PAGE}/", f"{PAGE}:443", "https://App.example", f"{PAGE}, {PAGE}:8443", "app.example"]
+    "origins",
+    [
+        *(
+            "*",
+            "null",
+            "app.example",
+            f"{PAGE}/",
+            f"{PAGE}.",
+            f"{PAGE},",
+            f"{PAGE}, {PAGE}:8443",
+            "https://App.example",
+        ),
+        *(
+            f"{PAGE}:443",
+            f"{PAGE}:65536",
+            f"{PAGE}:99999",
+            f"{PAGE}:8\N{ARABIC-INDIC DIGIT FOUR}43",
+            "https://me@app.example",
+        ),
+        *("https://[0:0:0:0:0:0:0:1]", "https://[:::]", "http://127.1", "http://127.0.0.256"),
+    ],
 )
 def test_what_no_browser_sends_as_an_origin_is_refused(origins: str, tmp_path: Path) -> None:
     from mentor.serve.settings import ServeSettings, check_serve
@@ -178,6 +198,20 @@ def test_what_no_browser_sends_as_an_origin_is_refused(origins: str, tmp_path: P
     given = ServeSettings(bundle=tmp_path, mentor=tmp_path, tokens=tmp_path, origins=origins)
     with pytest.raises(UserError, match=r"no origin as browsers send it; expected https://HOST"):
         check_serve(given)
+
+
+def test_origins_that_browsers_send_are_taken(tmp_path: Path) -> None:
+    from mentor.serve.settings import ServeSettings, check_origins
+
+    origins = (
+        PAGE,
+        f"{PAGE}:65535",
+        "http://localhost:5173",
+        "http://127.0.0.1:8000",
+        "https://[::1]:8443",
+        "https://1.app",
+    )
+    check_origins(ServeSettings(bundle=tmp_path, mentor=tmp_path, tokens=tmp_path, origins=",".join(origins)))
 
 
 def test_it_says_how_it_is(service: Service) -> None:

@@ -24,6 +24,13 @@ export async function ask(mentor: Mentor, input: Input, N: number, K: number): P
         "it cannot be reached",
     );
   }
+  const other = Array.from(said).findIndex((value) => typeof value !== "number");
+  if (other >= 0) {
+    throw new SampleError(
+      `the mentor's logits of sample ${Math.floor(other / K)} have ${String(said[other])} for class ${other % K}: expected ` +
+        "numbers, NaN where it was not asked (JSON makes null of NaN)",
+    );
+  }
   const logits = Float64Array.from(said);
   return Array.from({ length: N }, (_, row) => {
     const row_K = logits.subarray(row * K, (row + 1) * K);

@@ -40,6 +40,7 @@ export class StockSession {
   private before: Tensor | undefined; // statistics before the last pass
   private collected = 0; // batches whose gradients wait for the rest of their step
   private taken = 0;
+  private released: Promise<void> | null = null;
 
   private constructor(
     private readonly bundle: Bundle,
@@ -202,7 +203,12 @@ export class StockSession {
     return null;
   }
 
-  async release(): Promise<void> {
+  /** Once: again it waits for the first. */
+  release(): Promise<void> {
+    return (this.released ??= this.lettingGo());
+  }
+
+  private async lettingGo(): Promise<void> {
     for (const tensor of this.state.values()) dispose(tensor);
     this.drop();
     for (const session of [this.gradients, this.optimizer, this.answering]) await session.release();

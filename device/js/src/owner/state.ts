@@ -29,6 +29,7 @@ export class State {
   /** The number that a run will have which reads what it learns on: an answer of the mentor that comes now is for the next one. */
   beginning: number | null = null;
   private changing: Promise<void> = Promise.resolve();
+  private closed = false;
   private readonly coming = new Set<string>(); // pieces that no change has named yet
 
   private constructor(
@@ -94,8 +95,16 @@ export class State {
     return this.content;
   }
 
+  /** Waits for the changes that have begun; later ones are refused, as of a mentor that answers late: the storage may be another
+   * Owner's by then, and what that one wrote would be lost. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.changing;
+  }
+
   /** Stores `content` under a name that nothing had; it counts once a `change` names it. */
   async put(name: string, content: Bytes): Promise<Piece> {
+    this.requireOpen();
     const piece = `${name}.${this.content.change}`;
     this.coming.add(piece);
     try {
@@ -114,11 +123,16 @@ export class State {
   }
 
   /** One change, all or nothing, with a line in the log where there is a `text`. One after the other: as a function it is asked
-   * what to change once those before are done, so that it may come while a run goes on. */
+   * what to change once those before are done, so that it may come while a run goes on. Throws StateError once it was closed. */
   async change(changes: Changes | ((now: Content) => Changes), kind: string, text = ""): Promise<void> {
+    this.requireOpen();
     const done = this.changing.then(() => this.changed(changes, kind, text));
     this.changing = done.catch(() => undefined);
     return done;
+  }
+
+  private requireOpen(): void {
+    if (this.closed) throw new StateError("the owner was closed, and nothing was changed: open it again");
   }
 
   private async changed(given: Changes | ((now: Content) => Changes), kind: string, text: string): Promise<void> {

@@ -7,6 +7,7 @@ import { SampleError, type Input } from "../../src/bundle/preprocess.js";
 import type { Mentor } from "../../src/labels/own-mentor.js";
 import { openBundle } from "../../src/node/folder.js";
 import { Owner } from "../../src/owner/owner.js";
+import { StateError } from "../../src/owner/state.js";
 import { MemoryStorage } from "../../src/storage/memory.js";
 import { place, refusal } from "../fixtures.js";
 
@@ -159,6 +160,25 @@ describe.skipIf(!existsSync(place("stock", "spare")))("a mentor of one's own", (
     ]);
   });
 
+  test("that answers once its owner was closed changes nothing of what the next one stored", async () => {
+    const storage = new MemoryStorage();
+    const owner = await ownerOf(storage);
+    await owner.add(await some(owner, 0, 2));
+    const late: Mentor = async () => {
+      await owner.close();
+      const next = await ownerOf(storage);
+      await next.add(await some(next, 2, 3));
+      return logitsFor([1, 2]);
+    };
+    const error = await refusal(owner.guess(NONE, late));
+    expect(error).toBeInstanceOf(StateError);
+    expect(error.message).toMatch(/the owner was closed, and nothing was changed: open it again/);
+    expect((await refusal(owner.add(await some(owner, 0, 1), { mentorLogits: logitsFor([0]) }))).message).toMatch(
+      /was closed/,
+    );
+    expect(labels(await ownerOf(storage)).map(([, source]) => source)).toEqual(["none", "none", "none"]);
+  });
+
   test("that answers nonsense labels nothing", async () => {
     const owner = await ownerOf();
     await owner.add(await some(owner, 0, 2));
@@ -171,6 +191,12 @@ describe.skipIf(!existsSync(place("stock", "spare")))("a mentor of one's own", (
       ],
       [async () => undefined, /the mentor answered no numbers/],
       [() => holed, /NaN or Inf, first for sample 1 of 2/],
+      [
+        () => JSON.parse(JSON.stringify([...logitsFor([1]), ...new Array(K).fill(Number.NaN)])),
+        /sample 1 have null for/,
+      ],
+      [() => "7".repeat(2 * K), /sample 0 have 7 for class 0: expected numbers, NaN where it was not asked/],
+      [() => new BigInt64Array(2 * K), /sample 0 have 0 for class 0: expected numbers/],
       [owner, /the mentor is Owner, expected a function/],
       [
         (_: Input) => {

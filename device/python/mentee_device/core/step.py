@@ -26,16 +26,15 @@ def take_step(session: Backend, manifest: Manifest, batch: Batch, done: int) -> 
                 name: float(value[0]) for name, value in outputs.items() if name not in ("logits", "embedding")
             }
             terms = added(terms, part_terms, share)
-    except BaseException:  # an interrupt between two parts: the next step must not add to this one's
+        if not np.isfinite(list(terms.values())).all() or not session.gradients_usable():
+            raise LearningError(
+                f"step {done + 1}: loss {terms['loss']}, and it or a gradient is not finite or overflows; nothing was changed: "
+                "lower the knobs or the learning rate, or look for extreme samples"
+            )
+        session.apply()
+    except BaseException:  # an interrupt between two parts, or in `apply`: the next step must not add to this one's
         session.discard()
         raise
-    if not np.isfinite(list(terms.values())).all() or not session.gradients_usable():
-        session.discard()
-        raise LearningError(
-            f"step {done + 1}: loss {terms['loss']}, and it or a gradient is not finite or overflows; nothing was changed: "
-            "lower the knobs or the learning rate, or look for extreme samples"
-        )
-    session.apply()
     return terms
 
 

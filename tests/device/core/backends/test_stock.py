@@ -1,6 +1,8 @@
 """A step that writes its vectors in place, as those of large mentees are written."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,3 +48,26 @@ def test_a_step_that_breaks_off_in_the_runtime_leaves_nothing_that_looks_learnt(
         learner.learn_batch(batch)
     learner.restore(before)
     assert np.isfinite(learner.learn_batch(batch)["loss"])
+
+
+def test_an_interrupt_as_the_optimizer_returns_leaves_no_gradient_to_the_next_step(
+    bundle: Bundle, owner: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learnt(bundle, owner, 1)
+    session, batch = learner._session, owner.take(np.arange(4))
+    assert isinstance(session, stock.StockSession)
+    run = session._moving.run
+
+    def interrupted(feeds: Mapping[str, Any]) -> None:
+        run(feeds)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session._moving, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            learner.learn_batch(batch)
+    assert not learner.collecting
+    learner.learn_batch(batch)
+    unharmed = learnt(bundle, owner, 1)
+    unharmed.learn_batch(batch)
+    assert learner.snapshot() == unharmed.snapshot()

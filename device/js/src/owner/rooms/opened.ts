@@ -64,7 +64,9 @@ export class OpenedOwner {
     return this.state.now.log;
   }
 
+  /** Releases the runtime's memory. What still goes on, a guess whose mentor has not answered for instance, changes nothing. */
   async close(): Promise<void> {
+    await this.state.close();
     await this.learner.close();
   }
 
