@@ -22,7 +22,6 @@ from export.stock.maps import pools, small_maps, toeplitz
 from export.stock.masks import SEED, masked
 from export.stock.optimizer import moments_of, optimizer_graph
 from export.stock.simplify import simplify
-from export.stock.sizes import name_sizes
 from export.stock.tape import Tape
 from export.stock.values import Values, measured
 
@@ -123,9 +122,7 @@ def gradient_graph(
     nodes = [*begin.nodes, *forward, *back.tape.nodes, *end.nodes]
     constants = [tensor for tape in (begin, middle, back.tape, end) for tensor in tape.tensors()]
     kept = [tensor for tensor in whole.graph.initializer if tensor.name not in flat]
-    gradients = finished("gradients", nodes, given, ports, [*kept, *constants])
-    name_sizes(gradients)
-    return gradients
+    return finished("gradients", nodes, given, ports, [*kept, *constants])
 
 
 def forward_graph(

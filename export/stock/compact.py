@@ -26,8 +26,6 @@ def compact(model: onnx.ModelProto) -> onnx.ModelProto:
         node.name = str(number)
         for names in (node.input, node.output):
             names[:] = [renamed[name] if name in renamed else renamed.setdefault(name, next(fresh)) for name in names]
-    for value in graph.value_info:
-        value.name = renamed[value.name]
     return made
 
 
