@@ -18,7 +18,7 @@ from export.rewrites.differentiable import Array, constant_value, read_by
 from export.rewrites.rewrite import PREFIX
 from export.stock import batch_norm
 from export.stock.backward import differentiated
-from export.stock.maps import pools, small_maps, toeplitz
+from export.stock.maps import small_maps, toeplitz
 from export.stock.masks import SEED, masked
 from export.stock.optimizer import moments_of, optimizer_graph
 from export.stock.simplify import simplify
@@ -100,8 +100,6 @@ def gradient_graph(
             small_maps.lowered(middle, node)
         elif toeplitz.is_depthwise(node, values):
             toeplitz.lowered(middle, node)
-        elif pools.is_over_maps(node, values):
-            pools.lowered(middle, node)
         else:
             forward.append(node)
         forward += middle.nodes[start:]

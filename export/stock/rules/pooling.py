@@ -6,7 +6,6 @@ from math import prod
 
 import numpy as np
 
-from export.stock.maps.pools import by_channel
 from export.stock.rules.elementwise import Gradients, step
 from export.stock.rules.windows import Windows
 from export.stock.tape import Site, Tape, fixed
@@ -39,8 +38,7 @@ def first_greatest(site: Site, windows: Windows) -> str:
     greatest = step(t, t("Sub", site.input(0), enlarged(t, site.output, windows)), at_zero=1.0)
     falling = np.arange(kh * kw, 0, -1, dtype=np.float32).reshape(kh, kw)
     weighed = t("Mul", greatest, t("Tile", t.constant(falling), list(windows.out)))
-    way = {"kernel_shape": windows.kernel, "strides": windows.strides}
-    first = by_channel(t, "MaxPool", weighed, site.input(0), site.output, **way)
+    first = t("MaxPool", weighed, kernel_shape=windows.kernel, strides=windows.strides)
     chosen = step(t, t("Sub", weighed, enlarged(t, first, windows)), at_zero=1.0)
     maker, g = t.values.makers.get(site.input(0)), site.gradient
     rectified = maker is not None and maker.op_type == "Relu"
