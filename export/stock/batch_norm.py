@@ -1,8 +1,8 @@
 """BatchNorm on the statistics of the batch, by BatchNormalization nodes that are given them: a runtime's fused pass over the map.
 
 `BatchNormalization` of torch's exporter stays one node while the graph is differentiated; then `lowered` writes the parts. The
-centred map is computed in the forward and again in the backward, with the signs turned so that no runtime makes the two one:
-kept from one to the other, it would be as large as the input that is kept beside it.
+centred map is kept for the backward in the place of an input that nothing else there reads, as a convolution's output. Where the
+input is kept anyway it is computed again, with the signs turned so that no runtime makes the two one.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ from export.graph.flat import Layout
 from export.rewrites.differentiable import KEPT, attributes, written_as
 from export.stock.tape import Site, Tape, Value, fixed
 from export.stock.values import Free
+
+UNREAD = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # their gradients do not read what they put out
 
 
 class Seen(NamedTuple):
@@ -30,8 +32,13 @@ def is_on_batch(node: onnx.NodeProto) -> bool:
 
 
 def level(node: onnx.NodeProto, name: str) -> str:
-    """Name of a value that the backward reads again: `mean` [1, C, 1 …] and `variance` [C]."""
+    """Name of a value that the backward reads again: `mean` [1, C, 1 …], `variance` [C] and `centred`, the map."""
     return f"{node.output[0]}/{name}"
+
+
+def is_centred_map_kept(t: Tape, node: onnx.NodeProto) -> bool:
+    maker = t.values.makers.get(node.input[0])
+    return maker is not None and maker.op_type in UNREAD
 
 
 def normal(t: Tape, node: onnx.NodeProto, x: str, scale: str, shift: str, mean: str) -> str:
@@ -49,7 +56,9 @@ def lowered(t: Tape, node: onnx.NodeProto) -> dict[str, Seen]:
     axes, kept = around(t, x), float(attributes(node).get("momentum", 0.9))
     t("ReduceMean", x, axes, keepdims=1)
     t.nodes[-1].output[0] = level(node, "mean")
-    centred = t("Sub", x, level(node, "mean"))
+    centred = level(node, "centred")
+    t("Sub", x, level(node, "mean"))
+    t.nodes[-1].output[0] = centred
     t("ReduceMean", t("Mul", centred, centred), axes, keepdims=0)
     t.nodes[-1].output[0] = level(node, "variance")
     normal(t, node, centred, scale, shift, same(t, node, 0.0))
@@ -58,20 +67,21 @@ def lowered(t: Tape, node: onnx.NodeProto) -> dict[str, Seen]:
 
 
 def gradient(site: Site) -> dict[int, str]:
-    """With c = mean − x, inv = 1/√(variance + ε) and M values a channel:
+    """With c = x − mean, inv = 1/√(variance + ε) and M values a channel:
 
-    dshift = Σ g, dscale = −Σ g·c · inv, dx = scale · inv · (g + c · inv · dscale/M − dshift/M)
+    dshift = Σ g, dscale = Σ g·c · inv, dx = scale · inv · (g − c · inv · dscale/M − dshift/M)
     """
     t, g, node = site.tape, site.gradient, site.node
     axes, zeros = around(t, site.input(0)), same(t, node, 0.0)
-    c = t("Sub", level(node, "mean"), site.input(0))
+    kept = is_centred_map_kept(t, node)
+    c = level(node, "centred") if kept else t("Sub", level(node, "mean"), site.input(0))  # −c
     along = t("ReduceSum", t("Mul", g, c), axes, keepdims=1)
-    by_scale = normal(t, node, along, same(t, node, -1.0), zeros, zeros)
+    by_scale = normal(t, node, along, same(t, node, 1.0 if kept else -1.0), zeros, zeros)
     found = {1: t("Reshape", by_scale, [-1]), 2: t("ReduceSum", g, axes, keepdims=0)}
     if 0 in site.wanted:
         over = counted(t, site)
         tilt = normal(t, node, c, t("Mul", found[1], over), zeros, zeros)
-        found[0] = normal(t, node, t("Add", g, tilt), site.input(1), zeros, t("Mul", found[2], over))
+        found[0] = normal(t, node, t("Sub" if kept else "Add", g, tilt), site.input(1), zeros, t("Mul", found[2], over))
     return found
 
 

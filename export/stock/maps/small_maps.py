@@ -63,13 +63,13 @@ def lowered(t: Tape, node: onnx.NodeProto) -> None:
     made_by.output[0] = seen_by(node)
     bias = [node.input[2]] if len(node.input) > 2 and node.input[2] else []
     rows = t("Gemm", seen_by(node), t("Reshape", weight, [K, places * C]), *bias, transB=1)
-    t("Reshape", channels_first(t, rows, windows.out, K), [-1, K, *windows.out])
+    channels_first(t, rows, windows.out, K)
     t.nodes[-1].output[0] = node.output[0]
 
 
 def channels_first(t: Tape, rows: str, map: Sequence[int], channels: int) -> str:
-    """[N·places, channels] as [N, channels, places]"""
-    return t("Transpose", t("Reshape", rows, [-1, map[0] * map[1], channels]), perm=[0, 2, 1])
+    """[N·places, channels] as [N, channels, H, W]"""
+    return t("Transpose", t("Reshape", rows, [-1, *map, channels]), perm=[0, 3, 1, 2])
 
 
 def gradient(site: Site) -> dict[int, str]:
@@ -99,4 +99,4 @@ def of_input(t: Tape, site: Site, windows: Windows, K: int, C: int) -> str:
     if places > 1:
         weight = t("Transpose", t("Reshape", weight, [K, C, places]), perm=[2, 0, 1])
     rows = t("MatMul", seen, t("Reshape", weight, [places * K, C]))
-    return t("Reshape", channels_first(t, rows, windows.map, C), [-1, C, *windows.map])
+    return channels_first(t, rows, windows.map, C)

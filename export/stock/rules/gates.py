@@ -7,7 +7,11 @@ Axes: T places, B batch, H hidden, I input, G all gates: z r h of a GRU, i o f c
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from export.stock.tape import Tape
+
+NARROW = 64  # numbers of a state, up to which a longer product costs less than two nodes a place
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,33 @@ def gru(run: Run) -> Found:
     to_h_n = t("Mul", to_n, r)
     to_z = t("Mul", t("Sub", run.before_NH, n), t("Mul", z, fresh))
     to_r = t("Mul", t("Mul", to_h_n, h_n), less(t, r))
-    slopes, stays = run.by_place(t("Concat", to_z, to_r, to_h_n, axis=1), 3), run.by_place(z)
+    met, carried = carried_back(run, [to_z, to_r, to_h_n], z)
+    d_NH = run.rows(met)
+    of_z, of_r, of_n, of_h_n = (t("Mul", d_NH, slope) for slope in (to_z, to_r, to_n, to_h_n))
+    return Found(t("Concat", of_z, of_r, of_n, axis=1), t("Concat", of_z, of_r, of_h_n, axis=1), [carried])
+
+
+def carried_back(run: Run, slopes: Sequence[str], stays: str) -> tuple[dict[int, str], str]:
+    """A GRU's gradient of the state at each place, and of the first: d is carried through the gates, and as d · `stays`, [N, H].
+    Where the state is narrow that is a fourth gate whose weights are the identity."""
+    t, narrow = run.tape, run.width <= NARROW
+    gates = [*slopes, stays] if narrow else list(slopes)
+    by_gate = run.by_place(t("Concat", *gates, axis=1), len(gates))
+    by_state = [] if narrow else run.by_place(stays)
+    weight = run.recurrent_GH
+    if narrow:
+        weight = t("Concat", weight, t.constant(np.eye(run.width, dtype=np.float32)), axis=0)
     met: dict[int, str] = {}
     carried = run.last[0]
     for place in reversed(run.places):
         d = run.met(place, carried)
         assert d is not None
         met[place] = d
-        gates = t("Mul", t("Concat", d, d, d, axis=2), slopes[place])
-        carried = t("Add", t("MatMul", gates, run.recurrent_GH), t("Mul", d, stays[place]))
-    d_NH = run.rows(met)
-    of_z, of_r, of_n, of_h_n = (t("Mul", d_NH, slope) for slope in (to_z, to_r, to_n, to_h_n))
+        carried = t("MatMul", t("Mul", t("Concat", *[d] * len(gates), axis=2), by_gate[place]), weight)
+        if not narrow:
+            carried = t("Add", carried, t("Mul", d, by_state[place]))
     assert carried is not None
-    return Found(t("Concat", of_z, of_r, of_n, axis=1), t("Concat", of_z, of_r, of_h_n, axis=1), [carried])
+    return met, carried
 
 
 def lstm(run: Run) -> Found:

@@ -55,10 +55,12 @@ def against_a_softmax(site: Site, axis: int) -> tuple[str, str] | None:
         return None
     for weight, p in (product.input, product.input[::-1]):
         wide = t.maker(weight)
+        if wide is not None and wide.op_type == "Expand":
+            wide = t.maker(wide.input[0])
         if wide is None or wide.op_type != "Unsqueeze" or not sums_to_one(site, p, axis):
             continue
         if list(t.constants.get(wide.input[1], ())) == [axis]:
-            return str(weight), str(p)
+            return str(wide.output[0]), str(p)
     return None
 
 
