@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # what is imported is compiled then: of all that is installed a third
 PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
-# where it is set, as in many images, the 365 files of the tests are compiled anew by each worker, and the packages by each process
+# where it is set, as in many images, each worker would compile the tests anew, and each process the packages
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo page page-files page-score check-npm test test-house test-fleet test-clients lint ruff mypy imports docs bench env environments check-python clean
