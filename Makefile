@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # what is imported is compiled then: of all that is installed a third
 PIP := install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# where it is set, as in many images, each worker would compile the tests anew, and each process the packages
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo page page-files page-score check-npm test test-house test-fleet test-clients lint ruff mypy imports docs bench env environments check-python clean
 
@@ -43,14 +45,15 @@ device/js/node_modules/.installed: device/js/package-lock.json | check-npm
 	npm ci --prefix device/js --ignore-scripts --no-audit --no-fund
 	cp $< $@
 
-# The tests of the fleet and then those of the TypeScript client and the page mostly wait, for processes and a browser: they run
-# beside the others, and say what they have to at their end.
+# The tests of the TypeScript client and the page, and those of the fleet, wait for a browser and for processes: they run beside
+# the others, and say what they have to at their end.
 test: lint
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going test-house test-fleet test-clients
+	@$(MAKE) --no-print-directory --jobs 3 --keep-going test-house test-clients test-fleet
 
-# The networks of the tests are small: one thread each, two workers; a worker that has done its share takes from the other.
+# The networks of the tests are small: one thread each. Workers wait for processes and for each other's bundles, so there is one
+# more of them than the cores of a small machine; one that has done its share takes from the others.
 test-house:
-	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+	OMP_NUM_THREADS=1 MENTEE_SITE=docs/_build/html $(BIN)/python -m pytest --numprocesses 3 --dist worksteal \
 	    $(addprefix --ignore=,$(CLIENTS))
 
 CLIENTS := tests/device/js tests/device/page

@@ -86,7 +86,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def bounded_memory() -> Iterator[None]:
-    """A worker stays below 3 GB, so that two of them run beside other work on a small machine (measured: 2.1 GB)."""
+    """A worker stays below 3 GB, so that three of them run beside other work (measured, of two: 2.1 GB)."""
     yield
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert peak_mb < 3000

@@ -9,6 +9,7 @@ import re
 from ast import literal_eval
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,7 @@ def origin(node: onnx.NodeProto) -> tuple[str, str, str]:
     return path, classes[-1].rpartition(".")[2] if classes else "", own[-1] if own else ""
 
 
+@cache
 def is_torchs(file: str) -> bool:
     return Path(file).is_relative_to(TORCH) or Path(file).is_relative_to(Path(__file__).parent)
 

@@ -24,7 +24,7 @@ ROWS = [
 ]
 # `python -m demo --seeds 1`, with fewer steps
 BRIEF = (
-    "import sys; from demo.__main__ import main; sys.exit(main(['mentor.fit.max_epochs=3', 'trainer.max_epochs=8']))"
+    "import sys; from demo.__main__ import main; sys.exit(main(['mentor.fit.max_epochs=3', 'trainer.max_epochs=5']))"
 )
 
 

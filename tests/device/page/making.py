@@ -18,12 +18,13 @@ KNOWN = ("sun", "fish", "tree")
 STRANGER = 1000  # a hand that drew nothing for the base
 TEACH, ASK = 5, 4  # drawings of each
 
-# The shapes' mentee is that of `make page`, from half the drawings; digits are not learnt from here: theirs is trained for less.
+# The shapes' mentee is that of `make page`, from half the drawings in fewer epochs; digits are not learnt from here: theirs is
+# trained for less.
 ROOMS: dict[str, tuple[list[str], dict[str, int]]] = {
     "shapes": (
         [
             *("experiment=strokes", "~probes.late", "data.samples=100", "data.hands=64"),
-            *("mentor.fit.max_epochs=4", "trainer.max_epochs=8"),
+            *("mentor.fit.max_epochs=3", "trainer.max_epochs=5"),
         ],
         {"spare_classes": 8, "supervision_per_class": 10, "golden_per_class": 10},
     ),

@@ -48,6 +48,7 @@ def test_a_reader_that_holds_the_log_of_writes_is_told_and_it_is_wiped_later(
     folder = tmp_path / "me"
     with Owner(bundle, folder) as me:
         numbers = me.add(mine)
+        me.store._connection.main.execute("PRAGMA busy_timeout = 50")  # its own patience is five seconds
         with closing(sqlite3.connect(folder / "state.sqlite", isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM samples").fetchone()
