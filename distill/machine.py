@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 KEPT = 2**30  # bytes: the largest block, and the most at the end of the heap, that a process keeps when it is freed
-MALLOPT = {
-    "MALLOC_TRIM_THRESHOLD_": -1,
-    "MALLOC_MMAP_THRESHOLD_": -3,
-}  # variables of glibc, and their numbers in malloc.h
+OLD_LIMIT = 2**25  # of the largest block, in glibc before 2.35
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+SAYS_OTHERWISE = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")  # variables of glibc
 PIPED_WIDTH = 120  # of tables where no terminal says how wide it is
 
 
@@ -54,12 +53,10 @@ def keep_freed_memory() -> None:
     """Lets this process keep the memory of freed tensors for the next ones, unless its environment says what glibc's malloc is to
     do. Otherwise each block above 32 MB, a map of 64 images of 128 px, is the system's again, which clears it for each new use:
     as long as half of a step on a CPU takes (docs/experiments/server-cost.md). Nothing with another C library."""
-    if sys.platform != "linux" or any(name in os.environ for name in MALLOPT):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for number in MALLOPT.values():
-            mallopt(number, KEPT)
+    told = any(name in os.environ for name in SAYS_OTHERWISE) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    mallopt = None if told or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and (mallopt(M_MMAP_THRESHOLD, KEPT) or mallopt(M_MMAP_THRESHOLD, OLD_LIMIT)):
+        mallopt(M_TRIM_THRESHOLD, KEPT)  # alone it would have glibc map each block above 128 KB anew
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ from torch import nn
 from distill.curves import Schedule
 from distill.exportable import EarlyWarning
 from distill.machine import Machine
-from distill.mentors.find import FoundMentor, find_mentor
+from distill.mentors.find import FoundMentor, find_mentor, require_accuracy
 from distill.mentors.half import harmed
 from distill.mentors.pairs import ChosenProbe, choose_probes, try_probes
 from distill.mentors.probe_options import read_probes
@@ -87,16 +87,16 @@ def prepare(
     chosen: list[ChosenProbe] = []
     if schedule.supervised():
         assert found is not None
-        if "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
-            schedule = schedule.under(logit_deviation(found.mentor(), splits.train))
         chosen = choose_probes(
             config.probes, found.mentor(), mentee.network, mentee.view, splits.train, machine, loss, schedule.in_units
         )
+        if config.mentor.precision == AUTO:
+            found = without_harm(config, found, [one.probe for one in chosen], whole, machine)
+        if "temperature" in schedule.follows and loss.softmax == "kl" and not loss.standardise:
+            schedule = schedule.under(logit_deviation(found.mentor(), splits.train))
     probes = [one.probe for one in chosen]
     if warning is not None:
         warning.ask(mentee, splits.classes, loss, probes)
-    if found is not None and config.mentor.precision == AUTO:
-        found = without_harm(found, probes, splits, machine)
     answering = None if found is None else found.mentor(probes, logits=schedule.asks_logits())
     probed = ProbedMentee(mentee.network, probes, mentee.head)
     caches: dict[str, AnswerCache] = {}
@@ -155,15 +155,18 @@ def as_before(
     return config, None if mentor is None else replace(mentor, precision=precision)
 
 
-def without_harm(found: FoundMentor, probes: list[Probe], splits: Splits, machine: Machine) -> FoundMentor:
+def without_harm(
+    config: DistillConfig, found: FoundMentor, probes: list[Probe], whole: Splits, machine: Machine
+) -> FoundMentor:
     """The mentor in float32 where half precision, which does its softmax no harm, does some to a layer that is compared."""
     if found.precision == FULL or not probes:
         return found
     exact = replace(found, precision=FULL)
-    if (harm := harmed(exact.mentor(probes), found.mentor(probes), splits.train)) is None:
+    if (harm := harmed(exact.mentor(probes), found.mentor(probes), whole.train)) is None:
         return found
     machine.say(f"mentor: answers in float32 after all: {found.precision} {harm}")
-    return exact
+    accuracy = require_accuracy(exact.mentor(), config.mentor, whole, found.origin, machine, Path(config.cache_dir))
+    return replace(exact, val_accuracy=accuracy)
 
 
 def teachable(splits: Splits, schedule: Schedule, machine: Machine) -> Splits:

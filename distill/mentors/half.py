@@ -8,7 +8,7 @@ from statistics import median
 
 import torch
 
-from distill.machine import Machine
+from distill.machine import Machine, place
 from distill.mentors.pairs import some_images
 from distill.schema import MentorConfig
 from mentor.harm import Harm, joined, timed
@@ -36,7 +36,7 @@ def decided(config: MentorConfig, exact: Mentor, train: Split, machine: Machine,
     if config.precision != AUTO:
         return config.precision
     weights = sum(value.numel() for value in exact.network.parameters())
-    if config.shard or not on_cpu(machine) or len(train) * weights < WORTH:
+    if config.shard or place() is not None or not on_cpu(machine) or len(train) * weights < WORTH:
         return FULL
     kept = cache_dir / "precisions" / f"{exact.fingerprint()[:32]}.json"
     try:
@@ -45,8 +45,8 @@ def decided(config: MentorConfig, exact: Mentor, train: Split, machine: Machine,
             with locked(kept.with_suffix(".lock"), lambda: None):
                 decision = read(kept) or tried(exact, train)
                 write_json(kept, asdict(decision))
-    except OSError:  # nothing can be written there, which is said where answers are cached
-        decision = tried(exact, train)
+    except OSError:  # the next run would try again, and might find another
+        return FULL
     if decision.precision != FULL:
         machine.say(f"mentor: answers in {decision.precision}: {decision.why} (mentor.precision=32-true: in float32)")
     return decision.precision
@@ -54,35 +54,51 @@ def decided(config: MentorConfig, exact: Mentor, train: Split, machine: Machine,
 
 def harmed(exact: Mentor, half: Mentor, train: Split) -> str | None:
     """The harm to the layers at the probes of both, in words; None where there is none."""
-    images = some_images(train, TOGETHER)
-    return HARMLESS.of(exact.answer(images), half.answer(images))
+    images = some_images(train, min(TOGETHER, exact.batch))
+    reference = exact.answer(images)
+    try:
+        return HARMLESS.of(reference, half.answer(images))
+    except Exception as error:  # whatever a network of the user's raises
+        return failure(error)
 
 
 def tried(exact: Mentor, train: Split) -> Decision:
-    half = Mentor(exact.network, exact.view, identity=exact.identity, precision=BF16)
     references, founds, ratios = [], [], []
     try:
-        for images in torch.split(some_images(train, TRIED), TOGETHER):
-            (seconds, reference), (half_seconds, found) = timed(exact, images), timed(half, images)
-            references.append(reference)
-            founds.append(found)
-            ratios.append(half_seconds / seconds)
-    except (RuntimeError, TypeError, ValueError) as error:  # a layer that half precision does not suit
-        return Decision(FULL, f"bf16 fails: {' '.join(str(error).split())[:200]}")
+        half = Mentor(exact.network, exact.view, identity=exact.identity, precision=BF16)
+    except Exception as error:  # one that cannot be copied
+        return Decision(FULL, f"bf16 {failure(error)}")
+    for images in torch.split(some_images(train, TRIED), min(TOGETHER, exact.batch)):
+        seconds, reference = timed(exact, images)
+        try:
+            half_seconds, found = timed(half, images)
+        except Exception as error:  # a layer that half precision does not suit, in whatever way
+            return Decision(FULL, f"bf16 {failure(error)}")
+        references.append(reference)
+        founds.append(found)
+        ratios.append(half_seconds / seconds)
     if (why := HARMLESS.of(joined(references), joined(founds))) is not None:
         return Decision(FULL, f"bf16 {why}")
-    ratio = median(ratios)
+    ratio = median(ratios[1:] or ratios)  # without the first call, which is slow in its own ways
     if ratio > FASTER:
         return Decision(FULL, f"bf16 takes {ratio:.2f} of the time")
     return Decision(BF16, f"{ratio:.2f} of the time, and as good to learn from")
 
 
+def failure(error: Exception) -> str:
+    return f"fails: {' '.join(str(error).split())[:200] or type(error).__name__}"
+
+
 def read(kept: Path) -> Decision | None:
-    """None where it is not there, or damaged: it is then found anew."""
+    """None where it is not there, or is not what `tried` finds: it is then found anew."""
     try:
-        return Decision(**json.loads(kept.read_bytes()))
-    except (FileNotFoundError, ValueError, TypeError):
+        found = json.loads(kept.read_bytes())
+        precision, why = found["precision"], found["why"]
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return None
+    if precision not in (FULL, BF16) or not isinstance(why, str) or not why.isprintable():
+        return None
+    return Decision(precision, why)
 
 
 def on_cpu(machine: Machine) -> bool:

@@ -15,7 +15,7 @@ import torch
 from distill.schema import FitConfig
 from distill.training.differing import NAMED, differing
 from distill.training.module import Distillation
-from mentor.precisions import FULL
+from mentor.precisions import FULL, PRECISIONS
 from mentor_mentee.data.splits import Splits
 from mentor_mentee.data.views.augmentation import own_code, recorded
 from mentor_mentee.errors import UserError
@@ -113,9 +113,17 @@ def damage(checkpoint: Path) -> str | None:
 
 
 def precision_before(checkpoint: Path) -> str:
-    """Precision in which the mentor of this run answered until now."""
-    content = torch.load(undamaged(checkpoint, lambda line: None), map_location="cpu", weights_only=True)
-    return str(content.get("run", {}).get(PRECISION, FULL))
+    """Precision in which the mentor of this run answered until now. Raises `UserError` for a checkpoint that cannot say it."""
+    try:
+        content = torch.load(undamaged(checkpoint, lambda line: None), map_location="cpu", weights_only=True)
+        found = str(content["run"].get(PRECISION, FULL))
+    except UserError:
+        raise
+    except Exception as error:
+        raise not_resumable(checkpoint, error) from None
+    if found not in PRECISIONS:
+        raise not_resumable(checkpoint, ValueError(f"its mentor answered in {found!r}"))
+    return found
 
 
 def check_resumable(checkpoint: Path, module: Distillation) -> Content:

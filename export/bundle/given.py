@@ -29,7 +29,7 @@ NO_TEST = "no test split was given: base.test is measured on the validation samp
 def given_mentor(mentor: Mentor | nn.Module, checkpoint: MenteeCheckpoint) -> Mentor:
     """The mentor, answering at the checkpoint's probes; a bare network sees samples as the mentee does."""
     if isinstance(mentor, Mentor):
-        return Mentor(mentor.network, mentor.view, checkpoint.probes, mentor.identity)
+        return Mentor(mentor.network, mentor.view, checkpoint.probes, mentor.identity, mentor.precision)
     if not isinstance(mentor, nn.Module):
         raise UserError(f"mentor is a {type(mentor).__name__}; expected student.mentor, or a torch.nn.Module")
     return Mentor(as_classifier(mentor), checkpoint.view, checkpoint.probes)

@@ -89,7 +89,7 @@ def distilled(
     save_file({name: value.contiguous().clone() for name, value in network.state_dict().items()}, weights)
     assert checkpoint.mentor is not None
     named = {
-        **checkpoint.mentor,
+        **{name: value for name, value in checkpoint.mentor.items() if name != "precision"},  # it taught in float32
         "weights": str(weights.absolute()),
         "sha256": file_digest(weights),
         "weights_at": None,

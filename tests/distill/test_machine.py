@@ -4,8 +4,11 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from distill import machine
 
 FAULTS = """
 import ctypes, resource, sys
@@ -38,4 +41,31 @@ def test_a_large_block_is_not_cleared_by_the_system_for_each_use() -> None:
     by_the_system = faults("as it is")
     assert by_the_system > 0
     assert faults("kept") < by_the_system / 20
-    assert faults("kept", MALLOC_MMAP_THRESHOLD_=str(2**20)) > by_the_system / 2  # as the user has set it
+    for said in ({"MALLOC_MMAP_THRESHOLD_": str(2**20)}, {"GLIBC_TUNABLES": f"glibc.malloc.mmap_threshold={2**20}"}):
+        assert faults("kept", **said) > by_the_system / 2  # as the user has set it
+
+
+@pytest.mark.parametrize(
+    ("taken", "asked"),
+    [
+        (2**30, [(-3, 2**30), (-1, 2**30)]),
+        (2**25, [(-3, 2**30), (-3, 2**25), (-1, 2**30)]),
+        (0, [(-3, 2**30), (-3, 2**25)]),
+    ],
+)
+def test_an_older_glibc_is_not_left_with_half_of_it(
+    taken: int, asked: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses a largest block above 32 MB; with the other threshold alone it would map each block above 128 KB anew."""
+    calls = []
+
+    def mallopt(number: int, value: int) -> int:
+        calls.append((number, value))
+        return int(number == -1 or value <= taken)
+
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=mallopt))
+    machine.keep_freed_memory()
+    assert calls == asked

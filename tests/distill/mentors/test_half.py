@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 from distill.curves import read_schedule
 from distill.machine import Machine
 from distill.mentors import half
-from distill.mentors.find import FoundMentor
+from distill.mentors.find import FoundMentor, require_accuracy
 from distill.mentors.half import decided
 from distill.prepare import prepare
 from distill.run import distill
 from distill.schema import DistillConfig, MentorConfig
+from distill.training.resume import precision_before
 from mentor.harm import Harm
 from mentor.mentor import Answers, Mentor
 from mentor_mentee.data.datasets import digits
@@ -27,6 +29,13 @@ from mentor_mentee.errors import UserError
 
 MakeConfig = Callable[..., DistillConfig]
 AUTO = MentorConfig()
+OPEN = {  # γ and T by the mentor's logits
+    "_target_": "distill.schedules.piecewise",
+    "alpha": [[0, 1.0]],
+    "beta": None,
+    "gamma": None,
+    "temperature": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +142,35 @@ class Complex(nn.Module):
         return torch.complex(value, value).real
 
 
+class Asserting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        value: Tensor = self.layer(image_BCHW.flatten(1))
+        assert value.dtype == torch.float32, "float32 expected"
+        return value
+
+
+class Uncopied(Asserting):
+    """Has what no copy can be made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
 @pytest.mark.usefixtures("heavy_and_faster")
-@pytest.mark.parametrize(("network", "why"), [(Cancelling, "changes the class of"), (Complex, "bf16 fails: ")])
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        (Cancelling, "changes the class of"),
+        (Complex, "bf16 fails: "),
+        (Asserting, "bf16 fails: float32 expected"),
+        (Uncopied, "bf16 fails: cannot pickle"),
+    ],
+)
 def test_harm_and_failure_leave_it_in_float32(
     network: type[nn.Module], why: str, mentor: FoundMentor, train: Split, machine: Machine, tmp_path: Path
 ) -> None:
@@ -145,11 +181,36 @@ def test_harm_and_failure_leave_it_in_float32(
 
 
 @pytest.mark.usefixtures("heavy_and_faster")
-def test_where_nothing_can_be_kept_it_is_found_all_the_same(
+def test_where_nothing_can_be_kept_it_stays_in_float32(
     mentor: FoundMentor, train: Split, machine: Machine, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").touch()
-    assert decided(AUTO, Mentor(mentor.network, mentor.view), train, machine, tmp_path / "file") == "bf16-mixed"
+    (tmp_path / "file").touch()  # each run, and each of several processes, would find for itself
+    assert decided(AUTO, Mentor(mentor.network, mentor.view), train, machine, tmp_path / "file") == "32-true"
+
+
+@pytest.mark.usefixtures("heavy_and_faster")
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"precision": "fp8", "why": "x"}',
+        '{"precision": "16-mixed", "why": "x"}',
+        '{"precision": ["bf16-mixed"], "why": "x"}',
+        '{"precision": "32-true", "why": 7}',
+        '{"precision": "32-true", "why": "x\\u001b[31m"}',
+        '{"precision": "32-true"}',
+        "null",
+        "[" * 100_000,
+    ],
+)
+def test_what_it_never_finds_is_not_believed(
+    content: str, mentor: FoundMentor, train: Split, machine: Machine, tmp_path: Path
+) -> None:
+    exact = Mentor(mentor.network, mentor.view)
+    kept = tmp_path / "precisions" / f"{exact.fingerprint()[:32]}.json"
+    kept.parent.mkdir()
+    kept.write_text(content)
+    assert decided(AUTO, exact, train, machine, tmp_path) == "bf16-mixed"
+    assert json.loads(kept.read_text())["precision"] == "bf16-mixed"
 
 
 @pytest.mark.usefixtures("heavy_and_faster")
@@ -185,6 +246,35 @@ def test_a_run_goes_on_in_its_precision_whatever_is_found_by_then(
     full = replace(longer, mentor=replace(longer.mentor, precision="32-true"))
     with pytest.raises(UserError, match=r"is of a run with mentor.*; resume it with the settings it began with"):
         distill(full, machine)
+
+
+@pytest.mark.usefixtures("heavy_and_faster")
+def test_a_run_that_went_back_to_float32_can_go_on_and_says_its_accuracy(
+    make_config: MakeConfig, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(half, "HARMLESS", replace(half.HARMLESS, layer=0.0))
+    config = make_config(tmp_path / "run", cache_dir=str(tmp_path / "cache"), schedule=OPEN)
+    config = replace(config, trainer=replace(config.trainer, max_epochs=1))
+    distill(config, machine)
+    longer = replace(config, trainer=replace(config.trainer, max_epochs=2), resume=True)
+    run = prepare(longer, read_schedule(longer.schedule, layers=True), machine)
+    assert run.found is not None
+    exact = require_accuracy(run.found.mentor(), longer.mentor, run.splits, "mentor", machine, tmp_path / "cache")
+    assert run.found.precision == "32-true"
+    assert run.found.val_accuracy == exact
+    assert len(distill(longer, machine).history) == 2
+
+
+@pytest.mark.parametrize("content", [{"run": {"mentor.precision": "fp8"}}, {"run": None}, {}])
+def test_a_checkpoint_that_cannot_say_its_precision_is_refused(content: dict[str, object], tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt' cannot be resumed: "):
+        precision_before(tmp_path / "last.ckpt")
+
+
+def test_a_checkpoint_of_before_is_of_float32(tmp_path: Path) -> None:
+    torch.save({"run": {"seed": "1"}}, tmp_path / "last.ckpt")
+    assert precision_before(tmp_path / "last.ckpt") == "32-true"
 
 
 def test_harm_by_hand() -> None:
