@@ -215,6 +215,7 @@ def test_origins_that_browsers_send_are_taken(tmp_path: Path) -> None:
 
 
 def test_it_says_how_it_is(service: Service) -> None:
+    assert service.ask(samples(1)).status == 200
     described = json.loads(service.get("/openapi.json").body)
     assert set(described["paths"]["/v1/answers"]["post"]["responses"]) == {"200", *REFUSALS}
     assert service.get("/docs").status == 200
