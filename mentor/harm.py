@@ -20,7 +20,7 @@ class Harm:
     layer: float  # root mean square of the difference over that of the layer
 
     def of(self, reference: Answers, found: Answers) -> str | None:
-        """What is above its bound, in words; None where nothing is, which answers that are not finite never are."""
+        """Says what is above its bound; None where nothing is. Answers that are not finite never pass."""
         changed = (reference.logits.argmax(1) != found.logits.argmax(1)).float()
         if not float(changed.mean()) <= self.classes:
             count = int(changed.sum())
