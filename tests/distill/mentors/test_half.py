@@ -118,37 +118,36 @@ def test_a_machine_that_only_emulates_it_stays_with_float32(
     assert "of the time" in json.loads(kept.read_text())["why"]
 
 
-class Cancelling(nn.Module):
-    """The logits are differences of large numbers: bfloat16 has none of their digits."""
+class Flat(nn.Module):
+    """One linear layer; what is made of its output is the subclass's."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(64, 10)
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
-        value = self.layer(image_BCHW.flatten(1))
+        return self.made_of(self.layer(image_BCHW.flatten(1)))
+
+    def made_of(self, value: Tensor) -> Tensor:
+        return value
+
+
+class Cancelling(Flat):
+    """The logits are differences of large numbers: bfloat16 has none of their digits."""
+
+    def made_of(self, value: Tensor) -> Tensor:
         return (value + 1000) - 1000
 
 
-class Complex(nn.Module):
+class Complex(Flat):
     """Makes complex numbers, which torch has no bfloat16 for."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(64, 10)
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        value = self.layer(image_BCHW.flatten(1))
+    def made_of(self, value: Tensor) -> Tensor:
         return torch.complex(value, value).real
 
 
-class Asserting(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(64, 10)
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        value: Tensor = self.layer(image_BCHW.flatten(1))
+class Asserting(Flat):
+    def made_of(self, value: Tensor) -> Tensor:
         assert value.dtype == torch.float32, "float32 expected"
         return value
 
